@@ -1,0 +1,100 @@
+"""What agents sign.
+
+The annotations *are* the table of EIP-712 types: `intents.typed_data` derives type
+strings, hashes and the Solidity constants from them, and msgspec checks the widths
+when a document is decoded. Field names are camelCase on the wire, as wallets show them.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from intents.bound import AMOUNT_MAX, EPOCH_MAX, NONCE_MAX, TIME_S_MAX, UNITS_MAX
+
+Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{40}$", extra={"eip712": "address"})]
+"""20 bytes, lower-case hex. Edges lower-case what they are given."""
+Hash = Annotated[str, Meta(pattern="^0x[0-9a-f]{64}$", extra={"eip712": "bytes32"})]
+Text = Annotated[str, Meta(max_length=4_096, extra={"eip712": "string"})]
+Flag = Annotated[bool, Meta(extra={"eip712": "bool"})]
+Units = Annotated[int, Meta(ge=0, le=UNITS_MAX, extra={"eip712": "uint64"})]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, extra={"eip712": "uint96"})]
+Nonce = Annotated[int, Meta(ge=0, le=NONCE_MAX, extra={"eip712": "uint64"})]
+Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX, extra={"eip712": "uint32"})]
+Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX, extra={"eip712": "uint40"})]
+
+
+class Document(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """Anything that is signed as EIP-712 typed data."""
+
+
+class Intent(Document, frozen=True, kw_only=True):
+    """A buyer's demand: up to `limit` atoms in all for `units` of `resource`.
+
+    The limit is a total: k delivered units never cost more than ⌊k·limit/units⌋.
+    `units_min` is the least that one execution serves; equal to `units` it means
+    all-or-none. `immediate` means fill now or cancel the rest. Times are Unix seconds;
+    the document is good from `valid_from` up to, not at, `valid_until`.
+    """
+
+    account: Address
+    resource: Text
+    asset: Address
+    units: Units
+    units_min: Units = 1
+    limit: Amount
+    valid_from: Seconds = 0
+    valid_until: Seconds
+    immediate: Flag = False
+    epoch: Epoch = 0
+    nonce: Nonce
+
+
+class Offer(Document, frozen=True, kw_only=True):
+    """A contributor's supply from one pooled key: `units` of `resource` for at least `limit`.
+
+    k delivered units never pay less than ⌊k·limit/units⌋. At most `window_units` are
+    served in any `window_seconds` (0 and 0: no window of its own).
+    """
+
+    account: Address
+    resource: Text
+    asset: Address
+    key: Hash
+    units: Units
+    limit: Amount
+    window_units: Units = 0
+    window_seconds: Seconds = 0
+    valid_from: Seconds = 0
+    valid_until: Seconds
+    epoch: Epoch = 0
+    nonce: Nonce
+
+
+class Attestation(Document, frozen=True, kw_only=True):
+    """A contributor's word that a key may serve third parties (`statement` is the text)."""
+
+    account: Address
+    provider: Text
+    statement: Text
+    issued_at: Seconds
+
+
+class Request(Document, frozen=True, kw_only=True):
+    """One HTTP request, signed instead of a password.
+
+    `target` is path and query as sent, `body_hash` the keccak256 of the body's bytes.
+    """
+
+    account: Address
+    method: Text
+    target: Text
+    body_hash: Hash
+    nonce: Nonce
+    expires_at: Seconds
+
+
+SIGNED: Final[tuple[type[Document], ...]] = (Intent, Offer, Attestation, Request)
+"""Every signed type, in the order in which documents and constants list them."""

@@ -1,0 +1,20 @@
+"""Assertions that stay on in production.
+
+A violated invariant means that memory no longer tells the truth. The process stops
+(promise P8): it never guesses on.
+"""
+
+
+class Violation(Exception):
+    """A broken invariant. Never caught below the process's entry point."""
+
+    def __init__(self, name: str, **facts: object) -> None:
+        super().__init__(f"{name} {facts}" if facts else name)
+        self.name = name
+        self.facts = facts
+
+
+def check(condition: bool, name: str, **facts: object) -> None:
+    """Raise a Violation called `name` unless `condition`; never put a secret in facts."""
+    if not condition:
+        raise Violation(name, **facts)
