@@ -66,9 +66,7 @@ TYPE_STRINGS: Final = {
     document: f"{document.__name__}({','.join(f'{kind} {wire}' for _, wire, kind in fields)})"
     for document, fields in FIELDS.items()
 }
-TYPE_HASHES: Final = {
-    document: keccak256(text.encode()) for document, text in TYPE_STRINGS.items()
-}
+TYPE_HASHES: Final = {document: keccak256(text.encode()) for document, text in TYPE_STRINGS.items()}
 DOMAIN_TYPE_STRING: Final = (
     f"EIP712Domain({','.join(f'{kind} {name}' for name, kind in DOMAIN_FIELDS)})"
 )
@@ -132,9 +130,7 @@ def schema(domain: Domain, document: type[Document]) -> dict[str, Any]:
         },
         "types": {
             "EIP712Domain": [{"name": name, "type": kind} for name, kind in DOMAIN_FIELDS],
-            document.__name__: [
-                {"name": wire, "type": kind} for _, wire, kind in FIELDS[document]
-            ],
+            document.__name__: [{"name": wire, "type": kind} for _, wire, kind in FIELDS[document]],
         },
         "primaryType": document.__name__,
     }

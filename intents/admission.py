@@ -1,0 +1,201 @@
+"""Stateless admission: an Unverified document becomes Verified, or gets one exact code.
+
+Checks run in the order of `admit`'s docstring, and a test holds that order: a document
+with two faults always gets the earlier code. Nothing here reads a clock or any state.
+"""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from intents.bound import (
+    LIFETIME_SECONDS_MAX,
+    RESOURCE_BYTES_MAX,
+    SIGNATURE_BYTES_MAX,
+    TICK_MAX,
+    WINDOW_SECONDS_MAX,
+)
+from intents.document import Attestation, Document, Intent, Offer, Request
+from intents.reject import Reject, RejectCode, reject
+from intents.rounding import ask_tick, bid_tick
+from intents.signature import decode_signature, recover
+from intents.typed_data import Domain, digest
+
+D = TypeVar("D", bound=Document)
+
+
+class DeclaredDomain(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """The domain that a sender says it signed for; optional, it makes the reject exact."""
+
+    chain_id: int
+    verifying_contract: str
+
+
+class Unverified(
+    msgspec.Struct,
+    Generic[D],
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+):
+    """A signed document as it came from outside: decoded, and nothing else."""
+
+    document: D
+    signature: str
+    domain: DeclaredDomain | None = None
+
+
+class Verified(msgspec.Struct, Generic[D], frozen=True, kw_only=True):
+    """A document that passed admission.
+
+    `signer` is who signed, or None where the signature has a length that only an
+    account contract (EIP-1271) can judge. Whether the signer may speak for the account
+    is the core's question.
+    """
+
+    document: D
+    digest: str
+    signer: str | None
+    signature: str
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What admission holds a document against."""
+
+    domain: Domain
+    assets: frozenset[str]
+
+
+def admit(unverified: Unverified[D], rules: Rules, now_s: int) -> Verified[D] | Reject:
+    """Verify one document against the rules at Unix second `now_s`.
+
+    Precedence of codes: wrong_domain, resource_invalid, asset_unknown,
+    units_out_of_range, limit_out_of_range, minimum_out_of_range, window_out_of_range,
+    price_out_of_range, validity_empty, expired, validity_too_long,
+    signature_malformed, signature_high_s, signature_invalid.
+    """
+    fault = _check_domain(unverified.domain, rules.domain) or _check_form(
+        unverified.document, rules, now_s
+    )
+    if fault is not None:
+        return fault
+    return _recover(unverified, rules)
+
+
+def _recover(unverified: Unverified[D], rules: Rules) -> Verified[D] | Reject:
+    raw = decode_signature(unverified.signature)
+    if isinstance(raw, Reject):
+        return raw
+    if not 64 <= len(raw) <= SIGNATURE_BYTES_MAX:
+        return reject(
+            RejectCode.SIGNATURE_MALFORMED,
+            f"{len(raw)} bytes; a signature has 64 to {SIGNATURE_BYTES_MAX}",
+        )
+    hashed = digest(rules.domain.prefix(), unverified.document)
+    signer = None if len(raw) > 65 else recover(hashed, raw)
+    if isinstance(signer, Reject):
+        return signer
+    return Verified(
+        document=unverified.document,
+        digest="0x" + hashed.hex(),
+        signer=signer,
+        signature="0x" + raw.hex(),
+    )
+
+
+def _check_domain(declared: DeclaredDomain | None, domain: Domain) -> Reject | None:
+    if declared is None:
+        return None
+    if declared.chain_id != domain.chain_id:
+        return reject(
+            RejectCode.WRONG_DOMAIN,
+            f"signed for chain {declared.chain_id}; this market is on {domain.chain_id}",
+        )
+    if declared.verifying_contract.lower() != domain.verifying_contract:
+        return reject(
+            RejectCode.WRONG_DOMAIN, f"this market settles at {domain.verifying_contract}"
+        )
+    return None
+
+
+def _check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
+    match document:
+        case Intent():
+            return _check_trade(document, rules) or _check_intent(document, now_s)
+        case Offer():
+            return _check_trade(document, rules) or _check_offer(document, now_s)
+        case Request():
+            return _check_expiry(document.expires_at, now_s)
+        case Attestation():
+            return None
+    raise TypeError(f"no admission rule for {type(document).__name__}")
+
+
+def _check_trade(document: Intent | Offer, rules: Rules) -> Reject | None:
+    if not is_resource_name(document.resource):
+        return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
+    if document.asset not in rules.assets:
+        return reject(
+            RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}"
+        )
+    if document.units < 1:
+        return reject(RejectCode.UNITS_OUT_OF_RANGE, "units must be at least 1")
+    if document.limit < 1:
+        return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
+    return None
+
+
+def _check_intent(intent: Intent, now_s: int) -> Reject | None:
+    if not 1 <= intent.units_min <= intent.units:
+        return reject(RejectCode.MINIMUM_OUT_OF_RANGE, "unitsMin must be 1 to units")
+    if not 1 <= bid_tick(intent.limit, intent.units) <= TICK_MAX:
+        return reject(RejectCode.PRICE_OUT_OF_RANGE, "limit/units is below or above any price")
+    return _check_validity(intent.valid_from, intent.valid_until, now_s)
+
+
+def _check_offer(offer: Offer, now_s: int) -> Reject | None:
+    if (offer.window_units == 0) != (offer.window_seconds == 0):
+        return reject(
+            RejectCode.WINDOW_OUT_OF_RANGE, "windowUnits and windowSeconds are both 0 or neither"
+        )
+    if offer.window_seconds > WINDOW_SECONDS_MAX:
+        return reject(
+            RejectCode.WINDOW_OUT_OF_RANGE, f"windowSeconds is at most {WINDOW_SECONDS_MAX}"
+        )
+    if ask_tick(offer.limit, offer.units) > TICK_MAX:
+        return reject(RejectCode.PRICE_OUT_OF_RANGE, "limit/units is above any price")
+    return _check_validity(offer.valid_from, offer.valid_until, now_s)
+
+
+def _check_validity(valid_from: int, valid_until: int, now_s: int) -> Reject | None:
+    if valid_from >= valid_until:
+        return reject(RejectCode.VALIDITY_EMPTY, "validFrom must be before validUntil")
+    return _check_expiry(valid_until, now_s)
+
+
+def _check_expiry(until_s: int, now_s: int) -> Reject | None:
+    if until_s <= now_s:
+        return reject(RejectCode.EXPIRED, f"ended at {until_s}; the market's time is {now_s}")
+    if until_s > now_s + LIFETIME_SECONDS_MAX:
+        return reject(
+            RejectCode.VALIDITY_TOO_LONG,
+            f"ends more than {LIFETIME_SECONDS_MAX} s from now",
+        )
+    return None
+
+
+def is_resource_name(name: str) -> bool:
+    """Whether `name` is provider/operation:unit in lower-case ASCII, dots and dashes."""
+    if not name or len(name) > RESOURCE_BYTES_MAX or not name.isascii():
+        return False
+    provider, slash, rest = name.partition("/")
+    operation, colon, unit = rest.rpartition(":")
+    parts = (provider, operation, unit)
+    return bool(slash and colon) and all(_is_slug(part) for part in parts)
+
+
+def _is_slug(part: str) -> bool:
+    return bool(part) and all(c.islower() or c.isdigit() or c in "._-" for c in part)

@@ -1,0 +1,155 @@
+"""What finalised blocks say about accounts. Facts cannot be refused, only accounted for."""
+
+from collections.abc import Callable
+
+from solver.core.command import (
+    AllSessionsRevoked,
+    ApplyBlocks,
+    BatchSettled,
+    Deposited,
+    EpochBumped,
+    Fact,
+    FillSettled,
+    FillSkipped,
+    NonceCancelled,
+    SessionGranted,
+    SessionRevoked,
+    Withdrawn,
+    WithdrawalRequested,
+)
+from intents.reject import Reject, RejectCode, reject
+from solver.core.check import check
+from solver.core.delivery import end_lease
+from solver.core.event import ChainApplied, IntentStatus, SessionChanged
+from solver.core.intake import emit_balance
+from solver.core.ledger import CHAIN
+from solver.core.settling import batch_settled, fill_settled, fill_skipped
+from solver.core.state import IntentState, OfferState, Session, State
+from solver.core.trade import end_intent, end_offer
+
+
+def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
+    """Apply a range of finalised blocks once. Rejects: cursor_behind (already applied)."""
+    if command.number <= state.cursor:
+        return reject(RejectCode.CURSOR_BEHIND, f"applied up to block {state.cursor}")
+    for fact in command.facts:
+        _apply(state, fact)
+    state.cursor = command.number
+    state.cursor_hash = command.block_hash
+    if command.facts:
+        state.emit(ChainApplied(number=command.number, facts=len(command.facts)))
+    return None
+
+
+def _apply(state: State, fact: Fact) -> None:
+    match fact:
+        case Deposited():
+            state.ledger.transfer(CHAIN, fact.account, state.usdc, fact.amount)
+            emit_balance(state, fact.account, state.usdc, "deposited")
+        case WithdrawalRequested():
+            _request_withdrawal(state, fact)
+        case Withdrawn():
+            _withdraw(state, fact)
+        case NonceCancelled():
+            _cancel_nonce(state, fact)
+        case EpochBumped():
+            state.account(fact.account).epoch = fact.epoch
+            _end_documents(state, fact.account, lambda d: d.document.epoch != fact.epoch)
+        case FillSettled():
+            fill_settled(state, fact)
+        case FillSkipped():
+            fill_skipped(state, fact)
+        case BatchSettled():
+            batch_settled(state, fact)
+        case SessionGranted():
+            _grant_session(state, fact)
+        case SessionRevoked():
+            _revoke_session(state, fact.account, fact.session)
+        case AllSessionsRevoked():
+            for session in sorted(state.account(fact.account).sessions):
+                _revoke_session(state, fact.account, session)
+
+
+def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
+    """Stop promising money that is about to leave: end open intents, hold what is free.
+
+    What is leased already can still be settled on chain until the exit delay is over.
+    """
+    hold = _withdrawal_hold(fact.account)
+    account = state.account(fact.account)
+    if account.withdrawing:
+        state.ledger.void(hold)
+    account.withdrawing = fact.amount
+    if fact.amount:
+        for intent in list(state.intents.values()):
+            if intent.document.account == fact.account and intent.document.asset == state.usdc:
+                end_intent(state, intent, IntentStatus.CANCELLED)
+        free = state.ledger.available(fact.account, state.usdc)
+        state.ledger.hold(hold, fact.account, CHAIN, state.usdc, min(free, fact.amount))
+    emit_balance(state, fact.account, state.usdc, "withdrawal requested")
+
+
+def _withdraw(state: State, fact: Withdrawn) -> None:
+    account = state.account(fact.account)
+    if account.withdrawing:
+        state.ledger.void(_withdrawal_hold(fact.account))
+    account.withdrawing = 0
+    state.ledger.transfer(fact.account, CHAIN, state.usdc, fact.amount, forced=True)
+    check(
+        state.ledger.balance(fact.account, state.usdc).total >= 0,
+        "chain_pays_no_more_than_it_has",
+        account=fact.account,
+    )
+    emit_balance(state, fact.account, state.usdc, "withdrawn")
+
+
+def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
+    nonces = state.account(fact.account).nonces
+    digest = nonces.setdefault(fact.nonce, "")
+    if digest:
+        _end_documents(state, fact.account, lambda document: document.digest == digest)
+
+
+def _grant_session(state: State, fact: SessionGranted) -> None:
+    """A new grant replaces the terms and keeps what was spent and committed."""
+    sessions = state.account(fact.account).sessions
+    session = sessions.get(fact.session)
+    if session is None:
+        sessions[fact.session] = Session(
+            permissions=fact.permissions, expires_at=fact.expires_at, cap=fact.cap
+        )
+    else:
+        session.permissions = fact.permissions
+        session.expires_at = fact.expires_at
+        session.cap = fact.cap
+        session.live = True
+    state.emit(SessionChanged(account=fact.account, session=fact.session, live=True))
+
+
+def _revoke_session(state: State, account: str, signer: str) -> None:
+    """At once: what the key signed ends, and its leases serve no more calls."""
+    session = state.account(account).sessions.get(signer)
+    if session is None or not session.live:
+        return
+    session.live = False
+    _end_documents(state, account, lambda document: document.signer == signer)
+    for lease in list(state.leases.values()):
+        intent = state.intents[lease.intent]
+        if intent.document.account == account and intent.signer == signer:
+            end_lease(state, lease)
+    state.emit(SessionChanged(account=account, session=signer, live=False))
+
+
+def _withdrawal_hold(account: str) -> str:
+    return f"withdrawal:{account}"
+
+
+def _end_documents(
+    state: State, account: str, chosen: Callable[[IntentState | OfferState], bool]
+) -> None:
+    for intent in list(state.intents.values()):
+        if intent.document.account == account and chosen(intent):
+            end_intent(state, intent, IntentStatus.CANCELLED)
+    for offer in list(state.offers.values()):
+        if offer.document.account == account and chosen(offer):
+            end_offer(state, offer, "cancelled on chain")

@@ -1,0 +1,287 @@
+"""Every outside fact that can reach the core, as one tagged union.
+
+A command is complete: replaying the journal needs nothing else. `at_ms` is stamped by
+the sequencer from its clock port and never falls. `Command` is what the journal stores.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+import msgspec
+
+from intents.document import Intent, Offer
+
+
+class Authority(IntEnum):
+    """How a signature binds its account; the numbers are the contract's."""
+
+    KEY = 0
+    CONTRACT = 1
+    SESSION = 2
+
+
+class Mode(StrEnum):
+    """How a resource trades."""
+
+    CONTINUOUS = "continuous"
+    EPOCH = "epoch"
+
+
+class Outcome(StrEnum):
+    """What became of one call. UNKNOWN is neither used nor unused: capacity counts as
+    used, the buyer is not charged."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class KeyEnd(StrEnum):
+    """Why a key left the pool."""
+
+    REVOKED = "revoked"
+    DEAD = "dead"
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `units` in any `seconds`."""
+
+    units: int
+    seconds: int
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """One journaled fact at `at_ms` (Unix milliseconds)."""
+
+    at_ms: int = 0
+
+
+class Tick(Base, frozen=True, kw_only=True):
+    """Time passed: whatever ended by now ends."""
+
+
+class OpenResource(Base, frozen=True, kw_only=True):
+    """The operator lists a resource (again, with the same terms, changes nothing)."""
+
+    resource: str
+    mode: Mode = Mode.CONTINUOUS
+
+
+class PoolKey(Base, frozen=True, kw_only=True):
+    """A sealed, healthy key joined the pool. Only its public description comes here."""
+
+    key: str
+    owner: str
+    provider: str
+    resources: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
+
+
+class RetireKey(Base, frozen=True, kw_only=True):
+    """A key left the pool; its open leases move to other offers where they can."""
+
+    key: str
+    reason: KeyEnd
+
+
+class SubmitIntent(Base, frozen=True, kw_only=True):
+    """A verified intent, with who signed it and how that binds the account."""
+
+    intent: Intent
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+
+
+class SubmitOffer(Base, frozen=True, kw_only=True):
+    """A verified offer."""
+
+    offer: Offer
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+
+
+class CancelDocument(Base, frozen=True, kw_only=True):
+    """The account withdraws what is not filled of an intent or offer."""
+
+    account: str
+    digest: str
+
+
+class SolutionFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A solver proposes `units` of one intent from one offer."""
+
+    intent: str
+    offer: str
+    units: int
+
+
+class OpenAuction(Base, frozen=True, kw_only=True):
+    """Cut the snapshot of a resource that trades in epochs.
+
+    Bids are due before `closes_at_ms`; the first tick from then on judges them.
+    """
+
+    resource: str
+    asset: str
+    closes_at_ms: int
+
+
+class ProposeSolution(Base, frozen=True, kw_only=True):
+    """A solver's sealed bid: fills at one price, against the snapshot with this hash."""
+
+    auction: int
+    solver: str
+    snapshot: str
+    tick: int
+    fills: tuple[SolutionFill, ...]
+
+
+class StartCall(Base, frozen=True, kw_only=True):
+    """Reserve `units` of a lease and of its key's windows, before the upstream is asked."""
+
+    lease: str
+    call: str
+    units: int
+
+
+class FinishCall(Base, frozen=True, kw_only=True):
+    """What became of a started call; `units` is what was metered."""
+
+    call: str
+    outcome: Outcome
+    units: int
+
+
+class EndLeases(Base, frozen=True, kw_only=True):
+    """The buyer is done: close the intent's leases now, release what is unused."""
+
+    account: str
+    intent: str
+
+
+class IssueCredits(Base, frozen=True, kw_only=True):
+    """The one way in which credits come into being, with its reason for the audit."""
+
+    account: str
+    amount: int
+    reason: str
+
+
+class CutBatch(Base, frozen=True, kw_only=True):
+    """Put finished executions into the next batch for the chain."""
+
+    fills_max: int
+
+
+class ChainFact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """One decoded log of the contracts."""
+
+
+class Deposited(ChainFact, frozen=True, kw_only=True):
+    account: str
+    amount: int
+
+
+class WithdrawalRequested(ChainFact, frozen=True, kw_only=True):
+    account: str
+    amount: int
+    """0: the request was taken back."""
+
+
+class Withdrawn(ChainFact, frozen=True, kw_only=True):
+    account: str
+    amount: int
+
+
+class NonceCancelled(ChainFact, frozen=True, kw_only=True):
+    account: str
+    nonce: int
+
+
+class EpochBumped(ChainFact, frozen=True, kw_only=True):
+    account: str
+    epoch: int
+
+
+class FillSettled(ChainFact, frozen=True, kw_only=True):
+    fill: str
+    payment: int
+
+
+class FillSkipped(ChainFact, frozen=True, kw_only=True):
+    fill: str
+    reason: int
+
+
+class BatchSettled(ChainFact, frozen=True, kw_only=True):
+    number: int
+    digest: str
+
+
+class SessionGranted(ChainFact, frozen=True, kw_only=True):
+    account: str
+    session: str
+    permissions: int
+    expires_at: int
+    cap: int
+
+
+class SessionRevoked(ChainFact, frozen=True, kw_only=True):
+    account: str
+    session: str
+
+
+class AllSessionsRevoked(ChainFact, frozen=True, kw_only=True):
+    account: str
+
+
+Fact = (
+    Deposited
+    | WithdrawalRequested
+    | Withdrawn
+    | NonceCancelled
+    | EpochBumped
+    | FillSettled
+    | FillSkipped
+    | BatchSettled
+    | SessionGranted
+    | SessionRevoked
+    | AllSessionsRevoked
+)
+
+
+class ApplyBlocks(Base, frozen=True, kw_only=True):
+    """The contracts' logs of finalised blocks after the cursor, up to and with `number`.
+
+    All facts of a range come together, so that a range is applied once or not at all.
+    """
+
+    number: int
+    block_hash: str
+    facts: tuple[Fact, ...]
+
+
+Command = (
+    Tick
+    | OpenResource
+    | PoolKey
+    | RetireKey
+    | SubmitIntent
+    | SubmitOffer
+    | CancelDocument
+    | OpenAuction
+    | ProposeSolution
+    | StartCall
+    | FinishCall
+    | EndLeases
+    | IssueCredits
+    | CutBatch
+    | ApplyBlocks
+)
+
+ENCODER: Final = msgspec.msgpack.Encoder()
+DECODER: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)

@@ -1,0 +1,167 @@
+"""Auctions of resources that trade in epochs: opened, bid for, judged, carried out."""
+
+from intents.reject import Reject, RejectCode, reject
+from solver.core.auction import (
+    FILLS_MAX,
+    SOLUTIONS_MAX,
+    SOLUTIONS_PER_SOLVER_MAX,
+    Auction,
+    Proposed,
+    Ranked,
+    Snapshot,
+    SnapshotOrder,
+    Solution,
+    judge,
+)
+from solver.core.book import Match, Order
+from solver.core.command import Mode, OpenAuction, ProposeSolution
+from solver.core.event import (
+    AuctionClosed,
+    AuctionOpened,
+    IntentStatus,
+    SolutionAccepted,
+    SolutionJudged,
+)
+from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
+from solver.core.trade import end_intent, execute, open_units
+
+
+def open_auction(state: State, command: OpenAuction) -> Reject | None:
+    """Cut a snapshot. Rejects: resource_unknown, already_known (one at a time), not_open."""
+    if state.resources.get(command.resource) is not Mode.EPOCH:
+        return reject(RejectCode.RESOURCE_UNKNOWN, f"{command.resource} has no epochs")
+    if any(
+        not auction.closed and auction.snapshot.resource == command.resource
+        for auction in state.auctions.values()
+    ):
+        return reject(RejectCode.ALREADY_KNOWN, "its auction is under way")
+    book = state.book(command.resource, command.asset)
+    intents = tuple(_seen(order) for order in [*book.bids(), *book.waiting()])
+    offers = tuple(_seen(order) for order in book.asks())
+    if not intents or not offers or command.closes_at_ms <= state.now_ms:
+        return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
+    snapshot = Snapshot(
+        auction=state.next_seq(),
+        resource=command.resource,
+        asset=command.asset,
+        closes_at_ms=command.closes_at_ms,
+        intents=intents,
+        offers=offers,
+    )
+    digest = snapshot.digest()
+    state.auctions[snapshot.auction] = Auction(snapshot=snapshot, snapshot_digest=digest)
+    state.schedule(command.closes_at_ms, Due.CLOSE_AUCTION, str(snapshot.auction))
+    state.emit(
+        AuctionOpened(
+            auction=snapshot.auction,
+            resource=command.resource,
+            snapshot=digest,
+            closes_at_ms=command.closes_at_ms,
+        )
+    )
+    return None
+
+
+def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
+    """Take a sealed bid; it is judged when the auction closes.
+
+    Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solution_limit,
+    solution_duplicate.
+    """
+    auction = state.auctions.get(command.auction)
+    if auction is None:
+        return reject(RejectCode.AUCTION_UNKNOWN, f"no auction {command.auction}")
+    if auction.closed:
+        return reject(RejectCode.AUCTION_CLOSED, f"it closed at {auction.snapshot.closes_at_ms}")
+    if command.snapshot != auction.snapshot_digest:
+        return reject(RejectCode.SNAPSHOT_MISMATCH, f"the snapshot is {auction.snapshot_digest}")
+    mine = [p.solution for p in auction.proposed if p.solver == command.solver]
+    if (
+        len(mine) >= SOLUTIONS_PER_SOLVER_MAX
+        or len(auction.proposed) >= SOLUTIONS_MAX
+        or len(command.fills) > FILLS_MAX
+    ):
+        return reject(
+            RejectCode.SOLUTION_LIMIT,
+            f"at most {SOLUTIONS_PER_SOLVER_MAX} solutions of {FILLS_MAX} fills a solver",
+        )
+    solution = Solution(tick=command.tick, fills=command.fills)
+    if solution in mine:
+        return reject(RejectCode.SOLUTION_DUPLICATE, "it was proposed before")
+    auction.proposed.append(
+        Proposed(solver=command.solver, seq=state.next_seq(), solution=solution)
+    )
+    state.emit(SolutionAccepted(auction=command.auction, solver=command.solver))
+    return None
+
+
+def close_auction(state: State, number: int) -> None:
+    """Judge all solutions, tell each its rank, carry out the best."""
+    auction = state.auctions[number]
+    auction.closed = True
+    ranking = judge(auction, lambda order: open_units(state, order))
+    for rank, ranked in enumerate(ranking, start=1):
+        state.emit(
+            SolutionJudged(
+                auction=number,
+                solver=ranked.proposed.solver,
+                rank=rank,
+                score=ranked.score,
+                reason=ranked.reason,
+            )
+        )
+    winner = ranking[0] if ranking and ranking[0].reason is None else None
+    if winner is not None:
+        auction.winner = winner.proposed.solver
+        auction.score = winner.score
+        _carry_out(state, auction, winner)
+    state.emit(
+        AuctionClosed(
+            auction=number,
+            resource=auction.snapshot.resource,
+            winner=auction.winner,
+            tick=winner.proposed.solution.tick if winner else 0,
+            score=auction.score,
+        )
+    )
+    _end_immediate(state, auction)
+    _forget_old_auctions(state)
+
+
+def _carry_out(state: State, auction: Auction, winner: Ranked) -> None:
+    """Execute the winning fills, intent by intent, at the one price."""
+    solution = winner.proposed.solution
+    book = state.book(auction.snapshot.resource, auction.snapshot.asset)
+    matches: dict[str, list[Match]] = {}
+    for fill in solution.fills:
+        match = Match(bid=fill.intent, ask=fill.offer, units=fill.units, tick=solution.tick)
+        matches.setdefault(fill.intent, []).append(match)
+    for digest, fills in matches.items():
+        for match in fills:
+            book.reduce(match.ask, match.units)
+        book.reduce(digest, sum(match.units for match in fills))
+        execute(state, state.intents[digest], fills)
+
+
+def _end_immediate(state: State, auction: Auction) -> None:
+    """An immediate intent has had its one auction: what is left of it ends."""
+    for order in auction.snapshot.intents:
+        intent = state.intents.get(order.id)
+        if intent is not None and intent.document.immediate:
+            end_intent(state, intent, IntentStatus.UNFILLED)
+
+
+def _seen(order: Order) -> SnapshotOrder:
+    return SnapshotOrder(
+        id=order.id,
+        account=order.account,
+        tick=order.tick,
+        units=order.units,
+        minimum=order.minimum,
+    )
+
+
+def _forget_old_auctions(state: State) -> None:
+    closed = [number for number, auction in state.auctions.items() if auction.closed]
+    for number in closed[:-AUCTIONS_KEPT_MAX]:
+        del state.auctions[number]

@@ -1,0 +1,227 @@
+"""Leases and calls: what is reserved, what is used, what happens when a key goes."""
+
+from intents.reject import Reject, RejectCode, reject
+from intents.rounding import payment_at
+from solver.core.book import Match
+from solver.core.check import check
+from solver.core.command import EndLeases, FinishCall, Outcome, RetireKey, StartCall
+from solver.core.event import (
+    CallFinished,
+    CallStarted,
+    KeyRetired,
+    LeaseClosed,
+    LeaseMoved,
+    LeaseStatus,
+)
+from solver.core.ledger import LAPSED
+from solver.core.settling import finish_execution
+from solver.core.state import Call, Lease, State, capacity_asset
+from solver.core.trade import capacity_hold, commit, end_offer, open_lease, update_status
+
+
+def start_call(state: State, command: StartCall) -> Reject | None:
+    """Reserve units of a lease and of every window they must fit.
+
+    Rejects, in order: lease_unknown, already_known, lease_ended, fill_units_invalid,
+    lease_exhausted, window_exhausted (with the time to wait).
+    """
+    lease = state.leases.get(command.lease)
+    if lease is None:
+        return reject(RejectCode.LEASE_UNKNOWN, command.lease)
+    fault = _fault_in_call(state, command, lease)
+    if fault is not None:
+        return fault
+    for window in state.windows_of(lease.key, lease.offer, lease.resource):
+        window.start(command.units)
+    lease.in_flight += command.units
+    lease.last_used_ms = state.now_ms
+    state.calls[command.call] = Call(lease=lease.id, units=command.units, started_ms=state.now_ms)
+    state.emit(
+        CallStarted(
+            call=command.call,
+            lease=lease.id,
+            key=lease.key,
+            resource=lease.resource,
+            units=command.units,
+        )
+    )
+    return None
+
+
+def finish_call(state: State, command: FinishCall) -> Reject | None:
+    """Account for a call that is over. Rejects: call_unknown, fill_units_invalid.
+
+    Metered units beyond what the lease has left are the market's risk: the buyer never
+    pays for more than it was leased. Windows count what the upstream may have counted.
+    """
+    call = state.calls.get(command.call)
+    if call is None:
+        return reject(RejectCode.CALL_UNKNOWN, command.call)
+    if command.units < 0:
+        return reject(RejectCode.FILL_UNITS_INVALID, f"{command.units} units")
+    del state.calls[command.call]
+    lease = state.leases[call.lease]
+    seen_upstream = max(
+        command.units, call.units if command.outcome is not Outcome.DELIVERED else 0
+    )
+    for window in state.windows_of(lease.key, lease.offer, lease.resource):
+        window.finish(call.units, seen_upstream, state.now_ms)
+    lease.in_flight -= call.units
+    _account_for(lease, call, command)
+    state.emit(
+        CallFinished(
+            call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
+        )
+    )
+    _close_if_done(state, lease)
+    return None
+
+
+def end_leases(state: State, command: EndLeases) -> Reject | None:
+    """The buyer is done with an intent. Rejects: not_found, not_authorized."""
+    intent = state.intents.get(command.intent)
+    if intent is None:
+        return reject(RejectCode.NOT_FOUND, f"no intent {command.intent}")
+    if intent.document.account != command.account:
+        return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
+    for lease_id in list(intent.leases):
+        end_lease(state, state.leases[lease_id])
+    return None
+
+
+def end_lease(state: State, lease: Lease) -> None:
+    """No new calls; it closes once the calls in flight are over."""
+    if lease.status is LeaseStatus.OPEN:
+        lease.status = LeaseStatus.DRAINING
+        _close_if_done(state, lease)
+
+
+def retire_key(state: State, command: RetireKey) -> Reject | None:
+    """Take a key out: its offers end, its leases move on. Rejects: key_unknown, key_not_live."""
+    key = state.keys.get(command.key)
+    if key is None:
+        return reject(RejectCode.KEY_UNKNOWN, command.key)
+    if not key.live:
+        return reject(RejectCode.KEY_NOT_LIVE, f"{command.key} left the pool before")
+    key.live = False
+    state.emit(KeyRetired(key=command.key, owner=key.owner, reason=command.reason))
+    for digest in key.offers:
+        end_offer(state, state.offers[digest], f"key {command.reason}")
+    for lease in list(state.leases.values()):
+        if lease.key == command.key and lease.status is LeaseStatus.OPEN:
+            _move(state, lease)
+    return None
+
+
+def _move(state: State, lease: Lease) -> None:
+    """Serve the rest of a lease from other offers at its price; what nobody takes is withdrawn.
+
+    Withdrawn units stay committed: the contract judges minimum fills by committed units,
+    and a seller who delivered must not lose its pay because another's key died.
+    """
+    for match in _replacements(state, lease):
+        old_cost = payment_at(lease.tick, lease.units)
+        lease.units -= match.units
+        freed = old_cost - payment_at(lease.tick, lease.units)
+        intent = state.intents[lease.intent]
+        state.ledger.reduce(lease.id, freed)
+        commit(state, intent, -freed)
+        state.ledger.reduce(capacity_hold(lease.id), match.units)
+        offer = state.offers[match.ask]
+        book = state.book(lease.resource, lease.asset)
+        book.reduce(match.ask, match.units)
+        moved = open_lease(
+            state,
+            state.executions[lease.execution],
+            intent,
+            offer,
+            units=match.units,
+            tick=lease.tick,
+        )
+        if match.ask not in book:
+            end_offer(state, offer, "filled")
+        state.emit(LeaseMoved(lease=lease.id, to_lease=moved.id, units=match.units))
+    lease.withdrawn += lease.remaining
+    end_lease(state, lease)
+
+
+def _replacements(state: State, lease: Lease) -> list[Match]:
+    wanted = lease.remaining
+    plan: list[Match] = []
+    for ask in state.book(lease.resource, lease.asset).asks():
+        if ask.tick > lease.tick or not wanted:
+            break
+        if ask.account == lease.buyer:
+            continue
+        units = min(wanted, ask.units)
+        plan.append(Match(bid=lease.intent, ask=ask.id, units=units, tick=lease.tick))
+        wanted -= units
+    return plan
+
+
+def _fault_in_call(state: State, command: StartCall, lease: Lease) -> Reject | None:
+    if command.call in state.calls:
+        return reject(RejectCode.ALREADY_KNOWN, f"call {command.call} is under way")
+    if lease.status is not LeaseStatus.OPEN:
+        return reject(RejectCode.LEASE_ENDED, f"the lease is {lease.status}")
+    if command.units < 1:
+        return reject(RejectCode.FILL_UNITS_INVALID, f"{command.units} units")
+    if command.units > lease.remaining:
+        return reject(
+            RejectCode.LEASE_EXHAUSTED, f"{lease.remaining} units left, {command.units} needed"
+        )
+    waits = [
+        window.wait_ms(command.units, state.now_ms)
+        for window in state.windows_of(lease.key, lease.offer, lease.resource)
+    ]
+    wait_ms = max(waits, default=0)
+    if wait_ms:
+        return reject(RejectCode.WINDOW_EXHAUSTED, retry_after_ms=wait_ms)
+    return None
+
+
+def _account_for(lease: Lease, call: Call, command: FinishCall) -> None:
+    left = lease.remaining
+    match command.outcome:
+        case Outcome.DELIVERED:
+            lease.delivered += min(command.units, left)
+        case Outcome.UNKNOWN:
+            lease.lapsed += min(max(command.units, call.units), left)
+        case Outcome.FAILED:
+            pass
+    check(lease.remaining >= 0, "no_overuse", lease=lease.id)
+
+
+def _close_if_done(state: State, lease: Lease) -> None:
+    exhausted = not lease.remaining and not lease.in_flight
+    if lease.status is LeaseStatus.OPEN and not exhausted:
+        return
+    if lease.status not in (LeaseStatus.OPEN, LeaseStatus.DRAINING) or lease.in_flight:
+        return
+    _close(state, lease)
+
+
+def _close(state: State, lease: Lease) -> None:
+    """Release what was not delivered, keep what is owed, see whether the execution is over."""
+    lease.status = LeaseStatus.CLOSED
+    freed = state.ledger.held(lease.id) - lease.payment
+    state.ledger.reduce(lease.id, freed)
+    intent = state.intents[lease.intent]
+    commit(state, intent, -freed)
+    state.ledger.post(capacity_hold(lease.id), lease.delivered + lease.lapsed)
+    unused = lease.units - lease.delivered - lease.lapsed
+    asset = capacity_asset(lease.resource)
+    state.ledger.transfer(lease.offer, LAPSED, asset, unused)
+    state.emit(
+        LeaseClosed(
+            lease=lease.id,
+            intent=lease.intent,
+            units=lease.units,
+            delivered=lease.delivered,
+            payment=lease.payment,
+        )
+    )
+    execution = state.executions[lease.execution]
+    if all(state.leases[other].status is LeaseStatus.CLOSED for other in execution.leases):
+        finish_execution(state, execution)
+    update_status(state, intent)

@@ -1,0 +1,224 @@
+"""What the core says happened. Events are derived, never stored: replay makes them again."""
+
+from enum import StrEnum
+
+import msgspec
+
+from intents.reject import Reject
+from solver.core.command import KeyEnd, Mode, Outcome
+
+
+class IntentStatus(StrEnum):
+    """Where an intent stands. The last five are final."""
+
+    OPEN = "open"
+    FILLED = "filled"
+    DELIVERED = "delivered"
+    SETTLED = "settled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNFILLED = "unfilled"
+
+
+class LeaseStatus(StrEnum):
+    """Where a lease stands: served, waiting for calls in flight, waiting for the chain, over."""
+
+    OPEN = "open"
+    DRAINING = "draining"
+    CLOSED = "closed"
+    BATCHED = "batched"
+    SETTLED = "settled"
+    SKIPPED = "skipped"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
+    """One thing that happened, in the order in which it happened."""
+
+
+class ResourceOpened(Event, frozen=True, kw_only=True):
+    resource: str
+    mode: Mode
+
+
+class KeyPooled(Event, frozen=True, kw_only=True):
+    key: str
+    owner: str
+    provider: str
+    resources: tuple[str, ...]
+
+
+class KeyRetired(Event, frozen=True, kw_only=True):
+    key: str
+    owner: str
+    reason: KeyEnd
+
+
+class IntentAccepted(Event, frozen=True, kw_only=True):
+    intent: str
+    account: str
+    resource: str
+    units: int
+    limit: int
+
+
+class OfferAccepted(Event, frozen=True, kw_only=True):
+    offer: str
+    account: str
+    resource: str
+    units: int
+    limit: int
+
+
+class Filled(Event, frozen=True, kw_only=True):
+    """`units` of an intent are to be served by an offer at `tick`, until `until_ms`."""
+
+    fill: str
+    execution: int
+    intent: str
+    offer: str
+    buyer: str
+    seller: str
+    resource: str
+    units: int
+    tick: int
+    until_ms: int
+
+
+class IntentEnded(Event, frozen=True, kw_only=True):
+    """Nothing more will be filled, delivered or paid of it (by status)."""
+
+    intent: str
+    account: str
+    status: IntentStatus
+
+
+class OfferEnded(Event, frozen=True, kw_only=True):
+    offer: str
+    account: str
+    reason: str
+
+
+class LeaseMoved(Event, frozen=True, kw_only=True):
+    """The rest of a lease is served by another offer, at no more than the first price."""
+
+    lease: str
+    to_lease: str
+    units: int
+
+
+class CallStarted(Event, frozen=True, kw_only=True):
+    call: str
+    lease: str
+    key: str
+    resource: str
+    units: int
+
+
+class CallFinished(Event, frozen=True, kw_only=True):
+    call: str
+    lease: str
+    outcome: Outcome
+    units: int
+
+
+class LeaseClosed(Event, frozen=True, kw_only=True):
+    """Nothing more is served; `payment` is what its delivered units cost."""
+
+    lease: str
+    intent: str
+    units: int
+    delivered: int
+    payment: int
+
+
+class AuctionOpened(Event, frozen=True, kw_only=True):
+    """The snapshot itself is read from the market by its number."""
+
+    auction: int
+    resource: str
+    snapshot: str
+    closes_at_ms: int
+
+
+class SolutionAccepted(Event, frozen=True, kw_only=True):
+    auction: int
+    solver: str
+
+
+class SolutionJudged(Event, frozen=True, kw_only=True):
+    """Every proposed solution gets this once: won, or why not."""
+
+    auction: int
+    solver: str
+    rank: int
+    score: int
+    """Surplus in micro-atoms (atoms per 10⁶): exact, no rounding."""
+    reason: Reject | None = None
+
+
+class AuctionClosed(Event, frozen=True, kw_only=True):
+    auction: int
+    resource: str
+    winner: str
+    tick: int
+    score: int
+
+
+class BatchLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One fill as it goes on chain."""
+
+    fill: str
+    intent: str
+    offer: str
+    units: int
+    delivered: int
+    payment: int
+
+
+class BatchCut(Event, frozen=True, kw_only=True):
+    """`digest` commits to number and lines; the chain records it."""
+
+    number: int
+    digest: str
+    lines: tuple[BatchLine, ...]
+
+
+class BatchFinal(Event, frozen=True, kw_only=True):
+    number: int
+    paid: int
+    skipped: int
+
+
+class PaymentSettled(Event, frozen=True, kw_only=True):
+    fill: str
+    buyer: str
+    seller: str
+    payment: int
+
+
+class PaymentSkipped(Event, frozen=True, kw_only=True):
+    """The contract refused the line; nothing was paid for it."""
+
+    fill: str
+    buyer: str
+    seller: str
+    reason: int
+
+
+class BalanceChanged(Event, frozen=True, kw_only=True):
+    account: str
+    asset: str
+    available: int
+    total: int
+    reason: str
+
+
+class SessionChanged(Event, frozen=True, kw_only=True):
+    account: str
+    session: str
+    live: bool
+
+
+class ChainApplied(Event, frozen=True, kw_only=True):
+    number: int
+    facts: int

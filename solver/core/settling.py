@@ -1,0 +1,148 @@
+"""From delivered units to paid ones: batches for the chain, and what the chain answers."""
+
+from hashlib import blake2b
+
+import msgspec
+
+from intents.reject import Reject, RejectCode, reject
+from solver.core.check import check
+from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
+from solver.core.event import (
+    BatchCut,
+    BatchFinal,
+    BatchLine,
+    LeaseStatus,
+    PaymentSettled,
+    PaymentSkipped,
+)
+from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, Lease, State
+from solver.core.trade import commit, update_status
+
+
+def finish_execution(state: State, execution: Execution) -> None:
+    """All its leases are closed: queue it for the chain, or settle what needs no chain."""
+    leases = [state.leases[lease] for lease in execution.leases]
+    if leases[0].asset == state.usdc and any(lease.payment for lease in leases):
+        state.ready.append(execution.id)
+        return
+    for lease in leases:
+        _settle(state, lease, lease.payment)
+
+
+def cut_batch(state: State, command: CutBatch) -> Reject | None:
+    """Take ready executions, oldest first, whole, up to `fills_max` lines (one at least).
+
+    Rejects: nothing_to_settle.
+    """
+    if not state.ready:
+        return reject(RejectCode.NOTHING_TO_SETTLE)
+    lines: list[BatchLine] = []
+    while state.ready:
+        leases = state.executions[state.ready[0]].leases
+        if lines and len(lines) + len(leases) > command.fills_max:
+            break
+        state.ready.popleft()
+        lines += [_batch(state.leases[lease]) for lease in leases]
+    number = state.batch_next
+    state.batch_next += 1
+    batch = Batch(number=number, digest=batch_digest(number, lines), lines=tuple(lines))
+    state.batches[number] = batch
+    state.emit(BatchCut(number=number, digest=batch.digest, lines=batch.lines))
+    return None
+
+
+def batch_digest(number: int, lines: list[BatchLine]) -> str:
+    """32 bytes that commit to a batch's number and lines; the contract logs them."""
+    payload = msgspec.msgpack.encode((number, lines))
+    return "0x" + blake2b(payload, digest_size=32).hexdigest()
+
+
+def fill_settled(state: State, fact: FillSettled) -> None:
+    """The chain paid a line."""
+    lease = _batched_lease(state, fact.fill)
+    check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
+    _resolve(state, fact.fill, paid=fact.payment)
+    _settle(state, lease, fact.payment)
+
+
+def fill_skipped(state: State, fact: FillSkipped) -> None:
+    """The chain refused a line: nobody pays, nobody is paid."""
+    lease = _batched_lease(state, fact.fill)
+    _resolve(state, fact.fill, paid=None)
+    _settle(state, lease, 0, skipped_reason=fact.reason)
+
+
+def batch_settled(state: State, fact: BatchSettled) -> None:
+    """The chain recorded a batch; by now it has spoken on every line."""
+    batch = state.batches.get(fact.number)
+    check(batch is not None, "chain_settles_known_batch", number=fact.number)
+    assert batch is not None
+    check(batch.digest == fact.digest, "chain_settles_our_batch", number=fact.number)
+    check(batch.resolved == len(batch.lines), "batch_fully_resolved", number=fact.number)
+    batch.final = True
+    state.emit(BatchFinal(number=batch.number, paid=batch.paid, skipped=batch.skipped))
+    _forget_old_batches(state)
+
+
+def _batch(lease: Lease) -> BatchLine:
+    lease.status = LeaseStatus.BATCHED
+    return BatchLine(
+        fill=lease.id,
+        intent=lease.intent,
+        offer=lease.offer,
+        units=lease.units,
+        delivered=lease.delivered,
+        payment=lease.payment,
+    )
+
+
+def _batched_lease(state: State, fill: str) -> Lease:
+    lease = state.leases.get(fill)
+    check(lease is not None, "chain_settles_known_fill", fill=fill)
+    assert lease is not None
+    check(lease.status is LeaseStatus.BATCHED, "settled_once", fill=fill, status=lease.status)
+    return lease
+
+
+def _resolve(state: State, fill: str, *, paid: int | None) -> None:
+    for batch in state.batches.values():
+        if not batch.final and any(line.fill == fill for line in batch.lines):
+            batch.resolved += 1
+            if paid is None:
+                batch.skipped += 1
+            else:
+                batch.paid += paid
+            return
+    check(False, "settled_fill_is_in_a_batch", fill=fill)
+
+
+def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:
+    intent = state.intents[lease.intent]
+    commit(state, intent, -state.ledger.held(lease.id))
+    state.ledger.post(lease.id, payment)
+    if intent.authority is Authority.SESSION and lease.asset == state.usdc:
+        state.accounts[lease.buyer].sessions[intent.signer].spent += payment
+    if skipped_reason is None:
+        lease.status = LeaseStatus.SETTLED
+        state.emit(
+            PaymentSettled(fill=lease.id, buyer=lease.buyer, seller=lease.seller, payment=payment)
+        )
+    else:
+        lease.status = LeaseStatus.SKIPPED
+        state.emit(
+            PaymentSkipped(
+                fill=lease.id, buyer=lease.buyer, seller=lease.seller, reason=skipped_reason
+            )
+        )
+    execution = state.executions.get(lease.execution)
+    over = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)
+    if execution and all(state.leases[other].status in over for other in execution.leases):
+        del state.executions[lease.execution]
+        intent.unsettled -= 1
+        update_status(state, intent)
+
+
+def _forget_old_batches(state: State) -> None:
+    final = [number for number, batch in state.batches.items() if batch.final]
+    for number in final[:-BATCHES_KEPT_MAX]:
+        del state.batches[number]
