@@ -57,6 +57,7 @@ def _fields_of(document: type[Document]) -> tuple[tuple[str, str, str], ...]:
     fields = []
     for field in info.fields:
         assert isinstance(field.type, msgspec.inspect.Metadata)
+        assert field.type.extra is not None
         fields.append((field.name, field.encode_name, field.type.extra["eip712"]))
     return tuple(fields)
 
