@@ -1,0 +1,82 @@
+# Keyfill. `make demo` and `make test` set up all they need; `make help` lists the rest.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+NODE_MODULES := contracts/node_modules
+FORGE := cd contracts && node_modules/.bin/forge
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo $$p; break; }; done)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full lint test-python test-contracts gas soak simulate \
+	lock format artifacts clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready $(NODE_MODULES)/.ready ## install locked dependencies (both commands do it)
+
+demo: setup ## the whole way: signed intents, calls, settlement on Anvil (ARGS=--keep leaves it up)
+	@$(BIN)/keyfill demo $(ARGS)
+
+test: setup lint test-contracts test-python ## every test
+
+test-full: setup lint ## the long runs: more examples, deeper invariants, mutants
+	cd contracts && FOUNDRY_PROFILE=full node_modules/.bin/forge test
+	$(PY) contracts/tool/mutants.py
+	KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+test-contracts: setup ## Foundry unit, fuzz and invariant tests; artifacts match sources
+	@$(PY) contracts/tool/artifact.py --check
+	@$(FORGE) test --summary
+
+test-python: setup ## pytest, with a count per kind of test
+	@$(PY) -m pytest $(ARGS)
+
+gas: setup ## gas per fill, from receipts of mined transactions, as JSON lines
+	@$(PY) -m contracts.gas $(ARGS)
+
+soak: setup ## 1,000 intents through the HTTP API to final settlement, as JSON lines
+	@$(PY) -m tests.soak $(ARGS)
+
+simulate: setup ## credits with and without unmatched issuance: parquet and a figure
+	@$(PY) -m simulations $(ARGS)
+
+artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode
+	@$(PY) contracts/tool/artifact.py
+
+format: setup ## format Python and Solidity
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet .
+	@$(FORGE) fmt
+
+lock: ## write the lock files anew (needs uv and npm)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--extra demo --extra simulations --group dev pyproject.toml -o requirements.lock
+	cd contracts && npm install --package-lock-only
+
+clean: ## remove everything that is not committed but made by these targets
+	rm -rf $(VENV) $(NODE_MODULES) contracts/out contracts/cache .keyfill simulations/report
+
+$(VENV)/.ready: requirements.lock
+	@test -n "$(PYTHON)" || { echo "keyfill needs Python 3.11 or newer: install python3 (Debian: apt install python3 python3-venv; macOS: brew install python)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "keyfill needs Python's venv module (Debian: apt install python3-venv)"; exit 1; }
+	@echo "installing Python packages (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_MODULES)/.ready: contracts/package-lock.json
+	@command -v npm >/dev/null 2>&1 || { echo "keyfill needs Node.js 20 or newer with npm (Debian: apt install nodejs npm; macOS: brew install node)"; exit 1; }
+	@echo "installing Anvil and the contract tools (once)"
+	@cd contracts && npm ci --silent --no-audit --no-fund
+	@touch $@

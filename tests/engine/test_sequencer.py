@@ -1,0 +1,178 @@
+"""Nobody is answered before it is durable, and what is refused leaves no trace."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from intents.reject import Reject, RejectCode
+from solver.core.check import Violation
+from solver.core.command import DECODER, IssueCredits, OpenResource, Tick
+from solver.core.market import Market
+from solver.core.state import CREDIT
+from solver.engine.feed import CursorTooOld, Feed
+from solver.engine.recovery import replay
+from solver.engine.sequencer import INBOX_MAX, Applied, JournalPort, Sequencer
+from solver.journal import JournalWriteFailed, Record
+from solver.runtime.clock import ManualClock
+
+USDC = "0x" + "22" * 20
+ALICE = "0x" + "aa" * 20
+
+
+class MemoryJournal:
+    """Keeps records in memory; can be made to wait or to fail."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.groups: list[int] = []
+        self.failing = False
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        if self.failing:
+            raise JournalWriteFailed("disk full")
+        self.records += payloads
+        self.groups.append(len(payloads))
+        return len(self.records)
+
+    def checkpoint(self, state_hash: str) -> None:
+        self.last_hash = state_hash
+
+    def read(self) -> list[Record]:
+        return [Record(seq=n, payload=p, chain=b"") for n, p in enumerate(self.records, 1)]
+
+
+@asynccontextmanager
+async def running(
+    journal: JournalPort, clock: ManualClock | None = None
+) -> AsyncIterator[Sequencer]:
+    sequencer = Sequencer(Market(USDC), journal, clock or ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    try:
+        yield sequencer
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, JournalWriteFailed, Violation):
+            await task
+
+
+def credits(amount: int) -> IssueCredits:
+    return IssueCredits(account=ALICE, amount=amount, reason="test")
+
+
+async def test_an_answer_means_durable() -> None:
+    """When `submit` returns, the record is in the journal and the event in the feed."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        result = await sequencer.submit(credits(5))
+        assert isinstance(result, Applied)
+        assert [DECODER.decode(record) for record in journal.records] == [
+            IssueCredits(account=ALICE, amount=5, reason="test", at_ms=1_000)
+        ]
+        assert [entry.event for entry in sequencer.feed.after(0, 10)] == result.events
+
+
+async def test_waiting_commands_share_one_write() -> None:
+    """Commands that wait together are one group: that is the group commit."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await asyncio.gather(*(sequencer.submit(credits(n)) for n in range(1, 101)))
+    assert len(journal.records) == 100
+    assert len(journal.groups) < 10
+
+
+async def test_a_reject_is_not_journaled_and_changes_nothing() -> None:
+    """A refused command leaves the state hash and the journal as they were."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await sequencer.submit(credits(1))
+        before = sequencer.market.state.hash()
+        refused = await sequencer.submit(credits(0))
+        assert isinstance(refused, Reject)
+        assert refused.code is RejectCode.LIMIT_OUT_OF_RANGE
+        assert sequencer.market.state.hash() == before
+    assert len(journal.records) == 1
+
+
+async def test_a_failed_write_answers_nobody_and_stops() -> None:
+    """After a failed sync nothing is acknowledged, now or later."""
+    journal = MemoryJournal()
+    journal.failing = True
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    result = await sequencer.submit(credits(1))
+    assert isinstance(result, Reject)
+    assert result.code is RejectCode.SHUTTING_DOWN
+    with pytest.raises(JournalWriteFailed):
+        await task
+    later = await sequencer.submit(credits(1))
+    assert isinstance(later, Reject)
+    assert sequencer.feed.seq == 0
+
+
+async def test_a_full_inbox_pushes_back() -> None:
+    """The inbox is bounded: what does not fit is refused with a time to wait."""
+    sequencer = Sequencer(Market(USDC), MemoryJournal(), ManualClock(1_000), Feed())
+    waiting = [asyncio.create_task(sequencer.submit(credits(1))) for _ in range(INBOX_MAX)]
+    await asyncio.sleep(0)
+    refused = await sequencer.submit(credits(1))
+    assert isinstance(refused, Reject)
+    assert refused.code is RejectCode.BUSY
+    assert refused.retry_after_ms
+    for task in waiting:
+        task.cancel()
+
+
+async def test_time_never_falls() -> None:
+    """A clock that is set back does not set the market back."""
+    clock = ManualClock(5_000)
+    async with running(MemoryJournal(), clock) as sequencer:
+        first = await sequencer.submit(credits(1))
+        clock.advance(-4_000)
+        second = await sequencer.submit(credits(1))
+        assert isinstance(first, Applied)
+        assert isinstance(second, Applied)
+        assert (first.at_ms, second.at_ms) == (5_000, 5_000)
+
+
+async def test_replay_gives_the_same_state_and_feed() -> None:
+    """The journal alone rebuilds state hash, event numbers and balances."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await sequencer.submit(OpenResource(resource="tavily/search:call"))
+        for n in range(1, 20):
+            await sequencer.submit(credits(n))
+        await sequencer.submit(Tick())
+        market, feed = Market(USDC), Feed()
+        assert replay(market, feed, journal.read(), {}) == len(journal.records)
+        assert market.state.hash() == sequencer.market.state.hash()
+        assert feed.after(0, 1_000) == sequencer.feed.after(0, 1_000)
+        assert market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
+
+
+def test_a_wrong_checkpoint_stops_recovery() -> None:
+    """Replay that reaches another state than was noted is a Violation, not a guess."""
+    journal = MemoryJournal()
+    market = Market(USDC)
+    market.apply(credits(1))
+    from solver.core.command import ENCODER
+
+    journal.append([ENCODER.encode(credits(1))])
+    replay(Market(USDC), Feed(), journal.read(), {1: market.state.hash()})
+    with pytest.raises(Violation, match="replay_equal"):
+        replay(Market(USDC), Feed(), journal.read(), {1: "00"})
+
+
+def test_a_cursor_that_fell_out_of_the_feed_is_told_so() -> None:
+    """The feed never skips: an old cursor gets the oldest number it can have."""
+    market = Market(USDC)
+    feed = Feed(kept_max=10)
+    for n in range(1, 31):
+        events = market.apply(credits(n))
+        assert not isinstance(events, Reject)
+        feed.append(n, events)
+    assert [entry.seq for entry in feed.after(20, 100)] == list(range(21, 31))
+    with pytest.raises(CursorTooOld) as caught:
+        feed.after(19, 100)
+    assert caught.value.oldest == 21
