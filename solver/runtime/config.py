@@ -1,0 +1,73 @@
+"""The operator's settings: one TOML file, every value with a default that works locally."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class ConfigInvalid(Exception):
+    """The settings cannot be used; the message names the file and the field."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChainConfig(_Section):
+    """Where the market settles."""
+
+    rpc_url: HttpUrl | None = None
+    """None: start a local Anvil that keeps its chain in the data folder."""
+    chain_id: int = Field(default=31_337, ge=1)
+    block_seconds: float = Field(default=1.0, gt=0, le=60)
+    """Block time of a local Anvil."""
+    exit_delay_seconds: int = Field(default=3_600, ge=900, le=30 * 86_400)
+    """How long the market has to settle what was delivered; longer than any lease."""
+    session_cap_usdc: int = Field(default=1_000_000, ge=1)
+    """The most that the operator's session key may settle in its life."""
+
+
+class MarketConfig(_Section):
+    """How it trades."""
+
+    epoch_ms: int = Field(default=200, ge=20, le=60_000)
+    """Length of an auction."""
+    batch_fills_max: int = Field(default=50, ge=1, le=400)
+    batch_interval_ms: int = Field(default=2_000, ge=10, le=600_000)
+    """How long a delivered fill waits for others at most."""
+
+
+class Config(_Section):
+    """Everything that `keyfill up` can be told."""
+
+    data_dir: Path = Path(".keyfill")
+    host: str = "127.0.0.1"
+    port: Port = 8_421
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    chain: ChainConfig = ChainConfig()
+    market: MarketConfig = MarketConfig()
+    providers_dir: Path | None = None
+    """TOML files of providers beside the built-in ones."""
+    upstreams: dict[str, HttpUrl] = {}
+    """Provider name → base URL, for providers that the operator runs."""
+
+
+def load_config(path: Path | None, **overrides: object) -> Config:
+    """Read settings from `path` (None: defaults), then apply overrides that are not None.
+
+    Raises ConfigInvalid.
+    """
+    try:
+        values = tomllib.loads(path.read_text()) if path else {}
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return Config.model_validate(values | given)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigInvalid(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigInvalid(f"{path or 'settings'}: {field}: {first['msg']}") from error
