@@ -1,0 +1,1 @@
+"""Market simulations: the production core under virtual time."""
