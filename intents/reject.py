@@ -84,6 +84,7 @@ class RejectCode(StrEnum):
     CURSOR_BEHIND = "cursor_behind"
     NOTHING_TO_SETTLE = "nothing_to_settle"
     BATCH_UNKNOWN = "batch_unknown"
+    CURSOR_TOO_OLD = "cursor_too_old"
     # Load.
     BUSY = "busy"
     RATE_LIMITED = "rate_limited"
@@ -103,6 +104,9 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.EPOCH_ENDED: "Sign with the account's current epoch, see GET /v1/balance.",
     RejectCode.SHARING_FORBIDDEN: "The provider's terms do not allow sharing this key.",
     RejectCode.ATTESTATION_MISSING: "Sign the attestation that GET /v1/providers names.",
+    RejectCode.UNAUTHENTICATED: "Sign the request, see Authentication in GET /openapi.json.",
+    RejectCode.REPLAYED: "Sign every request with a nonce of its own.",
+    RejectCode.CURSOR_TOO_OLD: "Read the state anew, then follow the feed from its cursor.",
     RejectCode.BUSY: "The market's queue is full. Retry after a second.",
     RejectCode.TOO_LATE: "It was filled before the cancel arrived.",
 }
