@@ -188,7 +188,10 @@ def _check_expiry(until_s: int, now_s: int) -> Reject | None:
 
 
 def is_resource_name(name: str) -> bool:
-    """Whether `name` is provider/operation:unit in lower-case ASCII, dots and dashes."""
+    """Whether `name` is provider/operation:unit in lower-case ASCII, dots and dashes.
+
+    Each part starts with a letter or digit, so that none is a path like "..".
+    """
     if not name or len(name) > RESOURCE_BYTES_MAX or not name.isascii():
         return False
     provider, slash, rest = name.partition("/")
@@ -198,4 +201,4 @@ def is_resource_name(name: str) -> bool:
 
 
 def _is_slug(part: str) -> bool:
-    return bool(part) and all(c.islower() or c.isdigit() or c in "._-" for c in part)
+    return part[:1].isalnum() and all(c.islower() or c.isdigit() or c in "._-" for c in part)

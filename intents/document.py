@@ -12,9 +12,12 @@ from msgspec import Meta
 
 from intents.bound import AMOUNT_MAX, EPOCH_MAX, NONCE_MAX, TIME_S_MAX, UNITS_MAX
 
-Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{40}$", extra={"eip712": "address"})]
+# A pattern's "$" would let one newline through; the length does not.
+Address = Annotated[
+    str, Meta(pattern="^0x[0-9a-f]{40}$", max_length=42, extra={"eip712": "address"})
+]
 """20 bytes, lower-case hex. Edges lower-case what they are given."""
-Hash = Annotated[str, Meta(pattern="^0x[0-9a-f]{64}$", extra={"eip712": "bytes32"})]
+Hash = Annotated[str, Meta(pattern="^0x[0-9a-f]{64}$", max_length=66, extra={"eip712": "bytes32"})]
 Text = Annotated[str, Meta(max_length=4_096, extra={"eip712": "string"})]
 Flag = Annotated[bool, Meta(extra={"eip712": "bool"})]
 Units = Annotated[int, Meta(ge=0, le=UNITS_MAX, extra={"eip712": "uint64"})]

@@ -4,6 +4,7 @@ Accepted are 65 bytes (r, s, v with v = 27 or 28) and 64 bytes (r, yParityAndS o
 EIP-2098), always with low s (EIP-2), so that a signature has one form only per size.
 """
 
+from binascii import unhexlify
 from typing import Final
 
 from coincurve import PrivateKey, PublicKey
@@ -57,7 +58,7 @@ def decode_signature(signature: str) -> bytes | Reject:
     if not signature.startswith("0x"):
         return reject(RejectCode.SIGNATURE_MALFORMED, "a signature is 0x-prefixed hex")
     try:
-        return bytes.fromhex(signature[2:])
+        return unhexlify(signature[2:])
     except ValueError:
         return reject(RejectCode.SIGNATURE_MALFORMED, "a signature is 0x-prefixed hex")
 

@@ -1,0 +1,52 @@
+"""Profiles and seeds of every test: random, printed, and repeatable on request.
+
+`KEYFILL_HYPOTHESIS=full` runs the heavier profile; `--hypothesis-seed=N` repeats a run.
+Neither profile derandomises: each run looks at new cases, and a failure prints its seed.
+"""
+
+import os
+import secrets
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, Verbosity, settings
+
+PROFILE: Final = os.environ.get("KEYFILL_HYPOTHESIS", "quick")
+_SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large)
+
+settings.register_profile(
+    "quick",
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    derandomize=False,
+    suppress_health_check=_SLOW,
+    verbosity=Verbosity.normal,
+)
+settings.register_profile(
+    "full",
+    parent=settings.get_profile("quick"),
+    max_examples=2_000,
+    stateful_step_count=100,
+)
+settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the run's seed here, so that the header can print it."""
+    if config.getoption("--hypothesis-seed", None) is None:
+        config.option.hypothesis_seed = str(secrets.randbits(32))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The full profile takes its time."""
+    if PROFILE == "full":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(7_200))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Name the profile and the seed of this run."""
+    seed = config.getoption("--hypothesis-seed")
+    return f"keyfill: hypothesis profile {PROFILE}, --hypothesis-seed={seed}"
