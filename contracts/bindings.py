@@ -1,0 +1,240 @@
+"""The contracts as Python sees them, derived from the committed artifacts.
+
+Selectors, topics and types come from `artifact/*.json`; what is written out here are the
+log structs, and import fails if their fields are not the ABI's. The packed layout of a
+batch, which no ABI describes, is in `contracts.batch`.
+"""
+
+# ruff: noqa: D101  what each log means is said where it is declared, in the Solidity interfaces
+
+from functools import cached_property
+from importlib import resources
+from typing import Any, Final
+
+import msgspec
+from eth_abi import decode
+from eth_abi.exceptions import DecodingError
+
+from contracts.abi import Item
+from contracts.fault import ArtifactFault
+
+_ERROR_STRING: Final = bytes.fromhex("08c379a0")
+_PANIC: Final = bytes.fromhex("4e487b71")
+MAGIC_1271: Final = bytes.fromhex("1626ba7e")
+"""What `isValidSignature` answers for a valid signature (EIP-1271)."""
+
+
+class Contract(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=True, forbid_unknown_fields=True
+):
+    """A compiled contract: its name, interface and creation code."""
+
+    contract_name: str
+    abi: tuple[Item, ...]
+    bytecode: str
+
+    def function(self, name: str) -> Item:
+        """The one function called `name`, which may be a full signature."""
+        return self._one("function", name)
+
+    def event(self, name: str) -> Item:
+        """The event called `name`."""
+        return self._one("event", name)
+
+    @cached_property
+    def errors(self) -> dict[bytes, Item]:
+        """Custom errors by selector."""
+        return {item.selector: item for item in self.abi if item.type == "error"}
+
+    def creation_code(self, *arguments: object) -> bytes:
+        """What a creating transaction carries."""
+        code = bytes.fromhex(self.bytecode.removeprefix("0x"))
+        return code + (self._one("constructor", "").encode_inputs(*arguments) if arguments else b"")
+
+    def _one(self, kind: str, name: str) -> Item:
+        found = [
+            item for item in self.abi if item.type == kind and name in (item.name, item.signature)
+        ]
+        if len(found) != 1:
+            raise ArtifactFault(f"{self.contract_name} has {len(found)} of {kind} {name}")
+        return found[0]
+
+
+def load(name: str) -> Contract:
+    """Read one committed artifact."""
+    file = resources.files("contracts") / "artifact" / f"{name}.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Contract)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ArtifactFault(f"artifact of {name}: {error}; run `make artifacts`") from error
+
+
+SETTLEMENT: Final = load("Settlement")
+ACCOUNT: Final = load("SessionAccount")
+FACTORY: Final = load("SessionAccountFactory")
+USDC: Final = load("TestUSDC")
+
+
+class RawLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A log as a node gives it."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    block_hash: str
+    log_index: int
+    transaction_hash: str
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A decoded log. Addresses and hashes are lower-case 0x-hex."""
+
+
+class Deposited(Log, frozen=True, kw_only=True):
+    account: str
+    source: str = msgspec.field(name="from")
+    amount: int
+    balance_after: int
+
+
+class WithdrawalRequested(Log, frozen=True, kw_only=True):
+    account: str
+    amount: int
+    available_at: int
+
+
+class WithdrawalCancelled(Log, frozen=True, kw_only=True):
+    account: str
+
+
+class Withdrawn(Log, frozen=True, kw_only=True):
+    account: str
+    to: str
+    amount: int
+
+
+class Cancelled(Log, frozen=True, kw_only=True):
+    account: str
+    nonce: int
+    effective_at: int
+
+
+class EpochBumped(Log, frozen=True, kw_only=True):
+    account: str
+    epoch: int
+    effective_at: int
+
+
+class FillSettled(Log, frozen=True, kw_only=True):
+    fill: str
+    buyer: str
+    seller: str
+    units: int
+    delivered: int
+    payment: int
+
+
+class FillSkipped(Log, frozen=True, kw_only=True):
+    fill: str
+    reason: int
+
+
+class BatchSettled(Log, frozen=True, kw_only=True):
+    number: int
+    batch_hash: str
+    paid: int
+    settled: int
+    skipped: int
+
+
+class SessionGranted(Log, frozen=True, kw_only=True):
+    key: str
+    permissions: int
+    expires_at: int
+    cap: int
+
+
+class SessionRevoked(Log, frozen=True, kw_only=True):
+    key: str
+
+
+class AllSessionsRevoked(Log, frozen=True, kw_only=True):
+    epoch: int
+
+
+class AccountCreated(Log, frozen=True, kw_only=True):
+    account: str
+    owner: str
+
+
+_LOGS: Final[dict[type[Log], Contract]] = {
+    Deposited: SETTLEMENT,
+    WithdrawalRequested: SETTLEMENT,
+    WithdrawalCancelled: SETTLEMENT,
+    Withdrawn: SETTLEMENT,
+    Cancelled: SETTLEMENT,
+    EpochBumped: SETTLEMENT,
+    FillSettled: SETTLEMENT,
+    FillSkipped: SETTLEMENT,
+    BatchSettled: SETTLEMENT,
+    SessionGranted: ACCOUNT,
+    SessionRevoked: ACCOUNT,
+    AllSessionsRevoked: ACCOUNT,
+    AccountCreated: FACTORY,
+}
+
+
+def _by_topic() -> dict[bytes, tuple[Item, type[Log]]]:
+    table: dict[bytes, tuple[Item, type[Log]]] = {}
+    for log, contract in _LOGS.items():
+        item = contract.event(log.__name__)
+        declared = [field.encode_name for field in msgspec.structs.fields(log)]
+        if declared != [part.name for part in item.inputs]:
+            raise ArtifactFault(f"{log.__name__} has {declared}, the ABI {item.signature}")
+        table[item.topic] = (item, log)
+    return table
+
+
+_BY_TOPIC: Final = _by_topic()
+
+
+def topics_of(contract: Contract) -> tuple[bytes, ...]:
+    """First topics of the contract's logs that have a struct here."""
+    return tuple(contract.event(log.__name__).topic for log in _LOGS if _LOGS[log] is contract)
+
+
+def decode_log(raw: RawLog) -> Log | None:
+    """The struct of a log; None for an event that has none.
+
+    Raises ArtifactFault for a log that carries a known topic in another form.
+    """
+    known = _BY_TOPIC.get(raw.topics[0]) if raw.topics else None
+    if known is None:
+        return None
+    item, log = known
+    try:
+        values = item.decode_log(raw.topics, raw.data)
+    except DecodingError as error:
+        raise ArtifactFault(f"log of {raw.address} in block {raw.block_number}: {error}") from error
+    return msgspec.convert({name: _plain(value) for name, value in values.items()}, log)
+
+
+def revert_reason(data: bytes) -> str:
+    """What a revert says, in words: `BatchAlreadySettled(7)`, or its bytes if unknown."""
+    if not data:
+        return "reverted without a reason"
+    for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC):
+        item = contract.errors.get(data[:4])
+        if item is not None:
+            values = ", ".join(str(_plain(value)) for value in item.decode_inputs(data[4:]))
+            return f"{item.name}({values})"
+    if data[:4] == _ERROR_STRING:
+        return str(decode(["string"], data[4:])[0])
+    if data[:4] == _PANIC:
+        return f"Panic({decode(['uint256'], data[4:])[0]:#x})"
+    return f"unknown error 0x{data[:36].hex()}"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  what eth_abi gives
+    return "0x" + value.hex() if isinstance(value, bytes) else value
