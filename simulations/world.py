@@ -219,34 +219,32 @@ class World:
         self.tally.reconcile()
 
     def _end_period(self) -> None:
-        parameters, count = self.parameters, self._count
-        willing_mean = count.willing / parameters.agents
-        self.threshold.learn(
-            Served(
-                funded=count.requests - count.broke,
-                served=count.served,
-                willing_mean=willing_mean,
-            )
-        )
-        if parameters.issuance.uptime_atoms:
-            self._give(parameters.issuance.uptime_atoms, "uptime")
-        self.rows.append(
-            Row(
-                variant=parameters.variant,
-                period=len(self.rows) + 1,
-                at_ms=self.clock.now_ms,
-                requests=count.requests,
-                broke=count.broke,
-                unanswered=count.requests - count.broke - count.failed - count.served,
-                failed=count.failed,
-                served=count.served,
-                willing_mean=willing_mean,
-                threshold=self.threshold.threshold,
-                money_atoms=self.tally.money,
-            )
-        )
+        """Agents learn what they saw, grants are paid, the period is recorded."""
+        count, issuance = self._count, self.parameters.issuance
+        willing_mean = count.willing / self.parameters.agents
+        funded = count.requests - count.broke
+        self.threshold.learn(Served(funded=funded, served=count.served, willing_mean=willing_mean))
+        if issuance.uptime_atoms:
+            self._give(issuance.uptime_atoms, "uptime")
+        self.rows.append(self._row(willing_mean))
         self._count = _Count()
         self._on_period(self._rounds)
+
+    def _row(self, willing_mean: float) -> Row:
+        count = self._count
+        return Row(
+            variant=self.parameters.variant,
+            period=len(self.rows) + 1,
+            at_ms=self.clock.now_ms,
+            requests=count.requests,
+            broke=count.broke,
+            unanswered=count.requests - count.broke - count.failed - count.served,
+            failed=count.failed,
+            served=count.served,
+            willing_mean=willing_mean,
+            threshold=self.threshold.threshold,
+            money_atoms=self.tally.money,
+        )
 
     def _cut_batch(self) -> None:
         answer = self._apply(CutBatch(at_ms=self.clock.now_ms, fills_max=BATCH_FILLS_MAX))
