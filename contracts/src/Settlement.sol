@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity =0.8.37;
+
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {AccountWord} from "./AccountWord.sol";
+import {BatchReader} from "./BatchReader.sol";
+import {BoundedCall} from "./BoundedCall.sol";
+import {IERC3009Receiver} from "./IERC3009Receiver.sol";
+import {ISessionSigner} from "./ISessionSigner.sol";
+import {ISettlement} from "./ISettlement.sol";
+import {MarketTypes} from "./MarketTypes.sol";
+import {SignatureRecovery} from "./SignatureRecovery.sol";
+import {UnitLanes} from "./UnitLanes.sol";
+
+/// @title The ledger and checks of {ISettlement}
+/// @dev No owner, no upgrade, no configuration after construction.
+contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+    using AccountWord for uint256;
+    using UnitLanes for uint256;
+    using BatchReader for BatchReader.Cursor;
+    using BatchReader for BatchReader.Intent;
+    using BatchReader for BatchReader.Offer;
+
+    /// @dev An offer while its batch is settled. `unitsLeft` is before the batch, `unitsAdded` in it.
+    struct Standing {
+        SkipReason problem;
+        address account;
+        bytes32 resource;
+        uint256 nonce;
+        uint256 units;
+        uint256 limit;
+        uint256 unitsLeft;
+        uint256 unitsAdded;
+        uint256 earned;
+    }
+
+    /// @dev One intent while its lines are checked. `account` and `lanes` are the words of its buyer
+    /// and of its counter. `accepted` has one bit for each line that passed; `units` and `payment`
+    /// are sums over these.
+    struct Draft {
+        uint256 account;
+        uint256 lanes;
+        uint256 balance;
+        uint256 unitsLeft;
+        uint256 accepted;
+        uint256 units;
+        uint256 payment;
+    }
+
+    /// @dev A batch while it is settled. `line` is the one being looked at.
+    struct Run {
+        BatchReader.Cursor cursor;
+        Standing[] standings;
+        BatchReader.Line line;
+        uint256 paid;
+        uint256 settled;
+        uint256 skipped;
+    }
+
+    uint256 private constant AUTHORITY_PLAIN = 0;
+    uint256 private constant AUTHORITY_CONTRACT = 1;
+    uint256 private constant AUTHORITY_SESSION = 2;
+
+    /// @dev No longer can anyone's money be held; it also keeps all times within 40 bits.
+    uint40 private constant EXIT_DELAY_MAX = 30 days;
+
+    /// @dev Gas with which a contract account is asked; the most that a hostile one can waste.
+    uint256 private constant AUTHORITY_GAS = 200_000;
+    /// @dev With this much left, a call gets its full AUTHORITY_GAS: 63/64 of what remains after
+    /// a cold account access and the preparation of the call.
+    uint256 private constant AUTHORITY_GAS_REQUIRED = AUTHORITY_GAS * 64 / 63 + 20_000;
+
+    IERC20 private immutable _TOKEN;
+    address public immutable operator;
+    uint40 public immutable exitDelay;
+
+    mapping(address account => uint256 word) private _accounts;
+    /// @dev Keyed by UnitLanes.keyOf(account, nonce): one hash instead of a nested mapping's two.
+    mapping(uint256 key => uint256 word) private _lanes;
+    mapping(address account => mapping(uint64 nonce => uint256)) private _cancelledAt;
+    mapping(uint256 word => uint256) private _batches;
+
+    constructor(IERC20 token, address operator_, uint40 exitDelay_)
+        EIP712(MarketTypes.DOMAIN_NAME, MarketTypes.DOMAIN_VERSION)
+    {
+        require(address(token) != address(0) && operator_ != address(0), SettlementZeroAddress());
+        require(exitDelay_ <= EXIT_DELAY_MAX, SettlementExitDelayInvalid(exitDelay_));
+        _TOKEN = token;
+        operator = operator_;
+        exitDelay = exitDelay_;
+    }
+
+    // ------------------------------------------------------------------ money in
+
+    /// @inheritdoc ISettlement
+    function deposit(address account, uint256 amount) external nonReentrant {
+        _depositFromCaller(account, amount);
+    }
+
+    /// @inheritdoc ISettlement
+    function depositWithPermit(
+        address account,
+        uint256 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant {
+        // A permit that someone else sent first fails here, but has left the allowance.
+        try IERC20Permit(address(_TOKEN))
+            .permit(msg.sender, address(this), amount, deadline, v, r, s) {}
+            catch {}
+        _depositFromCaller(account, amount);
+    }
+
+    /// @inheritdoc ISettlement
+    function depositWithAuthorization(
+        address from,
+        address account,
+        uint256 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 salt,
+        bytes calldata signature
+    ) external nonReentrant {
+        uint256 heldBefore = _TOKEN.balanceOf(address(this));
+        IERC3009Receiver(address(_TOKEN))
+            .receiveWithAuthorization(
+                from,
+                address(this),
+                amount,
+                validAfter,
+                validBefore,
+                authorizationNonce(account, salt),
+                signature
+            );
+        _creditReceived(account, from, heldBefore);
+    }
+
+    // ------------------------------------------------------------------ money out
+
+    /// @inheritdoc ISettlement
+    function requestWithdrawal(uint256 amount) external nonReentrant returns (uint256 availableAt) {
+        require(amount != 0, SettlementAmountZero());
+        availableAt = block.timestamp + exitDelay;
+        // The cast is safe: no balance exceeds it, and asking for more means everything.
+        uint72 requested = uint72(Math.min(amount, AccountWord.BALANCE_MAX));
+        _accounts[msg.sender] = _accounts[msg.sender].withWithdrawal(requested, uint40(availableAt));
+        emit WithdrawalRequested(msg.sender, requested, availableAt);
+    }
+
+    /// @inheritdoc ISettlement
+    function cancelWithdrawal() external nonReentrant {
+        uint256 account = _accounts[msg.sender];
+        require(account.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
+        _accounts[msg.sender] = account.withWithdrawal(0, 0);
+        emit WithdrawalCancelled(msg.sender);
+    }
+
+    /// @inheritdoc ISettlement
+    function withdraw(address to) external nonReentrant returns (uint256 amount) {
+        require(to != address(0) && to != address(this), SettlementRecipientInvalid(to));
+        uint256 account = _accounts[msg.sender];
+        require(account.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
+        uint256 availableAt = account.withdrawableAtOf();
+        require(block.timestamp >= availableAt, SettlementWithdrawalEarly(availableAt));
+        amount = Math.min(account.withdrawingOf(), account.balanceOf());
+        _accounts[msg.sender] = account.withWithdrawal(0, 0) - amount;
+        emit Withdrawn(msg.sender, to, amount);
+        _TOKEN.safeTransfer(to, amount);
+    }
+
+    // ------------------------------------------------------------------ cancellation
+
+    /// @inheritdoc ISettlement
+    function cancel(uint64 nonce) external nonReentrant returns (uint256 effectiveAt) {
+        uint256 key = UnitLanes.keyOf(msg.sender, nonce);
+        uint256 word = _lanes[key];
+        // A second cancellation must not move the first one's time.
+        require(!word.isFlagged(nonce), SettlementAlreadyCancelled(nonce));
+        effectiveAt = block.timestamp + exitDelay;
+        _lanes[key] = word.flag(nonce);
+        _cancelledAt[msg.sender][nonce] = effectiveAt;
+        emit Cancelled(msg.sender, nonce, effectiveAt);
+    }
+
+    /// @inheritdoc ISettlement
+    function cancelAll() external nonReentrant returns (uint32 epoch, uint256 effectiveAt) {
+        uint256 account = _accounts[msg.sender];
+        uint256 pendingUntil = account.epochEffectiveAtOf();
+        // Only one earlier epoch is remembered: it must be over before the next one ends.
+        require(block.timestamp >= pendingUntil, SettlementEpochPending(pendingUntil));
+        epoch = account.epochOf() + 1;
+        effectiveAt = block.timestamp + exitDelay;
+        _accounts[msg.sender] = account.withEpoch(epoch, uint40(effectiveAt));
+        emit EpochBumped(msg.sender, epoch, effectiveAt);
+    }
+
+    // ------------------------------------------------------------------ settlement
+
+    /// @inheritdoc ISettlement
+    function settle(uint64 number, bytes32 batchHash, bytes calldata batch)
+        external
+        nonReentrant
+        returns (uint256 paid)
+    {
+        require(msg.sender == operator, SettlementCallerNotOperator(msg.sender));
+        _useBatchNumber(number);
+        Run memory run;
+        run.cursor = BatchReader.open(batch);
+        _admitOffers(run);
+        _settleIntents(run);
+        run.cursor.finish();
+        _creditSellers(run.standings);
+        emit BatchSettled(number, batchHash, run.paid, run.settled, run.skipped);
+        return run.paid;
+    }
+
+    // ------------------------------------------------------------------ views
+
+    /// @inheritdoc ISettlement
+    function asset() external view returns (address) {
+        return address(_TOKEN);
+    }
+
+    /// @inheritdoc ISettlement
+    function accountOf(address account)
+        external
+        view
+        nonReentrantView
+        returns (AccountView memory)
+    {
+        uint256 word = _accounts[account];
+        uint32 epoch = word.epochOf();
+        bool isPending = block.timestamp < word.epochEffectiveAtOf();
+        return AccountView({
+            balance: word.balanceOf(),
+            withdrawing: word.withdrawingOf(),
+            withdrawableAt: word.withdrawableAtOf(),
+            epoch: epoch,
+            epochEffectiveAt: word.epochEffectiveAtOf(),
+            epochSettleable: isPending ? epoch - 1 : epoch
+        });
+    }
+
+    /// @inheritdoc ISettlement
+    function settledUnits(address account, uint64 nonce)
+        external
+        view
+        nonReentrantView
+        returns (uint256)
+    {
+        return _lanes[UnitLanes.keyOf(account, nonce)].unitsOf(nonce);
+    }
+
+    /// @inheritdoc ISettlement
+    function cancelledAt(address account, uint64 nonce) external view returns (uint256) {
+        return _cancelledAt[account][nonce];
+    }
+
+    /// @inheritdoc ISettlement
+    function isBatchSettled(uint64 number) external view returns (bool) {
+        return _batches[number >> 8] & (1 << (number & 0xff)) != 0;
+    }
+
+    /// @inheritdoc ISettlement
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    /// @inheritdoc ISettlement
+    function intentDigest(Intent calldata intent) external view returns (bytes32) {
+        return _hashTypedDataV4(
+            keccak256(
+                abi.encode(
+                    MarketTypes.INTENT_TYPEHASH,
+                    intent.account,
+                    intent.resource,
+                    address(_TOKEN),
+                    intent.units,
+                    intent.unitsMin,
+                    intent.limit,
+                    intent.validFrom,
+                    intent.validUntil,
+                    intent.immediate,
+                    intent.epoch,
+                    intent.nonce
+                )
+            )
+        );
+    }
+
+    /// @inheritdoc ISettlement
+    function offerDigest(Offer calldata offer) external view returns (bytes32) {
+        return _hashTypedDataV4(
+            keccak256(
+                abi.encode(
+                    MarketTypes.OFFER_TYPEHASH,
+                    offer.account,
+                    offer.resource,
+                    address(_TOKEN),
+                    offer.key,
+                    offer.units,
+                    offer.limit,
+                    offer.windowUnits,
+                    offer.windowSeconds,
+                    offer.validFrom,
+                    offer.validUntil,
+                    offer.epoch,
+                    offer.nonce
+                )
+            )
+        );
+    }
+
+    /// @inheritdoc ISettlement
+    function authorizationNonce(address account, bytes32 salt) public pure returns (bytes32) {
+        return keccak256(abi.encode(account, salt));
+    }
+
+    // ------------------------------------------------------------------ private: money in
+
+    function _depositFromCaller(address account, uint256 amount) private {
+        uint256 heldBefore = _TOKEN.balanceOf(address(this));
+        _TOKEN.safeTransferFrom(msg.sender, address(this), amount);
+        _creditReceived(account, msg.sender, heldBefore);
+    }
+
+    /// @dev Credits what really arrived. Because all that is held fits 72 bits here, and balances
+    /// add up to at most what is held, no later sum of balances can overflow 72 bits either.
+    function _creditReceived(address account, address from, uint256 heldBefore) private {
+        require(account != address(0), SettlementZeroAddress());
+        uint256 held = _TOKEN.balanceOf(address(this));
+        require(held <= AccountWord.BALANCE_MAX, SettlementBalanceOverflow(held));
+        uint256 amount = held - heldBefore;
+        require(amount != 0, SettlementAmountZero());
+        uint256 word = _accounts[account] + amount;
+        _accounts[account] = word;
+        emit Deposited(account, from, amount, word.balanceOf());
+    }
+
+    // ------------------------------------------------------------------ private: batch
+
+    function _useBatchNumber(uint64 number) private {
+        uint256 word = _batches[number >> 8];
+        uint256 bit = 1 << (number & 0xff);
+        require(word & bit == 0, BatchAlreadySettled(number));
+        _batches[number >> 8] = word | bit;
+    }
+
+    // ------------------------------------------------------------------ private: offers
+
+    /// @dev Each offer is checked once, whatever the number of its lines. Strictly ascending
+    /// (account, nonce) means that no two standings share a counter.
+    function _admitOffers(Run memory run) private {
+        BatchReader.Offer memory offer = BatchReader.newOffer(address(_TOKEN));
+        uint256 count = run.cursor.readCount();
+        Standing[] memory standings = new Standing[](count);
+        run.standings = standings;
+        uint256 previous;
+        for (uint256 i = 0; i < count; ++i) {
+            run.cursor.readOffer(offer);
+            uint256 current = uint256(uint160(offer.account)) << 64 | offer.nonce;
+            require(i == 0 || current > previous, BatchOffersUnsorted(i));
+            previous = current;
+            _admitOffer(offer, standings[i]);
+        }
+    }
+
+    function _admitOffer(BatchReader.Offer memory offer, Standing memory standing) private {
+        standing.account = offer.account;
+        standing.resource = offer.resource;
+        standing.nonce = offer.nonce;
+        standing.units = offer.units;
+        standing.limit = offer.limit;
+        uint256 word;
+        (standing.problem,, word) = _termsProblem(
+            offer.account, offer.nonce, offer.validFrom, offer.validUntil, offer.epoch
+        );
+        standing.unitsLeft = word.unitsLeft(offer.nonce, offer.units);
+        if (standing.problem != SkipReason.None) return;
+        bytes32 digest = _hashTypedDataV4(offer.hashOf());
+        if (offer.authority == AUTHORITY_SESSION) {
+            if (!_isSessionCharged(offer.account, digest, offer.signatureOf(), 0)) {
+                standing.problem = SkipReason.SessionRefused;
+            }
+        } else if (!_isSigned(offer.account, offer.authority, digest, offer.signatureOf())) {
+            standing.problem = SkipReason.BadSignature;
+        }
+    }
+
+    /// @dev Sellers' lines were netted per offer. Everything is read again from storage: a seller may
+    /// have other offers in the batch, may have bought in it, or may have nonces that share a word.
+    function _creditSellers(Standing[] memory standings) private {
+        for (uint256 i = 0; i < standings.length; ++i) {
+            Standing memory standing = standings[i];
+            if (standing.unitsAdded == 0) continue;
+            address seller = standing.account;
+            uint256 nonce = standing.nonce;
+            uint256 key = UnitLanes.keyOf(seller, nonce);
+            uint256 word = _lanes[key];
+            require(
+                standing.unitsAdded <= word.unitsLeft(nonce, standing.units),
+                BatchNonceShared(seller, uint64(nonce))
+            );
+            _lanes[key] = word.add(nonce, standing.unitsAdded);
+            // Stays within the balance's 72 bits: `earned` was debited from other balances, and all of
+            // them add up to at most what is held.
+            _accounts[seller] += standing.earned;
+        }
+    }
+
+    // ------------------------------------------------------------------ private: intents
+
+    function _settleIntents(Run memory run) private {
+        BatchReader.Intent memory intent = BatchReader.newIntent(address(_TOKEN));
+        Draft memory draft;
+        uint256 count = run.cursor.readCount();
+        for (uint256 i = 0; i < count; ++i) {
+            run.cursor.readIntent(intent);
+            _settleIntent(run, intent, draft);
+        }
+    }
+
+    function _settleIntent(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
+        private
+    {
+        SkipReason problem = _openDraft(intent, draft);
+        if (problem != SkipReason.None) return _skipAll(run, intent, problem);
+        _draftLines(run, intent, draft);
+        if (draft.units == 0) return;
+        problem = _draftProblem(intent, draft);
+        if (problem != SkipReason.None) return _release(run, intent, draft, problem);
+        _commit(run, intent, draft);
+    }
+
+    /// @dev What is wrong with the intent whatever its lines are. A session's signature waits until
+    /// it is known what to charge.
+    function _openDraft(BatchReader.Intent memory intent, Draft memory draft)
+        private
+        view
+        returns (SkipReason problem)
+    {
+        uint256 word;
+        (problem, draft.account, word) = _termsProblem(
+            intent.account, intent.nonce, intent.validFrom, intent.validUntil, intent.epoch
+        );
+        draft.lanes = word;
+        draft.balance = draft.account.balanceOf();
+        draft.unitsLeft = word.unitsLeft(intent.nonce, intent.units);
+        draft.accepted = 0;
+        draft.units = 0;
+        draft.payment = 0;
+        if (problem != SkipReason.None || intent.authority == AUTHORITY_SESSION) return problem;
+        bytes32 digest = _hashTypedDataV4(intent.hashOf());
+        if (!_isSigned(intent.account, intent.authority, digest, intent.signatureOf())) {
+            problem = SkipReason.BadSignature;
+        }
+    }
+
+    /// @dev Skips the bad lines; reserves the good ones' units in their standings and sums them up.
+    function _draftLines(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
+        private
+    {
+        BatchReader.Line memory line = run.line;
+        Standing[] memory standings = run.standings;
+        uint256 count = intent.lineCount;
+        for (uint256 i = 0; i < count; ++i) {
+            intent.readLine(i, line);
+            if (line.offer >= standings.length) {
+                _skip(run, SkipReason.UnknownOffer);
+                continue;
+            }
+            Standing memory standing = standings[line.offer];
+            SkipReason problem = _lineProblem(intent, draft, line, standing);
+            if (problem != SkipReason.None) {
+                _skip(run, problem);
+                continue;
+            }
+            // Unchecked: each sum was just checked against the units left and the balance.
+            unchecked {
+                draft.accepted |= 1 << i;
+                draft.units += line.units;
+                draft.payment += line.payment;
+                standing.unitsAdded += line.units;
+            }
+        }
+    }
+
+    /// @dev Unchecked: the reader cuts units to 64 bits and money to 96, sums are bounded by the units
+    /// left and the balance. So no sum exceeds 2^97 and no product 2^161.
+    ///
+    /// The two rounded limits need no division; for integers and units > 0,
+    /// p <= floor(d * l / u) if and only if p * u <= d * l, and
+    /// p >= floor(d * l / u) if and only if (p + 1) * u > d * l.
+    function _lineProblem(
+        BatchReader.Intent memory intent,
+        Draft memory draft,
+        BatchReader.Line memory line,
+        Standing memory standing
+    ) private pure returns (SkipReason) {
+        SkipReason problem = standing.problem;
+        if (problem != SkipReason.None) return problem;
+        if (intent.resource != standing.resource) return SkipReason.ResourceMismatch;
+        if (intent.account == standing.account) return SkipReason.SelfMatch;
+        uint256 units = line.units;
+        uint256 delivered = line.delivered;
+        uint256 payment = line.payment;
+        unchecked {
+            if (units == 0) return SkipReason.UnitsZero;
+            if (draft.units + units > draft.unitsLeft) return SkipReason.UnitsOverfilled;
+            if (standing.unitsAdded + units > standing.unitsLeft) {
+                return SkipReason.UnitsOverfilled;
+            }
+            if (delivered > units) return SkipReason.DeliveredAboveUnits;
+            if (payment * intent.units > delivered * intent.limit) {
+                return SkipReason.PriceAboveLimit;
+            }
+            if ((payment + 1) * standing.units <= delivered * standing.limit) {
+                return SkipReason.PriceBelowLimit;
+            }
+            if (draft.payment + payment > draft.balance) return SkipReason.InsufficientBalance;
+        }
+        return SkipReason.None;
+    }
+
+    /// @dev What can only be judged on all good lines together. The session is charged last, when
+    /// nothing else can fail: what it is charged is what is then paid.
+    function _draftProblem(BatchReader.Intent memory intent, Draft memory draft)
+        private
+        returns (SkipReason)
+    {
+        bool isLast = draft.units == draft.unitsLeft;
+        if (draft.units < intent.unitsMin && !isLast) return SkipReason.UnitsBelowMinimum;
+        if (intent.authority != AUTHORITY_SESSION) return SkipReason.None;
+        bytes32 digest = _hashTypedDataV4(intent.hashOf());
+        bool charged =
+            _isSessionCharged(intent.account, digest, intent.signatureOf(), draft.payment);
+        return charged ? SkipReason.None : SkipReason.SessionRefused;
+    }
+
+    /// @dev The one external call before this, to a session's account, cannot have changed what was
+    /// read: everything that writes is behind the reentrancy guard.
+    function _commit(Run memory run, BatchReader.Intent memory intent, Draft memory draft) private {
+        _lanes[UnitLanes.keyOf(intent.account, intent.nonce)] =
+            draft.lanes.add(intent.nonce, draft.units);
+        // Unchecked: each line was checked against the balance, so payments are below 2^72.
+        unchecked {
+            _accounts[intent.account] = draft.account - draft.payment;
+            run.paid += draft.payment;
+        }
+        BatchReader.Line memory line = run.line;
+        uint256 count = intent.lineCount;
+        for (uint256 i = 0; i < count; ++i) {
+            if (draft.accepted & (1 << i) == 0) continue;
+            // A single line is still there from when it was drafted.
+            if (count != 1) intent.readLine(i, line);
+            Standing memory standing = run.standings[line.offer];
+            // Unchecked: sums of payments, see above, and a count.
+            unchecked {
+                standing.earned += line.payment;
+                ++run.settled;
+            }
+            emit FillSettled(
+                line.fill,
+                intent.account,
+                standing.account,
+                uint64(line.units),
+                uint64(line.delivered),
+                uint96(line.payment)
+            );
+        }
+    }
+
+    /// @dev Gives the drafted units back to their offers and skips the drafted lines.
+    function _release(
+        Run memory run,
+        BatchReader.Intent memory intent,
+        Draft memory draft,
+        SkipReason problem
+    ) private {
+        BatchReader.Line memory line = run.line;
+        for (uint256 i = 0; i < intent.lineCount; ++i) {
+            if (draft.accepted & (1 << i) == 0) continue;
+            intent.readLine(i, line);
+            run.standings[line.offer].unitsAdded -= line.units;
+            _skip(run, problem);
+        }
+    }
+
+    function _skipAll(Run memory run, BatchReader.Intent memory intent, SkipReason problem)
+        private
+    {
+        for (uint256 i = 0; i < intent.lineCount; ++i) {
+            intent.readLine(i, run.line);
+            _skip(run, problem);
+        }
+    }
+
+    function _skip(Run memory run, SkipReason problem) private {
+        run.skipped += 1;
+        emit FillSkipped(run.line.fill, problem);
+    }
+
+    // ------------------------------------------------------------------ private: documents
+
+    /// @dev Time, epoch and cancellation of an intent or offer, and what else its slots say.
+    function _termsProblem(
+        address account,
+        uint256 nonce,
+        uint256 validFrom,
+        uint256 validUntil,
+        uint256 epoch
+    ) private view returns (SkipReason problem, uint256 stored, uint256 lanes) {
+        if (block.timestamp < validFrom) return (SkipReason.NotYetValid, 0, 0);
+        // Unchecked: two times of 40 bits.
+        unchecked {
+            if (block.timestamp > validUntil + exitDelay) return (SkipReason.Expired, 0, 0);
+        }
+        stored = _accounts[account];
+        if (!stored.isEpochSettleable(epoch, block.timestamp)) {
+            return (SkipReason.EpochEnded, 0, 0);
+        }
+        lanes = _lanes[UnitLanes.keyOf(account, nonce)];
+        if (lanes.isFlagged(nonce) && block.timestamp >= _cancelledAt[account][uint64(nonce)]) {
+            problem = SkipReason.Cancelled;
+        }
+    }
+
+    /// @dev Plain and ERC-1271 signatures; any other authority is a bad signature.
+    function _isSigned(address account, uint256 authority, bytes32 digest, bytes calldata signature)
+        private
+        view
+        returns (bool)
+    {
+        if (authority == AUTHORITY_PLAIN) {
+            address signer = SignatureRecovery.recover(digest, signature);
+            return signer == account && signer != address(0);
+        }
+        if (authority != AUTHORITY_CONTRACT) return false;
+        _requireAuthorityGas();
+        return BoundedCall.staticAnswers(
+            account,
+            AUTHORITY_GAS,
+            abi.encodeCall(IERC1271.isValidSignature, (digest, signature)),
+            IERC1271.isValidSignature.selector
+        );
+    }
+
+    function _isSessionCharged(
+        address account,
+        bytes32 digest,
+        bytes calldata signature,
+        uint256 amount
+    ) private returns (bool) {
+        _requireAuthorityGas();
+        return BoundedCall.answers(
+            account,
+            AUTHORITY_GAS,
+            abi.encodeCall(ISessionSigner.consume, (digest, signature, amount)),
+            ISessionSigner.consume.selector
+        );
+    }
+
+    /// @dev Otherwise a transaction with too little gas would skip good fills and still succeed, and
+    /// a gas estimate would find exactly that amount.
+    function _requireAuthorityGas() private view {
+        require(gasleft() >= AUTHORITY_GAS_REQUIRED, BatchGasTooLow(gasleft()));
+    }
+}
