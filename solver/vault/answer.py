@@ -7,7 +7,7 @@ from typing import Final, Self
 from solver.core.command import Outcome
 from solver.vault.delivery import OpenCall
 from solver.vault.egress import Exchange
-from solver.vault.fault import EgressFault
+from solver.vault.fault import AnswerCut, EgressFault
 from solver.vault.meter import Meter
 from solver.vault.scrub import Scrubber
 
@@ -92,8 +92,12 @@ class Answer:
                 self._meter.feed(chunk)
                 if clean := self._scrubber.feed(chunk):
                     yield clean
+        except AnswerCut:
+            # A bound that everyone knows was reached: what came by then was delivered.
+            await self._end(self._outcome_at_end)
+            raise
         except EgressFault:
-            # Part of an answer came: neither used nor unused.
+            # Part of an answer came, and then no more: neither used nor unused.
             await self._end(Outcome.UNKNOWN)
             raise
         tail = self._scrubber.flush()

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from solver.vault.fault import ResponseRefused
+from solver.vault.fault import AnswerCut, ResponseRefused
 
 PIECE_BYTES_MAX: Final = 64 * 1024
 WINDOW_GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
@@ -26,7 +26,7 @@ class BoundedDecoder:
         self._left = bytes_max
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The decoded pieces of `chunk`; raises ResponseRefused beyond the bound."""
+        """The decoded pieces of `chunk`; raises AnswerCut beyond the bound."""
         if self._inflate is None:
             yield self._counted(chunk)
             return
@@ -46,7 +46,7 @@ class BoundedDecoder:
     def _counted(self, piece: bytes) -> bytes:
         self._left -= len(piece)
         if self._left < 0:
-            raise ResponseRefused("the upstream's answer is too large")
+            raise AnswerCut("the upstream's answer is too large")
         return piece
 
 

@@ -20,6 +20,7 @@ from yarl import URL
 from solver.vault.address import is_permitted, parse_address
 from solver.vault.decode import BoundedDecoder
 from solver.vault.fault import (
+    AnswerCut,
     DestinationForbidden,
     EgressFault,
     ResponseRefused,
@@ -36,6 +37,8 @@ DNS_CACHE_SECONDS: Final = 10
 LINE_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 128
 USER_AGENT: Final = "keyfill"
+TOO_LONG: Final = "the upstream's answer took too long"
+STALLED: Final = "the upstream's answer stopped coming"
 FORBIDDEN: Final = "the upstream's address is not one to connect to"
 
 RESPONSE_HEADERS: Final = frozenset({"content-type", "content-language", "retry-after"})
@@ -78,13 +81,14 @@ class Exchange:
     async def _read(self) -> bytes:
         fault: EgressFault
         left = self._deadline - _now()
+        idle = self._timeouts.idle_ms / 1_000
         if left <= 0:
-            raise UpstreamTimeout("the upstream's answer took too long")
+            raise AnswerCut(TOO_LONG)
         try:
-            async with asyncio.timeout(min(self._timeouts.idle_ms / 1_000, left)):
+            async with asyncio.timeout(min(idle, left)):
                 return await self._response.content.readany()
         except TimeoutError:
-            fault = UpstreamTimeout("the upstream's answer stopped coming")
+            fault = UpstreamTimeout(STALLED) if idle < left else AnswerCut(TOO_LONG)
         except (aiohttp.ClientError, OSError, ValueError):
             fault = UpstreamBroken("the upstream's answer broke off")
         raise fault

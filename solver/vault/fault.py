@@ -10,7 +10,8 @@
         ├── UpstreamUnreachable    no connection: nothing was sent
         ├── UpstreamTimeout        sent, and no answer in time: nobody knows
         ├── UpstreamBroken         sent, and the connection or the protocol broke
-        └── ResponseRefused        an answer too large, or in an encoding we cannot scrub
+        ├── ResponseRefused        an answer in an encoding that cannot be scrubbed
+        └── AnswerCut              our own bound on size or time ended an answer
 
 No message holds a key, a header or a body. Third-party exceptions are mapped and then
 dropped, never chained: their frames hold request headers.
@@ -62,4 +63,8 @@ class UpstreamBroken(EgressFault):
 
 
 class ResponseRefused(EgressFault):
-    """An answer that is too large, or in an encoding that cannot be scrubbed."""
+    """An answer in an encoding that cannot be undone, and so not scrubbed."""
+
+
+class AnswerCut(EgressFault):
+    """Our own bound on size or time ended an answer that was still coming."""

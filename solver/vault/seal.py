@@ -229,11 +229,13 @@ def _load(path: Path) -> bytearray:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise KeyFileFault(f"cannot open the key file {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) or mode & OTHERS_MODE:
             raise KeyFileFault(f"others can read {path}", hint=f"run: chmod 600 {path}")
-        kek = bytearray(file.read(DATA_KEY_BYTES + 1))
+        kek = bytearray(os.read(descriptor, DATA_KEY_BYTES + 1))
+    finally:
+        os.close(descriptor)
     if len(kek) != DATA_KEY_BYTES:
         raise KeyFileFault(f"{path} does not hold {DATA_KEY_BYTES} bytes", hint="restore a backup")
     return kek

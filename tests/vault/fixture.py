@@ -84,12 +84,10 @@ def a_search(**changes: Any) -> CallRequest:
 def a_chat(**fields: Any) -> CallRequest:
     """A request that the chat resource covers."""
     body = {"model": "small", "messages": [{"role": "user", "content": "hi"}], **fields}
-    return CallRequest(
-        method="POST", path="/v1/chat/completions", body=msgspec.json.encode(body)
-    )
+    return CallRequest(method="POST", path="/v1/chat/completions", body=msgspec.json.encode(body))
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Upstream:
@@ -100,18 +98,21 @@ class Upstream:
         self.base_url = ""
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.probes = 0
+        self.probe_status = 200
         self.dead: set[str] = set()
+        self.stop: Callable[[], Awaitable[None]]
 
     @property
     def authorizations(self) -> list[str]:
         """The Authorization header of each request that was not a probe."""
         return [headers.get("Authorization", "") for _, _, headers, _ in self.requests]
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if request.path == "/probe":
             self.probes += 1
-            return web.Response(status=401 if key in self.dead else 200)
+            return web.Response(status=401 if key in self.dead else self.probe_status)
         body = await request.read()
         self.requests.append((request.method, request.raw_path, dict(request.headers), body))
         if key in self.dead:
@@ -119,7 +120,7 @@ class Upstream:
         return await self.handler(request)
 
 
-async def _hello(request: web.Request) -> web.StreamResponse:
+async def _hello(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text="hello")
 
 
@@ -127,13 +128,14 @@ async def _hello(request: web.Request) -> web.StreamResponse:
 async def an_upstream() -> AsyncIterator[Upstream]:
     """A running upstream on a free port of loopback."""
     upstream = Upstream()
-    server = web.Server(upstream._answer)
+    server = web.Server(upstream.answer)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
     upstream.base_url = f"http://127.0.0.1:{port}"
+    upstream.stop = runner.cleanup
     try:
         yield upstream
     finally:
@@ -253,8 +255,8 @@ async def read(answer: Answer) -> bytes:
 
 
 @asynccontextmanager
-async def a_world(path: Path, *, base_url: str = "", **changes: Any) -> AsyncIterator[World]:
-    """A running world; `base_url` replaces the upstream by another server."""
+async def a_world(path: Path, **changes: Any) -> AsyncIterator[World]:
+    """A running world whose provider has these fields changed."""
     async with an_upstream() as upstream, Egress() as egress:
         provider = a_provider(upstream.base_url, **changes)
         store = KeyStore(path / "keys.sqlite")
