@@ -29,9 +29,9 @@ ENCODERS: dict[str, Encoder] = {
     "base64url shifted by 2": lambda key: base64.urlsafe_b64encode(b"??" + key),
     "basic auth": lambda key: b"Basic " + base64.b64encode(b"user:" + key),
     "url-encoded": lambda key: quote(key, safe="").encode(),
-    "url-encoded lower": lambda key: quote(key, safe="").lower().encode()
-    if key.islower()
-    else _percent(key).lower(),
+    "url-encoded lower": lambda key: (
+        quote(key, safe="").lower().encode() if key.islower() else _percent(key).lower()
+    ),
     "percent everywhere": _percent,
     "json": lambda key: json.dumps({"key": key.decode()}).encode(),
     "json with escaped slash": lambda key: json.dumps(key.decode()).replace("/", "\\/").encode(),
