@@ -1,0 +1,72 @@
+"""Puts the gateway together. `solver.run` gives it its ports and serves it."""
+
+from aiohttp import web
+
+from intents.admission import Rules
+from solver.engine.sequencer import Sequencer
+from solver.gateway import openapi
+from solver.gateway.answer import json_response
+from solver.gateway.auth import Authenticator
+from solver.gateway.door import Endpoint, endpoint, guard
+from solver.gateway.fill_index import FillIndex
+from solver.gateway.gateway import GATEWAY, Gateway, Load, Rates
+from solver.gateway.grant import Grants
+from solver.gateway.limit import Limits
+from solver.gateway.line import Lines
+from solver.gateway.port import ContractSignatures, Custody
+from solver.gateway.route import ROUTES
+from solver.gateway.server import close_sockets, strip_server
+from solver.runtime.clock import Clock
+
+
+def create_app(
+    *,
+    sequencer: Sequencer,
+    rules: Rules,
+    custody: Custody,
+    contract_signatures: ContractSignatures,
+    grant_secret: bytes,
+    clock: Clock,
+    limits: Limits | None = None,
+) -> web.Application:
+    """The application. `grant_secret`: at least 32 random bytes, one per data directory.
+
+    `clock` is read once, for when this process started; all else goes by the market's
+    time.
+    """
+    limits = limits or Limits()
+    state = sequencer.market.state
+    app = web.Application(middlewares=[guard], client_max_size=limits.proxy_body_bytes_max)
+    app[GATEWAY] = Gateway(
+        sequencer=sequencer,
+        rules=rules,
+        custody=custody,
+        contract_signatures=contract_signatures,
+        limits=limits,
+        rates=Rates.of(limits),
+        load=Load(),
+        grants=Grants(grant_secret),
+        authenticator=Authenticator(
+            state,
+            rules,
+            started_at_ms=max(clock.now_ms(), sequencer.now_ms()),
+            nonces_max=limits.nonces_max,
+        ),
+        fills=FillIndex(state, sequencer.feed),
+        lines=Lines(),
+    )
+    for route in ROUTES:
+        app.router.add_route(route.method, route.pattern, endpoint(route))
+    app.router.add_route("GET", openapi.PATH, _openapi())
+    app.on_response_prepare.append(strip_server)
+    app.on_shutdown.append(close_sockets)
+    return app
+
+
+def _openapi() -> Endpoint:
+    document = openapi.build()
+
+    async def openapi_json(_: web.Request) -> web.StreamResponse:
+        return json_response(document)
+
+    return openapi_json

@@ -1,0 +1,206 @@
+"""Intents and offers: admitted, bound to their account, submitted, read, withdrawn."""
+
+import asyncio
+from itertools import islice
+from typing import TypeVar
+
+import structlog
+
+from intents.admission import Unverified, Verified, admit
+from intents.document import Intent, Offer
+from intents.reject import Reject, RejectCode, reject
+from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitOffer
+from solver.core.state import MAY_CANCEL, Account, IntentState, OfferState
+from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.view import intent_told, offer_told
+from solver.gateway.wire import DocumentsQuery, IntentsTold, Nothing, OffersTold, ResultTold
+
+D = TypeVar("D", Intent, Offer)
+LOG = structlog.get_logger("solver.gateway")
+
+
+async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer:
+    """Admit and submit a signed intent."""
+    gateway = inbound.gateway
+    cursor = gateway.feed.seq
+    verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
+    if isinstance(verified, Reject):
+        return verified
+    bound = await bind(gateway, verified, inbound.sender)
+    if isinstance(bound, Reject):
+        return bound
+    signer, authority = bound
+    result = await gateway.sequencer.submit(
+        SubmitIntent(
+            intent=verified.document,
+            digest=verified.digest,
+            signer=signer,
+            authority=authority,
+            signature=verified.signature,
+        )
+    )
+    if isinstance(result, Reject):
+        return result
+    return intent_told(gateway.state, gateway.state.intents[verified.digest], cursor)
+
+
+async def submit_offer(inbound: Inbound[Unverified[Offer], Nothing]) -> Answer:
+    """Admit and submit a signed offer."""
+    gateway = inbound.gateway
+    cursor = gateway.feed.seq
+    verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
+    if isinstance(verified, Reject):
+        return verified
+    bound = await bind(gateway, verified, inbound.sender)
+    if isinstance(bound, Reject):
+        return bound
+    signer, authority = bound
+    result = await gateway.sequencer.submit(
+        SubmitOffer(
+            offer=verified.document,
+            digest=verified.digest,
+            signer=signer,
+            authority=authority,
+            signature=verified.signature,
+        )
+    )
+    if isinstance(result, Reject):
+        return result
+    return offer_told(gateway.state, gateway.state.offers[verified.digest], cursor)
+
+
+async def bind(
+    gateway: Gateway, verified: Verified[D], sender: str
+) -> tuple[str, Authority] | Reject:
+    """Who signed and how that binds the account.
+
+    The account's key and its session keys are known here; only what neither explains
+    costs a question to the chain. Rejects: rate_limited, busy, not_authorized.
+    """
+    account, signer = verified.document.account, verified.signer
+    sessions = gateway.state.accounts.get(account, _UNSEEN).sessions
+    if signer is not None and (signer == account or signer in sessions):
+        refused = limited(gateway.rates.accounts, account, gateway.now_ms())
+        authority = Authority.KEY if signer == account else Authority.SESSION
+        return refused or (signer, authority)
+    valid = await _ask_contract(gateway, verified, sender)
+    if isinstance(valid, Reject):
+        return valid
+    if not valid:
+        return reject(
+            RejectCode.NOT_AUTHORIZED, f"{signer or 'this signature'} does not speak for {account}"
+        )
+    return account, Authority.CONTRACT
+
+
+async def _ask_contract(gateway: Gateway, verified: Verified[D], sender: str) -> bool | Reject:
+    refused = limited(gateway.rates.contract_checks, sender, gateway.now_ms())
+    if refused is not None:
+        return refused
+    limits, load = gateway.limits, gateway.load
+    if load.contract_checks >= limits.contract_checks_at_once_max:
+        return reject(RejectCode.BUSY, "too many contract signatures at once", retry_after_ms=1_000)
+    load.contract_checks += 1
+    try:
+        async with asyncio.timeout(limits.contract_check_seconds_max):
+            return await gateway.contract_signatures.is_valid(
+                verified.document.account, verified.digest, verified.signature
+            )
+    except Exception as error:  # noqa: BLE001  a node that fails is no fault of the sender's
+        LOG.warning("contract_check_failed", error=type(error).__name__)
+        return reject(RejectCode.BUSY, "the chain did not answer", retry_after_ms=1_000)
+    finally:
+        load.contract_checks -= 1
+
+
+async def read_intent(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """One intent."""
+    digest = inbound.path("digest")
+    intent = inbound.gateway.state.intents.get(digest)
+    if intent is None:
+        return _unknown(digest)
+    return intent_told(inbound.gateway.state, intent, inbound.gateway.feed.seq)
+
+
+async def read_offer(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """One offer."""
+    digest = inbound.path("digest")
+    offer = inbound.gateway.state.offers.get(digest)
+    if offer is None:
+        return _unknown(digest)
+    return offer_told(inbound.gateway.state, offer, inbound.gateway.feed.seq)
+
+
+async def list_intents(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
+    """A page of an account's intents."""
+    state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
+    page, following = _page(inbound, state.intents)
+    return IntentsTold(
+        intents=tuple(intent_told(state, state.intents[digest], cursor) for digest in page),
+        next=following,
+    )
+
+
+async def list_offers(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
+    """A page of an account's offers."""
+    state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
+    page, following = _page(inbound, state.offers)
+    return OffersTold(
+        offers=tuple(offer_told(state, state.offers[digest], cursor) for digest in page),
+        next=following,
+    )
+
+
+async def cancel_intent(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Withdraw what is not filled of an intent."""
+    digest = inbound.path("digest")
+    return await _cancel(inbound, digest, inbound.gateway.state.intents.get(digest))
+
+
+async def cancel_offer(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Withdraw what is not sold of an offer."""
+    digest = inbound.path("digest")
+    return await _cancel(inbound, digest, inbound.gateway.state.offers.get(digest))
+
+
+async def _cancel(
+    inbound: Inbound[Nothing, Nothing], digest: str, document: IntentState | OfferState | None
+) -> Answer:
+    caller = inbound.caller
+    if document is None:
+        return _unknown(digest)
+    if not caller.may_touch(document) and not _may_cancel(inbound, document):
+        return reject(RejectCode.NOT_AUTHORIZED, "it is not yours to withdraw")
+    result = await inbound.gateway.sequencer.submit(
+        CancelDocument(account=caller.account, digest=digest)
+    )
+    return result if isinstance(result, Reject) else ResultTold()
+
+
+def _may_cancel(inbound: Inbound[Nothing, Nothing], document: IntentState | OfferState) -> bool:
+    caller = inbound.caller
+    may = caller.permissions is not None and bool(caller.permissions & MAY_CANCEL)
+    return may and document.document.account == caller.account
+
+
+def _page(
+    inbound: Inbound[Nothing, DocumentsQuery], table: dict[str, IntentState] | dict[str, OfferState]
+) -> tuple[list[str], str | None]:
+    """Digests of the page, by the order in which the account's nonces were used."""
+    query = inbound.query
+    account = inbound.gateway.state.accounts.get(query.account, _UNSEEN)
+    mine = (digest for digest in account.nonces.values() if digest in table)
+    if query.after is not None:
+        for digest in mine:
+            if digest == query.after:
+                break
+    page = list(islice(mine, query.limit + 1))
+    more = len(page) > query.limit
+    return page[: query.limit], page[query.limit - 1] if more else None
+
+
+def _unknown(digest: str) -> Reject:
+    return reject(RejectCode.NOT_FOUND, f"nothing here has the digest {digest[:66]}")
+
+
+_UNSEEN = Account()

@@ -1,0 +1,140 @@
+"""What every request passes, in order, before a handler sees it.
+
+rate → size and encoding → query → signature → body. Whatever a handler returns becomes a
+response here; whatever it raises becomes a 500 that says nothing, and a log line.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from intents.reject import Reject, RejectCode, reject
+from solver.gateway.answer import fault_response, json_response, reject_response
+from solver.gateway.auth import HEADER, Caller, read_header
+from solver.gateway.body import decode_json, decode_query, is_json, read_body
+from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited
+from solver.gateway.route import Route
+from solver.gateway.wire import Nothing
+
+LOG: Final = structlog.get_logger("solver.gateway")
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+    """Rate, log and translate what goes wrong. Never logs a query, a header or a body."""
+    started = time.monotonic()
+    response = await _guarded(request, handler)
+    resource = request.match_info.route.resource
+    LOG.info(
+        "request",
+        method=request.method,
+        route=resource.canonical if resource else "",
+        status=response.status,
+        elapsed_ms=round((time.monotonic() - started) * 1_000, 1),
+        remote=request.remote,
+    )
+    return response
+
+
+async def _guarded(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+    gateway = request.app[GATEWAY]
+    if _counts(request):
+        refused = limited(gateway.rates.addresses, request.remote or "", gateway.now_ms())
+        if refused is not None:
+            return reject_response(refused)
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        response = reject_response(reject(RejectCode.METHOD_NOT_ALLOWED))
+        response.headers["Allow"] = error.headers.get("Allow", "")
+        return response
+    except web.HTTPRequestEntityTooLarge:
+        return reject_response(reject(RejectCode.TOO_LARGE))
+    except web.HTTPException:
+        return reject_response(reject(RejectCode.NOT_FOUND, "no such route"))
+    except Exception:
+        LOG.exception("request_failed", method=request.method)
+        return fault_response()
+
+
+def _counts(request: web.Request) -> bool:
+    """Calls on a lease are paid for and held by their units; a bad grant counts as any."""
+    if not request.path.startswith(("/v1/proxy/", "/v1/keys/proxy")):
+        return True
+    values = request.headers.getall("Authorization", [])
+    gateway = request.app[GATEWAY]
+    token = values[0].partition(" ")[2] if len(values) == 1 else ""
+    return isinstance(gateway.grants.open(token, gateway.now_ms()), Reject)
+
+
+def endpoint(route: Route) -> Endpoint:
+    """The route's handler behind the door."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        inbound = await _enter(request.app[GATEWAY], route, request)
+        answer: Answer = inbound if isinstance(inbound, Reject) else await route.handler(inbound)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        if isinstance(answer, Reject):
+            return reject_response(answer)
+        return json_response(answer, status=route.status)
+
+    return serve
+
+
+async def _enter(
+    gateway: Gateway, route: Route, request: web.Request
+) -> Inbound[Any, Any] | Reject:
+    limits = gateway.limits
+    bytes_max = limits.proxy_body_bytes_max if route.granted else limits.body_bytes_max
+    raw = await read_body(request, bytes_max, limits.body_seconds_max)
+    if isinstance(raw, Reject):
+        return raw
+    if route.body is not None and not is_json(request):
+        return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+    query = None if route.query is None else decode_query(request, route.query)
+    if isinstance(query, Reject):
+        return query
+    caller = _authenticate(gateway, route, request, raw)
+    if isinstance(caller, Reject):
+        return caller
+    body = _decode(route, raw)
+    if isinstance(body, Reject):
+        return body
+    return Inbound(
+        gateway=gateway, request=request, raw=raw, body=body, query=query, signed_by=caller
+    )
+
+
+def _authenticate(
+    gateway: Gateway, route: Route, request: web.Request, raw: bytes
+) -> Caller | Reject | None:
+    if not route.signed:
+        return None
+    credentials = read_header(request.headers.getall(HEADER, []))
+    if isinstance(credentials, Reject):
+        return credentials
+    now_ms = gateway.now_ms()
+    caller = gateway.authenticator.verify(
+        credentials,
+        method=request.method,
+        target=request.raw_path,
+        body=raw,
+        now_ms=now_ms,
+        permissions=route.permissions,
+    )
+    if isinstance(caller, Reject):
+        return caller
+    return limited(gateway.rates.accounts, caller.account, now_ms) or caller
+
+
+def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject
+    if route.body is not None:
+        return decode_json(raw, route.body)
+    if raw and not route.raw:
+        return reject(RejectCode.MALFORMED, "this request has no body")
+    return Nothing()

@@ -1,0 +1,128 @@
+"""What every handler is given: the market, the ports, and one request that passed the door."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from intents.admission import Rules
+from intents.reject import Reject, RejectCode, reject
+from solver.core.state import State
+from solver.engine.feed import Feed
+from solver.engine.sequencer import Sequencer
+from solver.gateway.auth import Authenticator, Caller
+from solver.gateway.fill_index import FillIndex
+from solver.gateway.grant import Grants
+from solver.gateway.limit import Buckets, Limits
+from solver.gateway.line import Lines
+from solver.gateway.port import ContractSignatures, Custody
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """The token buckets, one table per kind of sender."""
+
+    addresses: Buckets
+    accounts: Buckets
+    contract_checks: Buckets
+
+    @classmethod
+    def of(cls, limits: Limits) -> "Rates":
+        """Full buckets."""
+        return cls(
+            addresses=_buckets(limits.address_per_second, limits.address_burst, limits),
+            accounts=_buckets(limits.account_per_second, limits.account_burst, limits),
+            contract_checks=_buckets(
+                limits.contract_checks_per_second, limits.contract_checks_burst, limits
+            ),
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class Load:
+    """How much of what is counted is under way right now."""
+
+    contract_checks: int = 0
+    feeds: int = 0
+    solvers: int = 0
+    sockets: set[web.WebSocketResponse] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gateway:
+    """The application's parts. Handlers change state through `sequencer.submit` alone."""
+
+    sequencer: Sequencer
+    rules: Rules
+    custody: Custody
+    contract_signatures: ContractSignatures
+    limits: Limits
+    rates: Rates
+    load: Load
+    grants: Grants
+    authenticator: Authenticator
+    fills: FillIndex
+    lines: Lines
+
+    @property
+    def state(self) -> State:
+        """The market's memory, to read."""
+        return self.sequencer.market.state
+
+    @property
+    def feed(self) -> Feed:
+        """The market's events."""
+        return self.sequencer.feed
+
+    def now_ms(self) -> int:
+        """The market's time."""
+        return self.sequencer.now_ms()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inbound(Generic[B, Q]):
+    """One request: decoded, within its rates, and signed where its route says so."""
+
+    gateway: Gateway
+    request: web.Request
+    raw: bytes
+    body: B
+    query: Q
+    signed_by: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who signed it; only on routes that are signed."""
+        assert self.signed_by is not None, "the route table says that this route is signed"
+        return self.signed_by
+
+    @property
+    def sender(self) -> str:
+        """The network address that it came from."""
+        return self.request.remote or ""
+
+    def path(self, name: str) -> str:
+        """A part of the path, lower-cased."""
+        return self.request.match_info[name].lower()
+
+
+Answer = msgspec.Struct | Reject | web.StreamResponse
+Handler = Callable[[Inbound[Any, Any]], Awaitable[Answer]]
+GATEWAY: Final = web.AppKey("gateway", Gateway)
+
+
+def limited(buckets: Buckets, sender: str, now_ms: int) -> Reject | None:
+    """Take a token of the sender's. Rejects: rate_limited, with the time to wait."""
+    wait_ms = buckets.take(sender, now_ms)
+    if wait_ms:
+        return reject(RejectCode.RATE_LIMITED, "you send faster than this", retry_after_ms=wait_ms)
+    return None
+
+
+def _buckets(per_second: int, burst: int, limits: Limits) -> Buckets:
+    return Buckets(per_second=per_second, burst=burst, entries_max=limits.buckets_max)

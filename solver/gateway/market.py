@@ -1,0 +1,119 @@
+"""What anyone may read of the market, and what an account may read of itself."""
+
+from itertools import islice
+
+from intents.document import SIGNED
+from intents.reject import RejectCode, reject
+from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
+from solver.core.state import CREDIT
+from solver.gateway.auth import LIFETIME_SECONDS_MAX
+from solver.gateway.gateway import Answer, Inbound
+from solver.gateway.view import auction_told, balance_told, batch_told, book_told
+from solver.gateway.wire import (
+    AssetsTold,
+    BatchesTold,
+    BookQuery,
+    ChainTold,
+    DomainTold,
+    FieldTold,
+    HealthTold,
+    MarketTold,
+    Nothing,
+    PageQuery,
+    ProvidersTold,
+    ResourceTold,
+    SigningTold,
+)
+
+NOTES = (
+    "A limit is a total: k delivered units never cost more than floor(k * limit / units).",
+    "Sign addresses of any case; the market tells them in lower case.",
+    "Nonces are chosen by you, below 2**53, and used once per account.",
+    "A request's target is path and query as sent; bodyHash is keccak256 of the body's bytes.",
+    "Send it as Keyfill-Request: base64url of JSON {account, nonce, expiresAt, signature}.",
+)
+
+
+async def healthz(_: Inbound[Nothing, Nothing]) -> Answer:
+    """The server answers."""
+    return HealthTold()
+
+
+async def signing(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """What to sign, and for which domain."""
+    domain = inbound.gateway.rules.domain
+    return SigningTold(
+        domain=DomainTold(
+            name=DOMAIN_NAME,
+            version=DOMAIN_VERSION,
+            chain_id=domain.chain_id,
+            verifying_contract=domain.verifying_contract,
+        ),
+        types={
+            document.__name__: tuple(
+                FieldTold(name=wire, type=kind) for _, wire, kind in FIELDS[document]
+            )
+            for document in SIGNED
+        },
+        assets=AssetsTold(usdc=inbound.gateway.state.usdc, credit=CREDIT),
+        request_seconds_max=LIFETIME_SECONDS_MAX,
+        notes=NOTES,
+    )
+
+
+async def market(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """The market now."""
+    state = inbound.gateway.state
+    return MarketTold(
+        time_ms=inbound.gateway.now_ms(),
+        resources=tuple(
+            ResourceTold(resource=resource, mode=mode)
+            for resource, mode in sorted(state.resources.items())
+        ),
+        chain=ChainTold(cursor=state.cursor, block_hash=state.cursor_hash),
+        batches=state.batch_next,
+        feed=inbound.gateway.feed.seq,
+    )
+
+
+async def providers(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Whose keys are taken, and on which terms."""
+    return ProvidersTold(providers=tuple(inbound.gateway.custody.providers()))
+
+
+async def book(inbound: Inbound[Nothing, BookQuery]) -> Answer:
+    """The best levels of a book. Rejects: resource_unknown, asset_unknown."""
+    query, gateway = inbound.query, inbound.gateway
+    asset = query.asset or gateway.state.usdc
+    if query.resource not in gateway.state.resources:
+        return reject(RejectCode.RESOURCE_UNKNOWN, "it is not listed")
+    if asset not in gateway.rules.assets:
+        return reject(RejectCode.ASSET_UNKNOWN, "it is not traded")
+    return book_told(gateway.state, query.resource, asset, query.depth)
+
+
+async def batches(inbound: Inbound[Nothing, PageQuery]) -> Answer:
+    """The newest batches."""
+    newest = islice(reversed(inbound.gateway.state.batches.values()), inbound.query.limit)
+    return BatchesTold(batches=tuple(map(batch_told, newest)))
+
+
+async def batch(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """One batch. Rejects: batch_unknown."""
+    found = inbound.gateway.state.batches.get(int(inbound.path("number")))
+    if found is None:
+        return reject(RejectCode.BATCH_UNKNOWN, "never cut, or no longer kept")
+    return batch_told(found)
+
+
+async def auction(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """One auction. Rejects: auction_unknown."""
+    found = inbound.gateway.state.auctions.get(int(inbound.path("number")))
+    if found is None:
+        return reject(RejectCode.AUCTION_UNKNOWN, "never opened, or no longer kept")
+    return auction_told(found)
+
+
+async def balance(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """The caller's own account."""
+    return balance_told(inbound.gateway.state, inbound.caller.account)

@@ -1,0 +1,188 @@
+"""GET /v1/solve: solvers see every auction's snapshot and answer before its deadline.
+
+The first message is a signed request (GET /v1/solve, empty body); it says for which
+account the solver bids. After that the server sends auctions and verdicts, the solver
+sends solutions, and every solution is answered: accepted, or rejected with its code.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from intents.reject import Reject, RejectCode, reject
+from solver.core.auction import Auction
+from solver.core.command import ProposeSolution, SolutionFill
+from solver.core.event import AuctionOpened, SolutionJudged
+from solver.core.state import MAY_SIGN
+from solver.engine.feed import CursorTooOld
+from solver.gateway.answer import error_body
+from solver.gateway.auth import Caller, read_credentials
+from solver.gateway.body import decode_json
+from solver.gateway.feed import CLOSE_TOO_OLD, first_of, not_a_socket, open_socket, send
+from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.view import snapshot_told
+from solver.gateway.wire import (
+    AcceptedMessage,
+    AuctionMessage,
+    JudgedMessage,
+    Nothing,
+    RejectedMessage,
+    SolutionMessage,
+)
+
+TARGET: Final = "/v1/solve"
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
+STEP_MAX: Final = 256
+HELLO_SECONDS_MAX: Final = 10
+
+
+async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Serve a solver over a WebSocket. Rejects: busy."""
+    gateway = inbound.gateway
+    if gateway.load.solvers >= gateway.limits.solver_connections_max:
+        return reject(RejectCode.BUSY, "too many solvers are connected", retry_after_ms=5_000)
+    gateway.load.solvers += 1
+    try:
+        socket = await open_socket(inbound, MESSAGE_BYTES_MAX)
+        if socket is None:
+            return not_a_socket()
+        try:
+            await _serve(gateway, socket)
+        finally:
+            gateway.load.sockets.discard(socket)
+        return socket
+    finally:
+        gateway.load.solvers -= 1
+
+
+async def _serve(gateway: Gateway, socket: web.WebSocketResponse) -> None:
+    caller = await _hello(gateway, socket)
+    if isinstance(caller, Reject):
+        await send(gateway, socket, _text(error_body(caller)))
+        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=caller.code.encode())
+        return
+    # Before anything else is awaited: no auction falls between the two.
+    cursor = gateway.feed.seq
+    for auction in list(gateway.state.auctions.values()):
+        if not auction.closed and not await send(gateway, socket, _auction_line(auction)):
+            return
+    await first_of(
+        lambda: _tell(gateway, socket, caller.account, cursor),
+        lambda: _hear(gateway, socket, caller),
+    )
+
+
+async def _hello(gateway: Gateway, socket: web.WebSocketResponse) -> Caller | Reject:
+    try:
+        async with asyncio.timeout(HELLO_SECONDS_MAX):
+            message = await socket.receive()
+    except TimeoutError:
+        return reject(RejectCode.UNAUTHENTICATED, "the first message did not come")
+    if message.type is not WSMsgType.TEXT:
+        return reject(RejectCode.UNAUTHENTICATED, "the first message is a signed request")
+    credentials = read_credentials(message.data)
+    if isinstance(credentials, Reject):
+        return credentials
+    return gateway.authenticator.verify(
+        credentials,
+        method="GET",
+        target=TARGET,
+        body=b"",
+        now_ms=gateway.now_ms(),
+        permissions=MAY_SIGN,
+    )
+
+
+async def _tell(gateway: Gateway, socket: web.WebSocketResponse, solver: str, cursor: int) -> None:
+    """Auctions as they open, and what became of this solver's solutions."""
+    while True:
+        try:
+            entries = await gateway.feed.wait(cursor, STEP_MAX)
+        except CursorTooOld:
+            await socket.close(code=CLOSE_TOO_OLD, message=b"you fell behind")
+            return
+        for entry in entries:
+            line = _line_of(gateway, entry.event, solver)
+            if line and not await send(gateway, socket, line):
+                return
+        cursor = entries[-1].seq
+
+
+def _line_of(gateway: Gateway, event: object, solver: str) -> str:
+    match event:
+        case AuctionOpened():
+            auction = gateway.state.auctions.get(event.auction)
+            return _auction_line(auction) if auction else ""
+        case SolutionJudged() if event.solver == solver:
+            return _text(
+                JudgedMessage(
+                    auction=event.auction,
+                    rank=event.rank,
+                    score=str(event.score),
+                    code=event.reason.code if event.reason else "",
+                    reason=event.reason.message if event.reason else "",
+                )
+            )
+    return ""
+
+
+async def _hear(gateway: Gateway, socket: web.WebSocketResponse, caller: Caller) -> None:
+    """One solution at a time, each answered; a socket that ends ends this."""
+    async for message in socket:
+        line = await _propose(gateway, caller, message)
+        if not await send(gateway, socket, _text(line)):
+            return
+
+
+async def _propose(gateway: Gateway, caller: Caller, message: WSMessage) -> Any:  # noqa: ANN401
+    if message.type is not WSMsgType.TEXT:
+        return _rejected(0, reject(RejectCode.MALFORMED, "send text"))
+    refused = limited(gateway.rates.accounts, caller.account, gateway.now_ms())
+    if refused is not None:
+        return _rejected(0, refused)
+    sent = decode_json(message.data, SolutionMessage)
+    if isinstance(sent, Reject):
+        return _rejected(0, sent)
+    if not _may_still_bid(gateway, caller):
+        return _rejected(sent.auction, reject(RejectCode.NOT_AUTHORIZED, "your session ended"))
+    fills = tuple(
+        SolutionFill(intent=fill.intent, offer=fill.offer, units=fill.units) for fill in sent.fills
+    )
+    result = await gateway.sequencer.submit(
+        ProposeSolution(
+            auction=sent.auction,
+            solver=caller.account,
+            snapshot=sent.snapshot,
+            tick=sent.tick,
+            fills=fills,
+        )
+    )
+    if isinstance(result, Reject):
+        return _rejected(sent.auction, result)
+    return AcceptedMessage(auction=sent.auction)
+
+
+def _may_still_bid(gateway: Gateway, caller: Caller) -> bool:
+    return caller.permissions is None or gateway.authenticator.is_live(caller, gateway.now_ms())
+
+
+def _auction_line(auction: Auction) -> str:
+    return _text(
+        AuctionMessage(
+            auction=auction.snapshot.auction,
+            snapshot=snapshot_told(auction.snapshot),
+            snapshot_hash=auction.snapshot_digest,
+        )
+    )
+
+
+def _rejected(auction: int, refused: Reject) -> RejectedMessage:
+    return RejectedMessage(
+        auction=auction, code=refused.code, message=refused.message, hint=refused.hint
+    )
+
+
+def _text(message: msgspec.Struct) -> str:
+    return msgspec.json.encode(message).decode()

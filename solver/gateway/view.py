@@ -1,0 +1,223 @@
+"""Records of the core as the API tells them. Reads state, changes nothing."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+import msgspec
+
+from solver.core.auction import Auction, Proposed, Snapshot
+from solver.core.book import Order
+from solver.core.event import LeaseStatus
+from solver.core.state import (
+    CREDIT,
+    Account,
+    Batch,
+    IntentState,
+    Lease,
+    OfferState,
+    Session,
+    State,
+    capacity_asset,
+)
+from solver.gateway.wire import (
+    AmountTold,
+    AuctionTold,
+    BalanceTold,
+    BatchTold,
+    BookTold,
+    CapacityTold,
+    IntentTold,
+    LeaseTold,
+    LevelTold,
+    OfferTold,
+    ProposedFill,
+    SessionTold,
+    SnapshotTold,
+    SolutionTold,
+    Told,
+    WindowTold,
+)
+
+ORDERS_MAX: Final = 10_000
+"""Orders of one side of a book that a single request looks at."""
+T = TypeVar("T", bound=Told)
+
+
+def tell(record: object, kind: type[T]) -> T:
+    """A record whose fields have the names of `kind`'s."""
+    return msgspec.convert(record, kind, from_attributes=True)
+
+
+def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
+    """An intent."""
+    leases = [state.leases[lease] for lease in intent.leases]
+    document = msgspec.structs.asdict(intent.document)
+    return IntentTold(
+        **document,
+        digest=intent.digest,
+        signer=intent.signer,
+        authority=intent.authority,
+        tick=intent.tick,
+        status=intent.status,
+        open_units=intent.open_units,
+        filled_units=intent.filled_units,
+        delivered_units=sum(lease.delivered for lease in leases),
+        paid=sum(lease.payment for lease in leases if lease.status is LeaseStatus.SETTLED),
+        owed=sum(lease.payment for lease in leases if lease.status not in _OVER),
+        leases=tuple(intent.leases),
+        cursor=cursor,
+    )
+
+
+def offer_told(state: State, offer: OfferState, cursor: int) -> OfferTold:
+    """An offer."""
+    asset = capacity_asset(offer.document.resource)
+    return OfferTold(
+        **msgspec.structs.asdict(offer.document),
+        digest=offer.digest,
+        signer=offer.signer,
+        authority=offer.authority,
+        tick=offer.tick,
+        live=offer.live,
+        open_units=state.ledger.available(offer.digest, asset) if offer.live else 0,
+        cursor=cursor,
+    )
+
+
+def lease_told(lease: Lease) -> LeaseTold:
+    """A fill with its lease."""
+    fields = {
+        name: getattr(lease, name) for name in LeaseTold.__struct_fields__ if name != "filled_at_ms"
+    }
+    return LeaseTold(**fields, filled_at_ms=lease.filled_ms)
+
+
+def batch_told(batch: Batch) -> BatchTold:
+    """A batch."""
+    return tell(batch, BatchTold)
+
+
+def snapshot_told(snapshot: Snapshot) -> SnapshotTold:
+    """A snapshot."""
+    return tell(snapshot, SnapshotTold)
+
+
+def auction_told(auction: Auction) -> AuctionTold:
+    """An auction; its solutions only once nobody can answer them any more."""
+    return AuctionTold(
+        auction=auction.snapshot.auction,
+        snapshot=snapshot_told(auction.snapshot),
+        snapshot_hash=auction.snapshot_digest,
+        closed=auction.closed,
+        winner=auction.winner,
+        score=str(auction.score),
+        solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
+    )
+
+
+def balance_told(state: State, address: str) -> BalanceTold:
+    """An account; one that was never seen has nothing."""
+    account = state.accounts.get(address, _UNSEEN)
+    return BalanceTold(
+        account=address,
+        epoch=account.epoch,
+        usdc=_amount_told(state, address, state.usdc),
+        credit=_amount_told(state, address, CREDIT),
+        sessions=tuple(
+            _session_told(signer, session) for signer, session in sorted(account.sessions.items())
+        ),
+    )
+
+
+def book_told(state: State, resource: str, asset: str, depth: int) -> BookTold:
+    """The best `depth` levels of both sides."""
+    book = state.books.get((resource, asset))
+    if book is None:
+        return BookTold(
+            resource=resource, asset=asset, bids=(), asks=(), waiting=0, truncated=False
+        )
+    bids, bids_left = _levels(book.bids(), depth)
+    asks, asks_left = _levels(book.asks(), depth)
+    return BookTold(
+        resource=resource,
+        asset=asset,
+        bids=bids,
+        asks=asks,
+        waiting=len(book.waiting()),
+        truncated=bids_left or asks_left,
+    )
+
+
+def capacity_told(state: State, resource: str, now_ms: int) -> CapacityTold:
+    """What a resource's pooled keys and standing offers add up to."""
+    book = state.books.get((resource, state.usdc))
+    asks = list(islice(book.asks(), ORDERS_MAX)) if book else []
+    keys = [
+        key for key, pooled in state.keys.items() if pooled.live and resource in pooled.resources
+    ]
+    return CapacityTold(
+        resource=resource,
+        keys=len(keys),
+        offers=len(asks),
+        units_free=sum(ask.units for ask in asks),
+        best_tick=asks[0].tick if asks else None,
+        windows=_windows_told(state, keys, resource, now_ms),
+    )
+
+
+def _windows_told(
+    state: State, keys: Iterable[str], resource: str, now_ms: int
+) -> tuple[WindowTold, ...]:
+    sums: dict[int, tuple[int, int]] = {}
+    for key in keys:
+        for window in state.windows.get((key, resource), []):
+            units, occupied = sums.get(window.limit.seconds, (0, 0))
+            sums[window.limit.seconds] = (
+                units + window.limit.units,
+                occupied + window.occupied(now_ms),
+            )
+    return tuple(
+        WindowTold(seconds=seconds, units=units, occupied=occupied)
+        for seconds, (units, occupied) in sorted(sums.items())
+    )
+
+
+def _levels(orders: Iterator[Order], depth: int) -> tuple[tuple[LevelTold, ...], bool]:
+    """The best levels, and whether a level may be incomplete."""
+    levels: dict[int, tuple[int, int]] = {}
+    for seen, order in enumerate(orders):
+        if seen >= ORDERS_MAX:
+            return _levels_told(levels), True
+        if order.tick not in levels and len(levels) == depth:
+            break
+        units, count = levels.get(order.tick, (0, 0))
+        levels[order.tick] = (units + order.units, count + 1)
+    return _levels_told(levels), False
+
+
+def _levels_told(levels: dict[int, tuple[int, int]]) -> tuple[LevelTold, ...]:
+    return tuple(
+        LevelTold(tick=tick, units=units, orders=orders) for tick, (units, orders) in levels.items()
+    )
+
+
+def _amount_told(state: State, address: str, asset: str) -> AmountTold:
+    balance = state.ledger.balance(address, asset)
+    return AmountTold(available=balance.available, total=balance.total, held=balance.debits_pending)
+
+
+def _session_told(address: str, session: Session) -> SessionTold:
+    return SessionTold(address=address, **msgspec.structs.asdict(session))
+
+
+def _solution_told(proposed: Proposed) -> SolutionTold:
+    fills = tuple(
+        ProposedFill(intent=fill.intent, offer=fill.offer, units=fill.units)
+        for fill in proposed.solution.fills
+    )
+    return SolutionTold(solver=proposed.solver, tick=proposed.solution.tick, fills=fills)
+
+
+_OVER: Final = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)
+_UNSEEN: Final = Account()
