@@ -6,6 +6,7 @@ surplus: for each fill, units × (bid tick − ask tick), in micro-atoms, so tha
 can reorder solutions. Ties go to the solution that came first.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import msgspec
 
 from intents.reject import Reject, RejectCode, reject
+from solver.core.book import MATCHES_MAX
 from solver.core.command import SolutionFill
 
 SOLUTIONS_PER_SOLVER_MAX: Final = 3
@@ -157,6 +159,9 @@ def _fault_in_sums(
     for fill in solution.fills:
         totals[fill.intent] = totals.get(fill.intent, 0) + fill.units
         totals[fill.offer] = totals.get(fill.offer, 0) + fill.units
+    lines = Counter(fill.intent for fill in solution.fills)
+    if max(lines.values()) > MATCHES_MAX:
+        return reject(RejectCode.SOLUTION_LIMIT, f"at most {MATCHES_MAX} fills of one intent")
     for order_id, units in totals.items():
         order = intents.get(order_id) or offers[order_id]
         live = open_units(order_id)

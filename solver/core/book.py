@@ -6,11 +6,16 @@ whenever supply arrives, best price first, so that a minimum is met at once or n
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from sortedcontainers import SortedDict
 
 from solver.core.check import check
+
+MATCHES_MAX: Final = 128
+"""Most asks that one execution takes: half of the lines that the contract accepts for an
+intent, so that leases have room to move."""
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -37,7 +42,7 @@ Level = dict[str, Order]
 
 
 class Book:
-    """Levels of resting orders; within a level the dict's order is arrival order."""
+    """Levels of resting orders; within a level the dict's order is that of `seq`."""
 
     def __init__(self) -> None:
         self._bids: SortedDict[int, Level] = SortedDict()
@@ -54,12 +59,12 @@ class Book:
         if order.minimum > 1:
             self._waiting[(-order.tick, order.seq)] = order
         else:
-            self._bids.setdefault(-order.tick, {})[order.id] = order
+            _rest(self._bids, -order.tick, order)
 
     def add_ask(self, order: Order) -> None:
         """Rest an ask."""
         self._register(order)
-        self._asks.setdefault(order.tick, {})[order.id] = order
+        _rest(self._asks, order.tick, order)
 
     def remove(self, order_id: str) -> Order | None:
         """Take an order out, wherever it is; None if it is not here. O(1) within a level."""
@@ -82,17 +87,20 @@ class Book:
         order = self._orders[order_id]
         check(0 < units <= order.units, "reduce_within_order", order=order_id, units=units)
         order.units -= units
-        if order.units:
-            order.minimum = min(order.minimum, order.units)
-        else:
+        if not order.units:
             self.remove(order_id)
+        elif order.minimum > order.units:
+            self._lower_minimum(order)
 
     def plan_bid(self, bid: Order) -> list[Match]:
-        """What `bid` would take now, at the asks' ticks; empty if its minimum is not met."""
+        """What `bid` would take at once, at the asks' ticks; empty if its minimum is not met.
+
+        At most MATCHES_MAX asks: ask again after carrying a plan out.
+        """
         wanted = bid.units
         plan: list[Match] = []
         for ask in self.asks():
-            if ask.tick > bid.tick or not wanted:
+            if ask.tick > bid.tick or not wanted or len(plan) == MATCHES_MAX:
                 break
             if ask.account == bid.account:
                 continue
@@ -138,3 +146,17 @@ class Book:
         check(order.id not in self._orders, "order_id_new", order=order.id)
         check(order.units > 0, "order_open", order=order.id)
         self._orders[order.id] = order
+
+    def _lower_minimum(self, order: Order) -> None:
+        self.remove(order.id)
+        order.minimum = order.units
+        self.add_bid(order)
+
+
+def _rest(side: "SortedDict[int, Level]", price: int, order: Order) -> None:
+    """Put an order into its level by `seq`: nearly always at the end."""
+    level = side.setdefault(price, {})
+    late = bool(level) and level[next(reversed(level))].seq > order.seq
+    level[order.id] = order
+    if late:
+        side[price] = dict(sorted(level.items(), key=lambda entry: entry[1].seq))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from intents.reject import Reject, RejectCode, reject
+from solver.core.check import check
 from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
@@ -14,17 +16,15 @@ from solver.core.command import (
     NonceCancelled,
     SessionGranted,
     SessionRevoked,
-    Withdrawn,
     WithdrawalRequested,
+    Withdrawn,
 )
-from intents.reject import Reject, RejectCode, reject
-from solver.core.check import check
 from solver.core.delivery import end_lease
 from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
 from solver.core.ledger import CHAIN
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
-from solver.core.state import IntentState, OfferState, Session, State
+from solver.core.state import MAY_SIGN, IntentState, OfferState, Session, State, withdrawal_hold
 from solver.core.trade import end_intent, end_offer
 
 
@@ -75,7 +75,7 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
 
     What is leased already can still be settled on chain until the exit delay is over.
     """
-    hold = _withdrawal_hold(fact.account)
+    hold = withdrawal_hold(fact.account)
     account = state.account(fact.account)
     if account.withdrawing:
         state.ledger.void(hold)
@@ -84,7 +84,7 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
         for intent in list(state.intents.values()):
             if intent.document.account == fact.account and intent.document.asset == state.usdc:
                 end_intent(state, intent, IntentStatus.CANCELLED)
-        free = state.ledger.available(fact.account, state.usdc)
+        free = max(0, state.ledger.available(fact.account, state.usdc))
         state.ledger.hold(hold, fact.account, CHAIN, state.usdc, min(free, fact.amount))
     emit_balance(state, fact.account, state.usdc, "withdrawal requested")
 
@@ -92,7 +92,7 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
 def _withdraw(state: State, fact: Withdrawn) -> None:
     account = state.account(fact.account)
     if account.withdrawing:
-        state.ledger.void(_withdrawal_hold(fact.account))
+        state.ledger.void(withdrawal_hold(fact.account))
     account.withdrawing = 0
     state.ledger.transfer(fact.account, CHAIN, state.usdc, fact.amount, forced=True)
     check(
@@ -119,6 +119,8 @@ def _grant_session(state: State, fact: SessionGranted) -> None:
             permissions=fact.permissions, expires_at=fact.expires_at, cap=fact.cap
         )
     else:
+        if _takes_away(session, fact):
+            _end_signed_by(state, fact.account, fact.session)
         session.permissions = fact.permissions
         session.expires_at = fact.expires_at
         session.cap = fact.cap
@@ -132,16 +134,25 @@ def _revoke_session(state: State, account: str, signer: str) -> None:
     if session is None or not session.live:
         return
     session.live = False
+    _end_signed_by(state, account, signer)
+    state.emit(SessionChanged(account=account, session=signer, live=False))
+
+
+def _takes_away(session: Session, fact: SessionGranted) -> bool:
+    """Whether the new terms could refuse what the session signed under the old ones."""
+    return session.live and (
+        not fact.permissions & MAY_SIGN
+        or fact.expires_at < session.expires_at
+        or fact.cap < session.spent + session.committed
+    )
+
+
+def _end_signed_by(state: State, account: str, signer: str) -> None:
     _end_documents(state, account, lambda document: document.signer == signer)
     for lease in list(state.leases.values()):
         intent = state.intents[lease.intent]
         if intent.document.account == account and intent.signer == signer:
             end_lease(state, lease)
-    state.emit(SessionChanged(account=account, session=signer, live=False))
-
-
-def _withdrawal_hold(account: str) -> str:
-    return f"withdrawal:{account}"
 
 
 def _end_documents(

@@ -13,7 +13,7 @@ from solver.core.auction import (
     Solution,
     judge,
 )
-from solver.core.book import Match, Order
+from solver.core.book import Book, Match, Order
 from solver.core.command import Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
@@ -35,8 +35,9 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
         for auction in state.auctions.values()
     ):
         return reject(RejectCode.ALREADY_KNOWN, "its auction is under way")
-    book = state.book(command.resource, command.asset)
-    intents = tuple(_seen(order) for order in [*book.bids(), *book.waiting()])
+    book = state.books.get((command.resource, command.asset), Book())
+    bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
+    intents = tuple(_seen(order) for order in bids)
     offers = tuple(_seen(order) for order in book.asks())
     if not intents or not offers or command.closes_at_ms <= state.now_ms:
         return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")

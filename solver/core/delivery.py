@@ -15,7 +15,7 @@ from solver.core.event import (
 )
 from solver.core.ledger import LAPSED
 from solver.core.settling import finish_execution
-from solver.core.state import Call, Lease, State, capacity_asset
+from solver.core.state import LEASES_PER_EXECUTION_MAX, Call, Lease, State, capacity_asset
 from solver.core.trade import capacity_hold, commit, end_offer, open_lease, update_status
 
 
@@ -119,6 +119,7 @@ def _move(state: State, lease: Lease) -> None:
     Withdrawn units stay committed: the contract judges minimum fills by committed units,
     and a seller who delivered must not lose its pay because another's key died.
     """
+    asset = capacity_asset(lease.resource)
     for match in _replacements(state, lease):
         old_cost = payment_at(lease.tick, lease.units)
         lease.units -= match.units
@@ -127,6 +128,7 @@ def _move(state: State, lease: Lease) -> None:
         state.ledger.reduce(lease.id, freed)
         commit(state, intent, -freed)
         state.ledger.reduce(capacity_hold(lease.id), match.units)
+        state.ledger.transfer(lease.offer, LAPSED, asset, match.units)
         offer = state.offers[match.ask]
         book = state.book(lease.resource, lease.asset)
         book.reduce(match.ask, match.units)
@@ -137,6 +139,7 @@ def _move(state: State, lease: Lease) -> None:
             offer,
             units=match.units,
             tick=lease.tick,
+            until_ms=lease.until_ms,
         )
         if match.ask not in book:
             end_offer(state, offer, "filled")
@@ -146,10 +149,14 @@ def _move(state: State, lease: Lease) -> None:
 
 
 def _replacements(state: State, lease: Lease) -> list[Match]:
+    """Asks to serve what remains; none for a buyer whose money has left the chain meanwhile."""
+    if state.ledger.available(lease.buyer, lease.asset) < 0:
+        return []
     wanted = lease.remaining
+    room = LEASES_PER_EXECUTION_MAX - len(state.executions[lease.execution].leases)
     plan: list[Match] = []
     for ask in state.book(lease.resource, lease.asset).asks():
-        if ask.tick > lease.tick or not wanted:
+        if ask.tick > lease.tick or not wanted or len(plan) == room:
             break
         if ask.account == lease.buyer:
             continue

@@ -33,8 +33,16 @@ from solver.core.state import (
     Session,
     State,
     capacity_asset,
+    withdrawal_hold,
 )
-from solver.core.trade import commit, end_intent, end_offer, enter_intent, enter_offer
+from solver.core.trade import (
+    commit,
+    end_intent,
+    end_offer,
+    enter_intent,
+    enter_offer,
+    signed_until_ms,
+)
 
 
 def open_resource(state: State, command: OpenResource) -> Reject | None:
@@ -56,7 +64,7 @@ def pool_key(state: State, command: PoolKey) -> Reject | None:
     state.keys[command.key] = KeyState(
         owner=command.owner, provider=command.provider, resources=command.resources
     )
-    for resource in command.resources:
+    for resource in dict.fromkeys(command.resources):
         state.set_limits(command.key, resource, command.limits)
     state.emit(
         KeyPooled(
@@ -101,7 +109,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
             limit=document.limit,
         )
     )
-    state.schedule(document.valid_until * 1_000, Due.EXPIRE_INTENT, command.digest)
+    state.schedule(signed_until_ms(state, intent), Due.EXPIRE_INTENT, command.digest)
     if document.valid_from * 1_000 > state.now_ms:
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, command.digest)
     else:
@@ -144,7 +152,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
             limit=document.limit,
         )
     )
-    state.schedule(document.valid_until * 1_000, Due.EXPIRE_OFFER, command.digest)
+    state.schedule(signed_until_ms(state, offer), Due.EXPIRE_OFFER, command.digest)
     if document.valid_from * 1_000 > state.now_ms:
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_OFFER, command.digest)
     else:
@@ -243,7 +251,7 @@ def _fault_in_authority(
 
 def _fault_in_funds(state: State, command: SubmitIntent) -> Reject | None:
     document = command.intent
-    available = state.ledger.available(document.account, document.asset)
+    available = _spendable(state, document.account, document.asset)
     if available < document.limit:
         return reject(
             RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {document.limit}"
@@ -257,6 +265,15 @@ def _fault_in_funds(state: State, command: SubmitIntent) -> Reject | None:
                 f"{left} atoms left under the session's cap, limit {document.limit}",
             )
     return None
+
+
+def _spendable(state: State, account: str, asset: str) -> int:
+    """What is available, less what a withdrawal asks for beyond what it could hold so far."""
+    available = state.ledger.available(account, asset)
+    if asset != state.usdc:
+        return available
+    withdrawing = state.accounts.get(account, _UNSEEN).withdrawing
+    return available - (withdrawing - state.ledger.held(withdrawal_hold(account)))
 
 
 def _fault_in_key(state: State, document: Offer) -> Reject | None:

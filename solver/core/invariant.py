@@ -7,10 +7,13 @@ tests call `check_all` after each command, recovery calls it once.
 from collections.abc import Callable
 from typing import Final
 
+from intents.rounding import payment_at, pro_rata
 from solver.core.check import check
+from solver.core.command import Authority
 from solver.core.event import LeaseStatus
 from solver.core.ledger import CLEARING
 from solver.core.state import CREDIT, State, capacity_asset
+from solver.core.trade import capacity_hold
 
 _OPEN = (LeaseStatus.OPEN, LeaseStatus.DRAINING)
 _HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
@@ -57,6 +60,7 @@ def capacity_conserved(state: State) -> None:
         balance = state.ledger.balance(offer.digest, capacity_asset(offer.document.resource))
         check(balance.credits_posted == offer.document.units, "capacity_conserved")
         check(balance.available >= 0, "capacity_conserved", offer=offer.digest)
+        check(offer.live or not balance.available, "capacity_lapses", offer=offer.digest)
 
 
 def no_overfill(state: State) -> None:
@@ -116,26 +120,63 @@ def book_is_open_units(state: State) -> None:
 
 
 def leases_add_up(state: State) -> None:
-    """Each lease's parts sum to its units; its money and capacity are held while they must."""
+    """Each lease's parts sum to its units; its capacity is held while it may be used."""
     in_flight: dict[str, int] = {}
     for call in state.calls.values():
         in_flight[call.lease] = in_flight.get(call.lease, 0) + call.units
     for lease in state.leases.values():
         check(lease.remaining >= 0, "leases_add_up", lease=lease.id)
         check(lease.in_flight == in_flight.get(lease.id, 0), "calls_add_up", lease=lease.id)
-        if lease.status in _HOLDING:
-            check(state.ledger.held(lease.id) >= lease.payment, "payment_is_held", lease=lease.id)
+        reserved = state.ledger.held(capacity_hold(lease.id))
+        expected = lease.units if lease.status in _OPEN else 0
+        check(reserved == expected, "capacity_is_held", lease=lease.id, reserved=reserved)
+
+
+def money_is_held(state: State) -> None:
+    """What may still be owed is held, to the atom: for open units, for leases, for payments."""
+    for intent in state.intents.values():
+        document = intent.document
+        open_at_most = pro_rata(document.limit, document.units, intent.open_units)
+        held = state.ledger.held(intent.digest)
+        check(held == open_at_most, "limit_is_held", intent=intent.digest, held=held)
+    for lease in state.leases.values():
+        units = lease.units if lease.status in _OPEN else lease.delivered
+        owed = payment_at(lease.tick, units) if lease.status in _HOLDING else 0
+        held = state.ledger.held(lease.id)
+        check(held == owed, "payment_is_held", lease=lease.id, held=held)
+
+
+def sessions_add_up(state: State) -> None:
+    """I18: a session's commitment is what its open intents and unsettled fills may cost."""
+    committed: dict[tuple[str, str], int] = {}
+    for intent in state.intents.values():
+        if intent.authority is Authority.SESSION:
+            held = sum(state.ledger.held(hold) for hold in (intent.digest, *intent.leases))
+            place = (intent.document.account, intent.signer)
+            committed[place] = committed.get(place, 0) + held
+    for address, account in state.accounts.items():
+        for signer, session in account.sessions.items():
+            expected = committed.get((address, signer), 0)
+            check(session.committed == expected, "sessions_add_up", account=address, signer=signer)
 
 
 def windows_kept(state: State) -> None:
-    """I12: no window is ever over its limit by what was started within it.
+    """I12, as far as the state shows: windows count the calls in flight, and no more than allowed.
 
-    Metered units may exceed what a call reserved (an upstream that counts more than it
-    was asked for); only then may a window stand over its limit, and it admits nothing.
+    What was metered may exceed what was reserved, so a window may stand over its limit by
+    finished calls; that no sliding window is exceeded is measured at the upstream.
     """
-    for windows in state.windows.values():
+    in_flight: dict[tuple[str, str], int] = {}
+    for call in state.calls.values():
+        lease = state.leases[call.lease]
+        for subject in (lease.key, lease.offer):
+            place = (subject, lease.resource)
+            in_flight[place] = in_flight.get(place, 0) + call.units
+    for place, windows in state.windows.items():
         for window in windows:
-            check(window.occupied(state.now_ms) >= 0, "windows_kept")
+            units = window.in_flight_units
+            check(units == in_flight.get(place, 0), "windows_count_calls", subject=place[0])
+            check(units <= window.limit.units, "windows_kept", subject=place[0])
 
 
 def money_is_escrowed(state: State) -> None:
@@ -164,6 +205,8 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     book_uncrossed,
     book_is_open_units,
     leases_add_up,
+    money_is_held,
+    sessions_add_up,
     windows_kept,
     money_is_escrowed,
 )

@@ -5,7 +5,7 @@ Slow and obviously right. Tests run it beside `Book` and compare after every com
 
 import msgspec
 
-from solver.core.book import Match, Order
+from solver.core.book import MATCHES_MAX, Match, Order
 
 
 class NaiveBook:
@@ -34,7 +34,9 @@ class NaiveBook:
         self._asks = [order for order in self._asks if order.units]
 
     def plan_bid(self, bid: Order) -> list[Match]:
-        plan = self._plan(bid.units, [a for a in self.asks() if _trade(bid, a)], bid, "ask")
+        plan = self._plan(
+            bid.units, [a for a in self.asks() if _trade(bid, a)][:MATCHES_MAX], bid, "ask"
+        )
         return plan if sum(m.units for m in plan) >= min(bid.minimum, bid.units) else []
 
     def plan_ask(self, ask: Order) -> list[Match]:

@@ -20,13 +20,20 @@ from solver.core.trade import commit, update_status
 
 
 def finish_execution(state: State, execution: Execution) -> None:
-    """All its leases are closed: queue it for the chain, or settle what needs no chain."""
+    """All its leases are closed: queue it for the chain, or settle what needs no chain.
+
+    A lease that moved away whole is no line of the batch: the contract takes none of 0 units.
+    """
     leases = [state.leases[lease] for lease in execution.leases]
+    for lease in leases:
+        if not lease.units:
+            _settle(state, lease, 0)
     if leases[0].asset == state.usdc and any(lease.payment for lease in leases):
         state.ready.append(execution.id)
         return
     for lease in leases:
-        _settle(state, lease, lease.payment)
+        if lease.units:
+            _settle(state, lease, lease.payment)
 
 
 def cut_batch(state: State, command: CutBatch) -> Reject | None:
@@ -38,7 +45,11 @@ def cut_batch(state: State, command: CutBatch) -> Reject | None:
         return reject(RejectCode.NOTHING_TO_SETTLE)
     lines: list[BatchLine] = []
     while state.ready:
-        leases = state.executions[state.ready[0]].leases
+        leases = [
+            lease
+            for lease in state.executions[state.ready[0]].leases
+            if state.leases[lease].status is LeaseStatus.CLOSED
+        ]
         if lines and len(lines) + len(leases) > command.fills_max:
             break
         state.ready.popleft()

@@ -28,6 +28,8 @@ CREDIT: Final = ADDRESS_ZERO
 """The asset "credit": no token, so its address is zero."""
 LEASE_MS_MAX: Final = 10 * 60 * 1_000
 """Longest life of a lease; shorter than the contract's exit delay, so it settles in time."""
+LEASES_PER_EXECUTION_MAX: Final = 256
+"""The contract settles no more lines of one intent at once."""
 BATCHES_KEPT_MAX: Final = 256
 AUCTIONS_KEPT_MAX: Final = 256
 
@@ -37,14 +39,17 @@ MAY_CANCEL: Final = 4
 
 
 class Due(StrEnum):
-    """What can fall due."""
+    """What can fall due. At one time endings come first, so that nothing over is filled."""
 
-    ACTIVATE_INTENT = "activate_intent"
-    ACTIVATE_OFFER = "activate_offer"
+    END_LEASE = "end_lease"
     EXPIRE_INTENT = "expire_intent"
     EXPIRE_OFFER = "expire_offer"
-    END_LEASE = "end_lease"
+    ACTIVATE_INTENT = "activate_intent"
+    ACTIVATE_OFFER = "activate_offer"
     CLOSE_AUCTION = "close_auction"
+
+
+_RANK: Final = {due: rank for rank, due in enumerate(Due)}
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -203,7 +208,7 @@ class State:
         self.batches: dict[int, Batch] = {}
         self.batch_next = 0
         self.events: list[Event] = []
-        self._due: list[tuple[int, int, Due, str]] = []
+        self._due: list[tuple[int, int, int, Due, str]] = []
 
     def emit(self, event: Event) -> None:
         """Add to the events of the command being applied."""
@@ -216,7 +221,7 @@ class State:
 
     def schedule(self, at_ms: int, due: Due, subject: str) -> None:
         """Have `subject` fall due at `at_ms`; what is gone by then is passed over."""
-        heapq.heappush(self._due, (at_ms, self.next_seq(), due, subject))
+        heapq.heappush(self._due, (at_ms, _RANK[due], self.next_seq(), due, subject))
 
     @property
     def next_due_ms(self) -> int | None:
@@ -224,10 +229,10 @@ class State:
         return self._due[0][0] if self._due else None
 
     def pop_due(self, now_ms: int) -> tuple[int, Due, str] | None:
-        """The earliest thing due by `now_ms`, in order of time and then of scheduling."""
+        """The earliest thing due by `now_ms`, in order of time, then kind, then scheduling."""
         if not self._due or self._due[0][0] > now_ms:
             return None
-        at_ms, _, due, subject = heapq.heappop(self._due)
+        at_ms, _, _, due, subject = heapq.heappop(self._due)
         return at_ms, due, subject
 
     def account(self, address: str) -> Account:
@@ -279,6 +284,11 @@ class State:
     def hash(self) -> str:
         """32 bytes over `dump`: equal exactly where nothing that decides differs."""
         return blake2b(msgspec.msgpack.encode(self.dump()), digest_size=32).hexdigest()
+
+
+def withdrawal_hold(account: str) -> str:
+    """The id under which money waits that its owner asked the chain for."""
+    return f"withdrawal:{account}"
 
 
 def capacity_asset(resource: str) -> str:

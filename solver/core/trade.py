@@ -34,12 +34,13 @@ def enter_intent(state: State, intent: IntentState) -> None:
     )
     book = state.book(document.resource, document.asset)
     continuous = state.resources[document.resource] is Mode.CONTINUOUS
-    if continuous:
-        _take(state, book, order, book.plan_bid(order))
+    while continuous and intent.open_units and (plan := book.plan_bid(order)):
+        _take(state, book, order, plan)
+        order = _rest_of(intent, order)
     if intent.open_units and document.immediate and continuous:
         end_intent(state, intent, IntentStatus.UNFILLED)
     elif intent.open_units:
-        book.add_bid(_rest_of(intent, order))
+        book.add_bid(order)
 
 
 def enter_offer(state: State, offer: OfferState) -> None:
@@ -66,7 +67,10 @@ def enter_offer(state: State, offer: OfferState) -> None:
 
 
 def execute(state: State, intent: IntentState, matches: Sequence[Match]) -> None:
-    """Turn matches of one intent, made at once, into one execution and a lease each."""
+    """Turn matches of one intent, made at once, into one execution and a lease each.
+
+    A rest below the minimum ends: the contract would refuse it before its siblings settle.
+    """
     execution = Execution(id=state.next_seq(), intent=intent.digest)
     state.executions[execution.id] = execution
     intent.unsettled += 1
@@ -76,6 +80,8 @@ def execute(state: State, intent: IntentState, matches: Sequence[Match]) -> None
         open_lease(state, execution, intent, offer, units=match.units, tick=match.tick)
         if not open_units(state, offer.digest):
             end_offer(state, offer, "filled")
+    if intent.open_units < intent.document.units_min:
+        end_intent(state, intent, IntentStatus.UNFILLED)
     update_status(state, intent)
 
 
@@ -87,8 +93,13 @@ def open_lease(
     *,
     units: int,
     tick: int,
+    until_ms: int | None = None,
 ) -> Lease:
-    """Hold the money and the capacity of one fill, and give the lease."""
+    """Hold the money and the capacity of one fill, and give the lease.
+
+    `until_ms` bounds its life further: a moved lease lives no longer than the first.
+    """
+    ends_ms = _lease_end_ms(state, intent, offer)
     document = intent.document
     lease = Lease(
         id=_fill_id(state, execution, intent, offer),
@@ -102,7 +113,7 @@ def open_lease(
         asset=document.asset,
         units=units,
         tick=tick,
-        until_ms=_lease_end_ms(state, intent, offer),
+        until_ms=ends_ms if until_ms is None else min(ends_ms, until_ms),
         filled_ms=state.now_ms,
     )
     state.leases[lease.id] = lease
@@ -187,6 +198,20 @@ def open_units(state: State, digest: str) -> int:
     return state.ledger.available(digest, capacity_asset(offer.document.resource))
 
 
+def signed_until_ms(state: State, record: IntentState | OfferState) -> int:
+    """When a document stops being good: at its end, or when the session that signed it expires.
+
+    The contract settles what an expired session signed only for a while; whoever is served
+    after that serves for nothing.
+    """
+    document = record.document
+    ends_s = document.valid_until
+    if record.authority is Authority.SESSION:
+        session = state.accounts[document.account].sessions[record.signer]
+        ends_s = min(ends_s, session.expires_at)
+    return ends_s * 1_000
+
+
 def commit(state: State, intent: IntentState, atoms: int) -> None:
     """Count what an intent can still cost against its session's cap (negative: release)."""
     if intent.authority is Authority.SESSION:
@@ -201,21 +226,22 @@ def capacity_hold(lease: str) -> str:
 
 
 def _take(state: State, book: Book, bid: Order, plan: list[Match]) -> None:
-    if plan:
-        for match in plan:
-            book.reduce(match.ask, match.units)
-        execute(state, state.intents[bid.id], plan)
+    for match in plan:
+        book.reduce(match.ask, match.units)
+    execute(state, state.intents[bid.id], plan)
 
 
 def _retry_waiting(state: State, book: Book) -> None:
     for bid in book.waiting():
-        plan = book.plan_bid(bid)
-        if plan:
+        if book.plan_bid(bid):
             intent = state.intents[bid.id]
             book.remove(bid.id)
-            _take(state, book, bid, plan)
+            order = bid
+            while intent.open_units and (plan := book.plan_bid(order)):
+                _take(state, book, order, plan)
+                order = _rest_of(intent, order)
             if intent.open_units:
-                book.add_bid(_rest_of(intent, bid))
+                book.add_bid(order)
 
 
 def _rest_of(intent: IntentState, order: Order) -> Order:
@@ -244,8 +270,11 @@ def _release_for(state: State, intent: IntentState, units: int) -> None:
 
 
 def _lease_end_ms(state: State, intent: IntentState, offer: OfferState) -> int:
-    ends_s = min(intent.document.valid_until, offer.document.valid_until)
-    return min(ends_s * 1_000, state.now_ms + LEASE_MS_MAX)
+    return min(
+        signed_until_ms(state, intent),
+        signed_until_ms(state, offer),
+        state.now_ms + LEASE_MS_MAX,
+    )
 
 
 def _fill_id(state: State, execution: Execution, intent: IntentState, offer: OfferState) -> str:

@@ -1,8 +1,9 @@
 """Exact sliding windows: never more than `units` in any `seconds`, as the upstream counts.
 
 The upstream sees a call somewhere between its start and its finish here. So a call
-counts from its start, and its place is free only a full window after its *finish*: then
-no window at the upstream, wherever it begins, can hold more than the limit.
+counts from its start, and its place is free only a full window after its *finish*, plus
+the one millisecond that stamps in whole milliseconds may hide: then no window at the
+upstream, wherever it begins and both ends counted, can hold more than the limit.
 """
 
 from collections import deque
@@ -18,10 +19,15 @@ class Window:
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
-        self._span_ms = limit.seconds * 1_000
+        self._span_ms = limit.seconds * 1_000 + 1
         self._in_flight_units = 0
         self._finished: deque[tuple[int, int]] = deque()
         self._finished_units = 0
+
+    @property
+    def in_flight_units(self) -> int:
+        """Units of calls that started and have not finished."""
+        return self._in_flight_units
 
     def occupied(self, now_ms: int) -> int:
         """Units that count against the limit at `now_ms`."""
