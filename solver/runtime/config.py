@@ -29,6 +29,9 @@ class ChainConfig(_Section):
     """How long the market has to settle what was delivered; longer than any lease."""
     session_cap_usdc: int = Field(default=1_000_000, ge=1)
     """The most that the operator's session key may settle in its life."""
+    deployer_key_file: Path | None = None
+    """Hex secret of the key that deploys and pays gas. None: Anvil's well-known first key,
+    on a local chain only."""
 
 
 class MarketConfig(_Section):
@@ -36,6 +39,8 @@ class MarketConfig(_Section):
 
     epoch_ms: int = Field(default=200, ge=20, le=60_000)
     """Length of an auction."""
+    epoch_resources: tuple[str, ...] = ()
+    """Resources that trade in epochs, beside those whose provider file says so."""
     batch_fills_max: int = Field(default=50, ge=1, le=400)
     batch_interval_ms: int = Field(default=2_000, ge=10, le=600_000)
     """How long a delivered fill waits for others at most."""
@@ -54,6 +59,8 @@ class Config(_Section):
     """TOML files of providers beside the built-in ones."""
     upstreams: dict[str, HttpUrl] = {}
     """Provider name → base URL, for providers that the operator runs."""
+    private_networks: tuple[str, ...] = ()
+    """Providers whose hosts may be in the operator's own network or on this machine."""
 
 
 def load_config(path: Path | None, **overrides: object) -> Config:

@@ -1,0 +1,499 @@
+"""Puts a market together: the only module that knows all parts.
+
+`market` starts everything in the order in which it depends on each other, and stops it in
+reverse. If any part fails, all stop (P8): the journal has what was acknowledged.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from contracts.anvil import DEV_KEY, Anvil, Options
+from contracts.bindings import ACCOUNT
+from contracts.deploy import Deployment, Plan, SessionPlan, deploy_once, grant_session
+from contracts.deploy import send as send_transaction
+from intents.admission import Rules, Verified
+from intents.document import Attestation
+from intents.reject import Reject, RejectCode, reject
+from intents.signature import SigningKey
+from intents.typed_data import Domain
+from solver.core.command import (
+    FinishCall,
+    KeyEnd,
+    Mode,
+    OpenResource,
+    Outcome,
+    RetireKey,
+    StartCall,
+)
+from solver.core.event import LeaseStatus
+from solver.core.market import Market
+from solver.core.state import CREDIT, MAY_SETTLE
+from solver.engine.competition import Competition
+from solver.engine.feed import Feed
+from solver.engine.recovery import lost_calls, replay
+from solver.engine.sequencer import Applied, Sequencer
+from solver.gateway import port
+from solver.gateway.app import create_app
+from solver.gateway.server import serve
+from solver.journal import Genesis, Journal
+from solver.runtime.clock import SystemClock
+from solver.runtime.config import Config
+from solver.settlement.chain import ChainClient
+from solver.settlement.cutter import CutPolicy, Cutter
+from solver.settlement.outbox import Identity, Outbox
+from solver.settlement.reconcile import Reconciliation, reconcile
+from solver.settlement.signatures import ContractSignatures
+from solver.settlement.submitter import SubmitPolicy, Submitter
+from solver.settlement.wallet import Wallet
+from solver.settlement.watcher import Watcher, WatchPolicy
+from solver.strategies import STRATEGIES
+from solver.vault import (
+    CallRequest,
+    Candidate,
+    Egress,
+    Health,
+    KeyStore,
+    LocalKeyWrapper,
+    Proxy,
+    Secret,
+    StartedCall,
+    Vault,
+    load_catalogue,
+)
+
+ATOMS_PER_USDC: Final = 10**6
+SESSION_SECONDS: Final = 365 * 86_400
+GAS_FUNDS_WEI: Final = 10 * 10**18
+RECONCILE_SECONDS: Final = 5
+DRAIN_SECONDS_MAX: Final = 10
+LOCAL_CHAIN_ID: Final = 31_337
+LOG: Final = structlog.get_logger("solver.run")
+
+
+class StartRefused(Exception):
+    """The market cannot start as it is set up; the message says what to do."""
+
+
+class Node(msgspec.Struct, kw_only=True):
+    """A running market."""
+
+    url: str
+    rpc_url: str
+    deployment: Deployment
+    domain: Domain
+    sequencer: Sequencer
+    chain: ChainClient
+    submitter: Submitter
+
+    async def reconcile(self) -> Reconciliation:
+        """Compare every balance of the book with the chain."""
+        return await reconcile(self.chain, self.sequencer.market.state, self.deployment)
+
+
+class _Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What the market stands on: a node, the contracts there, the key that may settle."""
+
+    rpc_url: str
+    chain: ChainClient
+    deployment: Deployment
+    session: SigningKey
+
+
+@asynccontextmanager
+async def market(config: Config) -> AsyncIterator[Node]:
+    """Run a market until the block is left, or a part fails.
+
+    Raises StartRefused, and the faults of the parts that refuse to start.
+    """
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        rpc_url = await _chain_url(config, stack)
+        chain = ChainClient(rpc_url, chain_id=config.chain.chain_id)
+        stack.push_async_callback(chain.close)
+        session = _key(config.data_dir / "operator" / "session.key")
+        ground = _Ground(
+            rpc_url=rpc_url,
+            chain=chain,
+            deployment=await _deploy(config, chain, session),
+            session=session,
+        )
+        sequencer = _recover(config, ground.deployment, stack)
+        yield await stack.enter_async_context(_running(config, ground, sequencer))
+
+
+@asynccontextmanager
+async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> AsyncIterator[Node]:
+    """Start the tasks and the gateway over a recovered sequencer."""
+    chain, deployment = ground.chain, ground.deployment
+    async with AsyncExitStack() as stack:
+        vault = await _vault(config, sequencer, stack)
+        proxy = vault.proxy(MarketDelivery(sequencer))
+        submitter = _submitter(config, ground, sequencer, stack)
+        watcher = _watcher(config, chain, deployment, sequencer)
+        domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
+        custody = VaultCustody(vault, proxy, sequencer)
+        app = create_app(
+            sequencer=sequencer,
+            rules=Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT})),
+            custody=custody,
+            contract_signatures=ContractSignatures(chain, deployment),
+            grant_secret=_secret_file(config.data_dir / "grant.secret"),
+            clock=SystemClock(),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
+            await _settle_start(config, vault, sequencer)
+            await submitter.start()
+            await watcher.start()
+            node = Node(
+                url="",
+                rpc_url=ground.rpc_url,
+                deployment=deployment,
+                domain=domain,
+                sequencer=sequencer,
+                chain=chain,
+                submitter=submitter,
+            )
+            background = [
+                tasks.create_task(work)
+                for work in (
+                    watcher.run(),
+                    submitter.run(),
+                    Cutter(sequencer, _cut_policy(config)).run(),
+                    _competition(config, deployment, sequencer).run(),
+                    _reconcile_forever(node),
+                )
+            ]
+            try:
+                async with serve(app, config.host, config.port) as bound_port:
+                    node.url = f"http://{config.host}:{bound_port}"
+                    LOG.info("market_open", url=node.url, settlement=deployment.settlement)
+                    yield node
+                await _drain(proxy)
+            finally:
+                for task in [*background, *core]:
+                    task.cancel()
+
+
+async def _chain_url(config: Config, stack: AsyncExitStack) -> str:
+    """The node's URL; starts a local Anvil that keeps its chain, if none was named."""
+    if config.chain.rpc_url is not None:
+        return str(config.chain.rpc_url)
+    options = Options(
+        block_time_ms=round(config.chain.block_seconds * 1_000),
+        state=config.data_dir / "anvil.json",
+    )
+    anvil = await asyncio.to_thread(Anvil.start, options)
+    stack.callback(anvil.stop)
+    return anvil.url
+
+
+async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> Deployment:
+    """The contracts: found where the data folder says, or put there the first time."""
+    await chain.start()
+    deployer = _deployer(config)
+    owner = _key(config.data_dir / "operator" / "owner.key")
+    wallet = Wallet(chain, [deployer, owner])
+    path = config.data_dir / "deployment.json"
+    if not path.exists():
+        await send_transaction(wallet, deployer.address, owner.address, b"", 2 * GAS_FUNDS_WEI)
+    plan = Plan(
+        chain_id=config.chain.chain_id,
+        deployer=deployer.address,
+        owner=owner.address,
+        exit_delay_s=config.chain.exit_delay_seconds,
+    )
+    deployment = await deploy_once(wallet, plan, path)
+    if not await _may_settle(chain, deployment, session):
+        await grant_session(
+            wallet,
+            deployment,
+            SessionPlan(
+                key=session.address,
+                expires_at=int(time.time()) + SESSION_SECONDS,
+                cap=config.chain.session_cap_usdc * ATOMS_PER_USDC,
+                gas_funds_wei=GAS_FUNDS_WEI,
+            ),
+        )
+    return deployment
+
+
+async def _may_settle(chain: ChainClient, deployment: Deployment, session: SigningKey) -> bool:
+    live = ACCOUNT.function("isSessionLive")
+    data = live.encode(session.address, MAY_SETTLE)
+    return live.decode_outputs(await chain.call(deployment.operator_account, data)) == (True,)
+
+
+def _deployer(config: Config) -> SigningKey:
+    if config.chain.deployer_key_file is not None:
+        return SigningKey(bytes.fromhex(config.chain.deployer_key_file.read_text().strip()[-64:]))
+    if config.chain.chain_id != LOCAL_CHAIN_ID:
+        raise StartRefused(
+            "set chain.deployer_key_file: Anvil's well-known key is for a local chain only"
+        )
+    return SigningKey(DEV_KEY)
+
+
+def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> Sequencer:
+    """Replay the journal, verified on the way, into a fresh market."""
+    genesis = Genesis(
+        chain_id=deployment.chain_id, settlement=deployment.settlement, usdc=deployment.usdc
+    )
+    journal = Journal.open(config.data_dir / "journal.db", genesis)
+    stack.callback(journal.close)
+    core, feed = Market(deployment.usdc), Feed()
+    count = replay(core, feed, journal.read(), journal.checkpoints())
+    LOG.info("journal_replayed", records=count, state_hash=core.state.hash())
+    return Sequencer(core, journal, SystemClock(), feed)
+
+
+async def _vault(config: Config, sequencer: Sequencer, stack: AsyncExitStack) -> Vault:
+    store = KeyStore(config.data_dir / "vault.db")
+    stack.callback(store.close)
+    egress = await stack.enter_async_context(Egress())
+    catalogue = load_catalogue(
+        config.providers_dir,
+        overrides={name: str(url).rstrip("/") for name, url in config.upstreams.items()},
+        private_networks=config.private_networks,
+    )
+    return Vault(
+        store=store,
+        wrapper=LocalKeyWrapper(config.data_dir / "vault.kek"),
+        catalogue=catalogue,
+        egress=egress,
+        clock_ms=sequencer.now_ms,
+    )
+
+
+async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> None:
+    """Bring what a crash may have left apart together again, and list the resources."""
+    state = sequencer.market.state
+    for lost in lost_calls(sequencer.market):
+        await _require(sequencer, lost)
+    for provider in vault.catalogue.providers():
+        for resource in provider.resources:
+            mode = resource.trading
+            if resource.name in config.market.epoch_resources:
+                mode = Mode.EPOCH
+            if resource.name not in state.resources:
+                await _require(sequencer, OpenResource(resource=resource.name, mode=mode))
+    for key_id, key in list(state.keys.items()):
+        # Erased, but the crash came before the market heard of it.
+        if key.live and vault.describe(key_id) is None:
+            await _require(sequencer, RetireKey(key=key_id, reason=KeyEnd.REVOKED))
+
+
+async def _require(sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey) -> None:
+    result = await sequencer.submit(command)
+    if isinstance(result, Reject):
+        raise StartRefused(f"{type(command).__name__}: {result.message}")
+
+
+def _submitter(
+    config: Config, ground: _Ground, sequencer: Sequencer, stack: AsyncExitStack
+) -> Submitter:
+    identity = Identity(
+        chain_id=ground.deployment.chain_id,
+        account=ground.deployment.operator_account,
+        sender=ground.session.address,
+    )
+    outbox = Outbox(config.data_dir / "outbox.db", identity)
+    stack.callback(outbox.close)
+    return Submitter(
+        chain=ground.chain,
+        outbox=outbox,
+        sequencer=sequencer,
+        deployment=ground.deployment,
+        key=ground.session,
+        policy=SubmitPolicy(interval_ms=_poll_ms(config)),
+    )
+
+
+def _watcher(
+    config: Config, chain: ChainClient, deployment: Deployment, sequencer: Sequencer
+) -> Watcher:
+    policy = WatchPolicy(interval_ms=_poll_ms(config))
+    return Watcher(chain=chain, sequencer=sequencer, deployment=deployment, policy=policy)
+
+
+def _poll_ms(config: Config) -> int:
+    """Look at the chain a few times a block."""
+    return max(50, round(config.chain.block_seconds * 250))
+
+
+def _cut_policy(config: Config) -> CutPolicy:
+    return CutPolicy(
+        fills_max=config.market.batch_fills_max, interval_ms=config.market.batch_interval_ms
+    )
+
+
+def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -> Competition:
+    return Competition(
+        sequencer, STRATEGIES, epoch_ms=config.market.epoch_ms, asset=deployment.usdc
+    )
+
+
+async def _reconcile_forever(node: Node) -> None:
+    """Hold the book against the chain; a difference stops the market (P7, P8)."""
+    while True:
+        await asyncio.sleep(RECONCILE_SECONDS)
+        found = await node.reconcile()
+        if not found.is_clean:
+            LOG.error("book_and_chain_differ", differences=found.differences)
+            raise StartRefused(f"book and chain differ at block {found.block}")
+
+
+async def _drain(proxy: Proxy) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            await proxy.drain()
+    except TimeoutError:
+        LOG.warning("calls_cut_short")
+
+
+def _key(path: Path) -> SigningKey:
+    return SigningKey(_secret_file(path))
+
+
+def _secret_file(path: Path) -> bytes:
+    """32 secret bytes in a file that only its owner may read; made on first use."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    if path.stat().st_mode & 0o077:
+        raise StartRefused(f"{path.name} can be read by others: chmod 600 {path.name}")
+    return bytes.fromhex(path.read_text().strip())
+
+
+class MarketDelivery:
+    """The engine as the vault's proxy sees it."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+
+    async def candidates(self, intent: str) -> Sequence[Candidate]:
+        """The intent's open leases."""
+        state = self._sequencer.market.state
+        record = state.intents.get(intent)
+        leases = [state.leases[lease] for lease in record.leases] if record else []
+        return [
+            Candidate(
+                lease=lease.id,
+                key=lease.key,
+                resource=lease.resource,
+                remaining=lease.remaining,
+                last_used_ms=lease.last_used_ms,
+            )
+            for lease in leases
+            if lease.status is LeaseStatus.OPEN
+        ]
+
+    async def start_call(self, lease: str, units: int) -> StartedCall | Reject:
+        """Journal the reservation; the call's id is new and unguessable."""
+        call = f"call-{secrets.token_hex(12)}"
+        result = await self._sequencer.submit(StartCall(lease=lease, call=call, units=units))
+        if isinstance(result, Reject):
+            return result
+        record = self._sequencer.market.state.leases[lease]
+        return StartedCall(call=call, lease=lease, key=record.key, resource=record.resource)
+
+    async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:
+        """Journal the end. A full inbox is waited out: an open call must be closed."""
+        command = FinishCall(call=call, outcome=outcome, units=units)
+        while True:
+            result = await self._sequencer.submit(command)
+            if isinstance(result, Applied) or result.code is not RejectCode.BUSY:
+                return
+            await asyncio.sleep(0.05)
+
+    async def report_refused(self, key: str) -> None:
+        """A probe confirmed that the upstream refuses the key: it is dead."""
+        await self._sequencer.submit(RetireKey(key=key, reason=KeyEnd.DEAD))
+
+
+class VaultCustody:
+    """The vault as the gateway sees it."""
+
+    def __init__(self, vault: Vault, proxy: Proxy, sequencer: Sequencer) -> None:
+        self._vault = vault
+        self._proxy = proxy
+        self._sequencer = sequencer
+
+    def providers(self) -> Sequence[port.ProviderInfo]:
+        """Every provider of the catalogue."""
+        return [
+            port.ProviderInfo(
+                name=provider.name,
+                title=provider.title,
+                sharing=provider.sharing.value,
+                attestation=provider.attestation,
+                resources=tuple(resource.name for resource in provider.resources),
+                limits=provider.limits,
+            )
+            for provider in self._vault.catalogue.providers()
+        ]
+
+    async def contribute(
+        self, owner: str, provider: str, secret: str, attestation: Verified[Attestation] | None
+    ) -> port.Contributed | Reject:
+        """Seal and check a key."""
+        sealed = await self._vault.contribute(
+            owner, provider, Secret(secret.encode()), attested=attestation is not None
+        )
+        if isinstance(sealed, Reject):
+            return sealed
+        return port.Contributed(
+            key=sealed.key_id,
+            provider=sealed.provider,
+            resources=sealed.resources,
+            limits=sealed.limits,
+        )
+
+    async def revoke(self, owner: str, key: str) -> Reject | None:
+        """Erase a key of this owner."""
+        described = self._vault.describe(key)
+        if described is not None and described.owner != owner:
+            return reject(RejectCode.NOT_AUTHORIZED, "the key belongs to another account")
+        await asyncio.to_thread(self._vault.revoke, key)
+        return None
+
+    async def health(self, owner: str, key: str) -> port.KeyHealth | Reject:
+        """Probe a key of this owner."""
+        described = self._vault.describe(key)
+        if described is None or described.owner != owner:
+            return reject(RejectCode.KEY_UNKNOWN, key)
+        found = await self._vault.probe(key)
+        if isinstance(found, Reject):
+            return found
+        return port.KeyHealth(
+            key=key,
+            provider=described.provider,
+            status=found.value if isinstance(found, Health) else "unknown",
+            checked_at_ms=self._sequencer.now_ms(),
+        )
+
+    async def call(self, intent: str, request: port.ProxyRequest) -> port.ProxyAnswer | Reject:
+        """Serve a call from the intent's leases."""
+        record = self._sequencer.market.state.intents.get(intent)
+        if record is None:
+            return reject(RejectCode.LEASE_UNKNOWN, f"no intent {intent}")
+        return await self._proxy.call(
+            intent,
+            CallRequest(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=request.headers,
+                body=request.body,
+            ),
+            buyer=record.document.account,
+        )
