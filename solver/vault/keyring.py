@@ -1,5 +1,6 @@
 """Opens sealed keys: the store, the key wrapper and the binding between them."""
 
+import asyncio
 import os
 import secrets
 from typing import Final
@@ -9,6 +10,7 @@ from solver.vault.seal import (
     DATA_KEY_BYTES,
     Binding,
     KeyWrapper,
+    MovingWrapper,
     fingerprint_of,
     kek_id_of,
     rewrap,
@@ -16,10 +18,12 @@ from solver.vault.seal import (
     unseal,
 )
 from solver.vault.secret import Secret
-from solver.vault.store import KeyStore, SealedKey
+from solver.vault.store import KeyStore, Resealed, SealedKey
 from solver.vault.template import Provider
 
 KEY_VERSION: Final = 1
+ROTATED_AT_ONCE_MAX: Final = 100
+"""Keys of one transaction: how long calls wait at most while keys move."""
 PEPPER: Final = "fingerprint pepper"
 PEPPER_BINDING: Final = Binding(account="", key_id=PEPPER, version=1, provider="", host="")
 
@@ -76,26 +80,29 @@ class Keyring:
         """Destroy a key. Once this returns, nothing can open it."""
         return self._store.delete(key_id)
 
-    def rotate(self, new: KeyWrapper) -> int:
+    async def rotate(self, new: KeyWrapper) -> int:
         """Move every sealed key under `new`'s KEK and use it from now on; how many moved.
 
-        Can be interrupted and repeated: `new` should still unwrap the old KEK until done.
+        Calls go on meanwhile. If it is interrupted, all keys still open: do it again.
         """
         self._fingerprint_pepper().close()
+        self._wrapper = MovingWrapper(self._wrapper, new)
         pepper = self._store.setting(PEPPER) or b""
         self._store.put_setting(PEPPER, rewrap(pepper, PEPPER_BINDING, self._wrapper, new))
         moved, after = 0, ""
-        while page := self._store.page(after=after):
+        while page := self._store.page(after=after, rows_max=ROTATED_AT_ONCE_MAX):
             after = page[-1].key_id
-            moved += sum(self._rewrapped(key, new) for key in page)
+            moved += self._store.reseal(self._rewrapped(page, new))
+            await asyncio.sleep(0)
         self._wrapper = new
         return moved
 
-    def _rewrapped(self, key: SealedKey, new: KeyWrapper) -> bool:
-        if kek_id_of(key.sealed) == new.kek_id:
-            return False
-        sealed = rewrap(key.sealed, _binding(key), self._wrapper, new)
-        return self._store.reseal(key.key_id, key.sealed, sealed)
+    def _rewrapped(self, page: list[SealedKey], new: KeyWrapper) -> list[Resealed]:
+        return [
+            Resealed(key.key_id, key.sealed, rewrap(key.sealed, _binding(key), self._wrapper, new))
+            for key in page
+            if kek_id_of(key.sealed) != new.kek_id
+        ]
 
     def _fingerprint(self, provider: Provider, secret: Secret) -> bytes:
         with self._fingerprint_pepper() as pepper:

@@ -103,6 +103,28 @@ class LocalKeyWrapper:
         return f"<LocalKeyWrapper {self._kek_id}>"
 
 
+class MovingWrapper:
+    """Wraps under `new`, and opens what either has wrapped: for the time of a rotation."""
+
+    def __init__(self, old: KeyWrapper, new: KeyWrapper) -> None:
+        self._old = old
+        self._new = new
+
+    @property
+    def kek_id(self) -> str:
+        """The new KEK's."""
+        return self._new.kek_id
+
+    def wrap(self, data_key: bytearray, context: bytes) -> bytes:
+        """`data_key` under the new KEK."""
+        return self._new.wrap(data_key, context)
+
+    def unwrap(self, kek_id: str, wrapped: bytes, context: bytes) -> bytearray:
+        """The data key, by whichever wrapper names this KEK."""
+        wrapper = self._new if kek_id == self._new.kek_id else self._old
+        return wrapper.unwrap(kek_id, wrapped, context)
+
+
 def seal(secret: Secret, binding: Binding, wrapper: KeyWrapper) -> bytes:
     """`secret` under a fresh data key, good only for `binding`."""
     data_key = bytearray(os.urandom(DATA_KEY_BYTES))

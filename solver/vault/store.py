@@ -6,10 +6,10 @@ wait for the disk (`synchronous=FULL`), and are as rare as contributing a key.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -63,6 +63,14 @@ class SealedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sealed: bytes
 
 
+class Resealed(NamedTuple):
+    """One key's envelope, before and after."""
+
+    key_id: str
+    old: bytes
+    new: bytes
+
+
 class KeyStore:
     """The sealed keys of one vault. Owns the file; used from one thread."""
 
@@ -107,33 +115,38 @@ class KeyStore:
             ).fetchall()
         return [_row(row) for row in rows]
 
-    def reseal(self, key_id: str, old: bytes, new: bytes) -> bool:
-        """Swap the envelope if it is still `old`: a revoked key must not come back."""
-        with _mapped():
-            cursor = self._database.execute(
-                "UPDATE sealed_key SET sealed = ? WHERE key_id = ? AND sealed = ?",
-                (new, key_id, old),
+    def reseal(self, envelopes: Sequence[Resealed]) -> int:
+        """Swap envelopes that are still the old ones, in one transaction; how many were.
+
+        A key that was revoked meanwhile does not come back.
+        """
+        with _mapped(), self._transaction():
+            cursor = self._database.executemany(
+                "UPDATE sealed_key SET sealed = ?3 WHERE key_id = ?1 AND sealed = ?2", envelopes
             )
-        return cursor.rowcount == 1
+        return max(cursor.rowcount, 0)
 
     def delete(self, key_id: str) -> bool:
         """Erase a key: overwrite, remove, and empty the log that still holds its page."""
+        blank = "UPDATE sealed_key SET sealed = zeroblob(length(sealed)) WHERE key_id = ?"
         with _mapped():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                self._database.execute(
-                    "UPDATE sealed_key SET sealed = zeroblob(length(sealed)) WHERE key_id = ?",
-                    (key_id,),
-                )
+            with self._transaction():
+                self._database.execute(blank, (key_id,))
                 cursor = self._database.execute(
                     "DELETE FROM sealed_key WHERE key_id = ?", (key_id,)
                 )
-                self._database.execute("COMMIT")
-            except sqlite3.Error:
-                self._database.execute("ROLLBACK")
-                raise
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return cursor.rowcount == 1
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
 
     def setting(self, name: str) -> bytes | None:
         """A sealed secret of the vault's own, or None."""

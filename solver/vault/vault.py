@@ -105,9 +105,9 @@ class Vault:
         provider = self.catalogue.provider(key.provider) if key else None
         return self._contributed(key, provider) if key and provider else None
 
-    def rotate(self, wrapper: KeyWrapper) -> int:
-        """Move all keys under another key-encryption key; how many moved."""
-        return self._keyring.rotate(wrapper)
+    async def rotate(self, wrapper: KeyWrapper) -> int:
+        """Move all keys under another key-encryption key while calls go on; how many moved."""
+        return await self._keyring.rotate(wrapper)
 
     def proxy(
         self,

@@ -7,7 +7,7 @@ import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.vault.fault import StoreFault
-from solver.vault.store import KeyStore, SealedKey
+from solver.vault.store import KeyStore, Resealed, SealedKey
 from tests.vault.fixture import NOW_MS, OWNER
 
 
@@ -97,10 +97,11 @@ def test_a_revoked_key_does_not_come_back_by_rotation(tmp_path: Path) -> None:
     store = KeyStore(tmp_path / "keys")
     key = a_sealed_key()
     store.put(key)
-    assert store.reseal(key.key_id, key.sealed, b"new")
-    assert not store.reseal(key.key_id, key.sealed, b"newer")
+    assert store.reseal([Resealed(key.key_id, key.sealed, b"new")]) == 1
+    assert store.reseal([Resealed(key.key_id, key.sealed, b"newer")]) == 0
     store.delete(key.key_id)
-    assert not store.reseal(key.key_id, b"new", b"newest")
+    assert store.reseal([Resealed(key.key_id, b"new", b"newest")]) == 0
+    assert store.reseal([]) == 0
     store.close()
 
 

@@ -1,5 +1,6 @@
 """A key's life: contributed, checked, sealed, probed, rotated, erased."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -111,14 +112,14 @@ async def test_a_revoked_key_is_gone_and_can_be_given_again(tmp_path: Path) -> N
         assert await world.pool() != first
 
 
-async def test_rotation_moves_every_key_while_calls_go_on(tmp_path: Path) -> None:
+async def test_rotation_moves_every_key(tmp_path: Path) -> None:
     """Afterwards the old key-encryption key opens nothing, and everything still works."""
     async with a_world(tmp_path) as world:
         old = LocalKeyWrapper(tmp_path / "kek")
         keys = [await world.pool(KEY), await world.pool(OTHER_KEY)]
         new = LocalKeyWrapper(tmp_path / "kek2")
-        assert world.vault.rotate(new) == 2
-        assert world.vault.rotate(new) == 0
+        assert await world.vault.rotate(new) == 2
+        assert await world.vault.rotate(new) == 0
         await world.fetch()
         duplicate = await contribute(world)
         assert isinstance(duplicate, Reject)
@@ -127,4 +128,18 @@ async def test_rotation_moves_every_key_while_calls_go_on(tmp_path: Path) -> Non
         for key in keys:
             with pytest.raises(SealFault):
                 world.vault._keyring.open(key)
-        world.vault._keyring._wrapper = new
+
+
+async def test_calls_go_on_while_keys_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two steps of a rotation every key opens, contributed before or meanwhile."""
+    monkeypatch.setattr("solver.vault.keyring.ROTATED_AT_ONCE_MAX", 1)
+    async with a_world(tmp_path) as world:
+        keys = [await world.pool(KEY + str(number).encode()) for number in range(5)]
+        rotation = asyncio.create_task(world.vault.rotate(LocalKeyWrapper(tmp_path / "kek2")))
+        while not rotation.done():
+            await asyncio.sleep(0)
+            for key in keys:
+                secret = world.vault._keyring.open(key)
+                assert secret is not None
+                secret.close()
+        assert await rotation == 5
