@@ -16,6 +16,14 @@ def _unicode(key: bytes) -> bytes:
     return "".join(f"\\u{byte:04x}" for byte in key).encode()
 
 
+def _mixed(key: bytes) -> bytes:
+    # A backslash on its own would start an escape: it always needs one.
+    return b"".join(
+        bytes([byte]) if at % 2 and byte != ord("\\") else f"\\u{byte:04x}".encode()
+        for at, byte in enumerate(key)
+    )
+
+
 ENCODERS: dict[str, Encoder] = {
     "raw": bytes,
     "reversed": lambda key: key[::-1],
@@ -38,9 +46,7 @@ ENCODERS: dict[str, Encoder] = {
     "json unicode": _unicode,
     "html decimal": lambda key: "".join(f"&#{byte};" for byte in key).encode(),
     "html hex": lambda key: "".join(f"&#x{byte:x};" for byte in key).encode(),
-    "every other byte escaped": lambda key: b"".join(
-        bytes([byte]) if at % 2 else f"\\u{byte:04x}".encode() for at, byte in enumerate(key)
-    ),
+    "every other byte escaped": _mixed,
     "reversed hex": lambda key: key[::-1].hex().encode(),
 }
 

@@ -1,7 +1,7 @@
 """Zero key bytes come out of the scrubber, whatever goes in and however it is cut."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from solver.vault.scrub import Scrubber
@@ -57,6 +57,7 @@ def test_each_encoding_is_masked_however_it_is_cut(name: str, size: int) -> None
     noise=st.lists(st.binary(max_size=20), min_size=4, max_size=4),
     sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5),
 )
+@example(key=b'!\\!!!!"#', names=["every other byte escaped"], noise=[b""], sizes=[1])
 def test_no_key_in_any_encoding_and_chunking_comes_out(
     key: bytes, names: list[str], noise: list[bytes], sizes: list[int]
 ) -> None:
