@@ -46,7 +46,7 @@ def build(version: str = "1") -> dict[str, Any]:
         "type": "string",
         "enum": sorted([*RejectCode, INTERNAL]),
     }
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Keyfill",
@@ -73,6 +73,8 @@ def build(version: str = "1") -> dict[str, Any]:
             },
         },
     }
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    return plain
 
 
 def _types() -> list[Any]:

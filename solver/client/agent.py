@@ -1,0 +1,270 @@
+"""What a buyer does: sign an intent, wait for it, call through it, be done."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from intents import document as signed
+from intents.bound import NONCE_MAX
+from intents.signature import SigningKey
+from solver.client.fault import NotFilled, Rejected
+from solver.client.market import Identity, Market, rejected
+from solver.client.model import Balance, Grant, Intent, Lease, Leases, Result
+from solver.client.watch import Watch
+
+GRANT_MARGIN_SECONDS: Final = 30
+LEASE_HEADER: Final = "Keyfill-Lease"
+UNITS_HEADER: Final = "Keyfill-Units"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An upstream's whole answer. `units` is None where it came as a stream."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    lease: str
+    units: int | None
+
+    def json(self) -> Any:  # noqa: ANN401  whatever the upstream said
+        """The body as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+class Stream:
+    """An upstream's answer as it comes; iterate over it for the body."""
+
+    def __init__(self, market: Market, response: aiohttp.ClientResponse) -> None:
+        self._body = market.chunks(response)
+        self.status: Final = response.status
+        self.headers: Final = {name.lower(): value for name, value in response.headers.items()}
+        self.lease: Final = response.headers[LEASE_HEADER]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._body
+
+
+class Agent:
+    """A buyer. With `account`, `key` is a session key of that account."""
+
+    def __init__(self, market: Market, key: SigningKey, account: str | None = None) -> None:
+        self.market: Final = market
+        self.identity: Final = Identity.of(key, account)
+        self.watch: Final = Watch(market, self.identity.account)
+        self._epoch = 0
+
+    @property
+    def account(self) -> str:
+        """The account that pays."""
+        return self.identity.account
+
+    async def balance(self) -> Balance:
+        """The account's money, epoch and session keys."""
+        balance = await self.market.get("/v1/balance", Balance, signed_by=self.identity)
+        self._epoch = balance.epoch
+        return balance
+
+    async def intent(
+        self,
+        resource: str,
+        *,
+        units: int,
+        limit: int,
+        asset: str | None = None,
+        units_min: int = 1,
+        immediate: bool = False,
+        valid_seconds: int = 3_600,
+        delay_seconds: int = 0,
+    ) -> "BoughtIntent":
+        """Sign and submit: up to `limit` atoms in all for `units`. USDC unless told otherwise.
+
+        Raises Rejected; submitting is safe to repeat, as the same document counts once.
+        """
+        now_s = self.market.time_s()
+
+        def document() -> signed.Intent:
+            return signed.Intent(
+                account=self.account,
+                resource=resource,
+                asset=asset or self.market.signing.assets.usdc,
+                units=units,
+                units_min=units_min,
+                limit=limit,
+                valid_from=now_s + delay_seconds if delay_seconds else 0,
+                valid_until=now_s + delay_seconds + valid_seconds,
+                immediate=immediate,
+                epoch=self._epoch,
+                nonce=secrets.randbelow(NONCE_MAX + 1),
+            )
+
+        try:
+            return await self.submit(document())
+        except Rejected as refused:
+            if refused.code != "epoch_ended":
+                raise
+            await self.balance()
+            return await self.submit(document())
+
+    async def submit(self, document: signed.Intent) -> "BoughtIntent":
+        """Sign and submit a document of your own making."""
+        digest, signature = self.market.sign(self.identity.key, document)
+        body = {"document": document, "signature": signature}
+        path = f"/v1/intents/{digest}"
+        try:
+            told = await self.market.request(
+                "POST", "/v1/intents", Intent, body=body, repeatable=True
+            )
+        except Rejected as refused:
+            # An attempt whose answer was lost may have got through.
+            if refused.code != "already_known":
+                raise
+            told = await self.market.get(path, Intent)
+        return BoughtIntent(self, told)
+
+    async def find(self, digest: str) -> "BoughtIntent":
+        """A handle on an intent that was submitted before."""
+        return BoughtIntent(self, await self.market.get(f"/v1/intents/{digest}", Intent))
+
+
+class BoughtIntent:
+    """A submitted intent. `state` is what was last heard of it."""
+
+    def __init__(self, agent: Agent, state: Intent) -> None:
+        self._agent = agent
+        self._market = agent.market
+        self._grant: Grant | None = None
+        self.state = state
+
+    @property
+    def digest(self) -> str:
+        """Its id."""
+        return self.state.digest
+
+    async def refresh(self) -> Intent:
+        """Where it stands now."""
+        self.state = await self._market.get(f"/v1/intents/{self.digest}", Intent)
+        return self.state
+
+    async def filled(self, units: int | None = None, *, timeout_seconds: float = 60) -> Intent:
+        """Wait until this many units (all, unless told otherwise) are filled.
+
+        Raises NotFilled if it ends before, TimeoutError if neither happens in time.
+        """
+        wanted = self.state.units if units is None else units
+        self.state = await self._agent.watch.until(
+            self.digest, lambda it: it.filled_units >= wanted or not it.open_units, timeout_seconds
+        )
+        if self.state.filled_units < wanted:
+            raise NotFilled(self.state.status, self.state.filled_units)
+        return self.state
+
+    async def settled(self, *, timeout_seconds: float = 600) -> Intent:
+        """Wait until it is over: paid for, final. Raises TimeoutError."""
+        self.state = await self._agent.watch.until(
+            self.digest, lambda it: it.is_over, timeout_seconds
+        )
+        return self.state
+
+    async def leases(self) -> tuple[Lease, ...]:
+        """What it was filled with."""
+        return (await self._market.get("/v1/leases", Leases, intent=self.digest)).leases
+
+    async def grant(self) -> str:
+        """A bearer token for any HTTP client; see `proxy_url`."""
+        grant = self._grant
+        if grant is None or grant.expires_at_ms < (
+            (self._market.time_s() + GRANT_MARGIN_SECONDS) * 1_000
+        ):
+            grant = await self._market.request(
+                "POST",
+                "/v1/leases/grant",
+                Grant,
+                body={"intent": self.digest},
+                signed_by=self._agent.identity,
+                repeatable=True,
+            )
+            self._grant = grant
+        return grant.grant
+
+    @property
+    def proxy_url(self) -> str:
+        """The base URL under which the upstream's own paths work."""
+        provider = self.state.resource.partition("/")[0]
+        return f"{self._market.url}/v1/proxy/{provider}"
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes = b"",
+    ) -> Answer:
+        """One call through the proxy. Never repeated by itself: it may cost a unit.
+
+        Raises Rejected where the market refused; an upstream's own error is an Answer.
+        """
+        async with self.stream(
+            method, path, query=query, headers=headers, json=json, body=body
+        ) as stream:
+            content = b"".join([chunk async for chunk in stream])
+        units = stream.headers.get(UNITS_HEADER.lower())
+        return Answer(
+            status=stream.status,
+            headers=stream.headers,
+            body=content,
+            lease=stream.lease,
+            units=None if units is None else int(units),
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes = b"",
+    ) -> AsyncIterator[Stream]:
+        """Like `call`, but the body comes as the upstream sends it."""
+        sent = {"Authorization": f"Bearer {await self.grant()}", **(headers or {})}
+        if json is not None:
+            body = msgspec.json.encode(json)
+            sent.setdefault("Content-Type", "application/json")
+        provider = self.state.resource.partition("/")[0]
+        target = f"/v1/proxy/{provider}{path}" + (f"?{urlencode(query)}" if query else "")
+        async with self._market.open(method, target, raw=body, headers=sent) as response:
+            if LEASE_HEADER not in response.headers:
+                content = b"".join([chunk async for chunk in self._market.chunks(response)])
+                raise rejected(response.status, content)
+            yield Stream(self._market, response)
+
+    async def done(self) -> None:
+        """No more calls: end the leases, release the money that is not owed."""
+        await self._market.request(
+            "POST",
+            "/v1/leases/end",
+            Result,
+            body={"intent": self.digest},
+            signed_by=self._agent.identity,
+            repeatable=True,
+        )
+
+    async def cancel(self) -> None:
+        """Withdraw what is not filled. Raises Rejected (too_late, not_open)."""
+        await self._market.request(
+            "DELETE",
+            f"/v1/intents/{self.digest}",
+            Result,
+            signed_by=self._agent.identity,
+            repeatable=True,
+        )

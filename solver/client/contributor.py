@@ -1,0 +1,136 @@
+"""What a seller does: pool a key, offer its units, take it back."""
+
+import secrets
+from typing import Final
+
+from intents import document as signed
+from intents.bound import NONCE_MAX
+from intents.signature import SigningKey
+from solver.client.fault import Rejected
+from solver.client.market import Identity, Market
+from solver.client.model import Balance, Health, Offer, Pooled, Result
+
+
+class Contributor:
+    """A seller. With `account`, `key` is a session key of that account."""
+
+    def __init__(self, market: Market, key: SigningKey, account: str | None = None) -> None:
+        self.market: Final = market
+        self.identity: Final = Identity.of(key, account)
+        self._epoch = 0
+
+    @property
+    def account(self) -> str:
+        """The account that is paid."""
+        return self.identity.account
+
+    async def balance(self) -> Balance:
+        """The account's money, epoch and session keys."""
+        balance = await self.market.get("/v1/balance", Balance, signed_by=self.identity)
+        self._epoch = balance.epoch
+        return balance
+
+    async def contribute(self, provider: str, secret: str, *, attest: bool = False) -> Pooled:
+        """Pool an API key. Never repeated by itself once it may have got through.
+
+        `attest=True` signs the provider's attestation (see `Market.providers`): read it
+        first. Without one, a key serves nobody but its owner.
+        """
+        body: dict[str, object] = {"provider": provider, "secret": secret}
+        if attest:
+            body["attestation"] = await self._attestation(provider)
+        return await self.market.request(
+            "POST",
+            "/v1/keys/contribute",
+            Pooled,
+            body=body,
+            signed_by=self.identity,
+            repeatable=False,
+        )
+
+    async def offer(
+        self,
+        resource: str,
+        *,
+        key: str,
+        units: int,
+        limit: int,
+        asset: str | None = None,
+        window: tuple[int, int] = (0, 0),
+        valid_seconds: int = 86_400,
+    ) -> Offer:
+        """Sign and submit: `units` for at least `limit` atoms in all.
+
+        `window` is (units, seconds): at most so many in any so many seconds.
+        """
+        now_s = self.market.time_s()
+
+        def document() -> signed.Offer:
+            return signed.Offer(
+                account=self.account,
+                resource=resource,
+                asset=asset or self.market.signing.assets.usdc,
+                key=key,
+                units=units,
+                limit=limit,
+                window_units=window[0],
+                window_seconds=window[1],
+                valid_until=now_s + valid_seconds,
+                epoch=self._epoch,
+                nonce=secrets.randbelow(NONCE_MAX + 1),
+            )
+
+        try:
+            return await self.submit(document())
+        except Rejected as refused:
+            if refused.code != "epoch_ended":
+                raise
+            await self.balance()
+            return await self.submit(document())
+
+    async def submit(self, document: signed.Offer) -> Offer:
+        """Sign and submit a document of your own making."""
+        digest, signature = self.market.sign(self.identity.key, document)
+        body = {"document": document, "signature": signature}
+        try:
+            return await self.market.request(
+                "POST", "/v1/offers", Offer, body=body, repeatable=True
+            )
+        except Rejected as refused:
+            if refused.code != "already_known":
+                raise
+            return await self.market.get(f"/v1/offers/{digest}", Offer)
+
+    async def withdraw(self, offer: str) -> None:
+        """Sell no more of an offer. Raises Rejected (not_open)."""
+        await self.market.request(
+            "DELETE", f"/v1/offers/{offer}", Result, signed_by=self.identity, repeatable=True
+        )
+
+    async def health(self, key: str) -> Health:
+        """Whether a key is alive."""
+        return await self.market.get("/v1/keys/health", Health, signed_by=self.identity, key=key)
+
+    async def revoke(self, key: str) -> None:
+        """Take a key out at once and have it erased."""
+        await self.market.request(
+            "DELETE",
+            "/v1/keys/revoke",
+            Result,
+            body={"key": key},
+            signed_by=self.identity,
+            repeatable=True,
+        )
+
+    async def _attestation(self, provider: str) -> dict[str, object]:
+        known = {told.name: told for told in (await self.market.providers()).providers}
+        if provider not in known:
+            raise Rejected("provider_unknown", f"this market takes {', '.join(sorted(known))}")
+        document = signed.Attestation(
+            account=self.account,
+            provider=provider,
+            statement=known[provider].attestation,
+            issued_at=self.market.time_s(),
+        )
+        _, signature = self.market.sign(self.identity.key, document)
+        return {"document": document, "signature": signature}

@@ -1,0 +1,277 @@
+"""A connection to one market: requests, signed where they must be, and the feed.
+
+Retried, a bounded number of times with growing pauses, is what the market refused before
+doing anything (rates, load, a restart), and, where repeating changes nothing, what got no
+answer. Every attempt is signed anew.
+"""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from tiny_keccak import keccak256
+from yarl import URL
+
+from intents.bound import NONCE_MAX
+from intents.document import Document, Request
+from intents.signature import SigningKey
+from intents.typed_data import Domain, digest
+from solver.client.fault import MarketFault, Rejected, Unexpected, Unreachable
+from solver.client.model import Event, Now, Providers, Signing
+
+M = TypeVar("M")
+
+ATTEMPTS_MAX: Final = 5
+PAUSE_SECONDS_MAX: Final = 5.0
+SIGNED_SECONDS: Final = 58
+"""A little less than the market allows, as no two clocks agree."""
+REFUSED_BEFORE: Final = frozenset({"rate_limited", "busy"})
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class _Error(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    code: str
+    message: str
+    hint: str = ""
+    retry_after_ms: int | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A key and the account that it signs for: its own, or one it is a session key of."""
+
+    key: SigningKey
+    account: str
+
+    @classmethod
+    def of(cls, key: SigningKey, account: str | None) -> "Identity":
+        """The key's own account unless another is named."""
+        return cls(key=key, account=(account or key.address).lower())
+
+
+class Market:
+    """`async with Market("http://127.0.0.1:8421") as market:`."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 30) -> None:
+        self.url: Final = url.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+        )
+        try:
+            self.signing = await self.get("/v1/eip712", Signing)
+            await self.now()
+        except BaseException:
+            await self._session.close()
+            raise
+        self._prefix = Domain(
+            chain_id=self.signing.domain.chain_id,
+            verifying_contract=self.signing.domain.verifying_contract,
+        ).prefix()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    # -- what anyone may ask
+
+    async def now(self) -> Now:
+        """The market now; also sets our clock by the market's."""
+        now = await self.get("/v1/market", Now)
+        self._ahead_s = now.time_ms / 1_000 - time.time()
+        return now
+
+    async def providers(self) -> Providers:
+        """Whose keys are taken, and on which terms."""
+        return await self.get("/v1/providers", Providers)
+
+    def time_s(self) -> int:
+        """The market's time, by our clock."""
+        return int(time.time() + self._ahead_s)
+
+    @asynccontextmanager
+    async def feed(
+        self, cursor: int = 0, account: str | None = None
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """Events after a cursor, then live. Raises Rejected (cursor_too_old)."""
+        query = {"cursor": str(cursor)} | ({"account": account} if account else {})
+        async with self.socket(f"/v1/feed?{urlencode(query)}") as socket:
+            yield _events(socket)
+
+    # -- requests
+
+    async def get(
+        self, path: str, kind: type[M], *, signed_by: Identity | None = None, **query: str | int
+    ) -> M:
+        """A GET; safe to repeat."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        return await self.request("GET", target, kind, signed_by=signed_by, repeatable=True)
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        kind: type[M],
+        *,
+        body: object = None,
+        signed_by: Identity | None = None,
+        repeatable: bool,
+    ) -> M:
+        """A request and its decoded answer. Raises Rejected, Unreachable, Unexpected."""
+        raw = b"" if body is None else msgspec.json.encode(body)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(method, target, kind, raw, signed_by)
+            except MarketFault as fault:
+                if attempt >= ATTEMPTS_MAX or not _may_repeat(fault, repeatable=repeatable):
+                    raise
+                await asyncio.sleep(_pause(fault, attempt))
+
+    def sign(self, key: SigningKey, document: Document) -> tuple[str, str]:
+        """(digest, signature) of a document for this market."""
+        hashed = digest(self._prefix, document)
+        return "0x" + hashed.hex(), key.sign(hashed)
+
+    def credentials(
+        self, identity: Identity, method: str, target: str, raw: bytes
+    ) -> dict[str, Any]:
+        """A signed request, as it goes into a header or a socket's first message."""
+        document = Request(
+            account=identity.account,
+            method=method,
+            target=target,
+            body_hash="0x" + keccak256(raw).hex(),
+            nonce=secrets.randbelow(NONCE_MAX + 1),
+            expires_at=self.time_s() + SIGNED_SECONDS,
+        )
+        _, signature = self.sign(identity.key, document)
+        return {
+            "account": document.account,
+            "nonce": document.nonce,
+            "expiresAt": document.expires_at,
+            "signature": signature,
+        }
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, target: str, *, raw: bytes, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One exchange, its body not read yet: see `chunks`. Raises Unreachable."""
+        with _reaching(self.url):
+            response = await self._session.request(
+                method,
+                URL(self.url + target, encoded=True),
+                data=raw or None,
+                headers=headers,
+                allow_redirects=False,
+            )
+        try:
+            yield response
+        finally:
+            response.release() if response.content.at_eof() else response.close()
+
+    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """A body as it comes. Raises Unreachable where it breaks off."""
+        with _reaching(self.url):
+            async for chunk in response.content.iter_any():
+                yield chunk
+
+    @asynccontextmanager
+    async def socket(self, target: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket. Raises Unreachable."""
+        with _reaching(self.url):
+            socket = await self._session.ws_connect(
+                URL(self.url + target, encoded=True), heartbeat=20, max_msg_size=ANSWER_BYTES_MAX
+            )
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run something until it ends or this market is left."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _once(
+        self, method: str, target: str, kind: type[M], raw: bytes, signed_by: Identity | None
+    ) -> M:
+        headers = {"Content-Type": "application/json"} if raw else {}
+        if signed_by is not None:
+            signed = msgspec.json.encode(self.credentials(signed_by, method, target, raw))
+            headers["Keyfill-Request"] = base64.urlsafe_b64encode(signed).decode()
+        async with self.open(method, target, raw=raw, headers=headers) as response:
+            content = b"".join([chunk async for chunk in self.chunks(response)])
+            if response.status >= 300:  # noqa: PLR2004
+                raise rejected(response.status, content)
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.MsgspecError as error:
+            raise Unexpected(f"{method} {target}: {error}") from error
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable(f"{url}: {error or type(error).__name__}") from error
+
+
+def rejected(status: int, content: bytes) -> MarketFault:
+    """What an error's body says."""
+    try:
+        told = msgspec.json.decode(content, type=_Error)
+    except msgspec.MsgspecError:
+        return Unexpected(f"status {status} without a reason")
+    return Rejected(
+        told.code, told.message, told.hint, status=status, retry_after_ms=told.retry_after_ms
+    )
+
+
+def event_of(text: str) -> Event:
+    """A line of the feed. Raises Rejected where the line is an error."""
+    facts = msgspec.json.decode(text)
+    if "code" in facts and "seq" not in facts:
+        raise Rejected(facts["code"], facts["message"], facts.get("hint", ""))
+    return Event(seq=facts["seq"], at_ms=facts["atMs"], event=facts["event"], facts=facts)
+
+
+async def _events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Event]:
+    async for message in socket:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            yield event_of(message.data)
+
+
+def _may_repeat(fault: MarketFault, *, repeatable: bool) -> bool:
+    match fault:
+        case Rejected(code="unauthenticated", retry_after_ms=int()):
+            return True
+        case Rejected(code=code):
+            return code in REFUSED_BEFORE or (repeatable and code == "shutting_down")
+        case Unreachable():
+            return repeatable
+    return False
+
+
+def _pause(fault: MarketFault, attempt: int) -> float:
+    told_ms = fault.retry_after_ms if isinstance(fault, Rejected) else None
+    seconds = 0.05 * 2**attempt if told_ms is None else told_ms / 1_000
+    jitter = secrets.randbelow(1_000) / 20_000
+    return min(PAUSE_SECONDS_MAX, seconds) + jitter

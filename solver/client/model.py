@@ -1,0 +1,210 @@
+"""The market's answers as values. Fields that a newer server adds are passed over."""
+
+from typing import Any
+
+import msgspec
+
+from solver.core.auction import Snapshot
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that the market told."""
+
+
+class Domain(Model, frozen=True, kw_only=True):
+    """The EIP-712 domain."""
+
+    chain_id: int
+    verifying_contract: str
+
+
+class Assets(Model, frozen=True, kw_only=True):
+    """The addresses that name the two assets."""
+
+    usdc: str
+    credit: str
+
+
+class Signing(Model, frozen=True, kw_only=True):
+    """What to sign for."""
+
+    domain: Domain
+    assets: Assets
+    request_seconds_max: int
+
+
+class Listed(Model, frozen=True, kw_only=True):
+    """A listed resource and how it trades."""
+
+    resource: str
+    mode: str
+
+
+class Now(Model, frozen=True, kw_only=True):
+    """The market now."""
+
+    time_ms: int
+    feed: int
+    resources: tuple[Listed, ...]
+
+
+class Intent(Model, frozen=True, kw_only=True):
+    """An intent and what became of it."""
+
+    digest: str
+    status: str
+    resource: str
+    asset: str
+    units: int
+    limit: int
+    open_units: int
+    filled_units: int
+    delivered_units: int
+    paid: int
+    owed: int
+    leases: tuple[str, ...]
+    cursor: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status not in ("open", "filled", "delivered")
+
+
+class Offer(Model, frozen=True, kw_only=True):
+    """An offer and what is left of it."""
+
+    digest: str
+    key: str
+    resource: str
+    units: int
+    limit: int
+    live: bool
+    open_units: int
+
+
+class Lease(Model, frozen=True, kw_only=True):
+    """A fill and the lease that it gave."""
+
+    id: str
+    intent: str
+    offer: str
+    status: str
+    units: int
+    tick: int
+    delivered: int
+    remaining: int
+    payment: int
+    until_ms: int
+
+
+class Leases(Model, frozen=True, kw_only=True):
+    """An intent's leases."""
+
+    leases: tuple[Lease, ...]
+
+
+class Grant(Model, frozen=True, kw_only=True):
+    """A bearer token for an intent's leases."""
+
+    grant: str
+    expires_at_ms: int
+
+    def __repr__(self) -> str:
+        return f"Grant(expires_at_ms={self.expires_at_ms})"
+
+
+class Amount(Model, frozen=True, kw_only=True):
+    """What an account has of an asset."""
+
+    available: int
+    total: int
+    held: int
+
+
+class Session(Model, frozen=True, kw_only=True):
+    """A session key of an account."""
+
+    address: str
+    permissions: int
+    expires_at: int
+    cap: int
+    spent: int
+    committed: int
+    live: bool
+
+
+class Balance(Model, frozen=True, kw_only=True):
+    """An account's money, epoch and session keys."""
+
+    account: str
+    epoch: int
+    usdc: Amount
+    credit: Amount
+    sessions: tuple[Session, ...]
+
+
+class Pooled(Model, frozen=True, kw_only=True):
+    """A key that is pooled; offers name it by its id."""
+
+    key: str
+    provider: str
+    resources: tuple[str, ...]
+
+
+class Provider(Model, frozen=True, kw_only=True):
+    """Whose keys are taken, and on which terms."""
+
+    name: str
+    title: str
+    sharing: str
+    attestation: str
+    resources: tuple[str, ...]
+
+
+class Providers(Model, frozen=True, kw_only=True):
+    """All of them."""
+
+    providers: tuple[Provider, ...]
+
+
+class Health(Model, frozen=True, kw_only=True):
+    """What custody knows of a key."""
+
+    key: str
+    provider: str
+    status: str
+    checked_at_ms: int
+
+
+class Result(Model, frozen=True, kw_only=True):
+    """It was done."""
+
+    result: str
+
+
+class Event(Model, frozen=True, kw_only=True):
+    """One event of the feed; `facts` are all of its fields."""
+
+    seq: int
+    at_ms: int
+    event: str
+    facts: dict[str, Any]
+
+
+class Auction(Model, frozen=True, kw_only=True):
+    """An auction to bid in, and the hash that its solutions must name."""
+
+    number: int
+    snapshot: Snapshot
+    snapshot_hash: str
+
+
+class Verdict(Model, frozen=True, kw_only=True):
+    """What became of a solution; `code` is empty if it won. The score is exact."""
+
+    auction: int
+    rank: int
+    score: int
+    code: str
+    reason: str

@@ -1,0 +1,172 @@
+"""What a solver does: see every auction, propose fills, hear what became of them."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from intents.signature import SigningKey
+from solver.client.fault import Rejected, Unreachable
+from solver.client.market import Identity, Market
+from solver.client.model import Auction, Verdict
+from solver.core.auction import Snapshot, SnapshotOrder
+from solver.core.command import SolutionFill
+
+TARGET: Final = "/v1/solve"
+AUCTIONS_WAITING_MAX: Final = 256
+VERDICTS_KEPT_MAX: Final = 1_024
+
+
+class Solver:
+    """A solver. With `account`, `key` is a session key of that account.
+
+    async with Solver(market, key).connect() as desk:
+        async for auction in desk:
+            solution = my_strategy(auction.snapshot)
+            await desk.propose(auction, tick=solution.tick, fills=solution.fills)
+    """
+
+    def __init__(self, market: Market, key: SigningKey, account: str | None = None) -> None:
+        self._market = market
+        self._identity = Identity.of(key, account)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator["Desk"]:
+        """A place in the competition until the block is left. Raises Unreachable."""
+        async with self._market.socket(TARGET) as socket:
+            hello = self._market.credentials(self._identity, "GET", TARGET, b"")
+            await socket.send_str(msgspec.json.encode(hello).decode())
+            desk = Desk(socket)
+            task = self._market.keep(desk.read())
+            try:
+                yield desk
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+
+
+class Desk:
+    """One connection. Iterate over it for auctions; old ones give way to new ones."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._auctions: asyncio.Queue[Auction | None] = asyncio.Queue(AUCTIONS_WAITING_MAX)
+        self._answers: deque[asyncio.Future[None]] = deque()
+        self._verdicts: OrderedDict[int, list[Verdict]] = OrderedDict()
+        self._accepted: OrderedDict[int, int] = OrderedDict()
+        self._judged = asyncio.Condition()
+        self._ended: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Auction]:
+        while (auction := await self._auctions.get()) is not None:
+            yield auction
+        if isinstance(self._ended, Rejected):
+            raise self._ended
+
+    async def propose(self, auction: Auction, *, tick: int, fills: Sequence[SolutionFill]) -> None:
+        """A sealed bid. Returns once it is in; raises Rejected with the reason if not."""
+        if self._ended is not None:
+            raise self._ended
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers.append(answer)
+        message = {
+            "type": "solution",
+            "auction": auction.number,
+            "snapshot": auction.snapshot_hash,
+            "tick": tick,
+            "fills": fills,
+        }
+        await self._socket.send_str(msgspec.json.encode(message).decode())
+        await answer
+
+    async def verdicts(self, auction: Auction, *, timeout_seconds: float = 60) -> list[Verdict]:
+        """What became of your solutions, best first. Raises TimeoutError."""
+        number = auction.number
+
+        def is_complete() -> bool:
+            return len(self._verdicts.get(number, ())) >= max(1, self._accepted.get(number, 0))
+
+        async with asyncio.timeout(timeout_seconds), self._judged:
+            await self._judged.wait_for(lambda: is_complete() or self._ended)
+        if not is_complete() and self._ended is not None:
+            raise self._ended
+        return self._verdicts[number]
+
+    async def read(self) -> None:
+        """Take in what the market says until it stops. `Solver.connect` runs this."""
+        try:
+            async for message in self._socket:
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    await self._take(msgspec.json.decode(message.data))
+        except Rejected as refused:
+            self._ended = refused
+        finally:
+            await self._end()
+
+    async def _take(self, told: dict[str, Any]) -> None:
+        match told.get("type"):
+            case "auction":
+                if self._auctions.full():
+                    self._auctions.get_nowait()
+                self._auctions.put_nowait(_auction(told))
+            case "accepted":
+                self._count(told["auction"])
+                self._resolve(None)
+            case "rejected":
+                self._resolve(Rejected(told["code"], told["message"], told["hint"]))
+            case "judged":
+                await self._judge(told)
+            case _:
+                raise Rejected(told.get("code", ""), told.get("message", ""), told.get("hint", ""))
+
+    def _resolve(self, refused: Exception | None) -> None:
+        answer = self._answers.popleft()
+        if answer.done():
+            return
+        if refused is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(refused)
+
+    def _count(self, auction: int) -> None:
+        self._accepted[auction] = self._accepted.get(auction, 0) + 1
+        if len(self._accepted) > VERDICTS_KEPT_MAX:
+            self._accepted.popitem(last=False)
+
+    async def _judge(self, told: dict[str, Any]) -> None:
+        verdict = msgspec.convert({**told, "score": int(told["score"])}, Verdict)
+        async with self._judged:
+            self._verdicts.setdefault(verdict.auction, []).append(verdict)
+            if len(self._verdicts) > VERDICTS_KEPT_MAX:
+                self._verdicts.popitem(last=False)
+            self._judged.notify_all()
+
+    async def _end(self) -> None:
+        self._ended = self._ended or Unreachable("the market closed the connection")
+        while self._answers:
+            self._resolve(self._ended)
+        if self._auctions.full():
+            self._auctions.get_nowait()
+        self._auctions.put_nowait(None)
+        async with self._judged:
+            self._judged.notify_all()
+
+
+def _auction(told: dict[str, Any]) -> Auction:
+    """An auction, its snapshot as strategies take it; the hash is checked, not believed."""
+    sent = told["snapshot"]
+    snapshot = Snapshot(
+        auction=sent["auction"],
+        resource=sent["resource"],
+        asset=sent["asset"],
+        closes_at_ms=sent["closesAtMs"],
+        intents=msgspec.convert(sent["intents"], tuple[SnapshotOrder, ...]),
+        offers=msgspec.convert(sent["offers"], tuple[SnapshotOrder, ...]),
+    )
+    if snapshot.digest() != told["snapshotHash"]:
+        raise Rejected("snapshot_mismatch", "the snapshot does not have the hash it came with")
+    return Auction(number=told["auction"], snapshot=snapshot, snapshot_hash=told["snapshotHash"])
