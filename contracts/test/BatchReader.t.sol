@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity =0.8.37;
+
+import {BatchReader} from "../src/BatchReader.sol";
+import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Test} from "./Test.sol";
+
+/// @title What the encoder writes is what the reader reads
+contract BatchReaderTest is Test {
+    using BatchReader for BatchReader.Cursor;
+    using BatchReader for BatchReader.Intent;
+    using BatchReader for BatchReader.Offer;
+
+    function testFuzz_readOffer(SettledOffer memory offer) public view {
+        vm.assume(offer.signature.length < 2 ** 16);
+        SettledOffer[] memory offers = new SettledOffer[](1);
+        offers[0] = offer;
+        (BatchReader.Offer memory read, bytes memory signature) =
+            this.offerOf(Batch.encode(offers, new SettledIntent[](0)));
+        vm.assertEq(read.account, offer.account);
+        vm.assertEq(read.resource, offer.resource);
+        vm.assertEq(read.key, offer.key);
+        vm.assertEq(read.units, offer.units);
+        vm.assertEq(read.limit, offer.limit);
+        vm.assertEq(read.windowUnits, offer.windowUnits);
+        vm.assertEq(read.windowSeconds, offer.windowSeconds);
+        vm.assertEq(read.validFrom, offer.validFrom);
+        vm.assertEq(read.validUntil, offer.validUntil);
+        vm.assertEq(read.epoch, offer.epoch);
+        vm.assertEq(read.nonce, offer.nonce);
+        vm.assertEq(read.authority, offer.authority);
+        vm.assertEq(keccak256(signature), keccak256(offer.signature));
+    }
+
+    function testFuzz_readIntent(SettledIntent memory intent) public view {
+        vm.assume(intent.signature.length < 2 ** 16 && intent.lines.length < 2 ** 8);
+        SettledIntent[] memory intents = new SettledIntent[](1);
+        intents[0] = intent;
+        (BatchReader.Intent memory read, BatchReader.Line[] memory lines, bytes memory signature) =
+            this.intentOf(Batch.encode(new SettledOffer[](0), intents));
+        vm.assertEq(read.account, intent.account);
+        vm.assertEq(read.resource, intent.resource);
+        vm.assertEq(read.units, intent.units);
+        vm.assertEq(read.unitsMin, intent.unitsMin);
+        vm.assertEq(read.limit, intent.limit);
+        vm.assertEq(read.validFrom, intent.validFrom);
+        vm.assertEq(read.validUntil, intent.validUntil);
+        vm.assertTrue((read.immediate == 1) == intent.immediate);
+        vm.assertEq(read.epoch, intent.epoch);
+        vm.assertEq(read.nonce, intent.nonce);
+        vm.assertEq(read.authority, intent.authority);
+        vm.assertEq(keccak256(signature), keccak256(intent.signature));
+        vm.assertEq(lines.length, intent.lines.length);
+        for (uint256 i = 0; i < lines.length; ++i) {
+            vm.assertEq(keccak256(abi.encode(lines[i])), keccak256(abi.encode(intent.lines[i])));
+        }
+    }
+
+    function offerOf(bytes calldata batch)
+        external
+        pure
+        returns (BatchReader.Offer memory offer, bytes memory signature)
+    {
+        BatchReader.Cursor memory cursor = BatchReader.open(batch);
+        vm.assertEq(cursor.readCount(), 1);
+        offer = BatchReader.newOffer(address(1));
+        cursor.readOffer(offer);
+        vm.assertEq(cursor.readCount(), 0);
+        cursor.finish();
+        signature = offer.signatureOf();
+    }
+
+    function intentOf(bytes calldata batch)
+        external
+        pure
+        returns (
+            BatchReader.Intent memory intent,
+            BatchReader.Line[] memory lines,
+            bytes memory signature
+        )
+    {
+        BatchReader.Cursor memory cursor = BatchReader.open(batch);
+        vm.assertEq(cursor.readCount(), 0);
+        vm.assertEq(cursor.readCount(), 1);
+        intent = BatchReader.newIntent(address(1));
+        cursor.readIntent(intent);
+        cursor.finish();
+        lines = new BatchReader.Line[](intent.lineCount);
+        for (uint256 i = 0; i < lines.length; ++i) {
+            intent.readLine(i, lines[i]);
+        }
+        signature = intent.signatureOf();
+    }
+}

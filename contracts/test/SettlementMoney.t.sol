@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity =0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {ISettlement} from "../src/ISettlement.sol";
+import {Settlement} from "../src/Settlement.sol";
+import {TestUSDC} from "../src/TestUSDC.sol";
+import {FeeToken} from "./Hostile.sol";
+import {MarketTest} from "./MarketTest.sol";
+
+/// @title Deposits, withdrawals, and the constructor
+contract SettlementMoneyTest is MarketTest {
+    function test_constructor_setsConfiguration() public view {
+        vm.assertEq(settlement.asset(), address(usdc));
+        vm.assertEq(settlement.operator(), address(operator));
+        vm.assertEq(settlement.exitDelay(), EXIT_DELAY);
+    }
+
+    function test_RevertIf_constructor_zeroToken() public {
+        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
+        new Settlement(IERC20(address(0)), address(1), 0);
+    }
+
+    function test_RevertIf_constructor_zeroOperator() public {
+        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
+        new Settlement(usdc, address(0), 0);
+    }
+
+    function test_RevertIf_constructor_exitDelayTooLong() public {
+        uint40 delay = 30 days + 1;
+        vm.expectRevert(
+            abi.encodeWithSelector(ISettlement.SettlementExitDelayInvalid.selector, delay)
+        );
+        new Settlement(usdc, address(1), delay);
+    }
+
+    // ------------------------------------------------------------------ deposit
+
+    function test_deposit_creditsAnyAccount() public {
+        usdc.mint(address(this), 7);
+        usdc.approve(address(settlement), 7);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.Deposited(buyer.addr, address(this), 5, 5);
+        settlement.deposit(buyer.addr, 5);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.Deposited(buyer.addr, address(this), 2, 7);
+        settlement.deposit(buyer.addr, 2);
+        vm.assertEq(_balance(buyer.addr), 7);
+        vm.assertEq(usdc.balanceOf(address(settlement)), 7);
+    }
+
+    function testFuzz_deposit_keepsOtherFields(uint72 amount, uint72 asked) public {
+        vm.assume(amount > 0 && asked > 0);
+        vm.prank(buyer.addr);
+        settlement.requestWithdrawal(asked);
+        vm.prank(buyer.addr);
+        settlement.cancelAll();
+        _fund(buyer.addr, amount);
+        ISettlement.AccountView memory account = settlement.accountOf(buyer.addr);
+        vm.assertEq(account.balance, amount);
+        vm.assertEq(account.withdrawing, asked);
+        vm.assertEq(account.withdrawableAt, NOW + EXIT_DELAY);
+        vm.assertEq(account.epoch, 1);
+        vm.assertEq(account.epochEffectiveAt, NOW + EXIT_DELAY);
+        vm.assertEq(account.epochSettleable, 0);
+    }
+
+    function test_RevertIf_deposit_zeroAccount() public {
+        usdc.mint(address(this), 1);
+        usdc.approve(address(settlement), 1);
+        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
+        settlement.deposit(address(0), 1);
+    }
+
+    function test_RevertIf_deposit_zeroAmount() public {
+        vm.expectRevert(ISettlement.SettlementAmountZero.selector);
+        settlement.deposit(buyer.addr, 0);
+    }
+
+    function test_RevertIf_deposit_aboveBalanceWidth() public {
+        uint256 amount = uint256(type(uint72).max) + 1;
+        usdc.mint(address(this), amount);
+        usdc.approve(address(settlement), amount);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISettlement.SettlementBalanceOverflow.selector, amount)
+        );
+        settlement.deposit(buyer.addr, amount);
+    }
+
+    /// @dev The bound is on all that is held: two accounts cannot exceed it together either.
+    function test_RevertIf_deposit_sumAboveBalanceWidth() public {
+        _fund(buyer.addr, type(uint72).max);
+        usdc.mint(address(this), 1);
+        usdc.approve(address(settlement), 1);
+        vm.expectPartialRevert(ISettlement.SettlementBalanceOverflow.selector);
+        settlement.deposit(seller.addr, 1);
+    }
+
+    function test_deposit_creditsWhatArrives() public {
+        FeeToken token = new FeeToken();
+        Settlement other = new Settlement(token, address(1), EXIT_DELAY);
+        token.approve(address(other), 1000);
+        other.deposit(buyer.addr, 1000);
+        vm.assertEq(other.accountOf(buyer.addr).balance, 990);
+    }
+
+    function test_depositWithPermit_needsNoApproval() public {
+        usdc.mint(buyer.addr, 9);
+        (uint8 v, bytes32 r, bytes32 s) = _permit(9);
+        vm.prank(buyer.addr);
+        settlement.depositWithPermit(seller.addr, 9, NOW, v, r, s);
+        vm.assertEq(_balance(seller.addr), 9);
+    }
+
+    function test_depositWithPermit_survivesFrontRun() public {
+        usdc.mint(buyer.addr, 9);
+        (uint8 v, bytes32 r, bytes32 s) = _permit(9);
+        usdc.permit(buyer.addr, address(settlement), 9, NOW, v, r, s);
+        vm.prank(buyer.addr);
+        settlement.depositWithPermit(buyer.addr, 9, NOW, v, r, s);
+        vm.assertEq(_balance(buyer.addr), 9);
+    }
+
+    /// @dev Someone else's permit gives no money to whoever sends it.
+    function test_RevertIf_depositWithPermit_byOther() public {
+        usdc.mint(buyer.addr, 9);
+        (uint8 v, bytes32 r, bytes32 s) = _permit(9);
+        vm.prank(seller.addr);
+        vm.expectRevert();
+        settlement.depositWithPermit(seller.addr, 9, NOW, v, r, s);
+    }
+
+    function test_depositWithAuthorization_byAnyone() public {
+        usdc.mint(buyer.addr, 9);
+        bytes memory signature = _authorization(seller.addr, 9);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.Deposited(seller.addr, buyer.addr, 9, 9);
+        settlement.depositWithAuthorization(
+            buyer.addr, seller.addr, 9, 0, NOW + 1, "salt", signature
+        );
+        vm.assertEq(_balance(seller.addr), 9);
+    }
+
+    /// @dev The nonce names the beneficiary: the same signature is nothing for anyone else.
+    function test_RevertIf_depositWithAuthorization_redirected() public {
+        usdc.mint(buyer.addr, 9);
+        bytes memory signature = _authorization(buyer.addr, 9);
+        vm.expectRevert(TestUSDC.TestUSDCSignatureInvalid.selector);
+        settlement.depositWithAuthorization(
+            buyer.addr, seller.addr, 9, 0, NOW + 1, "salt", signature
+        );
+    }
+
+    function test_RevertIf_depositWithAuthorization_replayed() public {
+        usdc.mint(buyer.addr, 18);
+        bytes memory signature = _authorization(buyer.addr, 9);
+        settlement.depositWithAuthorization(
+            buyer.addr, buyer.addr, 9, 0, NOW + 1, "salt", signature
+        );
+        vm.expectPartialRevert(TestUSDC.TestUSDCAuthorizationUsed.selector);
+        settlement.depositWithAuthorization(
+            buyer.addr, buyer.addr, 9, 0, NOW + 1, "salt", signature
+        );
+    }
+
+    // ------------------------------------------------------------------ withdraw
+
+    function test_withdraw_paysAfterDelay() public {
+        _fund(buyer.addr, 100);
+        vm.prank(buyer.addr);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.WithdrawalRequested(buyer.addr, 60, NOW + EXIT_DELAY);
+        uint256 availableAt = settlement.requestWithdrawal(60);
+        vm.warp(availableAt);
+        vm.prank(buyer.addr);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.Withdrawn(buyer.addr, seller.addr, 60);
+        uint256 amount = settlement.withdraw(seller.addr);
+        vm.assertEq(amount, 60);
+        vm.assertEq(usdc.balanceOf(seller.addr), 60);
+        ISettlement.AccountView memory account = settlement.accountOf(buyer.addr);
+        vm.assertEq(account.balance, 40);
+        vm.assertEq(account.withdrawing, 0);
+        vm.assertEq(account.withdrawableAt, 0);
+    }
+
+    function test_RevertIf_withdraw_early() public {
+        _fund(buyer.addr, 100);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(60);
+        vm.warp(NOW + EXIT_DELAY - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISettlement.SettlementWithdrawalEarly.selector, NOW + EXIT_DELAY)
+        );
+        settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+    }
+
+    function test_RevertIf_withdraw_withoutRequest() public {
+        _fund(buyer.addr, 100);
+        vm.prank(buyer.addr);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISettlement.SettlementNoWithdrawal.selector, buyer.addr)
+        );
+        settlement.withdraw(buyer.addr);
+    }
+
+    function test_RevertIf_withdraw_twice() public {
+        _fund(buyer.addr, 100);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(60);
+        vm.warp(NOW + EXIT_DELAY);
+        settlement.withdraw(buyer.addr);
+        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+    }
+
+    function test_RevertIf_withdraw_toNowhere() public {
+        vm.expectPartialRevert(ISettlement.SettlementRecipientInvalid.selector);
+        settlement.withdraw(address(0));
+        vm.expectPartialRevert(ISettlement.SettlementRecipientInvalid.selector);
+        settlement.withdraw(address(settlement));
+    }
+
+    function testFuzz_withdraw_paysLesserOfRequestAndBalance(uint72 balance, uint256 asked) public {
+        vm.assume(balance > 0 && asked > 0);
+        _fund(buyer.addr, balance);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(asked);
+        vm.warp(NOW + EXIT_DELAY);
+        uint256 amount = settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+        vm.assertEq(amount, asked < balance ? asked : balance);
+        vm.assertEq(_balance(buyer.addr), balance - amount);
+        vm.assertEq(usdc.balanceOf(buyer.addr), amount);
+    }
+
+    function test_requestWithdrawal_restartsClock() public {
+        _fund(buyer.addr, 100);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(1);
+        vm.warp(NOW + EXIT_DELAY);
+        settlement.requestWithdrawal(100);
+        vm.expectPartialRevert(ISettlement.SettlementWithdrawalEarly.selector);
+        settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+    }
+
+    function test_RevertIf_requestWithdrawal_zero() public {
+        vm.expectRevert(ISettlement.SettlementAmountZero.selector);
+        settlement.requestWithdrawal(0);
+    }
+
+    function test_cancelWithdrawal_dropsRequest() public {
+        _fund(buyer.addr, 100);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(100);
+        vm.expectEmit(address(settlement));
+        emit ISettlement.WithdrawalCancelled(buyer.addr);
+        settlement.cancelWithdrawal();
+        vm.warp(NOW + EXIT_DELAY);
+        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+    }
+
+    function test_RevertIf_cancelWithdrawal_withoutRequest() public {
+        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        settlement.cancelWithdrawal();
+    }
+
+    /// @dev What was bought before the delay is over is paid first.
+    function test_withdraw_afterSettlementPaysTheRest() public {
+        _fund(buyer.addr, 100);
+        vm.prank(buyer.addr);
+        settlement.requestWithdrawal(100);
+        _settle(_offerOf(1), _intentOf(1, _line(0, 50, 50, 80, "fill")));
+        _assertSettled("fill");
+        vm.warp(NOW + EXIT_DELAY);
+        vm.prank(buyer.addr);
+        vm.assertEq(settlement.withdraw(buyer.addr), 20);
+    }
+
+    // ------------------------------------------------------------------ helpers
+
+    function _permit(uint256 amount) private view returns (uint8, bytes32, bytes32) {
+        bytes32 hash = keccak256(
+            abi.encode(
+                keccak256(
+                    "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+                ),
+                buyer.addr,
+                address(settlement),
+                amount,
+                0,
+                uint256(NOW)
+            )
+        );
+        return
+            vm.sign(
+                buyer.key, keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), hash))
+            );
+    }
+
+    function _authorization(address account, uint256 amount) private view returns (bytes memory) {
+        bytes32 hash = keccak256(
+            abi.encode(
+                keccak256(
+                    "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+                ),
+                buyer.addr,
+                address(settlement),
+                amount,
+                0,
+                uint256(NOW + 1),
+                settlement.authorizationNonce(account, "salt")
+            )
+        );
+        return _sign65(buyer, keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), hash)));
+    }
+}
