@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from tiny_keccak import keccak256
 

@@ -159,11 +159,12 @@ def _await_port(process: "subprocess.Popen[str]") -> int:
 
     def drain() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            match = None if found else _LISTENING.match(line)
-            if match:
-                found.append(int(match[1]))
-                listening.set()
+        with process.stdout as lines:
+            for line in lines:
+                match = None if found else _LISTENING.match(line)
+                if match:
+                    found.append(int(match[1]))
+                    listening.set()
         listening.set()
 
     threading.Thread(target=drain, name="anvil output", daemon=True).start()

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, Final
 
 import msgspec
-from eth_abi import decode
+from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from contracts.abi import Item

@@ -1,0 +1,92 @@
+"""From a batch that the core cut to the calldata that settles it."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
+
+from contracts.batch import (
+    LINES_PER_INTENT_MAX,
+    OFFERS_MAX,
+    Line,
+    SignedIntent,
+    SignedOffer,
+    offer_order,
+    pack,
+    settle_call,
+)
+from intents.rounding import mul_div_ceil
+from solver.core.event import BatchLine
+from solver.core.state import Batch, State
+from solver.settlement.fault import BatchTooLarge
+from solver.settlement.transaction import GAS_MAX
+
+CALLDATA_BYTES_MAX: Final = 120_000
+"""Nodes take transactions of up to 128 KiB."""
+GAS_MARGIN_PERCENT: Final = 130
+"""Estimates are of the state now; other batches may come first."""
+
+
+def encode_batch(state: State, batch: Batch) -> bytes:
+    """Calldata for the operator's account.
+
+    Offers are listed once and in the contract's order; the lines of an intent stand
+    together, so that the contract judges its minimum by all of them. Raises BatchTooLarge.
+    """
+    chosen = sorted(
+        (state.offers[digest] for digest in {line.offer: None for line in batch.lines}),
+        key=lambda offer: offer_order(offer.document),
+    )
+    places = {offer.digest: place for place, offer in enumerate(chosen)}
+    offers = [
+        SignedOffer(offer=offer.document, authority=int(offer.authority), signature=offer.signature)
+        for offer in chosen
+    ]
+    packed = pack(offers, _intents(state, batch.lines, places))
+    data = settle_call(batch.number, batch.digest, packed)
+    if len(data) > CALLDATA_BYTES_MAX or len(offers) > OFFERS_MAX:
+        raise BatchTooLarge(f"batch {batch.number} is {len(data)} bytes with {len(offers)} offers")
+    return data
+
+
+def gas_limit(number: int, estimate: int) -> int:
+    """Gas to send a batch with, given an estimate. Raises BatchTooLarge."""
+    if estimate > GAS_MAX:
+        raise BatchTooLarge(f"batch {number} needs {estimate} gas, a transaction has {GAS_MAX}")
+    return min(GAS_MAX, mul_div_ceil(estimate, GAS_MARGIN_PERCENT, 100))
+
+
+def _intents(
+    state: State, lines: Sequence[BatchLine], places: dict[str, int]
+) -> list[SignedIntent]:
+    order = {digest: place for place, digest in enumerate(dict.fromkeys(x.intent for x in lines))}
+    grouped = groupby(sorted(lines, key=lambda line: order[line.intent]), lambda line: line.intent)
+    entries = []
+    for digest, group in grouped:
+        intent = state.intents[digest]
+        entries += [
+            SignedIntent(
+                intent=intent.document,
+                authority=int(intent.authority),
+                signature=intent.signature,
+                lines=part,
+            )
+            for part in _parts([_line(line, places) for line in group])
+        ]
+    return entries
+
+
+def _parts(lines: list[Line]) -> list[tuple[Line, ...]]:
+    """As few parts as the layout allows, of even size: each must meet the intent's minimum."""
+    count = -(-len(lines) // LINES_PER_INTENT_MAX)
+    size = -(-len(lines) // count)
+    return [tuple(lines[start : start + size]) for start in range(0, len(lines), size)]
+
+
+def _line(line: BatchLine, places: dict[str, int]) -> Line:
+    return Line(
+        offer=places[line.offer],
+        units=line.units,
+        delivered=line.delivered,
+        payment=line.payment,
+        fill=line.fill,
+    )

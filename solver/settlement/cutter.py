@@ -1,0 +1,72 @@
+"""When to cut a batch: enough lines are ready, or the oldest has waited long enough."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from solver.core.command import CutBatch
+from solver.core.state import State
+from solver.engine.sequencer import Sequencer
+
+POLL_S: Final = 0.1
+
+
+class CutPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How large and how old a batch may get."""
+
+    fills_max: int = 50
+    """Bounds gas: 50 lines cost 2 to 3 million, 300 thousand each where every signature is
+    a contract's."""
+    interval_ms: int = 5_000
+    open_max: int = 8
+    """No more batches than this wait for the chain; beyond it they grow instead."""
+
+
+class Cutter:
+    """Asks the sequencer for batches."""
+
+    def __init__(self, sequencer: Sequencer, policy: CutPolicy | None = None) -> None:
+        self._sequencer = sequencer
+        self._policy = policy or CutPolicy()
+        self._oldest: int | None = None
+        self._since_ms = 0
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await self.step()
+            await asyncio.sleep(POLL_S)
+
+    async def step(self) -> bool:
+        """Cut a batch if one is due; whether it was."""
+        if not self._is_due():
+            return False
+        self._oldest = None
+        await self._sequencer.submit(CutBatch(fills_max=self._policy.fills_max))
+        return True
+
+    def _is_due(self) -> bool:
+        state = self._sequencer.market.state
+        now_ms = self._sequencer.now_ms()
+        oldest = state.ready[0] if state.ready else None
+        if oldest != self._oldest:
+            self._oldest, self._since_ms = oldest, now_ms
+        if oldest is None or _open(state) >= self._policy.open_max:
+            return False
+        if now_ms - self._since_ms >= self._policy.interval_ms:
+            return True
+        return self._lines(state) >= self._policy.fills_max
+
+    def _lines(self, state: State) -> int:
+        """Ready lines, counted no further than needed."""
+        lines = 0
+        for execution in state.ready:
+            lines += len(state.executions[execution].leases)
+            if lines >= self._policy.fills_max:
+                break
+        return lines
+
+
+def _open(state: State) -> int:
+    return sum(not batch.final for batch in state.batches.values())

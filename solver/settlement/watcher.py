@@ -1,0 +1,270 @@
+"""Tells the core what finalised blocks say. Nothing younger ever reaches it.
+
+A pass reads the contracts' logs from after the cursor up to the finalised head, turns
+them into facts and submits whole blocks, in order. Before anything is submitted, the
+block that the cursor names must still be there: if not, the chain is another one and the
+process has to stop (P8).
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+import structlog
+
+from contracts import bindings
+from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, RawLog, decode_log, topics_of
+from contracts.deploy import Deployment
+from intents.reject import Reject, RejectCode
+from solver.core.check import check
+from solver.core.command import (
+    AllSessionsRevoked,
+    ApplyBlocks,
+    BatchSettled,
+    Deposited,
+    EpochBumped,
+    Fact,
+    FillSettled,
+    FillSkipped,
+    NonceCancelled,
+    SessionGranted,
+    SessionRevoked,
+    WithdrawalRequested,
+    Withdrawn,
+)
+from solver.engine.sequencer import Sequencer
+from solver.settlement.chain import Block, ChainClient
+from solver.settlement.fault import (
+    ChainForked,
+    ChainUnreachable,
+    RangeTooLarge,
+    RequestRefused,
+    SettlementFault,
+)
+
+BACKOFF_DOUBLINGS_MAX: Final = 6
+_SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
+_FACTORY_TOPICS: Final = topics_of(FACTORY)
+_ACCOUNT_TOPICS: Final = topics_of(ACCOUNT)
+
+INTEGER_MAX: Final = 2**63 - 1
+"""The journal's largest integer. Caps and requests above it mean the same as it: "all"."""
+
+_log = structlog.get_logger()
+
+
+class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, and how much at once."""
+
+    interval_ms: int = 500
+    blocks_max: int = 1_000
+    """Blocks in one pass; halved while the node says it is too much."""
+    facts_max: int = 1_000
+    """Facts in one command, unless a single block has more: blocks are not split."""
+    idle_blocks: int = 64
+    """Without facts the cursor moves in the journal only every so many blocks. Less than
+    128, so that a node without an archive still knows the state at the cursor."""
+
+
+class WatchStopped(SettlementFault):
+    """The sequencer takes no more commands."""
+
+
+class Watcher:
+    """Call `start` once, then `run`, or `step` by hand."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainClient,
+        sequencer: Sequencer,
+        deployment: Deployment,
+        policy: WatchPolicy | None = None,
+    ) -> None:
+        self._chain = chain
+        self._sequencer = sequencer
+        self._deployment = deployment
+        self._policy = policy or WatchPolicy()
+        self._blocks_max = self._policy.blocks_max
+        self._accounts = {deployment.operator_account}
+        self._scanned = deployment.deploy_block - 1
+        """Up to here all is read; at or after the core's cursor."""
+        self._scanned_hash = ""
+
+    async def start(self) -> None:
+        """Hold the core's cursor against the chain, and learn whose session logs count.
+
+        Raises ChainMismatch, ChainForked, ChainUnreachable.
+        """
+        await self._chain.start()
+        state = self._sequencer.market.state
+        if state.cursor < 0:
+            return
+        self._scanned, self._scanned_hash = state.cursor, state.cursor_hash
+        await self._check_cursor()
+        first = self._deployment.deploy_block
+        while first <= self._scanned:
+            last = min(self._scanned, first + self._blocks_max - 1)
+            self._learn_accounts(await self._factory_logs(first, last))
+            first = last + 1
+
+    async def run(self) -> None:
+        """Pass after pass until cancelled; an unreachable node only slows it down.
+
+        Raises ChainForked, ArtifactFault, WatchStopped, Violation.
+        """
+        failures = 0
+        while True:
+            try:
+                behind = await self.step()
+                failures = 0
+            except (ChainUnreachable, RequestRefused) as fault:
+                behind = False
+                failures = min(failures + 1, BACKOFF_DOUBLINGS_MAX)
+                _log.warning("watcher_waits", reason=str(fault))
+            if not behind:
+                await asyncio.sleep(self._policy.interval_ms * 2**failures / 1_000)
+
+    async def step(self) -> bool:
+        """One pass; whether there is more to read at once."""
+        final = await self._chain.finalized()
+        if final.number <= self._scanned:
+            await self._check_not_behind(final)
+            return False
+        last = min(final.number, self._scanned + self._blocks_max)
+        try:
+            await self._read(last)
+        except RangeTooLarge as fault:
+            if self._blocks_max == 1:
+                raise ChainUnreachable(
+                    f"the node refuses a single block's logs: {fault}"
+                ) from fault
+            self._blocks_max = max(1, self._blocks_max // 2)
+            return True
+        self._blocks_max = min(self._policy.blocks_max, self._blocks_max * 2)
+        return last < final.number
+
+    async def _read(self, last: int) -> None:
+        first = self._scanned + 1
+        logs = await self._logs(first, last)
+        block = await self._chain.block(last)
+        await self._check_cursor()
+        if block is None:
+            raise ChainUnreachable(f"finalised block {last} is not there")
+        facts = [(log, fact) for log in logs if (fact := self._fact(log)) is not None]
+        await self._submit(facts, last, block.hash)
+        self._scanned, self._scanned_hash = last, block.hash
+
+    async def _logs(self, first: int, last: int) -> list[RawLog]:
+        """All that counts, in order. Session logs count from accounts of our factory alone."""
+        made = await self._factory_logs(first, last)
+        self._learn_accounts(made)
+        money = await self._chain.logs(
+            first, last, topics=_SETTLEMENT_TOPICS, addresses=[self._deployment.settlement]
+        )
+        sessions = await self._chain.logs(first, last, topics=_ACCOUNT_TOPICS)
+        counted = money + [log for log in sessions if log.address in self._accounts]
+        return sorted(counted, key=lambda log: (log.block_number, log.log_index))
+
+    async def _factory_logs(self, first: int, last: int) -> list[RawLog]:
+        return await self._chain.logs(
+            first, last, topics=_FACTORY_TOPICS, addresses=[self._deployment.factory]
+        )
+
+    def _learn_accounts(self, logs: list[RawLog]) -> None:
+        for raw in logs:
+            log = decode_log(raw)
+            if isinstance(log, bindings.AccountCreated):
+                self._accounts.add(log.account)
+
+    async def _check_cursor(self) -> None:
+        """The block up to which all was read must be the one it was."""
+        if not self._scanned_hash:
+            return
+        block = await self._chain.block(self._scanned)
+        if block is None or block.hash != self._scanned_hash:
+            found = block.hash if block else "nothing"
+            raise ChainForked(
+                f"block {self._scanned} was {self._scanned_hash} when it was final, and is"
+                f" {found} now: the chain was reorganised deeply, or restarted"
+            )
+
+    async def _check_not_behind(self, final: Block) -> None:
+        """A stale node may be waited for; one that says something else may not."""
+        if final.number == self._scanned or not self._scanned_hash:
+            return
+        if await self._chain.block(self._scanned) is not None:
+            await self._check_cursor()
+        raise ChainUnreachable(f"finalised {final.number} is behind our block {self._scanned}")
+
+    async def _submit(self, facts: list[tuple[RawLog, Fact]], last: int, last_hash: str) -> None:
+        """Whole blocks, in commands of about facts_max; the last one moves the cursor on."""
+        start = 0
+        while len(facts) - start > self._policy.facts_max:
+            end = start + self._policy.facts_max
+            number = facts[end - 1][0].block_number
+            while end < len(facts) and facts[end][0].block_number == number:
+                end += 1
+            if end == len(facts):
+                break
+            await self._apply(facts[start:end], number, facts[end - 1][0].block_hash)
+            start = end
+        idle = last - self._sequencer.market.state.cursor < self._policy.idle_blocks
+        if facts[start:] or not idle:
+            await self._apply(facts[start:], last, last_hash)
+
+    async def _apply(self, facts: list[tuple[RawLog, Fact]], number: int, block_hash: str) -> None:
+        command = ApplyBlocks(
+            number=number, block_hash=block_hash, facts=tuple(fact for _, fact in facts)
+        )
+        result = await self._sequencer.submit(command)
+        if not isinstance(result, Reject):
+            return
+        match result.code:
+            case RejectCode.CURSOR_BEHIND:
+                return  # a pass that failed half-way had already submitted these blocks
+            case RejectCode.BUSY:
+                raise ChainUnreachable("the market is busy")
+            case _:
+                raise WatchStopped(result.message)
+
+    def _fact(self, raw: RawLog) -> Fact | None:
+        log = decode_log(raw)
+        return None if log is None else fact_of(raw.address, log)
+
+
+def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911  a table
+    """What a log of a contract at `address` means to the core."""
+    match log:
+        case bindings.Deposited():
+            check(log.balance_after <= INTEGER_MAX, "deposit_fits_ledger", account=log.account)
+            return Deposited(account=log.account, amount=log.amount)
+        case bindings.WithdrawalRequested():
+            return WithdrawalRequested(account=log.account, amount=min(log.amount, INTEGER_MAX))
+        case bindings.WithdrawalCancelled():
+            return WithdrawalRequested(account=log.account, amount=0)
+        case bindings.Withdrawn():
+            return Withdrawn(account=log.account, amount=log.amount)
+        case bindings.Cancelled():
+            return NonceCancelled(account=log.account, nonce=log.nonce)
+        case bindings.EpochBumped():
+            return EpochBumped(account=log.account, epoch=log.epoch)
+        case bindings.FillSettled():
+            return FillSettled(fill=log.fill, payment=log.payment)
+        case bindings.FillSkipped():
+            return FillSkipped(fill=log.fill, reason=log.reason)
+        case bindings.BatchSettled():
+            return BatchSettled(number=log.number, digest=log.batch_hash)
+        case bindings.SessionGranted():
+            return SessionGranted(
+                account=address,
+                session=log.key,
+                permissions=log.permissions,
+                expires_at=log.expires_at,
+                cap=min(log.cap, INTEGER_MAX),
+            )
+        case bindings.SessionRevoked():
+            return SessionRevoked(account=address, session=log.key)
+        case bindings.AllSessionsRevoked():
+            return AllSessionsRevoked(account=address)
+    return None

@@ -1,0 +1,378 @@
+"""A market on a real Anvil, moved by hand: no interval mining, no sleeps, no timers.
+
+A transaction is mined when it arrives (unless `hold_blocks`), blocks become final when
+`finalize` mines two more, and the submitter and the watcher make one pass per `step`.
+"""
+
+# ruff: noqa: D102  short methods whose names say it
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from contracts.anvil import DEV_KEY, Anvil
+from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
+from contracts.deploy import (
+    Deployment,
+    Plan,
+    Receipt,
+    SessionPlan,
+    create_account,
+    deploy,
+    grant_session,
+    send,
+)
+from intents.document import Intent, Offer
+from intents.signature import SigningKey
+from intents.typed_data import Domain, digest
+from solver.core.command import (
+    Authority,
+    Command,
+    CutBatch,
+    EndLeases,
+    FinishCall,
+    OpenResource,
+    Outcome,
+    PoolKey,
+    StartCall,
+    SubmitIntent,
+    SubmitOffer,
+)
+from solver.core.event import Filled
+from solver.core.market import Market
+from solver.core.state import Batch, State
+from solver.engine.feed import Feed
+from solver.engine.sequencer import Applied, Sequencer
+from solver.runtime.clock import ManualClock
+from solver.settlement.chain import ChainClient
+from solver.settlement.outbox import Identity, Outbox
+from solver.settlement.reconcile import Reconciliation, reconcile
+from solver.settlement.submitter import Alarm, SubmitPolicy, Submitter
+from solver.settlement.wallet import Wallet
+from solver.settlement.watcher import Watcher, WatchPolicy
+
+CHAIN_ID = 31_337
+RESOURCE = "tavily/search:call"
+USD = 10**6
+DEPLOYER = SigningKey(DEV_KEY)
+STEPS_MAX = 50
+
+
+class MemoryJournal:
+    """Keeps records in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        self.records += payloads
+        return len(self.records)
+
+    def checkpoint(self, state_hash: str) -> None:
+        self.last_hash = state_hash
+
+
+class World:
+    """One deployment, one market on it, and the means to move both."""
+
+    def __init__(
+        self,
+        *,
+        anvil: Anvil,
+        chain: ChainClient,
+        deployment: Deployment,
+        sequencer: Sequencer,
+        clock: ManualClock,
+        journal: MemoryJournal,
+        session: SigningKey,
+        folder: Path,
+    ) -> None:
+        self.anvil = anvil
+        self.chain = chain
+        self.deployment = deployment
+        self.sequencer = sequencer
+        self.clock = clock
+        self.journal = journal
+        self.session = session
+        self.folder = folder
+        self.alarms: list[Alarm] = []
+        self.watcher = self.new_watcher()
+        self.outbox = self.open_outbox()
+        self.submitter = self.new_submitter()
+        self._nonces = itertools.count(1)
+
+    # ------------------------------------------------------------------ the parts
+
+    @property
+    def state(self) -> State:
+        return self.sequencer.market.state
+
+    def new_watcher(self, policy: WatchPolicy | None = None) -> Watcher:
+        return Watcher(
+            chain=self.chain,
+            sequencer=self.sequencer,
+            deployment=self.deployment,
+            policy=policy,
+        )
+
+    def open_outbox(self, name: str = "outbox.sqlite") -> Outbox:
+        return Outbox(self.folder / name, self.identity())
+
+    def identity(self) -> Identity:
+        return Identity(
+            chain_id=CHAIN_ID,
+            account=self.deployment.operator_account,
+            sender=self.session.address,
+        )
+
+    def new_submitter(
+        self,
+        policy: SubmitPolicy | None = None,
+        *,
+        chain: ChainClient | None = None,
+        outbox: Outbox | None = None,
+    ) -> Submitter:
+        return Submitter(
+            chain=chain or self.chain,
+            outbox=outbox or self.outbox,
+            sequencer=self.sequencer,
+            deployment=self.deployment,
+            key=self.session,
+            policy=policy,
+            on_alarm=self.alarms.append,
+        )
+
+    def restart_submitter(self, policy: SubmitPolicy | None = None) -> None:
+        """What a new process does: open the outbox's file, remember nothing else."""
+        self.outbox.close()
+        self.outbox = self.open_outbox()
+        self.submitter = self.new_submitter(policy)
+
+    # ------------------------------------------------------------------ the chain
+
+    def mine(self, blocks: int = 1) -> None:
+        self.anvil.rpc("anvil_mine", hex(blocks))
+
+    def hold_blocks(self, *, held: bool = True) -> None:
+        self.anvil.rpc("evm_setAutomine", not held)
+
+    def sent(self) -> int:
+        """Mined transactions of the session key."""
+        return int(self.anvil.rpc("eth_getTransactionCount", self.session.address, "latest"), 16)
+
+    async def finalize(self) -> None:
+        """Make all that is mined final, and let the core know."""
+        self.mine(3)
+        for _ in range(STEPS_MAX):
+            if not await self.watcher.step():
+                return
+        raise AssertionError("the watcher never catches up")
+
+    async def settle(self) -> None:
+        """Pass, finalise, pass, until no batch is open."""
+        for _ in range(STEPS_MAX):
+            await self.submitter.step()
+            await self.finalize()
+            if all(batch.final for batch in self.state.batches.values()):
+                await self.submitter.step()
+                return
+        raise AssertionError("a batch never settles")
+
+    async def transact(self, key: SigningKey, to: str, data: bytes, value_wei: int = 0) -> Receipt:
+        self.anvil.rpc("anvil_setBalance", key.address, hex(10**20))
+        return await send(Wallet(self.chain, [key]), key.address, to, data, value_wei)
+
+    async def deposit(self, account: str, amount: int) -> None:
+        token, settlement = self.deployment.usdc, self.deployment.settlement
+        await self.transact(DEPLOYER, token, USDC.function("mint").encode(DEPLOYER.address, amount))
+        await self.transact(DEPLOYER, token, USDC.function("approve").encode(settlement, amount))
+        await self.transact(
+            DEPLOYER, settlement, SETTLEMENT.function("deposit").encode(account, amount)
+        )
+
+    async def session_account(self, owner: SigningKey) -> str:
+        return await create_account(
+            Wallet(self.chain, [DEPLOYER]),
+            self.deployment.factory,
+            sender=DEPLOYER.address,
+            owner=owner.address,
+        )
+
+    async def grant(
+        self,
+        owner: SigningKey,
+        account: str,
+        key: SigningKey,
+        *,
+        permissions: int,
+        cap: int = 10**12,
+    ) -> None:
+        expires_at = self.clock.now_ms() // 1_000 + 30 * 86_400
+        data = ACCOUNT.function("grantSession").encode(key.address, permissions, expires_at, cap)
+        await self.transact(owner, account, data)
+
+    async def revoke(self, owner: SigningKey, account: str, key: SigningKey) -> None:
+        data = ACCOUNT.function("revokeSession").encode(key.address)
+        await self.transact(owner, account, data)
+
+    async def balance(self, account: str) -> int:
+        function = SETTLEMENT.function("accountOf")
+        answer = await self.chain.call(self.deployment.settlement, function.encode(account))
+        return int(function.decode_outputs(answer)[0][0])
+
+    async def reconcile(self) -> Reconciliation:
+        return await reconcile(self.chain, self.state, self.deployment)
+
+    # ------------------------------------------------------------------ the market
+
+    async def do(self, command: Command) -> Applied:
+        result = await self.sequencer.submit(command)
+        assert isinstance(result, Applied), result
+        return result
+
+    def total(self, account: str) -> int:
+        return self.state.ledger.balance(account, self.state.usdc).total
+
+    def available(self, account: str) -> int:
+        return self.state.ledger.available(account, self.state.usdc)
+
+    async def sell(self, seller: SigningKey, *, units: int = 1_000, limit: int = USD) -> str:
+        """Pool a key and offer from it; returns the offer's digest."""
+        nonce = next(self._nonces)
+        key = "0x" + f"{nonce:064x}"
+        pool = PoolKey(key=key, owner=seller.address, provider="tavily", resources=(RESOURCE,))
+        await self.do(pool)
+        offer = Offer(
+            account=seller.address,
+            resource=RESOURCE,
+            asset=self.deployment.usdc,
+            key=key,
+            units=units,
+            limit=limit,
+            valid_until=self.clock.now_ms() // 1_000 + 86_400,
+            nonce=nonce,
+        )
+        hashed = self._digest(offer)
+        await self.do(
+            SubmitOffer(
+                offer=offer,
+                digest="0x" + hashed.hex(),
+                signer=seller.address,
+                authority=Authority.KEY,
+                signature=seller.sign(hashed),
+            )
+        )
+        return "0x" + hashed.hex()
+
+    async def buy(
+        self,
+        buyer: SigningKey,
+        *,
+        units: int = 10,
+        limit: int | None = None,
+        signer: SigningKey | None = None,
+        account: str | None = None,
+        authority: Authority = Authority.KEY,
+    ) -> tuple[str, list[str]]:
+        """Demand, and be filled; returns the intent's digest and its leases."""
+        intent = Intent(
+            account=account or buyer.address,
+            resource=RESOURCE,
+            asset=self.deployment.usdc,
+            units=units,
+            limit=units * 2_000 if limit is None else limit,
+            valid_until=self.clock.now_ms() // 1_000 + 86_400,
+            nonce=next(self._nonces),
+        )
+        hashed = self._digest(intent)
+        result = await self.do(
+            SubmitIntent(
+                intent=intent,
+                digest="0x" + hashed.hex(),
+                signer=buyer.address,
+                authority=authority,
+                signature=(signer or buyer).sign(hashed),
+            )
+        )
+        fills = [event.fill for event in result.events if isinstance(event, Filled)]
+        assert fills, "nothing was filled"
+        return "0x" + hashed.hex(), fills
+
+    async def consume(self, intent: str, leases: Sequence[str], *, units: int) -> None:
+        """Use the first lease, and be done with the intent."""
+        call = f"call {next(self._nonces)}"
+        await self.do(StartCall(lease=leases[0], call=call, units=units))
+        await self.do(FinishCall(call=call, outcome=Outcome.DELIVERED, units=units))
+        account = self.state.intents[intent].document.account
+        await self.do(EndLeases(account=account, intent=intent))
+
+    async def cut(self, fills_max: int = 50) -> Batch:
+        await self.do(CutBatch(fills_max=fills_max))
+        return self.state.batches[self.state.batch_next - 1]
+
+    async def a_batch(self, *, buyers: int = 1, units: int = 8) -> Batch:
+        """Someone sells, others deposit, buy and use; what is owed is in a batch."""
+        seller = SigningKey.generate()
+        await self.sell(seller)
+        people = [SigningKey.generate() for _ in range(buyers)]
+        for buyer in people:
+            await self.deposit(buyer.address, 5 * USD)
+        await self.finalize()
+        for buyer in people:
+            intent, leases = await self.buy(buyer)
+            await self.consume(intent, leases, units=units)
+        return await self.cut()
+
+    def _digest(self, document: Intent | Offer) -> bytes:
+        domain = Domain(chain_id=CHAIN_ID, verifying_contract=self.deployment.settlement)
+        return digest(domain.prefix(), document)
+
+
+@asynccontextmanager
+async def a_world(anvil: Anvil, folder: Path, **plan: Any) -> AsyncIterator[World]:
+    """Deploy afresh on a running Anvil, and start a market with what was deployed."""
+    chain = ChainClient(anvil.url, chain_id=CHAIN_ID)
+    session = SigningKey.generate()
+    deployment = await deployed(chain, session, **plan)
+    head = await chain.head()
+    clock, journal = ManualClock(head.timestamp * 1_000), MemoryJournal()
+    sequencer = Sequencer(Market(deployment.usdc), journal, clock, Feed())
+    task = asyncio.create_task(sequencer.run())
+    world = World(
+        anvil=anvil,
+        chain=chain,
+        deployment=deployment,
+        sequencer=sequencer,
+        clock=clock,
+        journal=journal,
+        session=session,
+        folder=folder,
+    )
+    try:
+        await world.do(OpenResource(resource=RESOURCE))
+        await world.watcher.start()
+        yield world
+    finally:
+        world.outbox.close()
+        await chain.close()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def deployed(chain: ChainClient, session: SigningKey, **plan: Any) -> Deployment:
+    """Contracts of their own, with a session key that may settle and can pay for gas."""
+    wallet = Wallet(chain, [DEPLOYER])
+    deployment = await deploy(
+        wallet,
+        Plan(chain_id=CHAIN_ID, deployer=DEPLOYER.address, owner=DEPLOYER.address, **plan),
+    )
+    head = await chain.head()
+    grant = SessionPlan(
+        key=session.address, expires_at=head.timestamp + 30 * 86_400, gas_funds_wei=10**18
+    )
+    await grant_session(wallet, deployment, grant)
+    return deployment
