@@ -160,6 +160,12 @@ class Proxy:
             await call.finish(Outcome.UNKNOWN, 0)
             raise
 
+    def _refuse_moved(self, started: StartedCall, plan: Plan, buyer: str) -> Reject | None:
+        """The engine names the key: a lease may have moved since we looked."""
+        if started.resource != plan.resource.name:
+            return reject(RejectCode.LEASE_UNKNOWN, "the lease is for another resource")
+        return self._refuse_key(started.key, plan, buyer)
+
     def _refuse_key(self, key_id: str, plan: Plan, buyer: str) -> Reject | None:
         """The last gate: whatever was matched, a key serves only whom it may serve."""
         record = self._keyring.record(key_id)
@@ -174,10 +180,8 @@ class Proxy:
         )
 
     async def _serve(self, call: OpenCall, plan: Plan, buyer: str) -> Answer | Reject | _Next:
-        # The engine names the key: a lease may have moved since we looked.
-        key_id = call.started.key
-        refusal = self._refuse_key(key_id, plan, buyer)
-        secret = None if refusal else self._keyring.open(key_id)
+        refusal = self._refuse_moved(call.started, plan, buyer)
+        secret = None if refusal else self._keyring.open(call.started.key)
         if secret is None:
             await call.finish(Outcome.FAILED, 0)
             return _Next(refusal or reject(RejectCode.KEY_NOT_LIVE))

@@ -6,6 +6,7 @@ wait for the disk (`synchronous=FULL`), and are as rare as contributing a key.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,13 +73,14 @@ class Resealed(NamedTuple):
 
 
 class KeyStore:
-    """The sealed keys of one vault. Owns the file; used from one thread."""
+    """The sealed keys of one vault. Owns the file; any thread may call, one at a time runs."""
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
         with _mapped():
             # SQLite would create the file with the umask's mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             for pragma in PRAGMAS:
                 self._database.execute(pragma)
             self._database.executescript(SCHEMA)
@@ -86,7 +88,7 @@ class KeyStore:
     def put(self, key: SealedKey) -> Reject | None:
         """Keep a new key; KEY_DUPLICATE if its id or its fingerprint is here already."""
         try:
-            with _mapped(sqlite3.IntegrityError):
+            with self._guarded(sqlite3.IntegrityError):
                 self._database.execute(
                     "INSERT INTO sealed_key VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     msgspec.structs.astuple(key),
@@ -107,7 +109,7 @@ class KeyStore:
         self, *, owner: str = "", after: str = "", rows_max: int = PAGE_MAX
     ) -> list[SealedKey]:
         """A page of rows in the order of key ids: those after `after`, of `owner` if given."""
-        with _mapped():
+        with self._guarded():
             rows = self._database.execute(
                 "SELECT * FROM sealed_key WHERE key_id > ?1 AND (?2 = '' OR owner = ?2)"
                 " ORDER BY key_id LIMIT ?3",
@@ -120,7 +122,7 @@ class KeyStore:
 
         A key that was revoked meanwhile does not come back.
         """
-        with _mapped(), self._transaction():
+        with self._guarded(), self._transaction():
             cursor = self._database.executemany(
                 "UPDATE sealed_key SET sealed = ?3 WHERE key_id = ?1 AND sealed = ?2", envelopes
             )
@@ -129,7 +131,7 @@ class KeyStore:
     def delete(self, key_id: str) -> bool:
         """Erase a key: overwrite, remove, and empty the log that still holds its page."""
         blank = "UPDATE sealed_key SET sealed = zeroblob(length(sealed)) WHERE key_id = ?"
-        with _mapped():
+        with self._guarded():
             with self._transaction():
                 self._database.execute(blank, (key_id,))
                 cursor = self._database.execute(
@@ -150,7 +152,7 @@ class KeyStore:
 
     def setting(self, name: str) -> bytes | None:
         """A sealed secret of the vault's own, or None."""
-        with _mapped():
+        with self._guarded():
             row = self._database.execute(
                 "SELECT sealed FROM sealed_setting WHERE name = ?", (name,)
             ).fetchone()
@@ -158,7 +160,7 @@ class KeyStore:
 
     def put_setting(self, name: str, sealed: bytes) -> None:
         """Keep, or replace, a sealed secret of the vault's own."""
-        with _mapped():
+        with self._guarded():
             self._database.execute(
                 "INSERT INTO sealed_setting VALUES (?1, ?2)"
                 " ON CONFLICT (name) DO UPDATE SET sealed = ?2",
@@ -167,11 +169,16 @@ class KeyStore:
 
     def close(self) -> None:
         """Close the file. The store cannot be used afterwards."""
-        with _mapped():
+        with self._guarded():
             self._database.close()
 
+    @contextmanager
+    def _guarded(self, *passed: type[sqlite3.Error]) -> Iterator[None]:
+        with self._lock, _mapped(*passed):
+            yield
+
     def _one(self, statement: str, argument: str | bytes) -> SealedKey | None:
-        with _mapped():
+        with self._guarded():
             row = self._database.execute(statement, (argument,)).fetchone()
         return _row(row) if row else None
 

@@ -100,10 +100,12 @@ class Vault:
             return await probe_key(self._egress, provider, secret)
 
     def describe(self, key_id: str) -> Contributed | None:
-        """The public description of a key that is here and whose provider is known."""
+        """The public description of a key, or None if it is not here (any more).
+
+        A key whose provider left the catalogue still has its owner, and no resources.
+        """
         key = self._keyring.record(key_id)
-        provider = self.catalogue.provider(key.provider) if key else None
-        return self._contributed(key, provider) if key and provider else None
+        return self._contributed(key, self.catalogue.provider(key.provider)) if key else None
 
     async def rotate(self, wrapper: KeyWrapper) -> int:
         """Move all keys under another key-encryption key while calls go on; how many moved."""
@@ -138,13 +140,13 @@ class Vault:
             refusal = reject(RejectCode.KEY_DUPLICATE, "this key is in the pool already")
         return refusal
 
-    def _contributed(self, key: SealedKey, provider: Provider) -> Contributed:
+    def _contributed(self, key: SealedKey, provider: Provider | None) -> Contributed:
         return Contributed(
             key_id=key.key_id,
             owner=key.owner,
             provider=key.provider,
-            resources=tuple(resource.name for resource in provider.resources),
-            limits=provider.limits,
+            resources=tuple(resource.name for resource in provider.resources) if provider else (),
+            limits=provider.limits if provider else (),
         )
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Outcome
-from solver.vault import Answer, Secret, round_robin
+from solver.vault import Answer, Secret, StartedCall, round_robin
 from solver.vault.fault import AnswerCut, SealFault, UpstreamBroken, UpstreamTimeout
 from solver.vault.template import Sharing, Timeouts
 from tests.vault.fixture import (
@@ -337,6 +337,20 @@ async def test_an_upstream_that_hangs_up_is_unknown(tmp_path: Path) -> None:
         assert (await refused(world)).code is RejectCode.UPSTREAM_FAILED
         assert [outcome for outcome, _ in world.engine.ends] == [UNKNOWN]
         assert len(world.upstream.requests) == 1
+
+
+async def test_a_lease_that_moved_to_another_resource_serves_nothing(tmp_path: Path) -> None:
+    """What was planned for one resource is not sent under another."""
+    async with a_world(tmp_path) as world:
+        key = await world.pool()
+        world.engine.start_pause_s = 0.02
+        task = asyncio.create_task(world.call())
+        await asyncio.sleep(0.01)
+        moved = StartedCall(call="call-0", lease="lease-0", key=key, resource=CHAT)
+        world.engine.started["call-0"] = moved
+        assert isinstance(await task, Reject)
+        assert world.engine.ends == [FAILED]
+        assert world.upstream.requests == []
 
 
 # Disconnects.

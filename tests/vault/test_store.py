@@ -1,5 +1,6 @@
 """The store keeps ciphertext durably, and forgets for good."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -126,3 +127,15 @@ def test_a_broken_database_is_a_fault(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreFault):
         store.get("0x")
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    """Waiting for the disk can happen off the event loop; no call sees half a transaction."""
+    store = KeyStore(tmp_path / "keys")
+    with ThreadPoolExecutor(4) as threads:
+        refusals = list(threads.map(store.put, (a_sealed_key(number) for number in range(20))))
+        erased = list(threads.map(store.delete, [key.key_id for key in store.page()]))
+    assert refusals == [None] * 20
+    assert erased == [True] * 20
+    assert store.page() == []
+    store.close()

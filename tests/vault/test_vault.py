@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from intents.reject import Reject, RejectCode
-from solver.vault import Contributed, Health, LocalKeyWrapper, Secret, Sharing
+from solver.vault import Catalogue, Contributed, Health, LocalKeyWrapper, Secret, Sharing
 from solver.vault.fault import SealFault
 from tests.vault.fixture import CHAT, KEY, OTHER_KEY, OWNER, SEARCH, World, a_world
 
@@ -143,3 +143,14 @@ async def test_calls_go_on_while_keys_move(tmp_path: Path, monkeypatch: pytest.M
                 assert secret is not None
                 secret.close()
         assert await rotation == 5
+
+
+async def test_a_key_without_its_provider_keeps_its_owner(tmp_path: Path) -> None:
+    """A provider that left the catalogue does not make its keys nobody's."""
+    async with a_world(tmp_path) as world:
+        key = await world.pool()
+        world.vault.catalogue = Catalogue({})
+        described = world.vault.describe(key)
+        assert described is not None
+        assert (described.owner, described.resources) == (OWNER, ())
+        assert isinstance(await world.vault.probe(key), Reject)
