@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Final, Self
 
 from solver.core.command import Outcome
@@ -84,7 +85,9 @@ class Answer:
     async def aclose(self) -> None:
         """The client needs no more. Finishes the call if its body had not ended."""
         await self._end(self._outcome_at_end)
-        await self._body.aclose()
+        with suppress(RuntimeError):
+            # Another task may still wait for a chunk; with the exchange closed it ends too.
+            await self._body.aclose()
 
     async def _relay(self) -> AsyncGenerator[bytes, None]:
         try:

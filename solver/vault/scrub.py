@@ -83,9 +83,12 @@ class Scrubber:
         # Every byte of it may be behind an escape.
         self._held_bytes_max = HELD_FACTOR_MAX * longest * ESCAPE_BYTES_MAX
         self._held = b""
+        self._closed = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may be passed on by now."""
+        """What may be passed on by now; nothing once the scrubber is closed."""
+        if self._closed:
+            return b""
         buffer = self._held + chunk
         return self._release(buffer, self._first_live(buffer))
 
@@ -95,10 +98,11 @@ class Scrubber:
 
     def whole(self, text: bytes) -> bytes:
         """`text` by itself, masked: for headers."""
-        return _masked(text, self._spans(text), len(text))
+        return b"" if self._closed else _masked(text, self._spans(text), len(text))
 
     def close(self) -> None:
-        """Drop everything that was derived from the key."""
+        """Drop everything that was derived from the key, and let nothing through any more."""
+        self._closed = True
         self._runs = self._hex = self._base64 = ()
         self._held = b""
 

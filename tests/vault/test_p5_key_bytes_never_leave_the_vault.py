@@ -143,4 +143,5 @@ async def test_the_oracle_sees_planted_leaks(tmp_path: Path, canary: Canary) -> 
         answer = await world.call()
         assert isinstance(answer, Answer)
         answer._scrubber._runs = answer._scrubber._hex = answer._scrubber._base64 = ()
+        assert not answer._scrubber._closed
         assert leaks(await read(answer), KEY) != []

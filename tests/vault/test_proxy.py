@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -405,6 +406,23 @@ async def test_a_client_that_never_reads_pays_for_the_call(tmp_path: Path) -> No
         await answer.aclose()
         await answer.aclose()
         assert world.engine.ends == [DELIVERED]
+
+
+async def test_closing_while_another_task_reads_ends_both(tmp_path: Path) -> None:
+    """A reader that waits for a chunk gets the break, and nothing unscrubbed."""
+    async with a_world(tmp_path) as world:
+        await world.pool(resource=CHAT, units=5_000)
+        world.upstream.handler = streaming(["word"] * 500)
+        answer = await world.call(a_chat(stream=True))
+        assert isinstance(answer, Answer)
+        await anext(aiter(answer))
+        reader = asyncio.ensure_future(anext(aiter(answer)))
+        await asyncio.sleep(0)
+        await answer.aclose()
+        with suppress(UpstreamBroken, StopAsyncIteration):
+            assert b"content" in await reader
+        await world.proxy.drain()
+        assert [outcome for outcome, _ in world.engine.ends] == [Outcome.DELIVERED]
 
 
 async def test_an_answer_that_is_forgotten_ends_by_itself(

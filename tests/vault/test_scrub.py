@@ -113,3 +113,11 @@ def test_the_oracle_finds_a_planted_leak() -> None:
     ]
     assert len(leaking) >= len(ENCODERS) - 5
     assert leaks(KEY[3:19], KEY) == ["fragment"]
+
+
+def test_a_closed_scrubber_lets_nothing_through() -> None:
+    """Forgetting the key must not mean passing it on."""
+    scrubber = Scrubber(Secret(KEY))
+    scrubber.feed(KEY[:9])
+    scrubber.close()
+    assert scrubber.feed(KEY) + scrubber.whole(KEY) + scrubber.flush() == b""
