@@ -163,7 +163,7 @@ class ChainClient:
     async def estimate_gas(self, to: str, data: bytes, *, sender: str) -> int:
         """Least gas with which a transaction succeeds now. Raises CallReverted."""
         query = {"to": to, "from": sender, "data": "0x" + data.hex()}
-        return _number(await self._read("eth_estimateGas", query))
+        return _number(await self._read("eth_estimateGas", query, "latest"))
 
     async def code(self, address: str) -> bytes:
         """The code at an address."""

@@ -164,6 +164,7 @@ async def test_exits_and_cancellations_reach_the_core(world: World) -> None:
     await act("cancelAll")
     await act("requestWithdrawal", 4 * USD)
     world.anvil.rpc("evm_increaseTime", world.deployment.exit_delay_s + 1)
+    world.mine()
     await act("withdraw", owner.address)
     await world.finalize()
     assert account.nonces == {77: ""}

@@ -163,6 +163,15 @@ class World:
         """Mined transactions of the session key."""
         return int(self.anvil.rpc("eth_getTransactionCount", self.session.address, "latest"), 16)
 
+    async def mined(self, transaction_hash: str) -> Receipt:
+        """The receipt, which Anvil has a moment after it took the transaction."""
+        for _ in range(1_000):
+            receipt = await self.chain.receipt(transaction_hash)
+            if receipt is not None:
+                return receipt
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"{transaction_hash} is not mined")
+
     async def finalize(self) -> None:
         """Make all that is mined final, and let the core know."""
         self.mine(3)

@@ -1,0 +1,519 @@
+"""Whatever breaks between us and the chain, a batch settles once, or stops and says so."""
+
+# ruff: noqa: D102, D103  fakes and helpers whose names say it
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.anvil import Anvil, Options
+from contracts.bindings import ACCOUNT
+from contracts.deploy import (
+    Plan,
+    SessionPlan,
+    create_address,
+    deploy,
+    deploy_once,
+    grant_session,
+    load,
+    verify,
+)
+from contracts.fault import WrongChain, WrongContract
+from intents.signature import SigningKey
+from solver.settlement.chain import ChainClient, Fees
+from solver.settlement.fault import (
+    ChainForked,
+    ChainMismatch,
+    ChainUnreachable,
+    OutboxForeign,
+    OutboxWriteFailed,
+    SessionRefused,
+)
+from solver.settlement.outbox import Outbox, Status
+from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.transaction import Transaction, bumped, sign
+from solver.settlement.wallet import Wallet
+from solver.settlement.watcher import WatchPolicy
+from tests.settlement.world import CHAIN_ID, DEPLOYER, USD, World, a_world
+
+
+class CrashingChain(ChainClient):
+    """The process dies at a send: before the bytes leave it, or just after."""
+
+    def __init__(self, url: str, *, after: bool) -> None:
+        super().__init__(url, chain_id=CHAIN_ID)
+        self._after = after
+
+    async def send(self, raw: bytes) -> None:
+        if self._after:
+            await super().send(raw)
+        raise SystemExit
+
+
+class LosingChain(ChainClient):
+    """Sends go through, or not, and the answer never comes."""
+
+    def __init__(self, url: str, *, through: bool) -> None:
+        super().__init__(url, chain_id=CHAIN_ID)
+        self._through = through
+
+    async def send(self, raw: bytes) -> None:
+        if self._through:
+            await super().send(raw)
+        raise ChainUnreachable("no answer")
+
+
+class ForgetfulOutbox(Outbox):
+    """Planted bug: what was signed is not there after a restart."""
+
+    def forget(self) -> None:
+        self._write(("DELETE FROM version", ()), ("DELETE FROM batch", ()))
+
+
+@asynccontextmanager
+async def closing(chain: ChainClient) -> AsyncIterator[ChainClient]:
+    try:
+        yield chain
+    finally:
+        await chain.close()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["store-crash-send", "send-crash-look"])
+async def test_a_crash_around_the_send_settles_once(world: World, *, after: bool) -> None:
+    """A new process finds the stored bytes, and what was sent is recognised by its hash."""
+    batch = await world.a_batch()
+    async with closing(CrashingChain(world.anvil.url, after=after)) as chain:
+        with pytest.raises(SystemExit):
+            await world.new_submitter(chain=chain).step()
+    (version,) = world.outbox.versions(batch.number)
+    world.restart_submitter()
+    await world.settle()
+    assert batch.final
+    assert world.sent() == 1
+    assert await world.chain.is_known(version.hash)
+    assert (await world.reconcile()).is_clean
+
+
+@pytest.mark.parametrize("through", [False, True], ids=["lost", "arrived"])
+async def test_an_unknown_outcome_is_looked_up(world: World, *, through: bool) -> None:
+    """After a send without an answer the same bytes are found, or sent again; no others."""
+    batch = await world.a_batch()
+    async with closing(LosingChain(world.anvil.url, through=through)) as chain:
+        with pytest.raises(ChainUnreachable):
+            await world.new_submitter(chain=chain).step()
+    (before,) = world.outbox.versions(batch.number)
+    await world.submitter.step()
+    assert world.outbox.versions(batch.number) == [before]
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 1)
+
+
+async def test_a_forgetful_outbox_would_be_caught(world: World) -> None:
+    """Planted bug: without the stored bytes a restart sends a second transaction.
+
+    Even so the contract settles the number once, and the books agree.
+    """
+    batch = await world.a_batch()
+    world.outbox.close()
+    outbox = ForgetfulOutbox(world.folder / "outbox.sqlite", world.identity())
+    world.outbox = outbox
+    world.hold_blocks()
+    await world.new_submitter(outbox=outbox).step()
+    outbox.forget()
+    world.submitter = world.new_submitter(outbox=outbox)
+    await world.submitter.step()
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    assert world.sent() == 2
+    assert batch.final
+    assert (await world.reconcile()).is_clean
+    assert not world.alarms
+
+
+async def test_two_submitters_settle_a_batch_once(world: World) -> None:
+    """A duplicate with an outbox of its own does no harm: the number settles once."""
+    batch = await world.a_batch(buyers=3)
+    with pytest.raises(OutboxWriteFailed):
+        world.open_outbox()
+    twin = world.open_outbox("twin.sqlite")
+    other = world.new_submitter(outbox=twin)
+    await world.submitter.step()
+    await other.step()
+    await world.settle()
+    await other.step()
+    assert (batch.paid, batch.skipped) == (3 * 8_000, 0)
+    assert (await world.reconcile()).is_clean
+    twin.close()
+
+
+async def test_a_dropped_transaction_is_sent_again_as_it_was(world: World) -> None:
+    """After a reorganisation that takes our transaction away, the same bytes go again.
+
+    The core never heard of the first time.
+    """
+    batch = await world.a_batch()
+    await world.submitter.step()
+    (version,) = world.outbox.versions(batch.number)
+    first = await world.mined(version.hash)
+    await world.watcher.step()
+    world.anvil.rpc("anvil_reorg", 1, [])
+    assert not await world.chain.is_known(version.hash)
+    await world.watcher.step()
+    assert batch.resolved == 0
+    world.mine()
+    await world.submitter.step()
+    assert world.outbox.versions(batch.number) == [version]
+    again = await world.mined(version.hash)
+    assert again.block_hash != first.block_hash
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 1)
+    assert (await world.reconcile()).is_clean
+
+
+async def test_a_stuck_transaction_is_replaced_at_a_real_markup(world: World) -> None:
+    """Replacements pay at least 12.5 % more on both fees, as often as allowed, and settle once.
+
+    Anvil would take one wei more.
+    """
+    batch = await world.a_batch()
+    world.submitter = world.new_submitter(SubmitPolicy(bump_after_blocks=2, bumps_max=3))
+    world.hold_blocks()
+    await world.submitter.step()
+    for _ in range(12):
+        # Empty blocks: the pool is put aside while they are mined.
+        pool = [version.raw for version in world.outbox.versions(batch.number)][-1]
+        world.anvil.rpc("anvil_dropAllTransactions")
+        world.mine()
+        await world.chain.send(pool)
+        await world.submitter.step()
+    versions = world.outbox.versions(batch.number)
+    assert len(versions) == 4
+    for old, new in pairwise(versions):
+        assert new.fees.max_wei * 1_000 >= old.fees.max_wei * 1_125
+        assert new.fees.tip_wei * 1_000 >= old.fees.tip_wei * 1_125
+    assert [alarm.name for alarm in world.alarms] == ["batch_stuck"]
+    world.hold_blocks(held=False)
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 1)
+
+
+async def test_no_version_pays_more_than_the_cap(world: World) -> None:
+    """At the highest fee allowed the replacing stops, with an alarm and without spinning."""
+    batch = await world.a_batch()
+    world.hold_blocks()
+    fees = await world.chain.fees()
+    policy = SubmitPolicy(bump_after_blocks=0, max_fee_wei=fees.max_wei * 13 // 10)
+    world.submitter = world.new_submitter(policy)
+    for _ in range(8):
+        await world.submitter.step()
+    versions = world.outbox.versions(batch.number)
+    assert 1 < len(versions) < 5
+    assert all(version.fees.max_wei <= policy.max_fee_wei for version in versions)
+    assert [alarm.name for alarm in world.alarms] == ["batch_stuck"]
+
+
+def test_a_markup_of_one_wei_would_be_caught() -> None:
+    """Planted bug: the replacement that Anvil accepts and real nodes refuse is below ours."""
+    old = Fees(max_wei=1_000_000_007, tip_wei=7)
+    least = bumped(old, Fees(max_wei=0, tip_wei=0))
+    assert least.max_wei * 1_000 >= old.max_wei * 1_125
+    assert least.tip_wei * 1_000 >= old.tip_wei * 1_125
+    assert not (old.max_wei + 1) * 1_000 >= old.max_wei * 1_125
+
+
+async def test_a_foreign_use_of_the_nonce_is_survived(world: World) -> None:
+    """Someone else used the key: an alarm, and once that is final the batch takes the next."""
+    batch = await world.a_batch()
+    async with closing(LosingChain(world.anvil.url, through=False)) as chain:
+        with pytest.raises(ChainUnreachable):
+            await world.new_submitter(chain=chain).step()
+    await world.transact(world.session, DEPLOYER.address, b"", 1)
+    await world.submitter.step()
+    assert [alarm.name for alarm in world.alarms] == ["nonce_collision"]
+    entry = world.outbox.entry(batch.number)
+    assert entry is not None
+    assert entry.status is Status.SENT
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 2)
+    assert not world.submitter.alarms
+
+
+async def test_several_batches_settle_in_any_number_of_passes(world: World) -> None:
+    """Open batches have consecutive nonces, and all of them settle."""
+    batches = [await world.a_batch() for _ in range(3)]
+    world.hold_blocks()
+    await world.submitter.step()
+    nonces = [entry.nonce for entry in world.outbox.unfinished()]
+    assert nonces == [0, 1, 2]
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    assert all(batch.final for batch in batches)
+    assert world.sent() == 3
+
+
+async def test_a_batch_that_would_revert_is_not_sent(world: World) -> None:
+    """Without a cap left the simulation fails: no nonce and no gas is spent.
+
+    The batch goes out by itself once the owner has raised the cap.
+    """
+    batch = await world.a_batch()
+    expires_at = world.clock.now_ms() // 1_000 + 86_400
+    wallet = Wallet(world.chain, [DEPLOYER])
+    await grant_session(
+        wallet,
+        world.deployment,
+        SessionPlan(key=world.session.address, expires_at=expires_at, cap=10),
+    )
+    for _ in range(5):
+        await world.submitter.step()
+    (alarm,) = world.alarms
+    assert alarm.name == "batch_refused"
+    assert alarm.reason.startswith("SessionCapExceeded")
+    assert world.sent() == 0
+    await grant_session(
+        wallet, world.deployment, SessionPlan(key=world.session.address, expires_at=expires_at)
+    )
+    world.clock.advance(10_000)
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 1)
+    assert not world.submitter.alarms
+
+
+async def test_a_mined_revert_waits_for_a_person(world: World) -> None:
+    """A batch whose key was revoked on the way reverts: one alarm, and nothing more is sent.
+
+    `retry` settles it when the key may settle again.
+    """
+    batch = await world.a_batch()
+    world.hold_blocks()
+    await world.submitter.step()
+    revoke = ACCOUNT.function("revokeSession").encode(world.session.address)
+    await world.chain.send(
+        sign(
+            Transaction(
+                chain_id=CHAIN_ID,
+                nonce=await world.chain.nonce(DEPLOYER.address),
+                fees=Fees(max_wei=10**12, tip_wei=10**11),
+                gas=200_000,
+                to=world.deployment.operator_account,
+                data=revoke,
+            ),
+            DEPLOYER,
+        ).raw
+    )
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.submitter.step()
+    await world.finalize()
+    for _ in range(5):
+        await world.submitter.step()
+    (alarm,) = world.alarms
+    assert alarm.name == "batch_reverted"
+    assert alarm.reason.startswith("reverted with ")
+    entry = world.outbox.entry(batch.number)
+    assert entry is not None
+    assert (entry.status, world.sent()) == (Status.FAILED, 1)
+    world.restart_submitter()
+    with pytest.raises(SessionRefused):
+        await world.submitter.start()
+    until = world.clock.now_ms() // 1_000 + 86_400
+    await grant_session(
+        Wallet(world.chain, [DEPLOYER]),
+        world.deployment,
+        SessionPlan(key=world.session.address, expires_at=until),
+    )
+    await world.submitter.start()
+    assert await world.submitter.retry(batch.number)
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 2)
+    assert (await world.reconcile()).is_clean
+
+
+@pytest.mark.parametrize("mined", [False, True], ids=["in-the-pool", "mined"])
+async def test_a_restarted_chain_settles_once(tmp_path: Path, *, mined: bool) -> None:
+    """Anvil stops in the middle of a batch and comes back with its chain, but not its pool.
+
+    What was mined is found, what was not is sent again as it was.
+    """
+    anvil = Anvil.start(Options(block_time_ms=None, state=tmp_path / "chain.json"))
+    try:
+        async with a_world(anvil, tmp_path) as world:
+            batch = await world.a_batch()
+            world.hold_blocks(held=not mined)
+            await world.submitter.step()
+            versions = world.outbox.versions(batch.number)
+            assert world.sent() == int(mined)
+            anvil.stop()
+            with pytest.raises(ChainUnreachable):
+                await world.submitter.step()
+            options = Options(block_time_ms=None, state=tmp_path / "chain.json", port=anvil.port)
+            anvil = Anvil.start(options)
+            await world.submitter.step()
+            assert world.outbox.versions(batch.number) == versions
+            await world.settle()
+            assert (batch.final, world.sent()) == (True, 1)
+            assert (await world.reconcile()).is_clean
+    finally:
+        anvil.stop()
+
+
+async def test_a_restarted_watcher_goes_on_where_the_core_is(world: World) -> None:
+    """Nothing is applied twice, nothing is missed, and known accounts still count."""
+    owner, key = SigningKey.generate(), SigningKey.generate()
+    account = await world.session_account(owner)
+    await world.deposit(account, USD)
+    await world.finalize()
+    cursor = world.state.cursor
+    await world.grant(owner, account, key, permissions=2)
+    await world.deposit(account, USD)
+    world.watcher = world.new_watcher()
+    await world.watcher.start()
+    await world.finalize()
+    assert world.state.cursor > cursor
+    assert world.total(account) == 2 * USD
+    assert key.address in world.state.accounts[account].sessions
+
+
+async def test_quiet_blocks_are_not_journaled_one_by_one(world: World) -> None:
+    """Without facts the journal grows by one command per `idle_blocks`."""
+    await world.finalize()
+    before = len(world.journal.records)
+    for _ in range(60):
+        await world.finalize()
+    assert len(world.journal.records) - before in (2, 3)
+
+
+async def test_many_facts_come_in_several_commands(world: World) -> None:
+    """A long range is cut between blocks, and the sum is the same."""
+    buyer = SigningKey.generate()
+    await world.finalize()
+    for _ in range(7):
+        await world.deposit(buyer.address, 10)
+    before = len(world.journal.records)
+    world.watcher = world.new_watcher(WatchPolicy(facts_max=2))
+    await world.watcher.start()
+    await world.finalize()
+    assert world.total(buyer.address) == 70
+    assert len(world.journal.records) - before == 4
+
+
+async def test_another_history_stops_the_watcher(world: World) -> None:
+    """A finalised block that is not the one we knew: stop and name it, do not go on."""
+    await world.deposit(SigningKey.generate().address, USD)
+    await world.finalize()
+    world.state.cursor_hash = "0x" + "00" * 32
+    with pytest.raises(ChainForked, match=f"block {world.state.cursor}"):
+        await world.new_watcher().start()
+    world.anvil.rpc("anvil_reorg", 6, [])
+    world.mine(20)
+    with pytest.raises(ChainForked):
+        await world.watcher.step()
+
+
+async def test_another_chain_is_refused(world: World, tmp_path: Path) -> None:
+    """Another chain id, or a chain without our contracts, stops the start; nothing is sent."""
+    async with closing(ChainClient(world.anvil.url, chain_id=1)) as chain:
+        with pytest.raises(ChainMismatch, match="31337, not 1"):
+            await chain.start()
+        with pytest.raises(ChainMismatch):
+            await world.new_submitter(chain=chain).start()
+    wallet = Wallet(world.chain, [DEPLOYER])
+    nonce = await wallet.nonce(DEPLOYER.address)
+    plan = Plan(chain_id=1, deployer=DEPLOYER.address, owner=DEPLOYER.address)
+    with pytest.raises(WrongChain):
+        await deploy(wallet, plan)
+    assert await wallet.nonce(DEPLOYER.address) == nonce
+    with Anvil.start(Options(block_time_ms=None)) as other:
+        async with closing(ChainClient(other.url, chain_id=CHAIN_ID)) as chain:
+            with pytest.raises(WrongContract, match="no code"):
+                await verify(Wallet(chain, []), world.deployment)
+
+
+async def test_a_deployment_is_made_once(world: World, tmp_path: Path) -> None:
+    """The second call finds the file and what it names; a foreign contract is refused."""
+    wallet = Wallet(world.chain, [DEPLOYER])
+    plan = Plan(chain_id=CHAIN_ID, deployer=DEPLOYER.address, owner=DEPLOYER.address)
+    path = tmp_path / "made" / "deployment.json"
+    made = await deploy_once(wallet, plan, path)
+    nonce = await wallet.nonce(DEPLOYER.address)
+    assert await deploy_once(wallet, plan, path) == made == load(path)
+    assert await wallet.nonce(DEPLOYER.address) == nonce
+    mixed = path.read_text().replace(made.settlement, world.deployment.settlement)
+    path.write_text(mixed)
+    with pytest.raises(WrongContract):
+        await deploy_once(wallet, plan, path)
+
+
+async def test_a_session_is_granted_once(world: World) -> None:
+    """The same grant again sends nothing."""
+    wallet = Wallet(world.chain, [DEPLOYER])
+    until = world.clock.now_ms() // 1_000 + 86_400
+    plan = SessionPlan(key=world.session.address, expires_at=until)
+    await grant_session(wallet, world.deployment, plan)
+    nonce = await wallet.nonce(DEPLOYER.address)
+    await grant_session(wallet, world.deployment, plan)
+    assert await wallet.nonce(DEPLOYER.address) == nonce
+
+
+async def test_a_foreign_outbox_is_refused(world: World) -> None:
+    """An outbox of another sender, or with another batch of this number, is not used."""
+    batch = await world.a_batch()
+    world.outbox.add(batch.number, "0x" + "ab" * 32, b"")
+    with pytest.raises(OutboxForeign):
+        await world.submitter.step()
+    world.outbox.close()
+    world.session = SigningKey.generate()
+    with pytest.raises(OutboxForeign):
+        world.open_outbox()
+    world.session = SigningKey.generate()
+
+
+async def test_an_outbox_that_cannot_write_sends_nothing(world: World, tmp_path: Path) -> None:
+    """If the bytes are not on disk they do not leave."""
+    await world.a_batch()
+    world.outbox._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(OutboxWriteFailed):
+        await world.submitter.step()
+    assert world.sent() == 0
+
+
+async def test_the_loops_survive_an_outage(world: World) -> None:
+    """Submitter and watcher wait for a node that is away, and go on when it is back."""
+    batch = await world.a_batch()
+    policy, patience = SubmitPolicy(interval_ms=5), WatchPolicy(interval_ms=5)
+    world.submitter, world.watcher = world.new_submitter(policy), world.new_watcher(patience)
+    await world.submitter.start()
+    await world.watcher.start()
+    real = world.chain._request
+    failures = asyncio.Event()
+
+    async def away(*_: object) -> Any:
+        failures.set()
+        raise ChainUnreachable("planted")
+
+    world.chain._request = away  # type: ignore[method-assign, assignment]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop.run()) for loop in (world.submitter, world.watcher)]
+        await failures.wait()
+        world.chain._request = real  # type: ignore[method-assign]
+        async with asyncio.timeout(20):
+            while not batch.final:
+                world.mine()
+                await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+    assert world.sent() == 1
+
+
+def test_a_created_address_is_predicted() -> None:
+    """The address of a contract, as EIP-161 chains compute it, for short and long nonces."""
+    sender = "0x6ac7ea33f8831ea9dcc53393aaa88b25a785dbf0"
+    assert create_address(sender, 0) == "0xcd234a471b72ba2f1ccf0a70fcaba648a5eecd8d"
+    assert create_address(sender, 1) == "0x343c43a37d37dff08ae8c4a11544c718abb4fcf8"

@@ -1,0 +1,248 @@
+"""Answers of a node, good and bad, become our own values and faults."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from contracts.anvil import Anvil
+from contracts.bindings import SETTLEMENT
+from intents.signature import SigningKey
+from solver.settlement.chain import LOG_BLOCKS_MAX, ChainClient, Fees, fault_of
+from solver.settlement.fault import (
+    AlreadyKnown,
+    CallReverted,
+    ChainUnreachable,
+    FundsTooLow,
+    NonceTooLow,
+    RangeTooLarge,
+    RequestRefused,
+    SettlementFault,
+    TransactionRefused,
+    Underpriced,
+)
+from solver.settlement.signatures import ContractSignatures
+from solver.settlement.transaction import Transaction, sign
+from tests.settlement.world import CHAIN_ID, DEPLOYER, World
+
+SEND, CALL, LOGS = "eth_sendRawTransaction", "eth_call", "eth_getLogs"
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "fault"),
+    [
+        (SEND, {"code": -32000, "message": "nonce too low: next 5, tx 4"}, NonceTooLow),
+        (SEND, {"code": -32003, "message": "nonce too low"}, NonceTooLow),
+        (SEND, {"code": -32000, "message": "already known"}, AlreadyKnown),
+        (SEND, {"code": -32003, "message": "transaction already imported"}, AlreadyKnown),
+        (SEND, {"code": -32000, "message": "replacement transaction underpriced"}, Underpriced),
+        (SEND, {"message": "max fee per gas less than block base fee"}, Underpriced),
+        (SEND, {"message": "Insufficient funds for gas * price + value"}, FundsTooLow),
+        (SEND, {"code": -32000, "message": "intrinsic gas too low"}, TransactionRefused),
+        (CALL, {"code": 3, "message": "execution reverted", "data": "0x"}, CallReverted),
+        (CALL, {"code": -32000, "message": "reverted", "data": {"data": "0xzz"}}, CallReverted),
+        (CALL, {"code": -32601, "message": "method not found"}, RequestRefused),
+        (
+            LOGS,
+            {"code": -32005, "message": "query returned more than 10000 results"},
+            RangeTooLarge,
+        ),
+        (LOGS, {"code": -32602, "message": "exceed maximum block range: 5000"}, RangeTooLarge),
+        (CALL, "no object", RequestRefused),
+    ],
+)
+def test_a_nodes_refusal_becomes_one_fault(
+    method: str, error: Any, fault: type[SettlementFault]
+) -> None:
+    """Each refusal that nodes are known to give has exactly one class."""
+    assert type(fault_of(method, error)) is fault
+
+
+def test_a_revert_is_read_in_the_contracts_words() -> None:
+    """Custom errors are decoded from the committed ABI."""
+    item = next(i for i in SETTLEMENT.errors.values() if i.name == "BatchAlreadySettled")
+    data = "0x" + item.encode(7).hex()
+    fault = fault_of(CALL, {"code": 3, "message": "execution reverted", "data": data})
+    assert isinstance(fault, CallReverted)
+    assert fault.reason == "BatchAlreadySettled(7)"
+
+
+@asynccontextmanager
+async def a_node(answer: bytes | None) -> AsyncIterator[tuple[ChainClient, list[bytes]]]:
+    """A server that says one thing; None: it takes the request and says nothing."""
+    seen: list[bytes] = []
+    open_ended: list[asyncio.Task[None]] = []
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+                await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ended.append(asyncio.create_task(answer_one(reader, writer)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    chain = ChainClient(f"http://127.0.0.1:{port}", chain_id=CHAIN_ID, timeout_s=0.5)
+    try:
+        yield chain, seen
+    finally:
+        await chain.close()
+        server.close()
+        await asyncio.wait_for(asyncio.gather(*open_ended), 5)
+
+
+def _http(body: bytes, status: str = "200 OK") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    return head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"not http at all\r\n\r\n",
+        _http(b"{", "200 OK"),
+        _http(b"[]"),
+        _http(b'"text"'),
+        _http(b'{"jsonrpc":"2.0","id":0}'),
+        _http(b"busy", "503 Service Unavailable"),
+        _http(b"", "429 Too Many Requests"),
+    ],
+    ids=["silence", "closed", "noise", "cut", "list", "text", "empty", "503", "429"],
+)
+async def test_a_useless_answer_leaves_the_outcome_unknown(answer: bytes | None) -> None:
+    """Reads are repeated a few times, a send is not, and both end in one fault."""
+    async with a_node(answer) as (chain, seen):
+        with pytest.raises(ChainUnreachable):
+            await chain.send(b"\x02")
+        assert len(seen) == 1
+        with pytest.raises(ChainUnreachable):
+            await chain.chain_id()
+        assert len(seen) == 5
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    """No connection is the same fault."""
+    chain = ChainClient("http://127.0.0.1:9", chain_id=CHAIN_ID)
+    with pytest.raises(ChainUnreachable):
+        await chain.start()
+    await chain.close()
+
+
+async def test_anvils_own_refusals_are_mapped(anvil: Anvil) -> None:
+    """What this node really says to a bad transaction has the class that the submitter needs."""
+    chain = ChainClient(anvil.url, chain_id=CHAIN_ID)
+    anvil.rpc("evm_setAutomine", True)
+    key = SigningKey.generate()
+    fees = await chain.fees()
+
+    def transaction(nonce: int, by: SigningKey, fees: Fees = fees) -> bytes:
+        return sign(
+            Transaction(
+                chain_id=CHAIN_ID,
+                nonce=nonce,
+                fees=fees,
+                gas=30_000,
+                to=key.address,
+                data=b"",
+            ),
+            by,
+        ).raw
+
+    with pytest.raises(FundsTooLow):
+        await chain.send(transaction(0, key))
+    anvil.rpc("evm_setAutomine", False)
+    nonce = await chain.nonce(DEPLOYER.address)
+    await chain.send(transaction(nonce, DEPLOYER))
+    with pytest.raises(AlreadyKnown):
+        await chain.send(transaction(nonce, DEPLOYER))
+    cheaper = Fees(max_wei=fees.max_wei - 1, tip_wei=fees.tip_wei - 1)
+    with pytest.raises(Underpriced):
+        await chain.send(transaction(nonce, DEPLOYER, cheaper))
+    anvil.rpc("anvil_mine")
+    with pytest.raises(NonceTooLow):
+        await chain.send(transaction(nonce, DEPLOYER, Fees(max_wei=10**11, tip_wei=10**9)))
+    await chain.close()
+
+
+async def test_a_range_of_logs_is_bounded(anvil: Anvil) -> None:
+    """More blocks than declared are refused before the node is asked."""
+    chain = ChainClient(anvil.url, chain_id=CHAIN_ID)
+    with pytest.raises(RangeTooLarge):
+        await chain.logs(0, LOG_BLOCKS_MAX, topics=[])
+    await chain.close()
+
+
+def test_transactions_are_signed_as_eth_account_signs_them() -> None:
+    """The encoding and the signature are the same bytes as another implementation's."""
+    from eth_account import Account  # noqa: PLC0415  slow to import
+    from eth_utils.address import to_checksum_address  # noqa: PLC0415
+
+    key = SigningKey(bytes([7]) * 32)
+    for nonce, size in ((0, 0), (127, 1), (128, 55), (2**40, 56), (1, 70_000)):
+        data = bytes(range(1, 2)) * size
+        ours = sign(
+            Transaction(
+                chain_id=1,
+                nonce=nonce,
+                fees=Fees(max_wei=10**11, tip_wei=10**9),
+                gas=100_000,
+                to="0x" + "ab" * 20,
+                value_wei=size,
+                data=data,
+            ),
+            key,
+        )
+        theirs = Account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": 1,
+                "nonce": nonce,
+                "maxFeePerGas": 10**11,
+                "maxPriorityFeePerGas": 10**9,
+                "gas": 100_000,
+                "to": to_checksum_address("0x" + "ab" * 20),
+                "value": size,
+                "data": data,
+            },
+            key.secret(),
+        )
+        assert ours.raw == bytes(theirs.raw_transaction)
+        assert ours.hash == "0x" + bytes(theirs.hash).hex()
+
+
+async def test_an_account_contract_judges_its_owners_signature(world: World) -> None:
+    """The owner's signature is valid, another's, nonsense, and one of a plain address are not."""
+    owner = SigningKey.generate()
+    account = await world.session_account(owner)
+    asked = ContractSignatures(world.chain, world.deployment)
+    digest = "0x" + "5a" * 32
+    good = owner.sign(bytes.fromhex(digest[2:]))
+    assert await asked.is_valid(account, digest, good)
+    assert not await asked.is_valid(account, digest, DEPLOYER.sign(bytes(32)))
+    assert not await asked.is_valid(account, digest, "0x")
+    assert not await asked.is_valid(owner.address, digest, good)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["5b600056", "60206000fd", "60016000526001601ff3", "62100000600020620fffff600020", "fe"],
+    ids=["endless", "reverts", "short", "burns", "invalid"],
+)
+async def test_a_hostile_account_contract_is_a_no(world: World, code: str) -> None:
+    """Code that burns gas, reverts or answers nonsense costs bounded time and is not valid."""
+    account = SigningKey.generate().address
+    world.anvil.rpc("anvil_setCode", account, "0x" + code)
+    asked = ContractSignatures(world.chain, world.deployment)
+    async with asyncio.timeout(5):
+        assert not await asked.is_valid(account, "0x" + "5a" * 32, "0x" + "11" * 65)
