@@ -5,6 +5,7 @@ and the data set, token by token, and counts usage as OpenAI does. Nothing is ca
 """
 
 import asyncio
+import contextlib
 import hmac
 import itertools
 import json
@@ -133,6 +134,13 @@ async def _stream(
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
+    # A client that leaves early is nothing to report.
+    with contextlib.suppress(ConnectionResetError):
+        await _send_all(response, words, usage)
+    return response
+
+
+async def _send_all(response: web.StreamResponse, words: list[str], usage: dict[str, int]) -> None:
     for word in words:
         choice = {"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}
         await _send(response, {**_head("chat.completion.chunk"), "choices": [choice]})
@@ -141,7 +149,6 @@ async def _stream(
     await _send(response, {**_head("chat.completion.chunk"), "choices": [last], "usage": usage})
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
-    return response
 
 
 async def _send(response: web.StreamResponse, chunk: dict[str, Any]) -> None:

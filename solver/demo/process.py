@@ -51,6 +51,11 @@ class Subprocess:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._process.returncode is not None
+
     async def until_answers(self, url: str, seconds_max: float) -> None:
         """Wait until `url` answers anything at all. Raises StartFailed."""
         try:

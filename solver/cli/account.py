@@ -1,0 +1,160 @@
+"""`keyfill account`: keys, session accounts, deposits and withdrawals."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from contracts.anvil import DEV_KEY
+from intents.signature import SigningKey
+from solver.cli.context import CommandFailed, Context, atoms, new_key, read_or_new_key, usdc
+from solver.core.state import MAY_CANCEL, MAY_SIGN
+from solver.settlement.owner import AccountOwner, fund_locally
+
+app = App(name="account", help="Keys, session accounts, deposits and withdrawals.")
+LOCAL = Context()
+DAY_SECONDS = 86_400
+
+
+@app.command
+def new(*, context: Context = LOCAL) -> None:
+    """Make a new key, readable by you alone, and print its address."""
+    key = new_key(context.key_path())
+    context.show("account", {"address": key.address, "key file": str(context.key_path())})
+
+
+@app.command
+async def show(*, context: Context = LOCAL) -> None:
+    """The account on chain: balance, withdrawal, epoch."""
+    async with context.wallet() as wallet:
+        owner = AccountOwner(wallet, context.deployment(), context.key(), _account(context))
+        context.show("account", await _facts(owner))
+
+
+@app.command
+async def fund(amount: str, *, context: Context = LOCAL) -> None:
+    """On a local chain only: get AMOUNT of test USDC, and gas, from the faucet."""
+    deployer = SigningKey(DEV_KEY)
+    key = context.key()
+    async with context.wallet(deployer) as wallet:
+        await fund_locally(
+            wallet, context.deployment(), deployer.address, key.address, atoms(amount)
+        )
+        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+        context.show("account", await _facts(owner))
+
+
+@app.command
+async def deposit(amount: str, *, context: Context = LOCAL) -> None:
+    """Deposit AMOUNT of USDC; the market sees it once the block is final."""
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+        await owner.deposit(atoms(amount))
+        context.show("account", await _facts(owner))
+
+
+@app.command
+async def withdraw(
+    amount: Annotated[str, Parameter(help="USDC; leave out to take what is due")] = "",
+    *,
+    context: Context = LOCAL,
+) -> None:
+    """Ask for AMOUNT back, or without one take what was asked for after the exit delay."""
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+        if amount:
+            await owner.request_withdrawal(atoms(amount))
+        else:
+            await owner.withdraw(key.address)
+        context.show("account", await _facts(owner))
+
+
+@app.command
+async def session_account(*, context: Context = LOCAL) -> None:
+    """Create your smart account, whose session keys you can grant and revoke."""
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+        context.show("session account", await _facts(owner))
+
+
+@app.command
+async def grant(
+    session_key_file: Path,
+    *,
+    cap: str,
+    days: int = 1,
+    context: Context = LOCAL,
+) -> None:
+    """Let a session key sign for your smart account.
+
+    Args:
+        session_key_file: The session key; made if the file does not exist.
+        cap: The most it can ever spend, in USDC.
+        days: How long it lives.
+        context: Options of every command.
+    """
+    session = read_or_new_key(session_key_file)
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+        await owner.grant_session(
+            session.address,
+            permissions=MAY_SIGN | MAY_CANCEL,
+            expires_at=int(time.time()) + days * DAY_SECONDS,
+            cap=atoms(cap),
+        )
+        context.show(
+            "session", {"account": owner.account, "session key": session.address, "cap": cap}
+        )
+
+
+@app.command
+async def revoke(session: str = "", *, every: bool = False, context: Context = LOCAL) -> None:
+    """End a session of your smart account at once, or every one with --every.
+
+    Args:
+        session: The session key's address.
+        every: End all of them in one transaction.
+        context: Options of every command.
+    """
+    if bool(session) == every:
+        raise CommandFailed("name a session key's address, or --every")
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+        if every:
+            await owner.revoke_all_sessions()
+        else:
+            await owner.revoke_session(session.lower())
+        context.show("revoked", {"account": owner.account, "session": session or "all"})
+
+
+@app.command
+async def cancel_all(*, context: Context = LOCAL) -> None:
+    """Cancel on chain every document that you signed in the current epoch."""
+    key = context.key()
+    async with context.wallet(key) as wallet:
+        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+        await owner.cancel_all()
+        context.show("account", await _facts(owner))
+
+
+def _account(context: Context) -> str | None:
+    return context.account.lower() or None
+
+
+async def _facts(owner: AccountOwner) -> dict[str, Any]:
+    escrow = await owner.escrow()
+    return {
+        "account": owner.account,
+        "owner": owner.owner,
+        "deposited": usdc(escrow.balance),
+        "withdrawing": usdc(escrow.withdrawing),
+        "withdrawable at": escrow.withdrawable_at or None,
+        "epoch": escrow.epoch,
+        "outside": usdc(await owner.tokens()),
+    }

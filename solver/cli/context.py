@@ -1,0 +1,168 @@
+"""What every command shares: where the market is, who is asking, how to print."""
+
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from contracts.deploy import Deployment, load
+from intents.signature import SigningKey
+from solver.settlement.chain import ChainClient
+from solver.settlement.wallet import Wallet
+
+ATOMS_PER_USDC: Final = 10**6
+OUT: Final = Console()
+ERR: Final = Console(stderr=True)
+
+
+class CommandFailed(Exception):
+    """A command cannot go on; the message says what to do."""
+
+
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What `keyfill up` leaves in its data folder for other commands."""
+
+    url: str
+    rpc_url: str
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Options of every command."""
+
+    data_dir: Annotated[Path, Parameter(env_var="KEYFILL_DATA_DIR")] = Path(".keyfill")
+    """Folder of the local market."""
+    url: Annotated[str, Parameter(env_var="KEYFILL_URL")] = ""
+    """The market's address; found in the data folder if not given."""
+    key_file: Annotated[Path | None, Parameter(env_var="KEYFILL_KEY_FILE")] = None
+    """File with the secret key that signs (hex). Default: keys/me.key in the data folder."""
+    account: Annotated[str, Parameter(env_var="KEYFILL_ACCOUNT")] = ""
+    """Account to act for, where the key is a session key of it. Default: the key's own."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    def node(self) -> NodeFile:
+        """Where the local market and its chain are."""
+        path = self.data_dir / "node.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=NodeFile)
+        except (OSError, msgspec.DecodeError) as error:
+            raise CommandFailed(f"no market in {self.data_dir}: run `keyfill up`") from error
+
+    def market_url(self) -> str:
+        """Where the market is."""
+        return self.url or self.node().url
+
+    def deployment(self) -> Deployment:
+        """The contracts of the local market."""
+        path = self.data_dir / "deployment.json"
+        if not path.exists():
+            raise CommandFailed(f"no deployment in {self.data_dir}: run `keyfill up`")
+        return load(path)
+
+    def key(self) -> SigningKey:
+        """The key that signs."""
+        path = self.key_path()
+        try:
+            return read_key(path)
+        except FileNotFoundError as error:
+            raise CommandFailed(f"no key at {path}: run `keyfill account new`") from error
+
+    def key_path(self) -> Path:
+        """Where the key that signs is."""
+        return self.key_file or self.data_dir / "keys" / "me.key"
+
+    @asynccontextmanager
+    async def wallet(self, *keys: SigningKey) -> AsyncIterator[Wallet]:
+        """A wallet on the local market's chain."""
+        deployment = self.deployment()
+        chain = ChainClient(self.node().rpc_url, chain_id=deployment.chain_id)
+        try:
+            await chain.start()
+            yield Wallet(chain, keys)
+        finally:
+            await chain.close()
+
+    def show(self, title: str, facts: Mapping[str, Any]) -> None:
+        """Print one thing."""
+        if self.json:
+            OUT.print_json(json.dumps(facts))
+            return
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in facts.items():
+            table.add_row(name, "" if value is None else str(value))
+        OUT.print(table)
+
+    def show_rows(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Print several things of one kind."""
+        if self.json:
+            OUT.print_json(json.dumps(list(rows)))
+            return
+        if not rows:
+            OUT.print(f"{title}: none")
+            return
+        table = Table(title=title, title_justify="left")
+        for name in rows[0]:
+            table.add_column(name)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        OUT.print(table)
+
+
+def read_key(path: Path) -> SigningKey:
+    """The key in a file. Raises FileNotFoundError, CommandFailed."""
+    text = path.read_text().strip().removeprefix("0x")
+    try:
+        return SigningKey(bytes.fromhex(text))
+    except ValueError as error:
+        raise CommandFailed(f"{path} does not hold a 32-byte hex key") from error
+
+
+def new_key(path: Path) -> SigningKey:
+    """Make a key in a file that only its owner may read. Refuses to replace one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise CommandFailed(f"{path} exists; name another with --key-file") from error
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    return read_key(path)
+
+
+def read_or_new_key(path: Path) -> SigningKey:
+    """The key in a file, which is made if it does not exist."""
+    return read_key(path) if path.exists() else new_key(path)
+
+
+def atoms(usdc: str) -> int:
+    """Atoms of a decimal amount of USDC, exactly."""
+    try:
+        value = Decimal(usdc) * ATOMS_PER_USDC
+    except InvalidOperation:
+        _refuse_amount(usdc)
+    if value != value.to_integral_value() or value < 0:
+        _refuse_amount(usdc)
+    return int(value)
+
+
+def usdc(amount_atoms: int) -> str:
+    """A decimal amount of USDC, with all six places."""
+    sign = "-" if amount_atoms < 0 else ""
+    whole, rest = divmod(abs(amount_atoms), ATOMS_PER_USDC)
+    return f"{sign}{whole:,}.{rest:06}"
+
+
+def _refuse_amount(text: str) -> NoReturn:
+    raise CommandFailed(f"{text!r} is no amount of USDC with at most six places")

@@ -1,0 +1,283 @@
+"""`keyfill intent`, `offer`, `key`, `call`, `balance`, `book`: what agents and contributors do."""
+
+import getpass
+import json as jsonlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from solver.cli.context import OUT, CommandFailed, Context, atoms, usdc
+from solver.client import Agent, Contributor, Market
+from solver.client.model import Intent, Offer
+
+LOCAL = Context()
+intent_app = App(name="intent", help="Buy: sign intents, watch and cancel them.")
+offer_app = App(name="offer", help="Sell: sign offers, look at and withdraw them.")
+key_app = App(name="key", help="Contribute API keys, check and revoke them.")
+
+
+@asynccontextmanager
+async def _agent(context: Context) -> AsyncIterator[Agent]:
+    async with Market(context.market_url()) as market:
+        yield Agent(market, context.key(), context.account or None)
+
+
+@asynccontextmanager
+async def _contributor(context: Context) -> AsyncIterator[Contributor]:
+    async with Market(context.market_url()) as market:
+        yield Contributor(market, context.key(), context.account or None)
+
+
+@intent_app.command(name="create")
+async def create_intent(
+    resource: str,
+    *,
+    units: int,
+    limit: Annotated[str, Parameter(help="USDC for all units together, at most")],
+    minimum: Annotated[int, Parameter(help="units of one execution, at least")] = 1,
+    all_or_none: bool = False,
+    immediate: Annotated[bool, Parameter(help="fill now, cancel the rest")] = False,
+    minutes: Annotated[int, Parameter(help="how long it is good for")] = 60,
+    wait: Annotated[bool, Parameter(help="wait until it is filled")] = False,
+    context: Context = LOCAL,
+) -> None:
+    """Sign "up to LIMIT for UNITS of RESOURCE" and submit it."""
+    async with _agent(context) as agent:
+        bought = await agent.intent(
+            resource,
+            units=units,
+            limit=atoms(limit),
+            units_min=units if all_or_none else minimum,
+            immediate=immediate,
+            valid_seconds=minutes * 60,
+        )
+        if wait:
+            await bought.filled(timeout_seconds=minutes * 60)
+        context.show("intent", _intent(bought.state))
+
+
+@intent_app.command(name="show")
+async def show_intent(digest: str, *, context: Context = LOCAL) -> None:
+    """What became of an intent."""
+    async with Market(context.market_url()) as market:
+        found = await market.get(f"/v1/intents/{digest}", Intent)
+        context.show("intent", _intent(found))
+
+
+@intent_app.command(name="cancel")
+async def cancel_intent(digest: str, *, context: Context = LOCAL) -> None:
+    """Withdraw what is not filled."""
+    async with _agent(context) as agent:
+        bought = await agent.find(digest)
+        await bought.cancel()
+        context.show("intent", _intent(await bought.refresh()))
+
+
+@intent_app.command(name="done")
+async def finish_intent(digest: str, *, context: Context = LOCAL) -> None:
+    """Make no more calls: end the leases, so that what was delivered is settled."""
+    async with _agent(context) as agent:
+        bought = await agent.find(digest)
+        await bought.done()
+        context.show("intent", _intent(await bought.refresh()))
+
+
+@offer_app.command(name="create")
+async def create_offer(
+    resource: str,
+    *,
+    key: Annotated[str, Parameter(help="id of a key that you contributed")],
+    units: int,
+    limit: Annotated[str, Parameter(help="USDC for all units together, at least")],
+    window_units: int = 0,
+    window_seconds: int = 0,
+    hours: Annotated[int, Parameter(help="how long it is good for")] = 24,
+    context: Context = LOCAL,
+) -> None:
+    """Sign "UNITS of RESOURCE for at least LIMIT" and submit it."""
+    async with _contributor(context) as contributor:
+        offer = await contributor.offer(
+            resource,
+            key=key,
+            units=units,
+            limit=atoms(limit),
+            window=(window_units, window_seconds),
+            valid_seconds=hours * 3_600,
+        )
+        context.show("offer", _offer(offer))
+
+
+@offer_app.command(name="show")
+async def show_offer(digest: str, *, context: Context = LOCAL) -> None:
+    """What is left of an offer."""
+    async with Market(context.market_url()) as market:
+        context.show("offer", _offer(await market.get(f"/v1/offers/{digest}", Offer)))
+
+
+@offer_app.command(name="withdraw")
+async def withdraw_offer(digest: str, *, context: Context = LOCAL) -> None:
+    """Sell no more of an offer."""
+    async with _contributor(context) as contributor:
+        await contributor.withdraw(digest)
+        context.show("offer", {"digest": digest, "result": "withdrawn"})
+
+
+@key_app.command(name="add")
+async def add_key(
+    provider: str,
+    *,
+    secret_file: Annotated[
+        Path | None, Parameter(help="file with the key; - reads standard input")
+    ] = None,
+    attest: Annotated[bool, Parameter(help="sign the provider's attestation")] = False,
+    context: Context = LOCAL,
+) -> None:
+    """Contribute an API key. It is asked for, not taken from the command line."""
+    secret = _read_secret(provider, secret_file)
+    async with _contributor(context) as contributor:
+        if not attest:
+            await _explain_attestation(contributor, provider)
+        pooled = await contributor.contribute(provider, secret, attest=attest)
+        context.show(
+            "key",
+            {
+                "key": pooled.key,
+                "provider": pooled.provider,
+                "resources": ", ".join(pooled.resources),
+            },
+        )
+
+
+@key_app.command(name="health")
+async def key_health(key: str, *, context: Context = LOCAL) -> None:
+    """Ask the provider whether a key is alive; costs no units."""
+    async with _contributor(context) as contributor:
+        found = await contributor.health(key)
+        context.show("key", {"key": key, "provider": found.provider, "status": found.status})
+
+
+@key_app.command(name="revoke")
+async def revoke_key(key: str, *, context: Context = LOCAL) -> None:
+    """Take a key out at once and have it erased."""
+    async with _contributor(context) as contributor:
+        await contributor.revoke(key)
+        context.show("key", {"key": key, "result": "revoked and erased"})
+
+
+@key_app.command(name="providers")
+async def list_providers(*, context: Context = LOCAL) -> None:
+    """Whose keys this market takes, and on which terms."""
+    async with Market(context.market_url()) as market:
+        told = (await market.providers()).providers
+        rows = [
+            {
+                "provider": one.name,
+                "sharing": one.sharing,
+                "resources": ", ".join(one.resources),
+                "attestation": one.attestation,
+            }
+            for one in told
+        ]
+        context.show_rows("providers", rows)
+
+
+async def call(
+    intent: str,
+    method: str,
+    path: Annotated[str, Parameter(help="the upstream's path, with its query")],
+    *,
+    body: Annotated[str, Parameter(help="JSON to send")] = "",
+    context: Context = LOCAL,
+) -> None:
+    """Make one call under an intent's lease; the upstream's answer goes to standard output."""
+    path_only, _, query = path.partition("?")
+    async with _agent(context) as agent:
+        bought = await agent.find(intent)
+        sent = jsonlib.loads(body) if body else None
+        pairs = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+        async with bought.stream(method, path_only, query=pairs, json=sent) as answer:
+            async for chunk in answer:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+        if answer.status >= 400:  # noqa: PLR2004
+            raise CommandFailed(f"the upstream answered {answer.status}")
+
+
+async def balance(*, context: Context = LOCAL) -> None:
+    """What the account has in the market: USDC, credits, epoch, session keys."""
+    async with _agent(context) as agent:
+        told = await agent.balance()
+        context.show(
+            "balance",
+            {
+                "account": told.account,
+                "usdc available": usdc(told.usdc.available),
+                "usdc held": usdc(told.usdc.held),
+                "credits available": told.credit.available,
+                "epoch": told.epoch,
+                "session keys": ", ".join(s.address for s in told.sessions if s.live) or None,
+            },
+        )
+
+
+async def book(resource: str, *, context: Context = LOCAL) -> None:
+    """The open bids and asks of a resource."""
+    async with Market(context.market_url()) as market:
+        asset = market.signing.assets.usdc
+        told = await market.get("/v1/book", dict[str, Any], resource=resource, asset=asset)
+        if context.json:
+            OUT.print_json(jsonlib.dumps(told))
+            return
+        for side in ("asks", "bids"):
+            rows = [{"price": _price(level["tick"]), **level} for level in told[side]]
+            context.show_rows(side, rows)
+
+
+def _intent(state: Intent) -> dict[str, Any]:
+    return {
+        "digest": state.digest,
+        "status": state.status,
+        "resource": state.resource,
+        "units": state.units,
+        "limit": usdc(state.limit),
+        "filled": state.filled_units,
+        "delivered": state.delivered_units,
+        "paid": usdc(state.paid),
+    }
+
+
+def _offer(offer: Offer) -> dict[str, Any]:
+    return {
+        "digest": offer.digest,
+        "live": offer.live,
+        "resource": offer.resource,
+        "units": offer.units,
+        "open": offer.open_units,
+        "limit": usdc(offer.limit),
+    }
+
+
+def _price(tick: int) -> str:
+    """USDC per unit: a tick is atoms per 10⁶ units."""
+    whole, rest = divmod(tick, 10**12)
+    return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
+
+
+def _read_secret(provider: str, file: Path | None) -> str:
+    if file is None:
+        return getpass.getpass(f"{provider} key: ").strip()
+    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    return text.strip()
+
+
+async def _explain_attestation(contributor: Contributor, provider: str) -> None:
+    for one in (await contributor.market.providers()).providers:
+        if one.name == provider and one.sharing == "allowed":
+            Console(stderr=True).print(
+                f"To serve others, add --attest, which signs: [italic]{one.attestation}[/]"
+            )

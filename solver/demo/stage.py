@@ -1,0 +1,215 @@
+"""Everything the demo runs on: a chain, two upstreams, the market, a foreign solver."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from contracts.anvil import DEV_KEY, Anvil, Options
+from contracts.deploy import Deployment, load
+from intents.signature import SigningKey
+from solver.client import Agent, Contributor, Market
+from solver.core.state import MAY_CANCEL, MAY_SIGN
+from solver.demo.model_upstream import ModelUpstream
+from solver.demo.process import StartFailed, Subprocess
+from solver.demo.search_upstream import SearchUpstream
+from solver.settlement.chain import ChainClient
+from solver.settlement.owner import AccountOwner, fund_locally
+from solver.settlement.wallet import Wallet
+
+SEARCH: Final = "datasette/search:call"
+CHAT: Final = "openai-compatible/chat:token"
+BLOCK_SECONDS: Final = 0.5
+EPOCH_MS: Final = 1_500
+CHAIN_ID: Final = 31_337
+SESSION_CAP_ATOMS: Final = 5 * 10**6
+DAY_SECONDS: Final = 86_400
+_START_SECONDS_MAX: Final = 30
+
+
+class Buyer(msgspec.Struct, kw_only=True):
+    """An owner with a smart account, and the agent whose session key may spend from it."""
+
+    name: str
+    owner: AccountOwner
+    agent: Agent
+
+
+class Seller(msgspec.Struct, kw_only=True):
+    """A contributor and the upstream keys that it may put into the pool."""
+
+    name: str
+    contributor: Contributor
+    wallet_owner: AccountOwner
+
+
+class Stage:
+    """What `stage` set up. Nothing in it is a stand-in: every part is the real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.search: Final = SearchUpstream(folder / "upstream")
+        self.model: Final = ModelUpstream()
+        self.secrets: Final[list[str]] = []
+        """Upstream keys that were handed out; none may be found anywhere afterwards."""
+        self.anvil: Anvil
+        self.deployment: Deployment
+        self.chain: ChainClient
+        self.wallet: Wallet
+        self.market: Market
+        self._funder = SigningKey(DEV_KEY)
+        self._processes: list[Subprocess] = []
+        self._exit = AsyncExitStack()
+
+    @property
+    def data_dir(self) -> Path:
+        """The market's data folder."""
+        return self.folder / "market"
+
+    async def start_chain(self) -> None:
+        """A fresh local chain."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        options = Options(block_time_ms=round(BLOCK_SECONDS * 1_000))
+        self.anvil = await asyncio.to_thread(Anvil.start, options)
+        self._exit.callback(self.anvil.stop)
+        self.chain = ChainClient(self.anvil.url, chain_id=CHAIN_ID)
+        self._exit.push_async_callback(self.chain.close)
+        await self.chain.start()
+
+    async def start_upstreams(self) -> None:
+        """Datasette behind tokens, and the model server behind keys."""
+        await self.search.start()
+        self._exit.push_async_callback(self.search.stop)
+        await self.model.start(self.folder / "upstream" / "docs.db")
+        self._exit.push_async_callback(self.model.stop)
+
+    async def start_market(self) -> None:
+        """`keyfill up` in a process of its own; it deploys the contracts."""
+        config = self.folder / "keyfill.toml"
+        config.write_text(self._config())
+        market = await self._spawn("market", ["-m", "solver.cli", "up", "--config", str(config)])
+        url = await self._market_url(market)
+        self.deployment = load(self.data_dir / "deployment.json")
+        self.market = await self._exit.enter_async_context(Market(url))
+
+    async def start_solver(self) -> None:
+        """A solver that is not ours, in a process of its own."""
+        await self._spawn("solver", ["-m", "solver.demo.external_solver", self.market.url])
+
+    async def buyer(self, name: str, deposit_atoms: int) -> Buyer:
+        """Fund an owner, create its smart account, deposit, grant the agent's session key."""
+        owner_key, agent_key = SigningKey.generate(), SigningKey.generate()
+        self.wallet = Wallet(self.chain, [self._funder, owner_key])
+        await fund_locally(
+            self.wallet, self.deployment, self._funder.address, owner_key.address, deposit_atoms
+        )
+        owner = await AccountOwner.with_session_account(self.wallet, self.deployment, owner_key)
+        await owner.deposit(deposit_atoms)
+        await owner.grant_session(
+            agent_key.address,
+            permissions=MAY_SIGN | MAY_CANCEL,
+            expires_at=int(time.time()) + DAY_SECONDS,
+            cap=SESSION_CAP_ATOMS,
+        )
+        return Buyer(name=name, owner=owner, agent=Agent(self.market, agent_key, owner.account))
+
+    def seller(self, name: str) -> Seller:
+        """A contributor with a key of its own and nothing deposited."""
+        key = SigningKey.generate()
+        wallet = Wallet(self.chain, [self._funder, key])
+        return Seller(
+            name=name,
+            contributor=Contributor(self.market, key),
+            wallet_owner=AccountOwner(wallet, self.deployment, key),
+        )
+
+    def search_token(self, owner: str) -> str:
+        """A new token that Datasette accepts."""
+        token = f"{owner}{secrets.token_hex(4)}-{secrets.token_hex(24)}"
+        self.search.add_token(token, owner)
+        self.secrets.append(token)
+        return token
+
+    def model_key(self) -> str:
+        """A new key that the model server accepts."""
+        key = f"sk-{secrets.token_hex(24)}"
+        self.model.add_key(key)
+        self.secrets.append(key)
+        return key
+
+    async def stop(self) -> None:
+        """Stop everything, in reverse."""
+        await self._exit.aclose()
+
+    async def wait_for_processes(self) -> None:
+        """Until one of the processes ends by itself."""
+        waits = [asyncio.create_task(process.wait()) for process in self._processes]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def _spawn(self, name: str, arguments: list[str]) -> Subprocess:
+        log = self.folder / f"{name}.log"
+        process = await Subprocess.start([sys.executable, *arguments], log=log)
+        self._processes.append(process)
+        self._exit.push_async_callback(process.stop)
+        return process
+
+    async def _market_url(self, market: Subprocess) -> str:
+        node = self.data_dir / "node.json"
+        async with asyncio.timeout(_START_SECONDS_MAX):
+            while not node.exists():
+                if market.ended:
+                    raise StartFailed(f"the market ended: {_tail(self.folder / 'market.log')}")
+                await asyncio.sleep(0.05)
+        url = str(msgspec.json.decode(node.read_bytes())["url"])
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
+            answer.raise_for_status()
+        return url
+
+    def _config(self) -> str:
+        return "\n".join(
+            [
+                f'data_dir = "{self.data_dir}"',
+                "port = 0",
+                'private_networks = ["datasette", "openai-compatible"]',
+                "[chain]",
+                f'rpc_url = "{self.anvil.url}"',
+                f"block_seconds = {BLOCK_SECONDS}",
+                "[market]",
+                f"epoch_ms = {EPOCH_MS}",
+                f'epoch_resources = ["{CHAT}"]',
+                "batch_interval_ms = 1500",
+                "[upstreams]",
+                f'datasette = "{self.search.url}"',
+                f'openai-compatible = "{self.model.url}"',
+                "",
+            ]
+        )
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """A stage that is taken down at the end, whatever happens."""
+    built = Stage(folder)
+    try:
+        yield built
+    finally:
+        await built.stop()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else f"it said nothing (see {os.fspath(log)})"
