@@ -27,7 +27,10 @@ from solver.core.trade import end_intent, execute, open_units
 
 
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
-    """Cut a snapshot. Rejects: resource_unknown, already_known (one at a time), not_open."""
+    """Cut a snapshot, if there is anything to decide in this epoch.
+
+    Rejects: resource_unknown, already_known (one at a time), not_open (nothing crosses).
+    """
     if state.resources.get(command.resource) is not Mode.EPOCH:
         return reject(RejectCode.RESOURCE_UNKNOWN, f"{command.resource} has no epochs")
     if any(
@@ -39,7 +42,7 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
     bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
     intents = tuple(_seen(order) for order in bids)
     offers = tuple(_seen(order) for order in book.asks())
-    if not intents or not offers or command.closes_at_ms <= state.now_ms:
+    if command.closes_at_ms <= state.now_ms or not _is_contested(state, intents, offers):
         return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
     snapshot = Snapshot(
         auction=state.next_seq(),
@@ -127,6 +130,15 @@ def close_auction(state: State, number: int) -> None:
     )
     _end_immediate(state, auction)
     _forget_old_auctions(state)
+
+
+def _is_contested(
+    state: State, intents: tuple[SnapshotOrder, ...], offers: tuple[SnapshotOrder, ...]
+) -> bool:
+    """Whether the best bid meets the best ask, or an immediate intent waits for its end."""
+    if intents and offers and intents[0].tick >= offers[0].tick:
+        return True
+    return any(state.intents[order.id].document.immediate for order in intents)
 
 
 def _carry_out(state: State, auction: Auction, winner: Ranked) -> None:

@@ -73,6 +73,8 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
             call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
         )
     )
+    if lease.status is LeaseStatus.ORPHANED:
+        _move(state, lease)
     _close_if_done(state, lease)
     return None
 
@@ -91,7 +93,7 @@ def end_leases(state: State, command: EndLeases) -> Reject | None:
 
 def end_lease(state: State, lease: Lease) -> None:
     """No new calls; it closes once the calls in flight are over."""
-    if lease.status is LeaseStatus.OPEN:
+    if lease.status in (LeaseStatus.OPEN, LeaseStatus.ORPHANED):
         lease.status = LeaseStatus.DRAINING
         _close_if_done(state, lease)
 
@@ -109,7 +111,9 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
         end_offer(state, state.offers[digest], f"key {command.reason}")
     for lease in list(state.leases.values()):
         if lease.key == command.key and lease.status is LeaseStatus.OPEN:
+            lease.status = LeaseStatus.ORPHANED
             _move(state, lease)
+            _close_if_done(state, lease)
     return None
 
 
@@ -145,7 +149,6 @@ def _move(state: State, lease: Lease) -> None:
             end_offer(state, offer, "filled")
         state.emit(LeaseMoved(lease=lease.id, to_lease=moved.id, units=match.units))
     lease.withdrawn += lease.remaining
-    end_lease(state, lease)
 
 
 def _replacements(state: State, lease: Lease) -> list[Match]:
@@ -200,12 +203,11 @@ def _account_for(lease: Lease, call: Call, command: FinishCall) -> None:
 
 
 def _close_if_done(state: State, lease: Lease) -> None:
-    exhausted = not lease.remaining and not lease.in_flight
-    if lease.status is LeaseStatus.OPEN and not exhausted:
-        return
-    if lease.status not in (LeaseStatus.OPEN, LeaseStatus.DRAINING) or lease.in_flight:
-        return
-    _close(state, lease)
+    """Close a lease that ends, or has nothing left, once no call is in flight."""
+    exhausted = lease.status is LeaseStatus.OPEN and not lease.remaining
+    ending = lease.status in (LeaseStatus.ORPHANED, LeaseStatus.DRAINING)
+    if (exhausted or ending) and not lease.in_flight:
+        _close(state, lease)
 
 
 def _close(state: State, lease: Lease) -> None:

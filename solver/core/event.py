@@ -21,9 +21,13 @@ class IntentStatus(StrEnum):
 
 
 class LeaseStatus(StrEnum):
-    """Where a lease stands: served, waiting for calls in flight, waiting for the chain, over."""
+    """Where a lease stands: served, waiting for calls in flight, waiting for the chain, over.
+
+    An orphaned lease lost its key: units that calls in flight give back move on too.
+    """
 
     OPEN = "open"
+    ORPHANED = "orphaned"
     DRAINING = "draining"
     CLOSED = "closed"
     BATCHED = "batched"

@@ -15,7 +15,7 @@ from solver.core.ledger import CLEARING
 from solver.core.state import CREDIT, State, capacity_asset
 from solver.core.trade import capacity_hold
 
-_OPEN = (LeaseStatus.OPEN, LeaseStatus.DRAINING)
+_OPEN = (LeaseStatus.OPEN, LeaseStatus.ORPHANED, LeaseStatus.DRAINING)
 _HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
 
 

@@ -164,7 +164,7 @@ def update_status(state: State, intent: IntentState) -> None:
         status = intent.ended
     elif not intent.unsettled:
         status = IntentStatus.SETTLED
-    elif statuses & {LeaseStatus.OPEN, LeaseStatus.DRAINING}:
+    elif statuses & {LeaseStatus.OPEN, LeaseStatus.ORPHANED, LeaseStatus.DRAINING}:
         status = IntentStatus.FILLED
     else:
         status = IntentStatus.DELIVERED
