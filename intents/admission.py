@@ -18,7 +18,7 @@ from intents.bound import (
 from intents.document import Attestation, Document, Intent, Offer, Request
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick, bid_tick
-from intents.signature import decode_signature, recover
+from intents.signature import COMPACT_BYTES, FULL_BYTES, decode_signature, recover
 from intents.typed_data import Domain, digest
 
 D = TypeVar("D", bound=Document)
@@ -89,13 +89,13 @@ def _recover(unverified: Unverified[D], rules: Rules) -> Verified[D] | Reject:
     raw = decode_signature(unverified.signature)
     if isinstance(raw, Reject):
         return raw
-    if not 64 <= len(raw) <= SIGNATURE_BYTES_MAX:
+    if not COMPACT_BYTES <= len(raw) <= SIGNATURE_BYTES_MAX:
         return reject(
             RejectCode.SIGNATURE_MALFORMED,
             f"{len(raw)} bytes; a signature has 64 to {SIGNATURE_BYTES_MAX}",
         )
     hashed = digest(rules.domain.prefix(), unverified.document)
-    signer = None if len(raw) > 65 else recover(hashed, raw)
+    signer = None if len(raw) > FULL_BYTES else recover(hashed, raw)
     if isinstance(signer, Reject):
         return signer
     return Verified(

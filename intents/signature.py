@@ -15,6 +15,10 @@ from intents.reject import Reject, RejectCode, reject
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Order of the secp256k1 group."""
 HALF_ORDER: Final = ORDER // 2
+COMPACT_BYTES: Final = 64
+"""Length of an EIP-2098 signature."""
+FULL_BYTES: Final = 65
+"""Length of r, s and v."""
 _PARITY_BIT: Final = 1 << 255
 
 
@@ -68,11 +72,11 @@ def normalise(signature: bytes) -> bytes | Reject:
 
     Rejects: signature_malformed, signature_high_s.
     """
-    if len(signature) == 64:
+    if len(signature) == COMPACT_BYTES:
         packed = int.from_bytes(signature[32:], "big")
         parity = packed >> 255
         s = packed & (_PARITY_BIT - 1)
-    elif len(signature) == 65:
+    elif len(signature) == FULL_BYTES:
         if signature[64] not in (27, 28):
             return reject(RejectCode.SIGNATURE_MALFORMED, f"v is {signature[64]}, not 27 or 28")
         parity = signature[64] - 27

@@ -4,6 +4,8 @@ Run `python -m intents.solidity` to print the file; a test holds the committed o
 against it.
 """
 
+import sys
+
 from intents.document import Intent, Offer
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
@@ -35,4 +37,4 @@ def market_types() -> str:
 
 
 if __name__ == "__main__":
-    print(market_types(), end="")
+    sys.stdout.write(market_types())

@@ -14,7 +14,7 @@ class Violation(Exception):
         self.facts = facts
 
 
-def check(condition: bool, name: str, **facts: object) -> None:
+def check(condition: bool, name: str, **facts: object) -> None:  # noqa: FBT001  like assert
     """Raise a Violation called `name` unless `condition`; never put a secret in facts."""
     if not condition:
         raise Violation(name, **facts)

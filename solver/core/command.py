@@ -28,8 +28,10 @@ class Mode(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of one call. UNKNOWN is neither used nor unused: capacity counts as
-    used, the buyer is not charged."""
+    """What became of one call.
+
+    UNKNOWN is neither used nor unused: capacity counts as used, the buyer is not charged.
+    """
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -182,47 +184,65 @@ class ChainFact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Deposited(ChainFact, frozen=True, kw_only=True):
+    """`amount` atoms of USDC came into the account at the contract."""
+
     account: str
     amount: int
 
 
 class WithdrawalRequested(ChainFact, frozen=True, kw_only=True):
+    """The account asks for `amount` atoms back; the exit delay runs."""
+
     account: str
     amount: int
     """0: the request was taken back."""
 
 
 class Withdrawn(ChainFact, frozen=True, kw_only=True):
+    """`amount` atoms left the contract."""
+
     account: str
     amount: int
 
 
 class NonceCancelled(ChainFact, frozen=True, kw_only=True):
+    """The account cancelled one nonce on chain, used or not."""
+
     account: str
     nonce: int
 
 
 class EpochBumped(ChainFact, frozen=True, kw_only=True):
+    """The account cancelled all on chain: only documents of `epoch` count now."""
+
     account: str
     epoch: int
 
 
 class FillSettled(ChainFact, frozen=True, kw_only=True):
+    """The contract moved `payment` atoms for a line of a batch."""
+
     fill: str
     payment: int
 
 
 class FillSkipped(ChainFact, frozen=True, kw_only=True):
+    """The contract refused a line; `reason` is its SkipReason."""
+
     fill: str
     reason: int
 
 
 class BatchSettled(ChainFact, frozen=True, kw_only=True):
+    """The contract recorded a batch, after speaking on each of its lines."""
+
     number: int
     digest: str
 
 
 class SessionGranted(ChainFact, frozen=True, kw_only=True):
+    """The account lets `session` act, up to `cap` atoms, until `expires_at` (Unix seconds)."""
+
     account: str
     session: str
     permissions: int
@@ -231,11 +251,15 @@ class SessionGranted(ChainFact, frozen=True, kw_only=True):
 
 
 class SessionRevoked(ChainFact, frozen=True, kw_only=True):
+    """The account ended one session."""
+
     account: str
     session: str
 
 
 class AllSessionsRevoked(ChainFact, frozen=True, kw_only=True):
+    """The account ended every session."""
+
     account: str
 
 

@@ -40,11 +40,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="even
 
 
 class ResourceOpened(Event, frozen=True, kw_only=True):
+    """A resource is listed."""
+
     resource: str
     mode: Mode
 
 
 class KeyPooled(Event, frozen=True, kw_only=True):
+    """A key may be offered from."""
+
     key: str
     owner: str
     provider: str
@@ -52,12 +56,16 @@ class KeyPooled(Event, frozen=True, kw_only=True):
 
 
 class KeyRetired(Event, frozen=True, kw_only=True):
+    """A key serves no more."""
+
     key: str
     owner: str
     reason: KeyEnd
 
 
 class IntentAccepted(Event, frozen=True, kw_only=True):
+    """An intent was admitted and its limit is held."""
+
     intent: str
     account: str
     resource: str
@@ -66,6 +74,8 @@ class IntentAccepted(Event, frozen=True, kw_only=True):
 
 
 class OfferAccepted(Event, frozen=True, kw_only=True):
+    """An offer was admitted."""
+
     offer: str
     account: str
     resource: str
@@ -97,6 +107,8 @@ class IntentEnded(Event, frozen=True, kw_only=True):
 
 
 class OfferEnded(Event, frozen=True, kw_only=True):
+    """Nothing more of it is sold; `reason` is for people."""
+
     offer: str
     account: str
     reason: str
@@ -111,6 +123,8 @@ class LeaseMoved(Event, frozen=True, kw_only=True):
 
 
 class CallStarted(Event, frozen=True, kw_only=True):
+    """Units of a lease are reserved for a call."""
+
     call: str
     lease: str
     key: str
@@ -119,6 +133,8 @@ class CallStarted(Event, frozen=True, kw_only=True):
 
 
 class CallFinished(Event, frozen=True, kw_only=True):
+    """What became of a call, and what was metered."""
+
     call: str
     lease: str
     outcome: Outcome
@@ -145,6 +161,8 @@ class AuctionOpened(Event, frozen=True, kw_only=True):
 
 
 class SolutionAccepted(Event, frozen=True, kw_only=True):
+    """A sealed bid is in; what it says stays sealed until the auction closes."""
+
     auction: int
     solver: str
 
@@ -161,6 +179,8 @@ class SolutionJudged(Event, frozen=True, kw_only=True):
 
 
 class AuctionClosed(Event, frozen=True, kw_only=True):
+    """Who won, at which price; an empty winner means that nobody did."""
+
     auction: int
     resource: str
     winner: str
@@ -188,12 +208,16 @@ class BatchCut(Event, frozen=True, kw_only=True):
 
 
 class BatchFinal(Event, frozen=True, kw_only=True):
+    """Every line of a batch is paid or skipped, in a final block."""
+
     number: int
     paid: int
     skipped: int
 
 
 class PaymentSettled(Event, frozen=True, kw_only=True):
+    """A fill is paid for, for good."""
+
     fill: str
     buyer: str
     seller: str
@@ -210,6 +234,8 @@ class PaymentSkipped(Event, frozen=True, kw_only=True):
 
 
 class BalanceChanged(Event, frozen=True, kw_only=True):
+    """What an account has of an asset now. Atoms."""
+
     account: str
     asset: str
     available: int
@@ -218,11 +244,15 @@ class BalanceChanged(Event, frozen=True, kw_only=True):
 
 
 class SessionChanged(Event, frozen=True, kw_only=True):
+    """A session key of an account came to life or ended."""
+
     account: str
     session: str
     live: bool
 
 
 class ChainApplied(Event, frozen=True, kw_only=True):
+    """Final blocks up to `number` are in the books."""
+
     number: int
     facts: int

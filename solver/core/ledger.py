@@ -145,7 +145,7 @@ class Ledger:
     @staticmethod
     def _check_covered(owner: str, source: Balance, amount: int) -> None:
         check(
-            owner.startswith("@") or source.available >= amount,
+            not amount or owner.startswith("@") or source.available >= amount,
             "never_overdrawn",
             owner=owner,
             available=source.available,

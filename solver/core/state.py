@@ -53,8 +53,10 @@ _RANK: Final = {due: rank for rank, due in enumerate(Due)}
 
 
 class Session(msgspec.Struct, kw_only=True):
-    """A session key of an account, as the chain last said. Atoms; `committed` is ours:
-    the most that its open intents and unsettled fills can still cost."""
+    """A session key of an account, as the chain last said. Atoms.
+
+    `committed` is ours: the most that its open intents and unsettled fills can still cost.
+    """
 
     permissions: int
     expires_at: int

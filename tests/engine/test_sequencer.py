@@ -8,7 +8,7 @@ import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core.check import Violation
-from solver.core.command import DECODER, IssueCredits, OpenResource, Tick
+from solver.core.command import DECODER, ENCODER, IssueCredits, OpenResource, Tick
 from solver.core.market import Market
 from solver.core.state import CREDIT
 from solver.engine.feed import CursorTooOld, Feed
@@ -57,7 +57,7 @@ async def running(
             await task
 
 
-def credits(amount: int) -> IssueCredits:
+def an_issue(amount: int) -> IssueCredits:
     return IssueCredits(account=ALICE, amount=amount, reason="test")
 
 
@@ -65,7 +65,7 @@ async def test_an_answer_means_durable() -> None:
     """When `submit` returns, the record is in the journal and the event in the feed."""
     journal = MemoryJournal()
     async with running(journal) as sequencer:
-        result = await sequencer.submit(credits(5))
+        result = await sequencer.submit(an_issue(5))
         assert isinstance(result, Applied)
         assert [DECODER.decode(record) for record in journal.records] == [
             IssueCredits(account=ALICE, amount=5, reason="test", at_ms=1_000)
@@ -77,7 +77,7 @@ async def test_waiting_commands_share_one_write() -> None:
     """Commands that wait together are one group: that is the group commit."""
     journal = MemoryJournal()
     async with running(journal) as sequencer:
-        await asyncio.gather(*(sequencer.submit(credits(n)) for n in range(1, 101)))
+        await asyncio.gather(*(sequencer.submit(an_issue(n)) for n in range(1, 101)))
     assert len(journal.records) == 100
     assert len(journal.groups) < 10
 
@@ -86,9 +86,9 @@ async def test_a_reject_is_not_journaled_and_changes_nothing() -> None:
     """A refused command leaves the state hash and the journal as they were."""
     journal = MemoryJournal()
     async with running(journal) as sequencer:
-        await sequencer.submit(credits(1))
+        await sequencer.submit(an_issue(1))
         before = sequencer.market.state.hash()
-        refused = await sequencer.submit(credits(0))
+        refused = await sequencer.submit(an_issue(0))
         assert isinstance(refused, Reject)
         assert refused.code is RejectCode.LIMIT_OUT_OF_RANGE
         assert sequencer.market.state.hash() == before
@@ -101,12 +101,12 @@ async def test_a_failed_write_answers_nobody_and_stops() -> None:
     journal.failing = True
     sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
     task = asyncio.create_task(sequencer.run())
-    result = await sequencer.submit(credits(1))
+    result = await sequencer.submit(an_issue(1))
     assert isinstance(result, Reject)
     assert result.code is RejectCode.SHUTTING_DOWN
     with pytest.raises(JournalWriteFailed):
         await task
-    later = await sequencer.submit(credits(1))
+    later = await sequencer.submit(an_issue(1))
     assert isinstance(later, Reject)
     assert sequencer.feed.seq == 0
 
@@ -114,9 +114,9 @@ async def test_a_failed_write_answers_nobody_and_stops() -> None:
 async def test_a_full_inbox_pushes_back() -> None:
     """The inbox is bounded: what does not fit is refused with a time to wait."""
     sequencer = Sequencer(Market(USDC), MemoryJournal(), ManualClock(1_000), Feed())
-    waiting = [asyncio.create_task(sequencer.submit(credits(1))) for _ in range(INBOX_MAX)]
+    waiting = [asyncio.create_task(sequencer.submit(an_issue(1))) for _ in range(INBOX_MAX)]
     await asyncio.sleep(0)
-    refused = await sequencer.submit(credits(1))
+    refused = await sequencer.submit(an_issue(1))
     assert isinstance(refused, Reject)
     assert refused.code is RejectCode.BUSY
     assert refused.retry_after_ms
@@ -128,9 +128,9 @@ async def test_time_never_falls() -> None:
     """A clock that is set back does not set the market back."""
     clock = ManualClock(5_000)
     async with running(MemoryJournal(), clock) as sequencer:
-        first = await sequencer.submit(credits(1))
+        first = await sequencer.submit(an_issue(1))
         clock.advance(-4_000)
-        second = await sequencer.submit(credits(1))
+        second = await sequencer.submit(an_issue(1))
         assert isinstance(first, Applied)
         assert isinstance(second, Applied)
         assert (first.at_ms, second.at_ms) == (5_000, 5_000)
@@ -142,7 +142,7 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
     async with running(journal) as sequencer:
         await sequencer.submit(OpenResource(resource="tavily/search:call"))
         for n in range(1, 20):
-            await sequencer.submit(credits(n))
+            await sequencer.submit(an_issue(n))
         await sequencer.submit(Tick())
         market, feed = Market(USDC), Feed()
         assert replay(market, feed, journal.read(), {}) == len(journal.records)
@@ -155,10 +155,8 @@ def test_a_wrong_checkpoint_stops_recovery() -> None:
     """Replay that reaches another state than was noted is a Violation, not a guess."""
     journal = MemoryJournal()
     market = Market(USDC)
-    market.apply(credits(1))
-    from solver.core.command import ENCODER
-
-    journal.append([ENCODER.encode(credits(1))])
+    market.apply(an_issue(1))
+    journal.append([ENCODER.encode(an_issue(1))])
     replay(Market(USDC), Feed(), journal.read(), {1: market.state.hash()})
     with pytest.raises(Violation, match="replay_equal"):
         replay(Market(USDC), Feed(), journal.read(), {1: "00"})
@@ -169,7 +167,7 @@ def test_a_cursor_that_fell_out_of_the_feed_is_told_so() -> None:
     market = Market(USDC)
     feed = Feed(kept_max=10)
     for n in range(1, 31):
-        events = market.apply(credits(n))
+        events = market.apply(an_issue(n))
         assert not isinstance(events, Reject)
         feed.append(n, events)
     assert [entry.seq for entry in feed.after(20, 100)] == list(range(21, 31))
