@@ -107,7 +107,7 @@ ACTIONS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "pass_time": ((0, 300),),
     "pass_milliseconds": ((0, 40_000),),
     "open_an_auction": ((0, 1), (1, 60)),
-    "propose": ((0, 3), (0, 40), (0, 99)),
+    "propose": ((0, 3), (8, 30), (0, 99)),
     "issue": ((0, 3), (0, 200)),
     "deposit": ((0, 3), (1, 200)),
     "cut_a_batch": ((1, 6),),
@@ -126,8 +126,11 @@ WEIGHTS: Final = {
     "ask": 12,
     "start_a_call": 9,
     "finish_a_call": 8,
-    "propose": 3,
-    "open_an_auction": 3,
+    "propose": 5,
+    "open_an_auction": 4,
+    "retire_a_key": 2,
+    "cut_a_batch": 2,
+    "settle_a_batch": 2,
 }
 
 
@@ -245,8 +248,7 @@ class Floor(Bench):
             self.deposit(number, 2_000)
             self.issue(number, 2_000)
             self.pool_a_key(number, number % 3)
-            if number % 2:
-                self.grant(number, 1_000, 2_000, 1)
+            self.grant(number, 1_000, 2_000, 1)
 
     # -- documents
 
@@ -275,9 +277,9 @@ class Floor(Bench):
             .epoch(self._epoch(buyer))
             .nonce(self._next_nonce())
         )
-        intent = intent.until(self._now_s() + 1 + life)
-        if wait > 25:
-            intent = intent.not_before(self._now_s() + wait)
+        intent = intent.until(_on_the_minute(self._now_s() + 1 + life * life // 900, life))
+        if wait > 20:
+            intent = intent.not_before(_on_the_minute(self._now_s() + wait, 0))
         if flags in (1, 2):
             intent = intent.immediate()
         session = flags > 6
@@ -310,9 +312,9 @@ class Floor(Bench):
             .epoch(self._epoch(seller))
             .nonce(self._next_nonce())
         )
-        offer = offer.until(self._now_s() + 1 + life)
-        if wait > 25:
-            offer = offer.not_before(self._now_s() + wait)
+        offer = offer.until(_on_the_minute(self._now_s() + 1 + life * life // 900, life))
+        if wait > 20:
+            offer = offer.not_before(_on_the_minute(self._now_s() + wait, 0))
         if flags in (1, 2, 3):
             offer = offer.window(flags, 20 * flags)
         session = flags > 7
@@ -335,6 +337,11 @@ class Floor(Bench):
             place = (_document(command).account, _document(command).nonce)
             assert place not in self.nonces_seen, "a nonce counts once"
             self.nonces_seen.add(place)
+            asked, _ = self.fake.withdrawing.get(place[0], (0, 0))
+            if isinstance(command, SubmitIntent) and command.intent.asset == USDC and asked:
+                held = self.market.state.ledger.held(f"withdrawal:{place[0]}")
+                available = self.market.state.ledger.available(place[0], USDC)
+                assert available + held >= asked, "money asked back is not promised again"
 
     def cancel(self, which: int) -> None:
         """Withdraw a document."""
@@ -409,18 +416,18 @@ class Floor(Bench):
         self.attempt(OpenAuction(resource=TOKENS, asset=ASSETS[asset], closes_at_ms=closes_at_ms))
 
     def propose(self, solver: int, price: int, seed: int) -> None:
-        """A solver's bid, good or bad."""
+        """Two solvers' bids, good or bad, at nearby prices."""
         for number, auction in self.market.state.auctions.items():
-            if not auction.closed:
-                random = Random(seed)  # noqa: S311  test data
-                fills = _solution(auction, price * 10**6, random)
+            for offset in range(0 if auction.closed else 2):
+                random = Random(seed + offset)  # noqa: S311  test data
+                tick = (price + offset) * 10**6
                 self.attempt(
                     ProposeSolution(
                         auction=number,
-                        solver=f"solver-{solver}",
+                        solver=f"solver-{(solver + offset) % 4}",
                         snapshot=auction.snapshot_digest,
-                        tick=price * 10**6,
-                        fills=fills,
+                        tick=tick,
+                        fills=_solution(auction, tick, random),
                     )
                 )
 
@@ -617,6 +624,8 @@ class Floor(Bench):
         nothing_is_left(self)
         for who in PEOPLE:
             assert self.total(who) == self.fake.balances[who.address], "book and chain agree (P7)"
+        for (account, signer), terms in self.fake.sessions.items():
+            assert state.accounts[account].sessions[signer].spent == terms["spent"], "P7"
 
     def upstream_saw_no_more_than_allowed(self) -> None:
         """P4: at the upstream no sliding window, both ends counted, was over a key's limit."""
@@ -711,6 +720,11 @@ def finish(floor: Floor) -> None:
     floor.closing()
     floor.upstream_saw_no_more_than_allowed()
     assert floor.replay() == floor.market.state.hash(), "replay gives the same state (P6)"
+
+
+def _on_the_minute(seconds: int, chance: int) -> int:
+    """Two times out of three the next full minute: things that coincide are where bugs are."""
+    return seconds if chance % 3 == 1 else seconds // 60 * 60 + 60
 
 
 def _pick(things: Sequence[T], which: int) -> T | None:

@@ -39,7 +39,8 @@ def _as_rule(name: str, ranges: tuple[tuple[int, int], ...]) -> Any:
     def step(self: MarketMachine, **drawn: int) -> None:
         getattr(self.floor, name)(*(drawn[number] for number in numbers))
 
-    return rule(**numbers)(step)
+    declare: Any = rule
+    return declare(**numbers)(step)
 
 
 for _name, _ranges in ACTIONS.items():

@@ -1,0 +1,320 @@
+"""Leases and calls: what is used, what is paid, and what happens when a key goes."""
+
+import pytest
+
+from intents.reject import Reject, RejectCode
+from solver.core.command import (
+    CancelDocument,
+    EndLeases,
+    Limit,
+    Outcome,
+    StartCall,
+    SubmitIntent,
+    Withdrawn,
+)
+from solver.core.event import CallFinished, LeaseClosed, LeaseMoved, LeaseStatus, OfferEnded
+from solver.core.ledger import LAPSED, SERVED
+from solver.core.state import LEASE_MS_MAX, Lease, capacity_asset
+from tests.builder import (
+    SEARCH,
+    Bench,
+    a_bench,
+    alice,
+    an_intent,
+    an_offer,
+    bob,
+    carol,
+    dave,
+    every,
+    key_of,
+    nothing_is_left,
+    only,
+)
+
+RICH = 10**9
+UNIT = capacity_asset(SEARCH)
+
+
+def _leased(bench: Bench, units: int = 5, price: int = 10) -> SubmitIntent:
+    bench.do(an_offer().units(units).limit(units * price).signed_by(bob))
+    bid = an_intent().units(units).limit(units * price).signed_by(alice)
+    bench.do(bid)
+    return bid
+
+
+def test_only_what_was_delivered_is_owed() -> None:
+    """Two of five: two are owed, three lapse, the rest of the money is free."""
+    bench = a_bench()
+    bid = _leased(bench)
+    bench.use(bench.lease(bid), 2)
+    closed = only(bench.do(EndLeases(account=alice.address, intent=bid.digest)), LeaseClosed)
+    assert (closed.units, closed.delivered, closed.payment) == (5, 2, 20)
+    assert bench.available(alice) == RICH - 20
+    ledger = bench.market.state.ledger
+    assert ledger.balance(SERVED, UNIT).total == 2
+    assert ledger.balance(LAPSED, UNIT).total == 3
+
+
+def test_a_lease_closes_when_it_is_used_up() -> None:
+    """No one has to end it."""
+    bench = a_bench()
+    bid = _leased(bench)
+    assert every(bench.use(bench.lease(bid), 4), LeaseClosed) == []
+    assert only(bench.use(bench.lease(bid), 1), LeaseClosed).payment == 50
+
+
+@pytest.mark.parametrize(
+    ("outcome", "metered", "delivered", "lapsed"),
+    [
+        (Outcome.DELIVERED, 3, 3, 0),
+        (Outcome.DELIVERED, 1, 1, 0),
+        (Outcome.DELIVERED, 0, 0, 0),
+        (Outcome.DELIVERED, 4, 4, 0),
+        (Outcome.DELIVERED, 99, 5, 0),
+        (Outcome.FAILED, 0, 0, 0),
+        (Outcome.FAILED, 3, 0, 0),
+        (Outcome.UNKNOWN, 0, 0, 3),
+        (Outcome.UNKNOWN, 4, 0, 4),
+        (Outcome.UNKNOWN, 99, 0, 5),
+    ],
+)
+def test_outcomes(outcome: Outcome, metered: int, delivered: int, lapsed: int) -> None:
+    """Three of five reserved: unknown uses capacity, charges nobody; never beyond the lease."""
+    bench = a_bench()
+    bid = _leased(bench)
+    lease = bench.lease(bid)
+    bench.finish(bench.start(lease, 3), metered, outcome)
+    assert (lease.delivered, lease.lapsed, lease.payment) == (delivered, lapsed, 10 * delivered)
+    bench.closing()
+    assert bench.total(alice) == RICH - 10 * delivered
+    assert bench.market.state.ledger.balance(SERVED, UNIT).total == delivered + lapsed
+
+
+def test_overuse_does_not_eat_what_another_call_reserved() -> None:
+    """A greedy meter is cut to what is not promised to others."""
+    bench = a_bench()
+    lease = bench.lease(_leased(bench))
+    first, second = bench.start(lease, 2), bench.start(lease, 2)
+    bench.finish(first, 99)
+    assert (lease.delivered, lease.in_flight) == (3, 2)
+    bench.finish(second, 2)
+    assert lease.delivered == 5
+
+
+def test_calls_in_flight_at_the_end_still_count() -> None:
+    """At its end a lease drains: no new calls, those under way are paid."""
+    bench = a_bench()
+    bid = _leased(bench)
+    call = bench.start(bench.lease(bid), 2)
+    assert every(bench.wait(LEASE_MS_MAX / 1_000), LeaseClosed) == []
+    assert bench.lease(bid).status is LeaseStatus.DRAINING
+    bench.wait(1_000)
+    events = bench.finish(call, 2)
+    assert only(events, CallFinished).units == 2
+    assert only(events, LeaseClosed).payment == 20
+
+
+def test_a_full_window_says_when() -> None:
+    """The refusal carries the exact time to wait, and waiting that long helps."""
+    bench = a_bench().pooling(bob, number=1, limits=(Limit(units=2, seconds=60),))
+    bench.do(an_offer().units(5).limit(50).from_key(key_of(bob, 1)).signed_by(bob))
+    bid = an_intent().units(5).limit(100).signed_by(alice)
+    bench.do(bid)
+    lease = bench.lease(bid)
+    bench.use(lease, 2)
+    bench.wait(20)
+    refused = bench.attempt(StartCall(lease=lease.id, call="c", units=1))
+    assert isinstance(refused, Reject)
+    assert (refused.code, refused.retry_after_ms) == (RejectCode.WINDOW_EXHAUSTED, 40_001)
+    bench.wait(40.001)
+    bench.use(lease)
+
+
+def test_leases_of_one_key_share_its_windows() -> None:
+    """The key's limit is the key's, whoever calls."""
+    bench = a_bench().pooling(bob, number=1, limits=(Limit(units=2, seconds=60),))
+    offer = an_offer().units(5).limit(50).from_key(key_of(bob, 1))
+    for _ in range(2):
+        bench.do(offer.signed_by(bob))
+    bids = [an_intent().units(5).limit(100).signed_by(who) for who in (alice, dave)]
+    for bid in bids:
+        bench.do(bid)
+    bench.start(bench.lease(bids[0]))
+    bench.start(bench.lease(bids[1]))
+    late = StartCall(lease=bench.lease(bids[0]).id, call="c", units=1)
+    assert bench.refuse(late) is RejectCode.WINDOW_EXHAUSTED
+
+
+# -- keys that go
+
+
+def _moved(bench: Bench, bid: SubmitIntent) -> tuple[Lease, ...]:
+    return tuple(bench.leases(bid))
+
+
+def test_a_lease_moves_to_another_key() -> None:
+    """The rest is served by another offer at the lease's price; calls under way stay and count."""
+    bench = a_bench()
+    bid = _leased(bench)
+    first = bench.lease(bid)
+    bench.use(first)
+    call = bench.start(first)
+    other = an_offer().units(9).limit(9).signed_by(carol)
+    bench.do(other)
+    events = bench.retire(key_of(bob))
+    assert only(events, LeaseMoved).units == 3
+    first, second = _moved(bench, bid)
+    assert (first.units, first.status, second.units, second.tick) == (
+        2,
+        LeaseStatus.ORPHANED,
+        3,
+        first.tick,
+    )
+    bench.finish(call)
+    bench.use(second, 3)
+    assert [lease.payment for lease in (first, second)] == [20, 30]
+    assert bench.available(alice) == RICH - 50
+    bench.closing()
+    nothing_is_left(bench)
+    assert (bench.total(bob), bench.total(carol)) == (RICH + 20, RICH + 30)
+
+
+def test_what_calls_in_flight_give_back_moves_too() -> None:
+    """A call that failed or used less, after its key died, leaves its units to another key."""
+    bench = a_bench()
+    bid = _leased(bench)
+    calls = [bench.start(bench.lease(bid)) for _ in range(3)]
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    bench.retire(key_of(bob))
+    assert only(bench.finish(calls[0], 0, Outcome.FAILED), LeaseMoved).units == 1
+    bench.finish(calls[1], 1)
+    closed = only(bench.finish(calls[2], 1, Outcome.UNKNOWN), LeaseClosed)
+    assert (closed.units, closed.delivered) == (2, 1)
+    assert [lease.units for lease in _moved(bench, bid)] == [2, 2, 1]
+    for lease in _moved(bench, bid)[1:]:
+        bench.use(lease, lease.units)
+    bench.closing()
+    nothing_is_left(bench)
+    assert bench.total(alice) == RICH - 40
+
+
+def test_an_orphaned_lease_ends_on_time() -> None:
+    """After its end nothing more moves: what calls give back is free."""
+    bench = a_bench()
+    bid = _leased(bench)
+    call = bench.start(bench.lease(bid), 2)
+    bench.retire(key_of(bob))
+    bench.wait(LEASE_MS_MAX / 1_000)
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    assert every(bench.finish(call, 0, Outcome.FAILED), LeaseMoved) == []
+    assert bench.available(alice) == RICH
+
+
+def test_a_moved_lease_lives_no_longer() -> None:
+    """However often keys go, delivery ends when the first lease would have."""
+    bench = a_bench()
+    bid = _leased(bench)
+    until_ms = bench.lease(bid).until_ms
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    bench.wait(599)
+    bench.retire(key_of(bob))
+    assert _moved(bench, bid)[1].until_ms == until_ms
+
+
+def test_capacity_of_a_retired_key_lapses() -> None:
+    """Nothing is left available on an offer whose key is gone, moved units included."""
+    bench = a_bench()
+    _leased(bench)
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    bench.retire(key_of(bob))
+    ledger = bench.market.state.ledger
+    assert ledger.balance(LAPSED, UNIT).total == 5
+
+
+def test_no_lease_moves_to_a_dearer_offer_or_to_its_buyer() -> None:
+    """What nobody takes at the price is withdrawn; the buyer is never its own seller."""
+    bench = a_bench().pooling(alice)
+    bid = _leased(bench)
+    bench.do(an_offer().units(9).limit(99).signed_by(carol))
+    bench.do(an_offer().units(9).limit(9).signed_by(alice))
+    closed = only(bench.retire(key_of(bob)), LeaseClosed)
+    assert (closed.units, closed.delivered) == (5, 0)
+    assert bench.available(alice) == RICH
+    assert len(_moved(bench, bid)) == 1
+
+
+def test_a_lease_moves_in_parts_and_may_move_again() -> None:
+    """Over several offers, ended offers end, and a second loss moves on."""
+    bench = a_bench().pooling(dave)
+    bid = _leased(bench)
+    small = an_offer().units(2).limit(2).signed_by(carol)
+    bench.do(small)
+    bench.do(an_offer().units(9).limit(18).signed_by(dave))
+    events = bench.retire(key_of(bob))
+    assert [event.units for event in every(events, LeaseMoved)] == [2, 3]
+    assert [event.offer for event in every(events, OfferEnded) if event.reason == "filled"] == [
+        small.digest
+    ]
+    events = bench.retire(key_of(carol))
+    assert only(events, LeaseMoved).units == 2
+    assert [lease.units for lease in _moved(bench, bid)] == [0, 0, 3, 2]
+    for lease in _moved(bench, bid)[2:]:
+        bench.use(lease, lease.units)
+    batch = bench.cut()
+    assert [line.units for line in batch.lines] == [3, 2]
+    bench.settle(batch)
+    nothing_is_left_of(bench, bid)
+
+
+def nothing_is_left_of(bench: Bench, bid: SubmitIntent) -> None:
+    """The intent is settled and holds nothing."""
+    assert bench.status(bid) == "settled"
+    assert bench.available(alice) == bench.total(alice)
+
+
+def test_a_lease_moves_within_its_own_execution() -> None:
+    """An ask that serves part of an execution takes over the rest of it."""
+    bench = a_bench()
+    bench.do(an_offer().units(3).limit(30).signed_by(bob))
+    bench.do(an_offer().units(9).limit(90).signed_by(carol))
+    bid = an_intent().units(5).limit(100).all_or_none().signed_by(alice)
+    bench.do(bid)
+    bench.retire(key_of(bob))
+    assert [lease.units for lease in bench.leases(bid)] == [0, 2, 3]
+    for lease in bench.leases(bid)[1:]:
+        bench.use(lease, lease.units)
+    assert sum(line.units for line in bench.cut().lines) == 5
+
+
+def test_a_draining_lease_does_not_move() -> None:
+    """Its buyer was done with it."""
+    bench = a_bench()
+    bid = _leased(bench)
+    call = bench.start(bench.lease(bid))
+    bench.do(EndLeases(account=alice.address, intent=bid.digest))
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    assert every(bench.retire(key_of(bob)), LeaseMoved) == []
+    bench.finish(call)
+    assert bench.lease(bid).status is LeaseStatus.CLOSED
+
+
+def test_a_lease_moves_after_its_intent_was_cancelled() -> None:
+    """Cancelling withdraws what is open; what is leased is still served."""
+    bench = a_bench()
+    bench.do(an_offer().units(2).limit(20).signed_by(bob))
+    bid = an_intent().units(5).limit(50).signed_by(alice)
+    bench.do(bid)
+    bench.do(CancelDocument(account=alice.address, digest=bid.digest))
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    assert only(bench.retire(key_of(bob)), LeaseMoved).units == 2
+
+
+def test_no_lease_of_a_buyer_without_money_moves() -> None:
+    """Money that left the chain is not promised again, and nothing breaks."""
+    bench = Bench().listing(SEARCH).funded(alice, usdc=50, credit=0).pooling(bob, carol)
+    bid = _leased(bench)
+    bench.do(an_offer().units(9).limit(9).signed_by(carol))
+    bench.chain(Withdrawn(account=alice.address, amount=30))
+    assert bench.available(alice) == -30
+    assert every(bench.retire(key_of(bob)), LeaseMoved) == []
+    assert bench.lease(bid).status is LeaseStatus.SETTLED
