@@ -64,9 +64,7 @@ def create_app(
 
 
 def _openapi() -> Endpoint:
-    document = openapi.build()
-
     async def openapi_json(_: web.Request) -> web.StreamResponse:
-        return json_response(document)
+        return json_response(openapi.build())
 
     return openapi_json

@@ -5,25 +5,23 @@ closed, and may come back with the last number it saw.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.event import BatchLine, Event
 from solver.core.state import State
 from solver.engine.feed import CursorTooOld, Entry
 from solver.gateway.answer import error_body
+from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.wire import CursorLine, FeedQuery, Nothing
 
 STEP_MAX: Final = 256
 MESSAGE_BYTES_MAX: Final = 1_024
 """A feed's reader has nothing to say."""
-CLOSE_TOO_OLD: Final = 4_410
-CLOSE_SLOW: Final = 4_408
 
 
 async def follow(inbound: Inbound[Nothing, FeedQuery]) -> Answer:
@@ -35,81 +33,32 @@ async def follow(inbound: Inbound[Nothing, FeedQuery]) -> Answer:
         return reject(RejectCode.MALFORMED, f"the newest event is {gateway.feed.seq}")
     gateway.load.feeds += 1
     try:
-        socket = await open_socket(inbound, MESSAGE_BYTES_MAX)
-        if socket is None:
-            return not_a_socket()
-        try:
-            await first_of(lambda: _send_all(gateway, socket, query), lambda: _hear_nothing(socket))
-        finally:
-            gateway.load.sockets.discard(socket)
-        return socket
+        async with open_channel(inbound, MESSAGE_BYTES_MAX) as channel:
+            if isinstance(channel, Reject):
+                return channel
+            await first_of(lambda: _send_all(channel, query), lambda: _hear_nothing(channel))
+            return channel.socket
     finally:
         gateway.load.feeds -= 1
 
 
-async def open_socket(
-    inbound: Inbound[Any, Any], message_bytes_max: int
-) -> web.WebSocketResponse | None:
-    """Upgrade the request; None if it asks for no upgrade."""
-    gateway = inbound.gateway
-    socket = web.WebSocketResponse(
-        heartbeat=gateway.limits.heartbeat_seconds,
-        max_msg_size=message_bytes_max,
-        compress=False,
-    )
-    if not socket.can_prepare(inbound.request):
-        return None
-    await socket.prepare(inbound.request)
-    gateway.load.sockets.add(socket)
-    return socket
-
-
-def not_a_socket() -> Reject:
-    """The answer to a plain GET."""
-    return reject(RejectCode.MALFORMED, "this is a WebSocket", hint="Connect with ws:// or wss://.")
-
-
-async def first_of(*works: Callable[[], Awaitable[None]]) -> None:
-    """Run both until one ends; the other is cancelled and waited for."""
-    tasks = [asyncio.ensure_future(work()) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, ConnectionError):
-            raise result
-
-
-async def send(gateway: Gateway, socket: web.WebSocketResponse, line: str) -> bool:
-    """Send a line; a reader that takes too long is closed, and False returned."""
-    try:
-        async with asyncio.timeout(gateway.limits.send_seconds_max):
-            await socket.send_str(line)
-    except TimeoutError:
-        await socket.close(code=CLOSE_SLOW, message=b"read faster", drain=False)
-        return False
-    return True
-
-
-async def _send_all(gateway: Gateway, socket: web.WebSocketResponse, query: FeedQuery) -> None:
+async def _send_all(channel: Channel, query: FeedQuery) -> None:
+    gateway = channel.gateway
     cursor = query.cursor
     while True:
         try:
             entries = await _next_entries(gateway, cursor)
         except CursorTooOld as error:
             refused = reject(RejectCode.CURSOR_TOO_OLD, f"the feed starts at {error.oldest}")
-            await send(gateway, socket, msgspec.json.encode(error_body(refused)).decode())
-            await socket.close(code=CLOSE_TOO_OLD, message=b"cursor too old")
+            await channel.send(msgspec.json.encode(error_body(refused)).decode())
+            await channel.close(CLOSE_TOO_OLD, b"cursor too old")
             return
         told = [entry for entry in entries if _wanted(gateway.state, entry, query.account)]
         for entry in told:
-            if not await send(gateway, socket, gateway.lines.encode(entry)):
+            if not await channel.send(gateway.lines.encode(entry)):
                 return
         cursor = entries[-1].seq if entries else cursor
-        if not told and not await send(gateway, socket, _cursor_line(gateway, cursor)):
+        if not told and not await channel.send(_cursor_line(gateway, cursor)):
             return
 
 
@@ -122,10 +71,10 @@ async def _next_entries(gateway: Gateway, cursor: int) -> list[Entry]:
         return []
 
 
-async def _hear_nothing(socket: web.WebSocketResponse) -> None:
-    async for message in socket:
+async def _hear_nothing(channel: Channel) -> None:
+    async for message in channel:
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"nothing to say here")
+            await channel.close(WSCloseCode.POLICY_VIOLATION, b"nothing to say here")
 
 
 def _cursor_line(gateway: Gateway, cursor: int) -> str:

@@ -29,7 +29,7 @@ async def contribute(inbound: Inbound[ContributeBody, Nothing]) -> Answer:
     """Seal a key, have it pooled. Custody and market agree: both have it, or neither.
 
     Rejects of its own: malformed (the attestation is for something else), expired,
-    not_authorized; then custody's, then the market's.
+    not_authorized, attestation_missing (another text); then custody's and the market's.
     """
     attestation = _attestation(inbound)
     if isinstance(attestation, Reject):
@@ -144,4 +144,7 @@ def _fault_in_attestation(
         return reject(RejectCode.EXPIRED, "issuedAt must be within the last day")
     if verified.signer != account:
         return reject(RejectCode.NOT_AUTHORIZED, "an attestation is signed by the account's key")
+    texts = {one.name: one.attestation for one in inbound.gateway.custody.providers()}
+    if texts.get(inbound.body.provider, sent.document.statement) != sent.document.statement:
+        return reject(RejectCode.ATTESTATION_MISSING, "the statement is not the provider's text")
     return None

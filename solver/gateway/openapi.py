@@ -1,6 +1,7 @@
 """OpenAPI 3.1, made from the route table and the wire types, so that it cannot differ."""
 
 import re
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -38,8 +39,9 @@ _SIGNED_HELP: Final = (
 )
 
 
+@cache
 def build(version: str = "1") -> dict[str, Any]:
-    """The document."""
+    """The document; made once, when it is first asked for."""
     types = _types()
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
     components["ErrorBody"]["properties"]["code"] = {

@@ -1,9 +1,9 @@
 """Calls on a lease: the client's request in, the upstream's answer out, chunk by chunk.
 
 A grant says which intent's leases pay. Nothing of an answer is held back but for one
-case: an answer that is over within `GATHER_SECONDS` of its first byte is sent whole, so
-that it can say in `Keyfill-Units` what it cost. A stream starts before anyone knows; its
-units are in the feed (`CallFinished`) and in GET /v1/leases.
+case: an answer that is no event stream, and over within `GATHER_SECONDS` of its first
+byte, is sent whole, so that it can say in `Keyfill-Units` what it cost. A stream starts
+before anyone knows; its units are in the feed (`CallFinished`) and in GET /v1/leases.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from solver.gateway.port import ProxyAnswer, ProxyRequest
 from solver.gateway.wire import CallBody, Nothing
 
 LOG: Final = structlog.get_logger("solver.gateway")
-GATHER_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.25
+"""Long enough for the call's end to be on disk, which is when its units are known."""
 GATHER_BYTES_MAX: Final = 64 * 1024
 UNITS_HEADER: Final = "Keyfill-Units"
 LEASE_HEADER: Final = "Keyfill-Lease"

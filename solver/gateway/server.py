@@ -117,8 +117,11 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int
 
 async def close_sockets(app: web.Application) -> None:
     """Tell every subscriber that the server goes away."""
-    for one in list(app[GATEWAY].load.sockets):
-        await one.close(code=WSCloseCode.GOING_AWAY, message=b"shutting down", drain=False)
+    goodbyes = [
+        one.close(code=WSCloseCode.GOING_AWAY, message=b"shutting down", drain=False)
+        for one in app[GATEWAY].load.sockets
+    ]
+    await asyncio.gather(*goodbyes, return_exceptions=True)
 
 
 async def strip_server(_: web.BaseRequest, response: web.StreamResponse) -> None:

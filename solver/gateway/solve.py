@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, Final
 
 import msgspec
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction
@@ -20,7 +20,7 @@ from solver.engine.feed import CursorTooOld
 from solver.gateway.answer import error_body
 from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.body import decode_json
-from solver.gateway.feed import CLOSE_TOO_OLD, first_of, not_a_socket, open_socket, send
+from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.view import snapshot_told
 from solver.gateway.wire import (
@@ -45,39 +45,38 @@ async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
         return reject(RejectCode.BUSY, "too many solvers are connected", retry_after_ms=5_000)
     gateway.load.solvers += 1
     try:
-        socket = await open_socket(inbound, MESSAGE_BYTES_MAX)
-        if socket is None:
-            return not_a_socket()
-        try:
-            await _serve(gateway, socket)
-        finally:
-            gateway.load.sockets.discard(socket)
-        return socket
+        async with open_channel(inbound, MESSAGE_BYTES_MAX) as channel:
+            if isinstance(channel, Reject):
+                return channel
+            await _serve(channel)
+            return channel.socket
     finally:
         gateway.load.solvers -= 1
 
 
-async def _serve(gateway: Gateway, socket: web.WebSocketResponse) -> None:
-    caller = await _hello(gateway, socket)
+async def _serve(channel: Channel) -> None:
+    gateway = channel.gateway
+    caller = await _hello(channel)
     if isinstance(caller, Reject):
-        await send(gateway, socket, _text(error_body(caller)))
-        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=caller.code.encode())
+        await channel.send(_text(error_body(caller)))
+        await channel.close(WSCloseCode.POLICY_VIOLATION, caller.code.encode())
         return
     # Before anything else is awaited: no auction falls between the two.
     cursor = gateway.feed.seq
     for auction in list(gateway.state.auctions.values()):
-        if not auction.closed and not await send(gateway, socket, _auction_line(auction)):
+        if not auction.closed and not await channel.send(_auction_line(auction)):
             return
     await first_of(
-        lambda: _tell(gateway, socket, caller.account, cursor),
-        lambda: _hear(gateway, socket, caller),
+        lambda: _tell(channel, caller.account, cursor),
+        lambda: _hear(channel, caller),
     )
 
 
-async def _hello(gateway: Gateway, socket: web.WebSocketResponse) -> Caller | Reject:
+async def _hello(channel: Channel) -> Caller | Reject:
+    gateway = channel.gateway
     try:
         async with asyncio.timeout(HELLO_SECONDS_MAX):
-            message = await socket.receive()
+            message = await channel.socket.receive()
     except TimeoutError:
         return reject(RejectCode.UNAUTHENTICATED, "the first message did not come")
     if message.type is not WSMsgType.TEXT:
@@ -95,17 +94,18 @@ async def _hello(gateway: Gateway, socket: web.WebSocketResponse) -> Caller | Re
     )
 
 
-async def _tell(gateway: Gateway, socket: web.WebSocketResponse, solver: str, cursor: int) -> None:
+async def _tell(channel: Channel, solver: str, cursor: int) -> None:
     """Auctions as they open, and what became of this solver's solutions."""
+    gateway = channel.gateway
     while True:
         try:
             entries = await gateway.feed.wait(cursor, STEP_MAX)
         except CursorTooOld:
-            await socket.close(code=CLOSE_TOO_OLD, message=b"you fell behind")
+            await channel.close(CLOSE_TOO_OLD, b"you fell behind")
             return
         for entry in entries:
             line = _line_of(gateway, entry.event, solver)
-            if line and not await send(gateway, socket, line):
+            if line and not await channel.send(line):
                 return
         cursor = entries[-1].seq
 
@@ -128,11 +128,11 @@ def _line_of(gateway: Gateway, event: object, solver: str) -> str:
     return ""
 
 
-async def _hear(gateway: Gateway, socket: web.WebSocketResponse, caller: Caller) -> None:
+async def _hear(channel: Channel, caller: Caller) -> None:
     """One solution at a time, each answered; a socket that ends ends this."""
-    async for message in socket:
-        line = await _propose(gateway, caller, message)
-        if not await send(gateway, socket, _text(line)):
+    async for message in channel:
+        line = await _propose(channel.gateway, caller, message)
+        if not await channel.send(_text(line)):
             return
 
 
