@@ -47,9 +47,7 @@ def leaks_under(folder: Path) -> Iterator[Path]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Fail a test that printed, logged or wrote the canary."""
     report = yield
     if call.when == "teardown" and report.passed:

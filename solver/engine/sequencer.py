@@ -90,14 +90,21 @@ class Sequencer:
     async def run(self) -> None:
         """Apply commands until cancelled. Raises Violation or JournalFault."""
         waiting: list[_Waiting] = []
+        ended_cleanly = False
         try:
             while True:
                 waiting = [await self._inbox.get()]
                 while len(waiting) < GROUP_MAX and not self._inbox.empty():
                     waiting.append(self._inbox.get_nowait())
                 await self._carry_out(waiting)
+        except asyncio.CancelledError:
+            ended_cleanly = True
+            raise
         finally:
             self._stop(waiting)
+            if ended_cleanly:
+                # The writer is done: all that was applied is journaled.
+                self._journal.checkpoint(self.market.state.hash())
 
     async def run_timer(self) -> None:
         """Tick whenever something fell due. Runs beside `run`, until cancelled."""
@@ -111,7 +118,9 @@ class Sequencer:
         results = [self._apply(command, group) for command, _ in waiting]
         if group.payloads:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._journal.append, group.payloads)
+            writing = loop.run_in_executor(self._writer, self._journal.append, group.payloads)
+            # Shielded: what was applied is written, even if we are stopped meanwhile.
+            await asyncio.shield(writing)
             await self._checkpoint_if_due(len(group.payloads))
         for at_ms, events in group.published:
             self.feed.append(at_ms, events)

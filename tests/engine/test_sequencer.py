@@ -151,6 +151,20 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
         assert market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
 
 
+async def test_a_clean_stop_notes_the_state() -> None:
+    """Stopping leaves a checkpoint of exactly what was journaled, even in mid-write."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        for n in range(1, 6):
+            waiting = asyncio.create_task(sequencer.submit(an_issue(n)))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    waiting.cancel()
+    market = Market(USDC)
+    replay(market, Feed(), journal.read(), {})
+    assert market.state.hash() == journal.last_hash
+
+
 def test_a_wrong_checkpoint_stops_recovery() -> None:
     """Replay that reaches another state than was noted is a Violation, not a guess."""
     journal = MemoryJournal()
