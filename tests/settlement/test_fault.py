@@ -1,7 +1,5 @@
 """Whatever breaks between us and the chain, a batch settles once, or stops and says so."""
 
-# ruff: noqa: D102, D103  fakes and helpers whose names say it
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -162,7 +160,7 @@ async def test_a_dropped_transaction_is_sent_again_as_it_was(world: World) -> No
     (version,) = world.outbox.versions(batch.number)
     first = await world.mined(version.hash)
     await world.watcher.step()
-    world.anvil.rpc("anvil_reorg", 1, [])
+    world.reorganise(2)
     assert not await world.chain.is_known(version.hash)
     await world.watcher.step()
     assert batch.resolved == 0
@@ -411,7 +409,7 @@ async def test_another_history_stops_the_watcher(world: World) -> None:
     world.state.cursor_hash = "0x" + "00" * 32
     with pytest.raises(ChainForked, match=f"block {world.state.cursor}"):
         await world.new_watcher().start()
-    world.anvil.rpc("anvil_reorg", 6, [])
+    world.reorganise(6)
     world.mine(20)
     with pytest.raises(ChainForked):
         await world.watcher.step()
