@@ -15,7 +15,7 @@ from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
 from solver.gateway.body import decode_json, decode_query, is_json, read_body
-from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited
+from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited, sender_of
 from solver.gateway.route import Route
 from solver.gateway.wire import Nothing
 
@@ -43,7 +43,7 @@ async def guard(request: web.Request, handler: Endpoint) -> web.StreamResponse:
 async def _guarded(request: web.Request, handler: Endpoint) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     if _counts(request):
-        refused = limited(gateway.rates.addresses, request.remote or "", gateway.now_ms())
+        refused = limited(gateway.rates.addresses, sender_of(request), gateway.now_ms())
         if refused is not None:
             return reject_response(refused)
     try:
@@ -62,7 +62,7 @@ async def _guarded(request: web.Request, handler: Endpoint) -> web.StreamRespons
 
 
 def _counts(request: web.Request) -> bool:
-    """Calls on a lease are paid for and held by their units; a bad grant counts as any."""
+    """Calls on a lease have bounds of their own: see `proxy`. A bad grant counts as any."""
     if not request.path.startswith(("/v1/proxy/", "/v1/keys/proxy")):
         return True
     values = request.headers.getall("Authorization", [])

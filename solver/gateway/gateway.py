@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ from solver.gateway.port import ContractSignatures, Custody
 B = TypeVar("B")
 Q = TypeVar("Q")
 
+IPV6_HOST_BITS: Final = 64
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
@@ -29,6 +32,7 @@ class Rates:
 
     addresses: Buckets
     accounts: Buckets
+    refusals: Buckets
     contract_checks: Buckets
 
     @classmethod
@@ -37,6 +41,7 @@ class Rates:
         return cls(
             addresses=_buckets(limits.address_per_second, limits.address_burst, limits),
             accounts=_buckets(limits.account_per_second, limits.account_burst, limits),
+            refusals=_buckets(limits.refusals_per_second, limits.refusals_burst, limits),
             contract_checks=_buckets(
                 limits.contract_checks_per_second, limits.contract_checks_burst, limits
             ),
@@ -103,8 +108,8 @@ class Inbound(Generic[B, Q]):
 
     @property
     def sender(self) -> str:
-        """The network address that it came from."""
-        return self.request.remote or ""
+        """The network that it came from."""
+        return sender_of(self.request)
 
     def path(self, name: str) -> str:
         """A part of the path, lower-cased."""
@@ -116,12 +121,28 @@ Handler = Callable[[Inbound[Any, Any]], Awaitable[Answer]]
 GATEWAY: Final = web.AppKey("gateway", Gateway)
 
 
+def sender_of(request: web.Request) -> str:
+    """Whom rates count: an IPv4 address, or the /64 that an IPv6 host can choose from."""
+    try:
+        address = ip_address((request.remote or "").partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Address(int(address) >> IPV6_HOST_BITS << IPV6_HOST_BITS))
+
+
 def limited(buckets: Buckets, sender: str, now_ms: int) -> Reject | None:
     """Take a token of the sender's. Rejects: rate_limited, with the time to wait."""
     wait_ms = buckets.take(sender, now_ms)
-    if wait_ms:
-        return reject(RejectCode.RATE_LIMITED, "you send faster than this", retry_after_ms=wait_ms)
-    return None
+    return too_fast(wait_ms) if wait_ms else None
+
+
+def too_fast(wait_ms: int) -> Reject:
+    """The Reject of whoever has no token."""
+    return reject(RejectCode.RATE_LIMITED, "you send faster than this", retry_after_ms=wait_ms)
 
 
 def _buckets(per_second: int, burst: int, limits: Limits) -> Buckets:

@@ -105,7 +105,7 @@ async def capacity(inbound: Inbound[Nothing, CapacityQuery]) -> Answer:
         resources = [resource]
     else:
         return reject(RejectCode.RESOURCE_UNKNOWN, "it is not listed")
-    return CapacitiesTold(resources=tuple(capacity_told(state, name, now_ms) for name in resources))
+    return CapacitiesTold(resources=capacity_told(state, resources, now_ms))
 
 
 def _fault_in_owner(gateway: Gateway, owner: str, key: str) -> Reject | None:

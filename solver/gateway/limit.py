@@ -28,6 +28,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     address_burst: int = 400
     account_per_second: int = 50
     account_burst: int = 100
+    refusals_per_second: int = 10
+    """Calls on one grant that are refused, and so cost it nothing."""
+    refusals_burst: int = 100
     contract_checks_per_second: int = 1
     contract_checks_burst: int = 10
     contract_checks_at_once_max: int = 16
@@ -49,9 +52,7 @@ class Buckets:
 
     def take(self, sender: str, now_ms: int) -> int:
         """Take a token: 0, or for how many milliseconds there is none."""
-        level, at_ms = self._buckets.get(sender, (self._full, now_ms))
-        level = min(self._full, level + max(0, now_ms - at_ms) * self._per_second)
-        wait_ms = 0 if level >= MILLI else -(-(MILLI - level) // self._per_second)
+        level, wait_ms = self._look(sender, now_ms)
         if not wait_ms:
             level -= MILLI
         self._buckets[sender] = (level, now_ms)
@@ -59,6 +60,15 @@ class Buckets:
         if len(self._buckets) > self._entries_max:
             self._buckets.popitem(last=False)
         return wait_ms
+
+    def wait_ms(self, sender: str, now_ms: int) -> int:
+        """What `take` would answer, without taking."""
+        return self._look(sender, now_ms)[1]
+
+    def _look(self, sender: str, now_ms: int) -> tuple[int, int]:
+        level, at_ms = self._buckets.get(sender, (self._full, now_ms))
+        level = min(self._full, level + max(0, now_ms - at_ms) * self._per_second)
+        return level, 0 if level >= MILLI else -(-(MILLI - level) // self._per_second)
 
     def __len__(self) -> int:
         return len(self._buckets)

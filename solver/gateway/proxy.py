@@ -18,7 +18,7 @@ from aiohttp import web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import reject_response
-from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.gateway import Answer, Gateway, Inbound, too_fast
 from solver.gateway.port import ProxyAnswer, ProxyRequest
 from solver.gateway.wire import CallBody, Nothing
 
@@ -118,21 +118,30 @@ async def _relay(
     digest = intent_of(gateway, inbound.request)
     if isinstance(digest, Reject):
         return _answer(digest)
-    intent = gateway.state.intents.get(digest)
-    if intent is None:
-        return _answer(reject(RejectCode.LEASE_UNKNOWN, "the grant's intent is not known here"))
-    bought = intent.document.resource.partition("/")[0]
-    if provider not in (None, bought):
-        return _answer(
-            reject(RejectCode.OPERATION_FORBIDDEN, f"the grant is for {bought}, not {provider}")
-        )
-    answer = await gateway.custody.call(digest, request)
+    wait_ms = gateway.rates.refusals.wait_ms(digest, gateway.now_ms())
+    if wait_ms:
+        return _answer(too_fast(wait_ms))
+    answer = _fault_in_grant(gateway, digest, provider) or await gateway.custody.call(
+        digest, request
+    )
     if isinstance(answer, Reject):
+        # What is served is bounded by the units it costs; what is refused costs nothing.
+        gateway.rates.refusals.take(digest, gateway.now_ms())
         return _answer(answer)
     try:
         return await _send(inbound.request, answer, gateway.limits.send_seconds_max)
     finally:
         await asyncio.shield(answer.aclose())
+
+
+def _fault_in_grant(gateway: Gateway, digest: str, provider: str | None) -> Reject | None:
+    intent = gateway.state.intents.get(digest)
+    if intent is None:
+        return reject(RejectCode.LEASE_UNKNOWN, "the grant's intent is not known here")
+    bought = intent.document.resource.partition("/")[0]
+    if provider not in (None, bought):
+        return reject(RejectCode.OPERATION_FORBIDDEN, f"the grant is for {bought}, not {provider}")
+    return None
 
 
 def _answer(refused: Reject) -> web.Response:

@@ -149,13 +149,19 @@ def book_told(state: State, resource: str, asset: str, depth: int) -> BookTold:
     )
 
 
-def capacity_told(state: State, resource: str, now_ms: int) -> CapacityTold:
-    """What a resource's pooled keys and standing offers add up to."""
+def capacity_told(state: State, resources: Iterable[str], now_ms: int) -> tuple[CapacityTold, ...]:
+    """What each resource's pooled keys and standing offers add up to."""
+    keys: dict[str, list[str]] = {resource: [] for resource in resources}
+    for key, pooled in state.keys.items():
+        for resource in pooled.resources if pooled.live else ():
+            if resource in keys:
+                keys[resource].append(key)
+    return tuple(_capacity_of(state, resource, pool, now_ms) for resource, pool in keys.items())
+
+
+def _capacity_of(state: State, resource: str, keys: list[str], now_ms: int) -> CapacityTold:
     book = state.books.get((resource, state.usdc))
     asks = list(islice(book.asks(), ORDERS_MAX)) if book else []
-    keys = [
-        key for key, pooled in state.keys.items() if pooled.live and resource in pooled.resources
-    ]
     return CapacityTold(
         resource=resource,
         keys=len(keys),

@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 import structlog
+from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
 from intents.reject import RejectCode, reject
@@ -15,6 +16,7 @@ from solver.client import Market, Rejected, Unreachable
 from solver.client.model import Now, Result
 from solver.gateway import Limits
 from solver.gateway.auth import Nonces
+from solver.gateway.gateway import sender_of
 from solver.gateway.grant import Grants
 from solver.gateway.limit import Buckets
 from tests.builder import alice, bob
@@ -71,6 +73,39 @@ async def test_rates_hold_per_address_and_say_when_to_return() -> None:
         assert call[0] == 200
         forged = await world.raw("GET", "/v1/proxy/datasette/a", Authorization="Bearer x")
         assert forged[1]["code"] == "rate_limited"
+
+
+async def test_refusals_on_a_grant_are_bounded_and_service_is_not() -> None:
+    """Calls that cost nothing are held to a rate; those that cost a unit are not counted."""
+    slow = msgspec.structs.replace(GENEROUS, refusals_per_second=1, refusals_burst=3)
+    async with a_world(limits=slow) as world:
+        await world.offering(bob, units=20, limit=20)
+        intent = await world.agent(alice).intent(DOCS, units=20, limit=20)
+        for _ in range(10):
+            assert (await intent.call("GET", "/a")).status == 200
+        world.vault.refusing = reject(RejectCode.OPERATION_FORBIDDEN)
+        codes = []
+        for _ in range(4):
+            with pytest.raises(Rejected) as caught:
+                await intent.call("GET", "/b")
+            codes.append(caught.value.code)
+        assert codes == ["operation_forbidden"] * 3 + ["rate_limited"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "sender"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+    ],
+)
+def test_a_host_is_one_sender_whatever_address_it_picks(remote: str, sender: str) -> None:
+    """An IPv6 host owns a /64; a mapped IPv4 address is that address."""
+    assert sender_of(make_mocked_request("GET", "/").clone(remote=remote)) == sender
 
 
 async def test_rates_hold_per_account() -> None:
