@@ -6,7 +6,8 @@ sent once, because whoever sends has to know that the outcome may be unknown.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -101,15 +102,7 @@ class ChainClient:
 
     async def block(self, tag: Tag) -> Block | None:
         """A block's header, or None if there is none yet."""
-        found = await self._read("eth_getBlockByNumber", _tag(tag), False)
-        if found is None:
-            return None
-        return Block(
-            number=_number(found["number"]),
-            hash=found["hash"],
-            timestamp=_number(found["timestamp"]),
-            base_fee_wei=_number(found.get("baseFeePerGas", "0x0")),
-        )
+        return _block(await self._read("eth_getBlockByNumber", _tag(tag), False))
 
     async def head(self) -> Block:
         """The newest block."""
@@ -140,7 +133,7 @@ class ChainClient:
         }
         if addresses is not None:
             query["address"] = list(addresses)
-        found = [_log(log) for log in await self._read("eth_getLogs", query)]
+        found = _logs(await self._read("eth_getLogs", query))
         return sorted(found, key=lambda log: (log.block_number, log.log_index))
 
     async def call(
@@ -178,14 +171,9 @@ class ChainClient:
         history = await self._read(
             "eth_feeHistory", hex(FEE_HISTORY_BLOCKS), "latest", [FEE_PERCENTILE]
         )
-        tips = [_number(row[0]) for row in history.get("reward") or [] if row]
-        used = [tip for tip in tips if tip]
-        tip = (
-            sorted(used)[len(used) // 2]
-            if used
-            else _number(await self._read("eth_maxPriorityFeePerGas"))
-        )
-        base = _number(history["baseFeePerGas"][-1])
+        base, tip = _usual_fees(history)
+        if not tip:
+            tip = _number(await self._read("eth_maxPriorityFeePerGas"))
         return Fees(max_wei=2 * base + tip, tip_wei=tip)
 
     async def send(self, raw: bytes) -> None:
@@ -200,16 +188,7 @@ class ChainClient:
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         """What became of a transaction; None unless it is mined."""
         found = await self._read("eth_getTransactionReceipt", transaction_hash)
-        if found is None or found.get("blockNumber") is None:
-            return None
-        return Receipt(
-            transaction_hash=transaction_hash,
-            succeeded=_number(found["status"]) == 1,
-            block_number=_number(found["blockNumber"]),
-            block_hash=found["blockHash"],
-            gas_used=_number(found["gasUsed"]),
-            contract_address=found.get("contractAddress"),
-        )
+        return _receipt(transaction_hash, found)
 
     async def is_known(self, transaction_hash: str) -> bool:
         """Whether the node has a transaction, mined or in its pool."""
@@ -274,27 +253,76 @@ def _revert_data(value: object) -> bytes:
         return b""
 
 
-def _log(log: dict[str, Any]) -> RawLog:
-    if log.get("removed"):
-        raise ChainUnreachable("the node gave a removed log")
-    return RawLog(
-        address=log["address"].lower(),
-        topics=tuple(_data(topic) for topic in log["topics"]),
-        data=_data(log["data"]),
-        block_number=_number(log["blockNumber"]),
-        block_hash=log["blockHash"],
-        log_index=_number(log["logIndex"]),
-        transaction_hash=log["transactionHash"],
+@contextmanager
+def _understood() -> Iterator[None]:
+    """An answer of another form than asked for is as good as none."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ChainUnreachable(f"malformed answer: {type(error).__name__} {error}") from error
+
+
+@_understood()
+def _block(found: Any) -> Block | None:  # noqa: ANN401  whatever JSON says
+    if found is None:
+        return None
+    return Block(
+        number=int(found["number"], 16),
+        hash=found["hash"],
+        timestamp=int(found["timestamp"], 16),
+        base_fee_wei=int(found.get("baseFeePerGas", "0x0"), 16),
     )
+
+
+@_understood()
+def _receipt(transaction_hash: str, found: Any) -> Receipt | None:  # noqa: ANN401  as above
+    if found is None or found["blockNumber"] is None:
+        return None
+    return Receipt(
+        transaction_hash=transaction_hash,
+        succeeded=int(found["status"], 16) == 1,
+        block_number=int(found["blockNumber"], 16),
+        block_hash=found["blockHash"],
+        gas_used=int(found["gasUsed"], 16),
+        contract_address=found.get("contractAddress"),
+    )
+
+
+@_understood()
+def _usual_fees(history: Any) -> tuple[int, int]:  # noqa: ANN401  as above
+    """The next base fee, and the median of the tips that were paid, or 0."""
+    tips = [int(row[0], 16) for row in history.get("reward") or [] if row]
+    paid = sorted(tip for tip in tips if tip)
+    return int(history["baseFeePerGas"][-1], 16), paid[len(paid) // 2] if paid else 0
+
+
+@_understood()
+def _logs(found: Any) -> list[RawLog]:  # noqa: ANN401  as above
+    if any(log.get("removed") for log in found):
+        raise ChainUnreachable("the node gave a removed log")
+    return [
+        RawLog(
+            address=log["address"].lower(),
+            topics=tuple(_data(topic) for topic in log["topics"]),
+            data=_data(log["data"]),
+            block_number=int(log["blockNumber"], 16),
+            block_hash=log["blockHash"],
+            log_index=int(log["logIndex"], 16),
+            transaction_hash=log["transactionHash"],
+        )
+        for log in found
+    ]
 
 
 def _tag(tag: Tag) -> str:
     return hex(tag) if isinstance(tag, int) else tag
 
 
-def _number(text: str) -> int:
+@_understood()
+def _number(text: Any) -> int:  # noqa: ANN401  as above
     return int(text, 16)
 
 
-def _data(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
+@_understood()
+def _data(text: Any) -> bytes:  # noqa: ANN401  as above
+    return bytes.fromhex(text.removeprefix("0x"))

@@ -105,8 +105,12 @@ class Watcher:
         first = self._deployment.deploy_block
         while first <= self._scanned:
             last = min(self._scanned, first + self._blocks_max - 1)
-            self._learn_accounts(await self._factory_logs(first, last))
-            first = last + 1
+            try:
+                self._learn_accounts(await self._factory_logs(first, last))
+            except RangeTooLarge as fault:
+                self._halve_blocks(fault)
+            else:
+                first = last + 1
 
     async def run(self) -> None:
         """Pass after pass until cancelled; an unreachable node only slows it down.
@@ -135,14 +139,15 @@ class Watcher:
         try:
             await self._read(last)
         except RangeTooLarge as fault:
-            if self._blocks_max == 1:
-                raise ChainUnreachable(
-                    f"the node refuses a single block's logs: {fault}"
-                ) from fault
-            self._blocks_max = max(1, self._blocks_max // 2)
+            self._halve_blocks(fault)
             return True
         self._blocks_max = min(self._policy.blocks_max, self._blocks_max * 2)
         return last < final.number
+
+    def _halve_blocks(self, fault: RangeTooLarge) -> None:
+        if self._blocks_max == 1:
+            raise ChainUnreachable(f"the node refuses a single block's logs: {fault}") from fault
+        self._blocks_max //= 2
 
     async def _read(self, last: int) -> None:
         first = self._scanned + 1

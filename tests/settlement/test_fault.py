@@ -256,6 +256,34 @@ async def test_several_batches_settle_in_any_number_of_passes(world: World) -> N
     assert world.sent() == 3
 
 
+async def test_a_sender_without_gas_money_waits(world: World) -> None:
+    """What the node refuses keeps its nonce, says why, and goes out once there is money."""
+    batches = [await world.a_batch(), await world.a_batch()]
+    world.anvil.rpc("anvil_setBalance", world.session.address, "0x1")
+    await world.submitter.step()
+    assert [entry.nonce for entry in world.outbox.unfinished()] == [0, 1]
+    assert [alarm.name for alarm in world.alarms] == ["batch_not_taken"] * 2
+    world.anvil.rpc("anvil_setBalance", world.session.address, hex(10**20))
+    await world.settle()
+    assert all(batch.final for batch in batches)
+    assert world.sent() == 2
+    assert not world.submitter.alarms
+
+
+async def test_a_lost_outbox_is_made_up_for(world: World) -> None:
+    """A batch that the chain has already needs no second transaction, and is no alarm."""
+    batch = await world.a_batch()
+    await world.submitter.step()
+    (version,) = world.outbox.versions(batch.number)
+    await world.mined(version.hash)
+    world.outbox.close()
+    world.outbox = world.open_outbox("new.sqlite")
+    world.submitter = world.new_submitter()
+    await world.settle()
+    assert (batch.final, world.sent()) == (True, 1)
+    assert not world.alarms
+
+
 async def test_a_batch_that_would_revert_is_not_sent(world: World) -> None:
     """Without a cap left the simulation fails: no nonce and no gas is spent.
 

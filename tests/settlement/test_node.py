@@ -131,6 +131,23 @@ async def test_a_useless_answer_leaves_the_outcome_unknown(answer: bytes | None)
         assert len(seen) == 5
 
 
+@pytest.mark.parametrize("result", ["{}", "[{}]", "7", '"0xzz"', '{"number":null}', "[[]]"])
+async def test_a_malformed_result_is_no_answer(result: str) -> None:
+    """Whatever JSON a node sends, reading it ends in the one fault and never in another error."""
+    body = _http(b'{"jsonrpc":"2.0","id":0,"result":' + result.encode() + b"}")
+    async with a_node(body) as (chain, _):
+        for ask in (
+            lambda: chain.block("latest"),
+            lambda: chain.receipt("0x00"),
+            lambda: chain.logs(0, 1, topics=[]),
+            chain.fees,
+            chain.chain_id,
+            lambda: chain.call("0x00", b""),
+        ):
+            with suppress(ChainUnreachable):
+                assert await ask() in ([], 7, b""), result
+
+
 async def test_a_port_where_nobody_listens() -> None:
     """No connection is the same fault."""
     chain = ChainClient("http://127.0.0.1:9", chain_id=CHAIN_ID)
