@@ -6,6 +6,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {AccountWord} from "./AccountWord.sol";
@@ -24,6 +25,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using AccountWord for uint256;
     using UnitLanes for uint256;
+    using MessageHashUtils for bytes32;
     using BatchReader for BatchReader.Cursor;
     using BatchReader for BatchReader.Intent;
     using BatchReader for BatchReader.Offer;
@@ -56,6 +58,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
 
     /// @dev A batch while it is settled. `line` is the one being looked at.
     struct Run {
+        bytes32 domain;
         BatchReader.Cursor cursor;
         Standing[] standings;
         BatchReader.Line line;
@@ -214,6 +217,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         require(msg.sender == operator, SettlementCallerNotOperator(msg.sender));
         _useBatchNumber(number);
         Run memory run;
+        run.domain = _domainSeparatorV4();
         run.cursor = BatchReader.open(batch);
         _admitOffers(run);
         _settleIntents(run);
@@ -370,11 +374,13 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             uint256 current = uint256(uint160(offer.account)) << 64 | offer.nonce;
             require(i == 0 || current > previous, BatchOffersUnsorted(i));
             previous = current;
-            _admitOffer(offer, standings[i]);
+            _admitOffer(run.domain, offer, standings[i]);
         }
     }
 
-    function _admitOffer(BatchReader.Offer memory offer, Standing memory standing) private {
+    function _admitOffer(bytes32 domain, BatchReader.Offer memory offer, Standing memory standing)
+        private
+    {
         standing.account = offer.account;
         standing.resource = offer.resource;
         standing.nonce = offer.nonce;
@@ -386,7 +392,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         );
         standing.unitsLeft = word.unitsLeft(offer.nonce, offer.units);
         if (standing.problem != SkipReason.None) return;
-        bytes32 digest = _hashTypedDataV4(offer.hashOf());
+        bytes32 digest = domain.toTypedDataHash(offer.hashOf());
         if (offer.authority == AUTHORITY_SESSION) {
             if (!_isSessionCharged(offer.account, digest, offer.signatureOf(), 0)) {
                 standing.problem = SkipReason.SessionRefused;
@@ -432,18 +438,18 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     function _settleIntent(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
         private
     {
-        SkipReason problem = _openDraft(intent, draft);
+        SkipReason problem = _openDraft(run.domain, intent, draft);
         if (problem != SkipReason.None) return _skipAll(run, intent, problem);
         _draftLines(run, intent, draft);
         if (draft.units == 0) return;
-        problem = _draftProblem(intent, draft);
+        problem = _draftProblem(run.domain, intent, draft);
         if (problem != SkipReason.None) return _release(run, intent, draft, problem);
         _commit(run, intent, draft);
     }
 
     /// @dev What is wrong with the intent whatever its lines are. A session's signature waits until
     /// it is known what to charge.
-    function _openDraft(BatchReader.Intent memory intent, Draft memory draft)
+    function _openDraft(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
         private
         view
         returns (SkipReason problem)
@@ -459,7 +465,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         draft.units = 0;
         draft.payment = 0;
         if (problem != SkipReason.None || intent.authority == AUTHORITY_SESSION) return problem;
-        bytes32 digest = _hashTypedDataV4(intent.hashOf());
+        bytes32 digest = domain.toTypedDataHash(intent.hashOf());
         if (!_isSigned(intent.account, intent.authority, digest, intent.signatureOf())) {
             problem = SkipReason.BadSignature;
         }
@@ -533,14 +539,14 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
 
     /// @dev What can only be judged on all good lines together. The session is charged last, when
     /// nothing else can fail: what it is charged is what is then paid.
-    function _draftProblem(BatchReader.Intent memory intent, Draft memory draft)
+    function _draftProblem(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
         private
         returns (SkipReason)
     {
         bool isLast = draft.units == draft.unitsLeft;
         if (draft.units < intent.unitsMin && !isLast) return SkipReason.UnitsBelowMinimum;
         if (intent.authority != AUTHORITY_SESSION) return SkipReason.None;
-        bytes32 digest = _hashTypedDataV4(intent.hashOf());
+        bytes32 digest = domain.toTypedDataHash(intent.hashOf());
         bool charged =
             _isSessionCharged(intent.account, digest, intent.signatureOf(), draft.payment);
         return charged ? SkipReason.None : SkipReason.SessionRefused;
