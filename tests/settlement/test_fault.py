@@ -357,6 +357,14 @@ async def test_a_mined_revert_waits_for_a_person(world: World) -> None:
     )
     await world.submitter.start()
     assert await world.submitter.retry(batch.number)
+    world.hold_blocks()
+    for _ in range(2):
+        await world.submitter.step()
+    entry = world.outbox.entry(batch.number)
+    assert entry is not None
+    assert entry.status is Status.SENT
+    world.hold_blocks(held=False)
+    world.mine()
     await world.settle()
     assert (batch.final, world.sent()) == (True, 2)
     assert (await world.reconcile()).is_clean
