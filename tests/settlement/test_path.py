@@ -57,21 +57,26 @@ async def test_many_buyers_settle_in_one_transaction(world: World) -> None:
     assert (await world.reconcile()).is_clean
 
 
-async def test_two_fills_of_one_intent_settle_as_one_entry(world: World) -> None:
-    """An intent that two offers serve has its lines side by side, and both sellers are paid."""
-    first, second, buyer = (SigningKey.generate() for _ in range(3))
-    await world.sell(first, units=4, limit=4_000)
-    await world.sell(second, units=100, limit=110_000)
+async def test_fills_of_one_intent_settle_as_one_entry(world: World) -> None:
+    """An intent that six offers serve has its lines together, and offers in the contract's order.
+
+    The contract refuses a batch whose offers stand in any other.
+    """
+    sellers = [SigningKey.generate() for _ in range(6)]
+    buyer = SigningKey.generate()
+    for place, seller in enumerate(sellers):
+        await world.sell(seller, units=2, limit=2_000 + place)
     await world.deposit(buyer.address, 5 * USD)
     await world.finalize()
-    intent, leases = await world.buy(buyer, units=10)
-    assert len(leases) == 2
-    await world.consume(intent, leases, units=4)
+    intent, leases = await world.buy(buyer, units=12)
+    assert len(leases) == 6
+    await world.consume(intent, leases, units=2)
     batch = await world.cut()
     await world.settle()
     assert batch.skipped == 0
-    assert world.total(first.address) == 4_000
+    assert world.total(sellers[0].address) == 2_000
     assert (await world.reconcile()).is_clean
+    assert not world.alarms
 
 
 async def test_a_bad_fill_takes_nothing_with_it(world: World) -> None:
