@@ -4,6 +4,7 @@ Accepted are 65 bytes (r, s, v with v = 27 or 28) and 64 bytes (r, yParityAndS o
 EIP-2098), always with low s (EIP-2), so that a signature has one form only per size.
 """
 
+import re
 from binascii import unhexlify
 from typing import Final
 
@@ -20,6 +21,7 @@ COMPACT_BYTES: Final = 64
 FULL_BYTES: Final = 65
 """Length of r, s and v."""
 _PARITY_BIT: Final = 1 << 255
+_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 class SigningKey:

@@ -42,6 +42,7 @@ from solver.engine.recovery import lost_calls, replay
 from solver.engine.sequencer import Applied, Sequencer
 from solver.gateway import port
 from solver.gateway.app import create_app
+from solver.gateway.limit import Limits
 from solver.gateway.server import serve
 from solver.journal import Genesis, Journal
 from solver.runtime.clock import SystemClock
@@ -147,6 +148,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             contract_signatures=ContractSignatures(chain, deployment),
             grant_secret=_secret_file(config.data_dir / "grant.secret"),
             clock=SystemClock(),
+            limits=_limits(config),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
@@ -332,6 +334,16 @@ def _poll_ms(config: Config) -> int:
 def _cut_policy(config: Config) -> CutPolicy:
     return CutPolicy(
         fills_max=config.market.batch_fills_max, interval_ms=config.market.batch_interval_ms
+    )
+
+
+def _limits(config: Config) -> Limits:
+    rates = config.gateway
+    return Limits(
+        address_per_second=rates.address_per_second,
+        address_burst=2 * rates.address_per_second,
+        account_per_second=rates.account_per_second,
+        account_burst=2 * rates.account_per_second,
     )
 
 

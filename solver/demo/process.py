@@ -72,6 +72,12 @@ class Subprocess:
         """Wait for the end; returns the exit code."""
         return await self._process.wait()
 
+    async def kill(self) -> None:
+        """End the child at once, whatever it is doing."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
     async def stop(self) -> None:
         """Ask the child to end, then make it. Stopping twice does nothing."""
         if self._process.returncode is not None:

@@ -31,6 +31,8 @@ CHAT: Final = "openai-compatible/chat:token"
 BLOCK_SECONDS: Final = 0.5
 EPOCH_MS: Final = 1_500
 CHAIN_ID: Final = 31_337
+RATE: Final = 10_000
+"""Requests a second that one sender may make: everybody here shares one address."""
 SESSION_CAP_ATOMS: Final = 5 * 10**6
 DAY_SECONDS: Final = 86_400
 _START_SECONDS_MAX: Final = 30
@@ -55,8 +57,9 @@ class Seller(msgspec.Struct, kw_only=True):
 class Stage:
     """What `stage` set up. Nothing in it is a stand-in: every part is the real one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, market_module: str = "solver.cli") -> None:
         self.folder: Final = folder
+        self._market_module = market_module
         self.search: Final = SearchUpstream(folder / "upstream")
         self.model: Final = ModelUpstream()
         self.secrets: Final[list[str]] = []
@@ -66,6 +69,7 @@ class Stage:
         self.chain: ChainClient
         self.wallet: Wallet
         self.market: Market
+        self.market_process: Subprocess
         self._funder = SigningKey(DEV_KEY)
         self._processes: list[Subprocess] = []
         self._exit = AsyncExitStack()
@@ -93,14 +97,20 @@ class Stage:
         await self.model.start(self.folder / "upstream" / "docs.db")
         self._exit.push_async_callback(self.model.stop)
 
-    async def start_market(self) -> None:
-        """`keyfill up` in a process of its own; it deploys the contracts."""
+    async def start_market(self, port: int = 0) -> None:
+        """`keyfill up` in a process of its own; the first time it deploys the contracts."""
         config = self.folder / "keyfill.toml"
-        config.write_text(self._config())
-        market = await self._spawn("market", ["-m", "solver.cli", "up", "--config", str(config)])
-        url = await self._market_url(market)
+        config.write_text(self._config(port))
+        arguments = ["-m", self._market_module, "up", "--config", str(config)]
+        self.market_process = await self._spawn("market", arguments)
+        url = await self._market_url(self.market_process)
         self.deployment = load(self.data_dir / "deployment.json")
         self.market = await self._exit.enter_async_context(Market(url))
+
+    async def kill_market(self) -> None:
+        """SIGKILL, as a crash or the kernel would; nothing gets to say goodbye."""
+        (self.data_dir / "node.json").unlink(missing_ok=True)
+        await self.market_process.kill()
 
     async def start_solver(self) -> None:
         """A solver that is not ours, in a process of its own."""
@@ -179,11 +189,11 @@ class Stage:
             answer.raise_for_status()
         return url
 
-    def _config(self) -> str:
+    def _config(self, port: int) -> str:
         return "\n".join(
             [
                 f'data_dir = "{self.data_dir}"',
-                "port = 0",
+                f"port = {port}",
                 'private_networks = ["datasette", "openai-compatible"]',
                 "[chain]",
                 f'rpc_url = "{self.anvil.url}"',
@@ -192,6 +202,9 @@ class Stage:
                 f"epoch_ms = {EPOCH_MS}",
                 f'epoch_resources = ["{CHAT}"]',
                 "batch_interval_ms = 1500",
+                "[gateway]",
+                f"address_per_second = {RATE}",
+                f"account_per_second = {RATE}",
                 "[upstreams]",
                 f'datasette = "{self.search.url}"',
                 f'openai-compatible = "{self.model.url}"',
@@ -201,9 +214,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
-    """A stage that is taken down at the end, whatever happens."""
-    built = Stage(folder)
+async def stage(folder: Path, market_module: str = "solver.cli") -> AsyncIterator[Stage]:
+    """A stage that is taken down at the end, whatever happens.
+
+    `market_module` is what runs as the market; tests plant bugs in it.
+    """
+    built = Stage(folder, market_module)
     try:
         yield built
     finally:

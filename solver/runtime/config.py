@@ -46,6 +46,13 @@ class MarketConfig(_Section):
     """How long a delivered fill waits for others at most."""
 
 
+class GatewayConfig(_Section):
+    """How fast anyone may ask. Bursts are twice as much."""
+
+    address_per_second: int = Field(default=200, ge=1, le=100_000)
+    account_per_second: int = Field(default=50, ge=1, le=100_000)
+
+
 class Config(_Section):
     """Everything that `keyfill up` can be told."""
 
@@ -55,6 +62,7 @@ class Config(_Section):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     chain: ChainConfig = ChainConfig()
     market: MarketConfig = MarketConfig()
+    gateway: GatewayConfig = GatewayConfig()
     providers_dir: Path | None = None
     """TOML files of providers beside the built-in ones."""
     upstreams: dict[str, HttpUrl] = {}
