@@ -89,7 +89,7 @@ print(*(a_walk(seed, 120).market.state.hash() for seed in range(5)))
 def test_other_processes_reach_the_same_state() -> None:
     """I22: neither the process nor PYTHONHASHSEED shows in the state hash."""
     answers = {
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [sys.executable, "-c", _HASHES],
             cwd=ROOT,
             env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},

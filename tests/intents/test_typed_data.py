@@ -251,7 +251,7 @@ def test_viem_makes_the_same_digests() -> None:
     signed += [an_intent().build(alice), an_offer().build(alice)]
     script = Path(__file__).with_name("viem_digest.mjs")
     lines = "\n".join(json.dumps(typed_data(DOMAIN, document)) for document in signed)
-    answer = subprocess.run(  # noqa: S603
+    answer = subprocess.run(
         ["node", str(script)],  # noqa: S607
         input=lines,
         capture_output=True,

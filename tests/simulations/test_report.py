@@ -18,7 +18,7 @@ def simulate(out: Path, hash_seed: str = "0") -> list[dict[str, object]]:
     """The command line, in a process of its own; its JSON lines."""
     command = [sys.executable, "-m", "simulations", "credits", "--json"]
     command += ["--agents", "20", "--rounds", "200", "--seed", "7", "--out", str(out)]
-    done = subprocess.run(  # noqa: S603  our own module
+    done = subprocess.run(
         command,
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
