@@ -33,7 +33,7 @@ test-full: setup lint ## the long runs: more examples, deeper invariants, mutant
 lint: setup
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 test-contracts: setup ## Foundry unit, fuzz and invariant tests; artifacts match sources
 	@$(PY) contracts/tool/artifact.py --check

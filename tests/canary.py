@@ -16,7 +16,6 @@ import pytest
 
 CANARY: Final = f"cnry-{secrets.token_urlsafe(24)}~{secrets.token_hex(4)}"
 """A key that no upstream of ours hands out; new in every run."""
-_ALLOWED: Final = pytest.StashKey[bool]()
 
 
 def forms(secret: str) -> frozenset[bytes]:

@@ -6,10 +6,14 @@ Neither profile derandomises: each run looks at new cases, and a failure prints 
 
 import os
 import secrets
+import sys
+from collections import Counter
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
+
+from solver.settlement.chain import RECURSION_MAX
 
 PROFILE: Final = os.environ.get("KEYFILL_HYPOTHESIS", "quick")
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -46,7 +50,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(7_200))
 
 
+def pytest_collection_finish() -> None:
+    """Undo what eth-account's imports do to the recursion limit, as production does."""
+    sys.setrecursionlimit(RECURSION_MAX)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Name the profile and the seed of this run."""
     seed = config.getoption("--hypothesis-seed")
     return f"keyfill: hypothesis profile {PROFILE}, --hypothesis-seed={seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the tests of each kind; a kind is a folder."""
+    counts = Counter(
+        report.nodeid.removeprefix("tests/").partition("/")[0].partition("::")[0]
+        for report in terminalreporter.stats.get("passed", [])
+        if report.when == "call"
+    )
+    terminalreporter.section("tests of each kind")
+    for kind, count in sorted(counts.items()):
+        terminalreporter.line(f"{count:6}  {kind}")

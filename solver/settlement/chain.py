@@ -6,6 +6,7 @@ sent once, because whoever sends has to know that the outcome may be unknown.
 """
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -31,6 +32,11 @@ from solver.settlement.fault import (
     TransactionRefused,
     Underpriced,
 )
+
+RECURSION_MAX: Final = 1_000
+# A library behind web3 raises this to 100,000 on import. A body of deeply nested JSON
+# would then overflow the C stack of whoever decodes it, and end the process.
+sys.setrecursionlimit(RECURSION_MAX)
 
 TIMEOUT_S: Final = 10.0
 ATTEMPTS_MAX: Final = 4
