@@ -7,14 +7,14 @@ logs), for the canary in each form in which it could leak. A hit fails the test.
 
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import pytest
 
-CANARY: Final = f"cnry-{secrets.token_urlsafe(24)}~{secrets.token_hex(4)}"
+CANARY: Final = f"sk-cnry/{secrets.token_hex(8)}+{secrets.token_urlsafe(16)}={secrets.token_hex(4)}"
 """A key that no upstream of ours hands out; new in every run."""
 
 
@@ -46,7 +46,9 @@ def leaks_under(folder: Path) -> Iterator[Path]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test that printed, logged or wrote the canary."""
     report = yield
     if call.when == "teardown" and report.passed:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final, get_args
 
+import msgspec
 import pytest
 
 from intents.reject import RejectCode
@@ -238,6 +239,16 @@ def _second_auction(bench: Bench) -> Command:
     return _an_auction(bench)
 
 
+def _auction_in_credits(bench: Bench) -> Command:
+    _opened(bench)
+    offer = an_offer().of(TOKENS).paid_in(CREDITS).from_key(key_of(bob, 1))
+    bench.do(an_intent().of(TOKENS).paid_in(CREDITS).signed_by(alice))
+    bench.do(offer.signed_by(bob))
+    command = msgspec.structs.replace(_an_auction(bench), asset=CREDITS)
+    bench.do(command)
+    return command
+
+
 def _one_sided_auction(bench: Bench) -> Command:
     bench.listing(TOKENS, Mode.EPOCH)
     bench.do(an_intent().of(TOKENS).signed_by(alice))
@@ -452,6 +463,7 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
         lambda bench: _an_auction(bench, SEARCH),
     ),
     "a second auction": (RejectCode.ALREADY_KNOWN, _second_auction),
+    "a second auction in the other asset": (RejectCode.ALREADY_KNOWN, _auction_in_credits),
     "an auction without orders": (RejectCode.NOT_OPEN, _empty_auction),
     "an auction without offers": (RejectCode.NOT_OPEN, _one_sided_auction),
     "an auction without time": (RejectCode.NOT_OPEN, _auction_without_time),

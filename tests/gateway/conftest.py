@@ -1,6 +1,6 @@
 """The world as a fixture; each test has its own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,14 @@ import structlog
 
 from tests.gateway.world import World, a_world
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Refusals by the hundred need not be printed."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.configure(**before)
 
 
 @pytest_asyncio.fixture

@@ -23,6 +23,7 @@ from solver.core.command import (
 )
 from solver.core.event import BatchCut, CallFinished
 from tests.builder import USDC, alice, bob, carol, dave
+from tests.canary import CANARY
 from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RICH, World
 
 
@@ -160,7 +161,7 @@ async def test_submitting_the_same_document_twice_is_one_intent(world: World) ->
 async def test_contributor_pools_with_attestation_looks_and_revokes(world: World) -> None:
     """A key's life through the SDK; after revoke it serves nobody and is erased."""
     seller = world.contributor(bob)
-    pooled = await seller.contribute("datasette", "sk-secret", attest=True)
+    pooled = await seller.contribute("datasette", CANARY, attest=True)
     attested = world.vault.attested[0]
     assert attested is not None
     assert attested.document.statement == ATTESTATION

@@ -30,7 +30,7 @@ from intents.typed_data import (
     typed_data,
 )
 from tests.builder import DOMAIN, PREFIX, alice, an_attestation, an_intent, an_offer
-from tests.intents.document_strategy import documents, fields_of, integer_bounds
+from tests.intents.document_strategy import documents, fields_of, integer_bounds, of
 
 ROOT: Final = Path(__file__).parents[2]
 VIEM_DOCUMENTS: Final = 60
@@ -122,7 +122,7 @@ def test_documents_survive_json(document: Document) -> None:
 def test_every_field_counts(document: Document, data: st.DataObject) -> None:
     """Changing any one field changes the digest."""
     field = data.draw(st.sampled_from([field.name for field in fields_of(type(document))]))
-    other = data.draw(documents.filter(lambda d: isinstance(d, type(document))))
+    other = data.draw(of(type(document)))
     value = getattr(other, field)
     changed = msgspec.structs.replace(document, **{field: value})
     same = value == getattr(document, field)

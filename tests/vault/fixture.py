@@ -27,8 +27,10 @@ from solver.vault import (
 )
 from solver.vault.catalogue import parse_provider
 from solver.vault.template import Provider
+from tests.canary import CANARY
 
-KEY = b"sk-live/Zq8+vN3xW1m=R7tY5uK2pL9cB4dF6gH0jS"
+KEY = CANARY.encode()
+"""What the plugin in tests/canary.py looks for after every test."""
 OTHER_KEY = b"sk-live/aaQ1ws2ED3rf4TG5yh6UJ7ik8OL9p0Zx1c"
 OWNER = "0x" + "0a" * 20
 BUYER = "0x" + "0b" * 20

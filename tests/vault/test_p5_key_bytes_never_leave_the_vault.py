@@ -42,7 +42,11 @@ def canary() -> Any:
     """Every log line of the test."""
     canary = Canary()
     before = structlog.get_config()
-    structlog.configure(processors=[canary], cache_logger_on_first_use=False)
+    structlog.configure(
+        processors=[canary],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        cache_logger_on_first_use=False,
+    )
     yield canary
     structlog.configure(**before)
 
