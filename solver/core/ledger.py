@@ -140,7 +140,11 @@ class Ledger:
         self._account(entry.credit, entry.asset).credits_pending -= amount
 
     def _account(self, owner: str, asset: str) -> Balance:
-        return self._balances.setdefault((owner, asset), Balance())
+        key = (owner, asset)
+        balance = self._balances.get(key)
+        if balance is None:
+            balance = self._balances[key] = Balance()
+        return balance
 
     @staticmethod
     def _check_covered(owner: str, source: Balance, amount: int) -> None:

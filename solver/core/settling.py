@@ -43,6 +43,7 @@ def cut_batch(state: State, command: CutBatch) -> Reject | None:
     """
     if not state.ready:
         return reject(RejectCode.NOTHING_TO_SETTLE)
+    number = state.batch_next
     lines: list[BatchLine] = []
     while state.ready:
         leases = [
@@ -53,8 +54,7 @@ def cut_batch(state: State, command: CutBatch) -> Reject | None:
         if lines and len(lines) + len(leases) > command.fills_max:
             break
         state.ready.popleft()
-        lines += [_batch(state.leases[lease]) for lease in leases]
-    number = state.batch_next
+        lines += [_batch(state.leases[lease], number) for lease in leases]
     state.batch_next += 1
     batch = Batch(number=number, digest=batch_digest(number, lines), lines=tuple(lines))
     state.batches[number] = batch
@@ -72,14 +72,14 @@ def fill_settled(state: State, fact: FillSettled) -> None:
     """The chain paid a line."""
     lease = _batched_lease(state, fact.fill)
     check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
-    _resolve(state, fact.fill, paid=fact.payment)
+    _resolve(state, lease, paid=fact.payment)
     _settle(state, lease, fact.payment)
 
 
 def fill_skipped(state: State, fact: FillSkipped) -> None:
     """The chain refused a line: nobody pays, nobody is paid."""
     lease = _batched_lease(state, fact.fill)
-    _resolve(state, fact.fill, paid=None)
+    _resolve(state, lease, paid=None)
     _settle(state, lease, 0, skipped_reason=fact.reason)
 
 
@@ -95,8 +95,9 @@ def batch_settled(state: State, fact: BatchSettled) -> None:
     _forget_old_batches(state)
 
 
-def _batch(lease: Lease) -> BatchLine:
+def _batch(lease: Lease, number: int) -> BatchLine:
     lease.status = LeaseStatus.BATCHED
+    lease.batch = number
     return BatchLine(
         fill=lease.id,
         intent=lease.intent,
@@ -115,16 +116,14 @@ def _batched_lease(state: State, fill: str) -> Lease:
     return lease
 
 
-def _resolve(state: State, fill: str, *, paid: int | None) -> None:
-    for batch in state.batches.values():
-        if not batch.final and any(line.fill == fill for line in batch.lines):
-            batch.resolved += 1
-            if paid is None:
-                batch.skipped += 1
-            else:
-                batch.paid += paid
-            return
-    check(False, "settled_fill_is_in_a_batch", fill=fill)
+def _resolve(state: State, lease: Lease, *, paid: int | None) -> None:
+    batch = state.batches[lease.batch]
+    check(not batch.final, "batch_is_open", fill=lease.id)
+    batch.resolved += 1
+    if paid is None:
+        batch.skipped += 1
+    else:
+        batch.paid += paid
 
 
 def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:

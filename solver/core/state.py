@@ -144,6 +144,8 @@ class Lease(msgspec.Struct, kw_only=True):
     """Not servable any more, as its key left the pool and nobody took it over."""
     in_flight: int = 0
     last_used_ms: int = 0
+    batch: int = -1
+    """The number of the batch that it is a line of, once it is."""
 
     @property
     def remaining(self) -> int:
@@ -239,11 +241,18 @@ class State:
 
     def account(self, address: str) -> Account:
         """The account's record, made on first use."""
-        return self.accounts.setdefault(address, Account())
+        account = self.accounts.get(address)
+        if account is None:
+            account = self.accounts[address] = Account()
+        return account
 
     def book(self, resource: str, asset: str) -> Book:
         """The book of a resource and asset, made on first use."""
-        return self.books.setdefault((resource, asset), Book())
+        key = (resource, asset)
+        book = self.books.get(key)
+        if book is None:
+            book = self.books[key] = Book()
+        return book
 
     def windows_of(self, key: str, offer: str, resource: str) -> list[Window]:
         """Every window that a call through this key and offer must fit."""
