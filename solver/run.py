@@ -349,7 +349,10 @@ def _limits(config: Config) -> Limits:
 
 def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -> Competition:
     return Competition(
-        sequencer, STRATEGIES, epoch_ms=config.market.epoch_ms, asset=deployment.usdc
+        sequencer,
+        STRATEGIES,
+        epoch_ms=config.market.epoch_ms,
+        assets=(deployment.usdc, CREDIT),
     )
 
 

@@ -29,15 +29,13 @@ from solver.core.trade import end_intent, execute, open_units
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
     """Cut a snapshot, if there is anything to decide in this epoch.
 
-    Rejects: resource_unknown, already_known (one at a time), not_open (nothing crosses).
+    Rejects: resource_unknown, already_known (one at a time in each asset), not_open (nothing
+    crosses).
     """
     if state.resources.get(command.resource) is not Mode.EPOCH:
         return reject(RejectCode.RESOURCE_UNKNOWN, f"{command.resource} has no epochs")
-    if any(
-        not auction.closed and auction.snapshot.resource == command.resource
-        for auction in state.auctions.values()
-    ):
-        return reject(RejectCode.ALREADY_KNOWN, "its auction is under way")
+    if any(_is_under_way(auction, command) for auction in state.auctions.values()):
+        return reject(RejectCode.ALREADY_KNOWN, "its auction in this asset is under way")
     book = state.books.get((command.resource, command.asset), Book())
     bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
     intents = tuple(_seen(order) for order in bids)
@@ -130,6 +128,12 @@ def close_auction(state: State, number: int) -> None:
     )
     _end_immediate(state, auction)
     _forget_old_auctions(state)
+
+
+def _is_under_way(auction: Auction, command: OpenAuction) -> bool:
+    snapshot = auction.snapshot
+    same_book = (snapshot.resource, snapshot.asset) == (command.resource, command.asset)
+    return same_book and not auction.closed
 
 
 def _is_contested(

@@ -5,7 +5,7 @@ solvers like any other; whoever listens to the feed and answers in time competes
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from solver.core.auction import Snapshot, Solution
@@ -18,7 +18,7 @@ Strategy = Callable[[Snapshot], Solution | None]
 
 
 class Competition:
-    """Runs the epochs of every resource that trades in them."""
+    """Runs the epochs of every resource that trades in them, in each asset by itself."""
 
     def __init__(
         self,
@@ -26,26 +26,26 @@ class Competition:
         strategies: Mapping[str, Strategy],
         *,
         epoch_ms: int,
-        asset: str,
+        assets: Sequence[str],
     ) -> None:
         self._sequencer = sequencer
         self._strategies: Final = dict(strategies)
         self._epoch_ms = epoch_ms
-        self._asset = asset
+        self._assets: Final = tuple(assets)
 
     async def run(self) -> None:
-        """Open an auction per resource and epoch, until cancelled."""
+        """Open an auction per resource, asset and epoch, until cancelled."""
         while True:
             resources = list(self._sequencer.market.state.resources.items())
             for resource, mode in resources:
-                if mode is Mode.EPOCH:
-                    await self._open(resource)
+                for asset in self._assets if mode is Mode.EPOCH else ():
+                    await self._open(resource, asset)
             await asyncio.sleep(self._epoch_ms / 1_000)
 
-    async def _open(self, resource: str) -> None:
+    async def _open(self, resource: str, asset: str) -> None:
         closes_at_ms = self._sequencer.now_ms() + self._epoch_ms
         result = await self._sequencer.submit(
-            OpenAuction(resource=resource, asset=self._asset, closes_at_ms=closes_at_ms)
+            OpenAuction(resource=resource, asset=asset, closes_at_ms=closes_at_ms)
         )
         if not isinstance(result, Applied):
             return
