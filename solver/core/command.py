@@ -70,7 +70,10 @@ class OpenResource(Base, frozen=True, kw_only=True):
 
 
 class PoolKey(Base, frozen=True, kw_only=True):
-    """A sealed, healthy key joined the pool. Only its public description comes here."""
+    """A sealed, healthy key joined the pool. Only its public description comes here.
+
+    `limits` are the key's at its provider: units of all its resources count together.
+    """
 
     key: str
     owner: str

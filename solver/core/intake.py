@@ -64,8 +64,7 @@ def pool_key(state: State, command: PoolKey) -> Reject | None:
     state.keys[command.key] = KeyState(
         owner=command.owner, provider=command.provider, resources=command.resources
     )
-    for resource in dict.fromkeys(command.resources):
-        state.set_limits(command.key, resource, command.limits)
+    state.set_limits(command.key, command.resources, command.limits)
     state.emit(
         KeyPooled(
             key=command.key,
@@ -142,7 +141,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     state.ledger.transfer(SUPPLY, command.digest, asset, document.units)
     if document.window_seconds:
         limit = Limit(units=document.window_units, seconds=document.window_seconds)
-        state.set_limits(command.digest, document.resource, (limit,))
+        state.set_limits(command.digest, (document.resource,), (limit,))
     state.emit(
         OfferAccepted(
             offer=command.digest,

@@ -166,17 +166,16 @@ def windows_kept(state: State) -> None:
     What was metered may exceed what was reserved, so a window may stand over its limit by
     finished calls; that no sliding window is exceeded is measured at the upstream.
     """
-    in_flight: dict[tuple[str, str], int] = {}
+    in_flight: dict[str, int] = {}
     for call in state.calls.values():
         lease = state.leases[call.lease]
         for subject in (lease.key, lease.offer):
-            place = (subject, lease.resource)
-            in_flight[place] = in_flight.get(place, 0) + call.units
-    for place, windows in state.windows.items():
+            in_flight[subject] = in_flight.get(subject, 0) + call.units
+    for (subject, _), windows in state.windows.items():
         for window in windows:
             units = window.in_flight_units
-            check(units == in_flight.get(place, 0), "windows_count_calls", subject=place[0])
-            check(units <= window.limit.units, "windows_kept", subject=place[0])
+            check(units == in_flight.get(subject, 0), "windows_count_calls", subject=subject)
+            check(units <= window.limit.units, "windows_kept", subject=subject)
 
 
 def money_is_escrowed(state: State) -> None:

@@ -130,7 +130,7 @@ def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | N
     intent = state.intents[lease.intent]
     commit(state, intent, -state.ledger.held(lease.id))
     state.ledger.post(lease.id, payment)
-    if intent.authority is Authority.SESSION and lease.asset == state.usdc:
+    if intent.authority is Authority.SESSION:
         state.accounts[lease.buyer].sessions[intent.signer].spent += payment
     if skipped_reason is None:
         lease.status = LeaseStatus.SETTLED

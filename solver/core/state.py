@@ -55,7 +55,9 @@ _RANK: Final = {due: rank for rank, due in enumerate(Due)}
 class Session(msgspec.Struct, kw_only=True):
     """A session key of an account, as the chain last said. Atoms.
 
-    `committed` is ours: the most that its open intents and unsettled fills can still cost.
+    `spent` and `committed` (the most that its open intents and unsettled fills can still
+    cost) are ours, and count every asset: an atom of credit uses the cap as one of USDC
+    does. The chain's cap is USDC alone, so nothing that passes here is refused there.
     """
 
     permissions: int
@@ -206,6 +208,7 @@ class State:
         self.executions: dict[int, Execution] = {}
         self.calls: dict[str, Call] = {}
         self.windows: dict[tuple[str, str], list[Window]] = {}
+        """By subject (a key or an offer) and resource; a subject's resources share one list."""
         self.auctions: dict[int, Auction] = {}
         self.ready: deque[int] = deque()
         """Executions that wait for the next batch, oldest first."""
@@ -258,11 +261,17 @@ class State:
         """Every window that a call through this key and offer must fit."""
         return self.windows.get((key, resource), []) + self.windows.get((offer, resource), [])
 
-    def set_limits(self, subject: str, resource: str, limits: tuple[Limit, ...]) -> None:
-        """Give a key or an offer its windows on one resource."""
-        check((subject, resource) not in self.windows, "windows_set_once", subject=subject)
-        if limits:
-            self.windows[(subject, resource)] = [Window(limit) for limit in limits]
+    def set_limits(
+        self, subject: str, resources: tuple[str, ...], limits: tuple[Limit, ...]
+    ) -> None:
+        """Give a key or an offer its windows: the same ones, whichever resource is used.
+
+        Units of different resources of one key add up: a limit of 5 is 5 in all.
+        """
+        windows = [Window(limit) for limit in limits]
+        for resource in dict.fromkeys(resources if windows else ()):
+            check((subject, resource) not in self.windows, "windows_set_once", subject=subject)
+            self.windows[(subject, resource)] = windows
 
     def dump(self) -> object:
         """Everything that decides anything, in canonical order."""

@@ -59,6 +59,7 @@ from solver.core.event import (
     Event,
     Filled,
     LeaseMoved,
+    PaymentSettled,
     SolutionJudged,
 )
 from solver.core.market import Market
@@ -237,10 +238,11 @@ class Floor(Bench):
         self.nonces_seen: set[tuple[str, int]] = set()
         self.arrived: dict[str, int] = {}
         self.executed: dict[int, int] = {}
-        self.upstream: dict[tuple[str, str], list[Seen]] = {}
+        self.upstream: dict[str, list[Seen]] = {}
         self.calls: dict[str, FlyingCall] = {}
         self.ended: set[str] = set()
         self.cut_batches: list[BatchCut] = []
+        self.credits_spent: dict[tuple[str, str], int] = {}
         self._numbers = 0
         self.listing(SEARCH).listing(TOKENS, Mode.EPOCH)
         for who in PEOPLE:
@@ -342,6 +344,8 @@ class Floor(Bench):
                 held = self.market.state.ledger.held(f"withdrawal:{place[0]}")
                 available = self.market.state.ledger.available(place[0], USDC)
                 assert available + held >= asked, "money asked back is not promised again"
+            if isinstance(command, SubmitIntent) and command.authority is Authority.SESSION:
+                self._watch_cap(place[0], command.signer)
 
     def cancel(self, which: int) -> None:
         """Withdraw a document."""
@@ -371,7 +375,7 @@ class Floor(Bench):
             seen = metered if how is Outcome.DELIVERED else reserved
             at_ms = Random(self._numbers).randint(flying.started_ms, self.now_ms)  # noqa: S311
             for subject in (flying.key, flying.offer):
-                self.upstream.setdefault((subject, flying.resource), []).append((at_ms, seen))
+                self.upstream.setdefault(subject, []).append((at_ms, seen))
             self.do(FinishCall(call=call, outcome=how, units=metered))
 
     def end_the_leases(self, which: int) -> None:
@@ -567,6 +571,8 @@ class Floor(Bench):
                     del self.calls[event.call]
                 case BatchCut():
                     self.cut_batches.append(event)
+                case PaymentSettled():
+                    self._watch_payment(event)
                 case AuctionClosed():
                     self._watch_judging(event, every(events, SolutionJudged))
         for execution, units in executions.items():
@@ -574,6 +580,20 @@ class Floor(Bench):
             if record is not None and execution not in self.executed:
                 assert units >= state.intents[record.intent].document.units_min, "a minimum is met"
             self.executed[execution] = self.executed.get(execution, 0) + units
+
+    def _watch_payment(self, event: PaymentSettled) -> None:
+        """Count what sessions spend in credits; the fake chain counts their USDC."""
+        lease = self.market.state.leases[event.fill]
+        intent = self.market.state.intents[lease.intent]
+        if lease.asset == CREDITS and intent.authority is Authority.SESSION:
+            place = (lease.buyer, intent.signer)
+            self.credits_spent[place] = self.credits_spent.get(place, 0) + event.payment
+
+    def _watch_cap(self, account: str, signer: str) -> None:
+        session = self.market.state.accounts[account].sessions[signer]
+        used = self.fake.sessions[account, signer]["spent"] + session.committed
+        used += self.credits_spent.get((account, signer), 0)
+        assert used <= session.cap, "a session's cap bounds all that it may cost, in any asset"
 
     def _watch_judging(self, closed: AuctionClosed, judged: list[SolutionJudged]) -> None:
         auction = self.market.state.auctions[closed.auction]
@@ -624,22 +644,25 @@ class Floor(Bench):
         nothing_is_left(self)
         for who in PEOPLE:
             assert self.total(who) == self.fake.balances[who.address], "book and chain agree (P7)"
-        for (account, signer), terms in self.fake.sessions.items():
-            assert state.accounts[account].sessions[signer].spent == terms["spent"], "P7"
+        for place, terms in self.fake.sessions.items():
+            spent = terms["spent"] + self.credits_spent.get(place, 0)
+            assert state.accounts[place[0]].sessions[place[1]].spent == spent, "P7"
 
     def upstream_saw_no_more_than_allowed(self) -> None:
-        """P4: at the upstream no sliding window, both ends counted, was over a key's limit."""
+        """P4: at the upstream no sliding window, both ends counted, was over a key's limit.
+
+        Whatever its resource, a call counts against the one key that it used.
+        """
         for command in self.log:
             if isinstance(command, PoolKey):
-                for resource in command.resources:
-                    self._saw_no_more_than(command.limits, command.key, resource)
+                self._saw_no_more_than(command.limits, command.key)
             elif isinstance(command, SubmitOffer) and command.offer.window_seconds:
                 terms = command.offer
                 limit = Limit(units=terms.window_units, seconds=terms.window_seconds)
-                self._saw_no_more_than((limit,), command.digest, terms.resource)
+                self._saw_no_more_than((limit,), command.digest)
 
-    def _saw_no_more_than(self, limits: tuple[Limit, ...], subject: str, resource: str) -> None:
-        seen = sorted(self.upstream.get((subject, resource), []))
+    def _saw_no_more_than(self, limits: tuple[Limit, ...], subject: str) -> None:
+        seen = sorted(self.upstream.get(subject, []))
         for limit in limits:
             assert most_in_any_window(seen, limit.seconds * 1_000) <= limit.units
 

@@ -17,6 +17,7 @@ from solver.core.ledger import LAPSED, SERVED
 from solver.core.state import LEASE_MS_MAX, Lease, capacity_asset
 from tests.builder import (
     SEARCH,
+    TOKENS,
     Bench,
     a_bench,
     alice,
@@ -143,6 +144,46 @@ def test_leases_of_one_key_share_its_windows() -> None:
     bench.start(bench.lease(bids[1]))
     late = StartCall(lease=bench.lease(bids[0]).id, call="c", units=1)
     assert bench.refuse(late) is RejectCode.WINDOW_EXHAUSTED
+
+
+def test_resources_of_one_key_share_its_windows() -> None:
+    """The provider counts the key: two resources together reach its limit once, not twice."""
+    limit = Limit(units=3, seconds=60)
+    bench = (
+        a_bench()
+        .listing(TOKENS)
+        .pooling(bob, number=1, limits=(limit,), resources=(SEARCH, TOKENS, SEARCH))
+    )
+    bids = []
+    for resource in (SEARCH, TOKENS):
+        offer = an_offer().of(resource).units(5).limit(5).from_key(key_of(bob, 1))
+        bench.do(offer.signed_by(bob))
+        bids.append(an_intent().of(resource).units(5).limit(500).signed_by(alice))
+        bench.do(bids[-1])
+    search, tokens = map(bench.lease, bids)
+    bench.use(search, 2)
+    late = StartCall(lease=tokens.id, call="late", units=2)
+    assert bench.refuse(late) is RejectCode.WINDOW_EXHAUSTED
+    call = bench.start(tokens)
+    bench.wait(30)
+    bench.finish(call)
+    bench.wait(30.001)
+    bench.use(search, 2)
+    assert bench.refuse(late) is RejectCode.WINDOW_EXHAUSTED
+
+
+def test_a_window_of_an_offer_is_its_own() -> None:
+    """Two offers of one key with windows of their own do not fill each other's."""
+    bench = a_bench()
+    bids = []
+    for _ in range(2):
+        bench.do(an_offer().units(5).limit(5).window(2, 60).signed_by(bob))
+        bids.append(an_intent().units(5).limit(500).signed_by(alice))
+        bench.do(bids[-1])
+    for bid in bids:
+        bench.use(bench.lease(bid), 2)
+        late = StartCall(lease=bench.lease(bid).id, call="late", units=1)
+        assert bench.refuse(late) is RejectCode.WINDOW_EXHAUSTED
 
 
 # -- keys that go

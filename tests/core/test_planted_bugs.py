@@ -180,6 +180,31 @@ def _cap_forgets_what_was_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "Session", Spendless)
 
 
+def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a session pays in credits is not counted."""
+    original = settling._settle
+
+    def settle(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
+        original(where, lease, payment, **rest)
+        signer = where.intents[lease.intent].signer
+        session = where.accounts[lease.buyer].sessions.get(signer)
+        if session is not None and lease.asset == state.CREDIT:
+            session.spent -= payment
+
+    monkeypatch.setattr(settling, "_settle", settle)
+
+
+def _window_per_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with two resources may be used twice as much."""
+    original = state.State.set_limits
+
+    def apart(self: state.State, subject: str, resources: tuple[str, ...], limits: Any) -> None:
+        for resource in resources:
+            original(self, subject, (resource,), limits)
+
+    monkeypatch.setattr(state.State, "set_limits", apart)
+
+
 def _overfill(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ask is reduced by one unit too few."""
     original = book.Book.reduce
@@ -280,6 +305,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "activate before expiring": _activate_before_expiry,
     "count no cap": _no_cap,
     "forget what a session spent": _cap_forgets_what_was_paid,
+    "let sessions spend credits freely": _credits_cost_no_cap,
+    "give each resource of a key its own windows": _window_per_resource,
     "overfill": _overfill,
     "award the worst solution": _take_the_worst,
     "score by units": _score_units_only,

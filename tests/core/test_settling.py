@@ -25,6 +25,7 @@ from solver.core.event import BatchFinal, IntentStatus, LeaseStatus, PaymentSkip
 from solver.core.state import MAY_SETTLE, Session
 from tests.builder import (
     CREDITS,
+    USDC,
     Bench,
     a_bench,
     alice,
@@ -309,6 +310,23 @@ def test_a_session_commits_releases_and_spends() -> None:
     assert (_session(bench).committed, _session(bench).spent) == (0, 16)
     assert bench.refuse(_by_session(14)) is RejectCode.SESSION_CAP_EXCEEDED
     bench.do(_by_session(13))
+
+
+def test_a_sessions_cap_counts_credits_too() -> None:
+    """Credits have no cap on chain, so the core's is the one bound on what a key spends."""
+    bench = a_bench().granting(SESSION, alice, cap=150)
+    for asset in (CREDITS, USDC):
+        bench.do(an_offer().units(5).limit(50).paid_in(asset).signed_by(bob))
+        intent = an_intent().for_account(alice).units(5).limit(50).paid_in(asset)
+        bid = intent.signed_by(SESSION, Authority.SESSION)
+        bench.do(bid)
+        bench.use(bench.lease(bid), 5)
+    bench.settle(bench.cut())
+    assert (_session(bench).committed, _session(bench).spent) == (0, 100)
+    for asset in (CREDITS, USDC):
+        more = an_intent().for_account(alice).paid_in(asset)
+        late = more.limit(51).signed_by(SESSION, Authority.SESSION)
+        assert bench.refuse(late) is RejectCode.SESSION_CAP_EXCEEDED
 
 
 def test_a_revoked_session_stops_at_once() -> None:
