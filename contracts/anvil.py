@@ -53,6 +53,7 @@ class Anvil:
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self._process = process
         self.port: Final = port
+        self.pid: Final = process.pid
         self.url: Final = f"http://127.0.0.1:{port}"
 
     @classmethod
@@ -149,6 +150,7 @@ def _arguments(options: Options) -> list[str]:
             arguments.append("--mixed-mining")
     if options.state is not None:
         arguments += ["--state", str(options.state), "--preserve-historical-states"]
+        arguments += ["--state-interval", "1"]
     return arguments
 
 

@@ -5,42 +5,39 @@ reverse. If any part fails, all stop (P8): the journal has what was acknowledged
 """
 
 import asyncio
+import fcntl
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
-from contracts.anvil import DEV_KEY, Anvil, Options
+from contracts.anvil import DEV_KEY
 from contracts.bindings import ACCOUNT
 from contracts.deploy import Deployment, Plan, SessionPlan, deploy_once, grant_session
 from contracts.deploy import send as send_transaction
-from intents.admission import Rules, Verified
-from intents.document import Attestation
-from intents.reject import Reject, RejectCode, reject
+from intents.admission import Rules
+from intents.reject import Reject
 from intents.signature import SigningKey
 from intents.typed_data import Domain
+from solver.bridge import MarketDelivery, VaultCustody
 from solver.core.command import (
     FinishCall,
     KeyEnd,
     Mode,
     OpenResource,
-    Outcome,
     RetireKey,
-    StartCall,
 )
-from solver.core.event import LeaseStatus
 from solver.core.market import Market
 from solver.core.state import CREDIT, MAY_SETTLE
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
 from solver.engine.recovery import lost_calls, replay
-from solver.engine.sequencer import Applied, Sequencer
-from solver.gateway import port
+from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
 from solver.gateway.limit import Limits
 from solver.gateway.server import serve
@@ -49,6 +46,8 @@ from solver.runtime.clock import SystemClock
 from solver.runtime.config import Config
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
+from solver.settlement.fault import ChainUnreachable, RequestRefused
+from solver.settlement.local_chain import start_local_chain
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.signatures import ContractSignatures
@@ -56,19 +55,7 @@ from solver.settlement.submitter import SubmitPolicy, Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
-from solver.vault import (
-    CallRequest,
-    Candidate,
-    Egress,
-    Health,
-    KeyStore,
-    LocalKeyWrapper,
-    Proxy,
-    Secret,
-    StartedCall,
-    Vault,
-    load_catalogue,
-)
+from solver.vault import Egress, KeyStore, LocalKeyWrapper, Proxy, Vault, load_catalogue
 
 ATOMS_PER_USDC: Final = 10**6
 SESSION_SECONDS: Final = 365 * 86_400
@@ -81,6 +68,10 @@ LOG: Final = structlog.get_logger("solver.run")
 
 class StartRefused(Exception):
     """The market cannot start as it is set up; the message says what to do."""
+
+
+class BooksDiffer(Exception):
+    """Book and chain do not agree: the market stops, and a person has to look."""
 
 
 class Node(msgspec.Struct, kw_only=True):
@@ -116,6 +107,7 @@ async def market(config: Config) -> AsyncIterator[Node]:
     """
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_sole_user_of(config.data_dir))
         rpc_url = await _chain_url(config, stack)
         chain = ChainClient(rpc_url, chain_id=config.chain.chain_id)
         stack.push_async_callback(chain.close)
@@ -128,6 +120,19 @@ async def market(config: Config) -> AsyncIterator[Node]:
         )
         sequencer = _recover(config, ground.deployment, stack)
         yield await stack.enter_async_context(_running(config, ground, sequencer))
+
+
+@contextmanager
+def _sole_user_of(folder: Path) -> Iterator[None]:
+    """Hold the data folder; two markets on one folder would undo each other."""
+    with (folder / "market.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartRefused(
+                f"another market runs on {folder}: stop it, or name another --data-dir"
+            ) from error
+        yield
 
 
 @asynccontextmanager
@@ -186,14 +191,11 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
 
 
 async def _chain_url(config: Config, stack: AsyncExitStack) -> str:
-    """The node's URL; starts a local Anvil that keeps its chain, if none was named."""
+    """The node's URL; starts a local chain that is kept in the data folder, if none was named."""
     if config.chain.rpc_url is not None:
         return str(config.chain.rpc_url)
-    options = Options(
-        block_time_ms=round(config.chain.block_seconds * 1_000),
-        state=config.data_dir / "anvil.json",
-    )
-    anvil = await asyncio.to_thread(Anvil.start, options)
+    block_ms = round(config.chain.block_seconds * 1_000)
+    anvil = await asyncio.to_thread(start_local_chain, config.data_dir, block_ms)
     stack.callback(anvil.stop)
     return anvil.url
 
@@ -357,13 +359,20 @@ def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -
 
 
 async def _reconcile_forever(node: Node) -> None:
-    """Hold the book against the chain; a difference stops the market (P7, P8)."""
+    """Hold the book against the chain; a difference stops the market (P7, P8).
+
+    A node that does not answer, or has forgotten the block, is no difference: asked again.
+    """
     while True:
         await asyncio.sleep(RECONCILE_SECONDS)
-        found = await node.reconcile()
+        try:
+            found = await node.reconcile()
+        except (ChainUnreachable, RequestRefused) as fault:
+            LOG.warning("reconcile_waits", reason=str(fault))
+            continue
         if not found.is_clean:
             LOG.error("book_and_chain_differ", differences=found.differences)
-            raise StartRefused(f"book and chain differ at block {found.block}")
+            raise BooksDiffer(f"book and chain differ at block {found.block}")
 
 
 async def _drain(proxy: Proxy) -> None:
@@ -387,128 +396,3 @@ def _secret_file(path: Path) -> bytes:
     if path.stat().st_mode & 0o077:
         raise StartRefused(f"{path.name} can be read by others: chmod 600 {path.name}")
     return bytes.fromhex(path.read_text().strip())
-
-
-class MarketDelivery:
-    """The engine as the vault's proxy sees it."""
-
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
-
-    async def candidates(self, intent: str) -> Sequence[Candidate]:
-        """The intent's open leases."""
-        state = self._sequencer.market.state
-        record = state.intents.get(intent)
-        leases = [state.leases[lease] for lease in record.leases] if record else []
-        return [
-            Candidate(
-                lease=lease.id,
-                key=lease.key,
-                resource=lease.resource,
-                remaining=lease.remaining,
-                last_used_ms=lease.last_used_ms,
-            )
-            for lease in leases
-            if lease.status is LeaseStatus.OPEN
-        ]
-
-    async def start_call(self, lease: str, units: int) -> StartedCall | Reject:
-        """Journal the reservation; the call's id is new and unguessable."""
-        call = f"call-{secrets.token_hex(12)}"
-        result = await self._sequencer.submit(StartCall(lease=lease, call=call, units=units))
-        if isinstance(result, Reject):
-            return result
-        record = self._sequencer.market.state.leases[lease]
-        return StartedCall(call=call, lease=lease, key=record.key, resource=record.resource)
-
-    async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:
-        """Journal the end. A full inbox is waited out: an open call must be closed."""
-        command = FinishCall(call=call, outcome=outcome, units=units)
-        while True:
-            result = await self._sequencer.submit(command)
-            if isinstance(result, Applied) or result.code is not RejectCode.BUSY:
-                return
-            await asyncio.sleep(0.05)
-
-    async def report_refused(self, key: str) -> None:
-        """A probe confirmed that the upstream refuses the key: it is dead."""
-        await self._sequencer.submit(RetireKey(key=key, reason=KeyEnd.DEAD))
-
-
-class VaultCustody:
-    """The vault as the gateway sees it."""
-
-    def __init__(self, vault: Vault, proxy: Proxy, sequencer: Sequencer) -> None:
-        self._vault = vault
-        self._proxy = proxy
-        self._sequencer = sequencer
-
-    def providers(self) -> Sequence[port.ProviderInfo]:
-        """Every provider of the catalogue."""
-        return [
-            port.ProviderInfo(
-                name=provider.name,
-                title=provider.title,
-                sharing=provider.sharing.value,
-                attestation=provider.attestation,
-                resources=tuple(resource.name for resource in provider.resources),
-                limits=provider.limits,
-            )
-            for provider in self._vault.catalogue.providers()
-        ]
-
-    async def contribute(
-        self, owner: str, provider: str, secret: str, attestation: Verified[Attestation] | None
-    ) -> port.Contributed | Reject:
-        """Seal and check a key."""
-        sealed = await self._vault.contribute(
-            owner, provider, Secret(secret.encode()), attested=attestation is not None
-        )
-        if isinstance(sealed, Reject):
-            return sealed
-        return port.Contributed(
-            key=sealed.key_id,
-            provider=sealed.provider,
-            resources=sealed.resources,
-            limits=sealed.limits,
-        )
-
-    async def revoke(self, owner: str, key: str) -> Reject | None:
-        """Erase a key of this owner."""
-        described = self._vault.describe(key)
-        if described is not None and described.owner != owner:
-            return reject(RejectCode.NOT_AUTHORIZED, "the key belongs to another account")
-        await asyncio.to_thread(self._vault.revoke, key)
-        return None
-
-    async def health(self, owner: str, key: str) -> port.KeyHealth | Reject:
-        """Probe a key of this owner."""
-        described = self._vault.describe(key)
-        if described is None or described.owner != owner:
-            return reject(RejectCode.KEY_UNKNOWN, key)
-        found = await self._vault.probe(key)
-        if isinstance(found, Reject):
-            return found
-        return port.KeyHealth(
-            key=key,
-            provider=described.provider,
-            status=found.value if isinstance(found, Health) else "unknown",
-            checked_at_ms=self._sequencer.now_ms(),
-        )
-
-    async def call(self, intent: str, request: port.ProxyRequest) -> port.ProxyAnswer | Reject:
-        """Serve a call from the intent's leases."""
-        record = self._sequencer.market.state.intents.get(intent)
-        if record is None:
-            return reject(RejectCode.LEASE_UNKNOWN, f"no intent {intent}")
-        return await self._proxy.call(
-            intent,
-            CallRequest(
-                method=request.method,
-                path=request.path,
-                query=request.query,
-                headers=request.headers,
-                body=request.body,
-            ),
-            buyer=record.document.account,
-        )

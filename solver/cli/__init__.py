@@ -14,12 +14,13 @@ from solver.client import MarketFault
 from solver.core.check import Violation
 from solver.demo.process import StartFailed
 from solver.journal import JournalFault
-from solver.run import StartRefused
+from solver.run import BooksDiffer, StartRefused
 from solver.runtime.config import ConfigInvalid
 from solver.settlement.fault import SettlementFault
 from solver.vault import VaultFault
 
 EXPECTED = (
+    BooksDiffer,
     CommandFailed,
     ConfigInvalid,
     ContractsFault,

@@ -34,6 +34,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     rpc_url: str
+    pid: int
 
 
 @Parameter(name="*")

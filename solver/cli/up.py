@@ -1,6 +1,7 @@
 """`keyfill up`: run a market until it is told to stop."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,7 @@ async def up(
 
 
 def _announce(settings: Config, node: Node, node_file: Path) -> None:
-    told = NodeFile(url=node.url, rpc_url=node.rpc_url)
+    told = NodeFile(url=node.url, rpc_url=node.rpc_url, pid=os.getpid())
     draft = node_file.with_suffix(".new")
     draft.write_bytes(msgspec.json.encode(told))
     draft.replace(node_file)

@@ -53,6 +53,11 @@ class Book:
     def __contains__(self, order: str) -> bool:
         return order in self._orders
 
+    def units_of(self, order_id: str) -> int:
+        """Units of an order that rest here; 0 if it does not."""
+        order = self._orders.get(order_id)
+        return order.units if order else 0
+
     def add_bid(self, order: Order) -> None:
         """Rest a bid, or keep it waiting if it has a minimum above one."""
         self._register(order)

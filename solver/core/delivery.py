@@ -15,8 +15,23 @@ from solver.core.event import (
 )
 from solver.core.ledger import LAPSED
 from solver.core.settling import finish_execution
-from solver.core.state import LEASES_PER_EXECUTION_MAX, Call, Lease, State, capacity_asset
-from solver.core.trade import capacity_hold, commit, end_offer, open_lease, update_status
+from solver.core.state import (
+    LEASES_PER_EXECUTION_MAX,
+    Call,
+    Due,
+    IntentState,
+    Lease,
+    State,
+    capacity_asset,
+)
+from solver.core.trade import (
+    capacity_hold,
+    commit,
+    end_if_sold,
+    end_offer,
+    open_lease,
+    update_status,
+)
 
 
 def start_call(state: State, command: StartCall) -> Reject | None:
@@ -120,7 +135,7 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
 def _move(state: State, lease: Lease) -> None:
     """Serve the rest of a lease from other offers at its price; what nobody takes is withdrawn.
 
-    Withdrawn units stay committed: the contract judges minimum fills by committed units,
+    Under a minimum, withdrawn units still count on chain: the contract judges it by them,
     and a seller who delivered must not lose its pay because another's key died.
     """
     asset = capacity_asset(lease.resource)
@@ -145,8 +160,6 @@ def _move(state: State, lease: Lease) -> None:
             tick=lease.tick,
             until_ms=lease.until_ms,
         )
-        if match.ask not in book:
-            end_offer(state, offer, "filled")
         state.emit(LeaseMoved(lease=lease.id, to_lease=moved.id, units=match.units))
     lease.withdrawn += lease.remaining
 
@@ -217,20 +230,35 @@ def _close(state: State, lease: Lease) -> None:
     state.ledger.reduce(lease.id, freed)
     intent = state.intents[lease.intent]
     commit(state, intent, -freed)
-    state.ledger.post(capacity_hold(lease.id), lease.delivered + lease.lapsed)
-    unused = lease.units - lease.delivered - lease.lapsed
-    asset = capacity_asset(lease.resource)
-    state.ledger.transfer(lease.offer, LAPSED, asset, unused)
+    _close_capacity(state, intent, lease)
     state.emit(
         LeaseClosed(
             lease=lease.id,
             intent=lease.intent,
             units=lease.units,
             delivered=lease.delivered,
+            returned=lease.returned,
             payment=lease.payment,
         )
     )
+    end_if_sold(state, state.offers[lease.offer])
     execution = state.executions[lease.execution]
     if all(state.leases[other].status is LeaseStatus.CLOSED for other in execution.leases):
         finish_execution(state, execution)
     update_status(state, intent)
+
+
+def _close_capacity(state: State, intent: IntentState, lease: Lease) -> None:
+    """Used units are gone; unused ones go back to a live offer, or lapse.
+
+    Under a minimum they lapse: on chain all that was filled counts against the offer, so
+    selling them again would overfill it. An offer is live only while its key is.
+    """
+    used = lease.delivered + lease.lapsed
+    state.ledger.post(capacity_hold(lease.id), used)
+    unused = lease.units - used
+    if unused and state.offers[lease.offer].live and not intent.has_minimum:
+        lease.returned = unused
+        state.schedule(state.now_ms, Due.RETURN_UNITS, lease.offer)
+    else:
+        state.ledger.transfer(lease.offer, LAPSED, capacity_asset(lease.resource), unused)

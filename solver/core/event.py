@@ -142,12 +142,16 @@ class CallFinished(Event, frozen=True, kw_only=True):
 
 
 class LeaseClosed(Event, frozen=True, kw_only=True):
-    """Nothing more is served; `payment` is what its delivered units cost."""
+    """Nothing more is served; `payment` is what its delivered units cost.
+
+    `returned` units were not used and are for sale again.
+    """
 
     lease: str
     intent: str
     units: int
     delivered: int
+    returned: int
     payment: int
 
 
@@ -189,7 +193,7 @@ class AuctionClosed(Event, frozen=True, kw_only=True):
 
 
 class BatchLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill as it goes on chain."""
+    """One fill as it goes on chain: `units` count against both documents."""
 
     fill: str
     intent: str

@@ -12,6 +12,7 @@ from solver.core.check import check
 from solver.core.command import Authority
 from solver.core.event import LeaseStatus
 from solver.core.ledger import CLEARING
+from solver.core.settling import counted_units
 from solver.core.state import CREDIT, State, capacity_asset
 from solver.core.trade import capacity_hold
 
@@ -64,11 +65,11 @@ def capacity_conserved(state: State) -> None:
 
 
 def no_overfill(state: State) -> None:
-    """I4: no document is filled beyond its units."""
+    """I4: no document is filled beyond its units; what a lease gave back may be filled again."""
     sold: dict[str, int] = {}
     for lease in state.leases.values():
         sold[lease.intent] = sold.get(lease.intent, 0) + lease.units
-        sold[lease.offer] = sold.get(lease.offer, 0) + lease.units
+        sold[lease.offer] = sold.get(lease.offer, 0) + lease.units - lease.returned
     for digest, units in sold.items():
         document = (state.intents.get(digest) or state.offers[digest]).document
         check(units <= document.units, "no_overfill", document=digest, units=units)
@@ -78,6 +79,23 @@ def no_overfill(state: State) -> None:
             "filled_units_are_leased",
             intent=intent.digest,
         )
+
+
+def chain_counters_fit(state: State) -> None:
+    """What may still be counted on chain against a document never exceeds its units."""
+    counted: dict[str, int] = {}
+    for lease in state.leases.values():
+        closed = counted_units(state.intents[lease.intent], lease)
+        units = lease.units if lease.status in _OPEN else closed
+        for digest in (lease.intent, lease.offer):
+            counted[digest] = counted.get(digest, 0) + units
+    for digest, units in counted.items():
+        document = (state.intents.get(digest) or state.offers[digest]).document
+        check(units <= document.units, "chain_counters_fit", document=digest, units=units)
+    for batch in state.batches.values():
+        for line in batch.lines:
+            units = counted_units(state.intents[line.intent], state.leases[line.fill])
+            check(0 < line.units == units, "chain_counters_fit", fill=line.fill)
 
 
 def price_within_limits(state: State) -> None:
@@ -117,6 +135,19 @@ def book_is_open_units(state: State) -> None:
             free = state.ledger.available(ask.id, capacity_asset(resource))
             check(state.offers[ask.id].live, "book_holds_live_offers", id=ask.id, asset=asset)
             check(ask.units == free, "book_is_open_units", id=ask.id)
+
+
+def free_units_are_for_sale(state: State) -> None:
+    """What is free of a live offer rests in its book, once its time has come; its key is live."""
+    for offer in state.offers.values():
+        document = offer.document
+        if offer.live:
+            check(state.keys[document.key].live, "live_offer_has_live_key", offer=offer.digest)
+        if offer.live and document.valid_from * 1_000 <= state.now_ms:
+            free = state.ledger.available(offer.digest, capacity_asset(document.resource))
+            book = state.books.get((document.resource, document.asset))
+            resting = book.units_of(offer.digest) if book else 0
+            check(resting == free, "free_units_are_for_sale", offer=offer.digest, free=free)
 
 
 def leases_add_up(state: State) -> None:
@@ -200,9 +231,11 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     credits_conserved,
     capacity_conserved,
     no_overfill,
+    chain_counters_fit,
     price_within_limits,
     book_uncrossed,
     book_is_open_units,
+    free_units_are_for_sale,
     leases_add_up,
     money_is_held,
     sessions_add_up,

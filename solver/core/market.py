@@ -4,7 +4,8 @@ The same commands give the same events and the same state hash, in any process. 
 leaves the state as it was, to the bit; a Violation means memory is wrong and the process
 must stop. Time enters only through commands, and what falls due is handled by `Tick`
 alone: a command stamped after something fell due is a caller's bug, so that no fill can
-be made after a deadline.
+be made after a deadline. Units that a command gives back fall due at once, at its end,
+where nothing else looks at the book.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ from solver.core.intake import (
 )
 from solver.core.settling import cut_batch
 from solver.core.state import Due, State
-from solver.core.trade import end_intent, end_offer, enter_intent, enter_offer
+from solver.core.trade import end_intent, end_offer, enter_intent, enter_offer, return_units
 
 Handler = Callable[[State, Any], Reject | None]
 
@@ -89,6 +90,7 @@ class Market:
                 check(not state.events, "reject_changes_nothing", code=refused.code)
                 state.now_ms = before_ms
                 return refused
+            _tick(state)
         return state.events
 
     def is_due(self, now_ms: int) -> bool:
@@ -122,5 +124,7 @@ def _fall_due(state: State, due: Due, subject: str) -> None:
             end_offer(state, state.offers[subject], "expired")
         case Due.END_LEASE:
             end_lease(state, state.leases[subject])
+        case Due.RETURN_UNITS:
+            return_units(state, state.offers[subject])
         case Due.CLOSE_AUCTION:
             close_auction(state, int(subject))

@@ -15,25 +15,35 @@ from solver.core.event import (
     PaymentSettled,
     PaymentSkipped,
 )
-from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, Lease, State
+from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
 from solver.core.trade import commit, update_status
 
 
 def finish_execution(state: State, execution: Execution) -> None:
     """All its leases are closed: queue it for the chain, or settle what needs no chain.
 
-    A lease that moved away whole is no line of the batch: the contract takes none of 0 units.
+    A lease that counts no units is no line of the batch: the contract takes none of 0.
     """
     leases = [state.leases[lease] for lease in execution.leases]
+    intent = state.intents[execution.intent]
     for lease in leases:
-        if not lease.units:
+        if not counted_units(intent, lease):
             _settle(state, lease, 0)
     if leases[0].asset == state.usdc and any(lease.payment for lease in leases):
         state.ready.append(execution.id)
         return
     for lease in leases:
-        if lease.units:
+        if lease.status is LeaseStatus.CLOSED:
             _settle(state, lease, lease.payment)
+
+
+def counted_units(intent: IntentState, lease: Lease) -> int:
+    """What a closed lease counts on chain against its intent and its offer.
+
+    The contract judges a minimum by the counted units of an execution, so there it is all
+    that was filled; otherwise what was delivered, and the rest may be sold again.
+    """
+    return lease.units if intent.has_minimum else lease.delivered
 
 
 def cut_batch(state: State, command: CutBatch) -> Reject | None:
@@ -54,7 +64,7 @@ def cut_batch(state: State, command: CutBatch) -> Reject | None:
         if lines and len(lines) + len(leases) > command.fills_max:
             break
         state.ready.popleft()
-        lines += [_batch(state.leases[lease], number) for lease in leases]
+        lines += [_batch(state, state.leases[lease], number) for lease in leases]
     state.batch_next += 1
     batch = Batch(number=number, digest=batch_digest(number, lines), lines=tuple(lines))
     state.batches[number] = batch
@@ -95,14 +105,14 @@ def batch_settled(state: State, fact: BatchSettled) -> None:
     _forget_old_batches(state)
 
 
-def _batch(lease: Lease, number: int) -> BatchLine:
+def _batch(state: State, lease: Lease, number: int) -> BatchLine:
     lease.status = LeaseStatus.BATCHED
     lease.batch = number
     return BatchLine(
         fill=lease.id,
         intent=lease.intent,
         offer=lease.offer,
-        units=lease.units,
+        units=counted_units(state.intents[lease.intent], lease),
         delivered=lease.delivered,
         payment=lease.payment,
     )

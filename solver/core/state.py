@@ -39,11 +39,16 @@ MAY_CANCEL: Final = 4
 
 
 class Due(StrEnum):
-    """What can fall due. At one time endings come first, so that nothing over is filled."""
+    """What can fall due. At one time endings come first, so that nothing over is filled.
+
+    Units that leases give back come after them: they may be sold at once, but to nobody
+    whose time is over.
+    """
 
     END_LEASE = "end_lease"
     EXPIRE_INTENT = "expire_intent"
     EXPIRE_OFFER = "expire_offer"
+    RETURN_UNITS = "return_units"
     ACTIVATE_INTENT = "activate_intent"
     ACTIVATE_OFFER = "activate_offer"
     CLOSE_AUCTION = "close_auction"
@@ -106,6 +111,11 @@ class IntentState(msgspec.Struct, kw_only=True):
     ended: IntentStatus | None = None
     """Why the unfilled rest ended, once it has."""
 
+    @property
+    def has_minimum(self) -> bool:
+        """Whether an execution must fill more than one unit, and so counts all it filled."""
+        return self.document.units_min > 1
+
 
 class OfferState(msgspec.Struct, kw_only=True):
     """An admitted offer. Its units are an account of the ledger: see `capacity_asset`."""
@@ -122,7 +132,7 @@ class OfferState(msgspec.Struct, kw_only=True):
 class Lease(msgspec.Struct, kw_only=True):
     """A fill and the right that it gives. Its money is held under its id, its capacity too.
 
-    units = delivered + lapsed + in flight + withdrawn + what may still be served.
+    units = delivered + lapsed + in flight + withdrawn + returned + what may still be served.
     """
 
     id: str
@@ -144,6 +154,8 @@ class Lease(msgspec.Struct, kw_only=True):
     """Used with an unknown outcome: capacity is gone, the buyer does not pay."""
     withdrawn: int = 0
     """Not servable any more, as its key left the pool and nobody took it over."""
+    returned: int = 0
+    """Unused at its end and back on the offer, for others to buy."""
     in_flight: int = 0
     last_used_ms: int = 0
     batch: int = -1
@@ -152,7 +164,8 @@ class Lease(msgspec.Struct, kw_only=True):
     @property
     def remaining(self) -> int:
         """Units that a new call may still reserve."""
-        return self.units - self.withdrawn - self.delivered - self.lapsed - self.in_flight
+        gone = self.delivered + self.lapsed + self.withdrawn + self.returned
+        return self.units - gone - self.in_flight
 
     @property
     def payment(self) -> int:

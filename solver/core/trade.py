@@ -66,6 +66,18 @@ def enter_offer(state: State, offer: OfferState) -> None:
         _retry_waiting(state, book)
 
 
+def return_units(state: State, offer: OfferState) -> None:
+    """Units that leases gave back are tradable again, with a new place in time.
+
+    The book knows one order an offer, so what still rested of it takes the new place too.
+    """
+    document = offer.document
+    book = state.book(document.resource, document.asset)
+    if offer.live and book.units_of(offer.digest) != open_units(state, offer.digest):
+        book.remove(offer.digest)
+        enter_offer(state, offer)
+
+
 def execute(state: State, intent: IntentState, matches: Sequence[Match]) -> None:
     """Turn matches of one intent, made at once, into one execution and a lease each.
 
@@ -78,8 +90,6 @@ def execute(state: State, intent: IntentState, matches: Sequence[Match]) -> None
         _release_for(state, intent, match.units)
         offer = state.offers[match.ask]
         open_lease(state, execution, intent, offer, units=match.units, tick=match.tick)
-        if not open_units(state, offer.digest):
-            end_offer(state, offer, "filled")
     if intent.open_units < intent.document.units_min:
         end_intent(state, intent, IntentStatus.UNFILLED)
     update_status(state, intent)
@@ -185,6 +195,13 @@ def end_offer(state: State, offer: OfferState, reason: str) -> None:
     asset = capacity_asset(document.resource)
     state.ledger.transfer(offer.digest, LAPSED, asset, state.ledger.available(offer.digest, asset))
     state.emit(OfferEnded(offer=offer.digest, account=document.account, reason=reason))
+
+
+def end_if_sold(state: State, offer: OfferState) -> None:
+    """An offer is filled once nothing of it is free or reserved: a lease may still give back."""
+    asset = capacity_asset(offer.document.resource)
+    if not state.ledger.balance(offer.digest, asset).total:
+        end_offer(state, offer, "filled")
 
 
 def open_units(state: State, digest: str) -> int:

@@ -202,11 +202,13 @@ class FakeChain:
         assert len(lines) <= 256
         assert units + total <= document.units, "UnitsOverfilled"
         assert total >= min(document.units_min, document.units - units), "UnitsBelowMinimum"
+        added: dict[str, int] = {}
         for line in lines:
             offer = state.offers[line.offer].document
+            added[line.offer] = added.get(line.offer, 0) + line.units
             sold = self.settled.get((offer.account, offer.nonce), 0)
             assert line.units > 0, "UnitsZero"
-            assert sold + line.units <= offer.units, "UnitsOverfilled"
+            assert sold + added[line.offer] <= offer.units, "UnitsOverfilled"
             assert line.delivered <= line.units, "DeliveredAboveUnits"
             assert line.payment * document.units <= line.delivered * document.limit, (
                 "PriceAboveLimit"

@@ -1,23 +1,40 @@
 """Leases and calls: what is used, what is paid, and what happens when a key goes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from intents.reject import Reject, RejectCode
 from solver.core.command import (
     CancelDocument,
     EndLeases,
     Limit,
+    Mode,
+    OpenAuction,
     Outcome,
+    ProposeSolution,
+    SolutionFill,
     StartCall,
     SubmitIntent,
     Withdrawn,
 )
-from solver.core.event import CallFinished, LeaseClosed, LeaseMoved, LeaseStatus, OfferEnded
+from solver.core.event import (
+    AuctionOpened,
+    CallFinished,
+    Event,
+    Filled,
+    IntentStatus,
+    LeaseClosed,
+    LeaseMoved,
+    LeaseStatus,
+    OfferEnded,
+)
 from solver.core.ledger import LAPSED, SERVED
 from solver.core.state import LEASE_MS_MAX, Lease, capacity_asset
 from tests.builder import (
     SEARCH,
     TOKENS,
+    USDC,
     Bench,
     a_bench,
     alice,
@@ -44,16 +61,200 @@ def _leased(bench: Bench, units: int = 5, price: int = 10) -> SubmitIntent:
 
 
 def test_only_what_was_delivered_is_owed() -> None:
-    """Two of five: two are owed, three lapse, the rest of the money is free."""
+    """Two of five: two are owed, three are for sale again, the rest of the money is free."""
     bench = a_bench()
     bid = _leased(bench)
     bench.use(bench.lease(bid), 2)
     closed = only(bench.do(EndLeases(account=alice.address, intent=bid.digest)), LeaseClosed)
-    assert (closed.units, closed.delivered, closed.payment) == (5, 2, 20)
+    assert (closed.units, closed.delivered, closed.returned, closed.payment) == (5, 2, 3, 20)
     assert bench.available(alice) == RICH - 20
     ledger = bench.market.state.ledger
     assert ledger.balance(SERVED, UNIT).total == 2
-    assert ledger.balance(LAPSED, UNIT).total == 3
+    assert ledger.available(bench.lease(bid).offer, UNIT) == 3
+    assert ledger.balance(LAPSED, UNIT).total == 0
+
+
+# -- unused capacity returns
+
+
+def _ended(bench: Bench, bid: SubmitIntent) -> list[Event]:
+    return bench.do(EndLeases(account=bid.intent.account, intent=bid.digest))
+
+
+def test_leasing_everything_and_using_nothing_destroys_nothing() -> None:
+    """A buyer who pays nothing takes nothing away: the seller's units are sold to the next."""
+    bench = a_bench()
+    offer = an_offer().units(5).limit(50).signed_by(bob)
+    bench.do(offer)
+    for _ in range(3):
+        idle = an_intent().units(5).limit(50).signed_by(alice)
+        bench.do(idle)
+        bench.wait(LEASE_MS_MAX / 1_000)
+        assert bench.lease(idle).returned == 5
+    bid = an_intent().units(5).limit(50).signed_by(dave)
+    bench.do(bid)
+    assert every(bench.use(bench.lease(bid), 4), OfferEnded) == []
+    assert only(bench.use(bench.lease(bid)), OfferEnded).reason == "filled"
+    bench.closing()
+    nothing_is_left(bench)
+    assert bench.total(bob) == RICH + 50
+
+
+def test_returned_units_meet_what_rests() -> None:
+    """A bid that waits for supply is filled at its own price as soon as units come back."""
+    bench = a_bench()
+    bid = _leased(bench)
+    rests = an_intent().units(3).limit(36).signed_by(dave)
+    bench.do(rests)
+    fill = only(_ended(bench, bid), Filled)
+    assert (fill.intent, fill.units, fill.tick) == (rests.digest, 3, 12 * 10**6)
+    (ask,) = bench.market.state.book(SEARCH, USDC).asks()
+    assert ask.units == 2
+
+
+def test_a_waiting_bid_is_tried_again_when_units_return() -> None:
+    """Its minimum may be met by what came back and what still rests together."""
+    bench = a_bench()
+    bid = _leased(bench)
+    bench.do(an_offer().units(3).limit(30).signed_by(carol))
+    waits = an_intent().units(8).limit(80).all_or_none().signed_by(dave)
+    assert every(bench.do(waits), Filled) == []
+    fills = every(_ended(bench, bid), Filled)
+    assert sorted(fill.units for fill in fills) == [3, 5]
+
+
+def test_returned_units_queue_behind_their_equals() -> None:
+    """Coming back is a new place in time."""
+    bench = a_bench()
+    bid = _leased(bench)
+    other = an_offer().units(5).limit(50).signed_by(carol)
+    bench.do(other)
+    _ended(bench, bid)
+    late = an_intent().units(1).limit(10).signed_by(dave)
+    bench.do(late)
+    assert bench.lease(late).offer == other.digest
+
+
+def test_units_return_to_an_auction_too() -> None:
+    """Where a resource trades in epochs they rest for the next one."""
+    bench = Bench().listing(SEARCH, Mode.EPOCH).funded(alice, bob).pooling(bob)
+    ask, bid = an_offer().units(5).signed_by(bob), an_intent().units(5).signed_by(alice)
+    bench.do(ask)
+    bench.do(bid)
+    closes_at_ms = bench.now_ms + 1_000
+    opening = OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=closes_at_ms)
+    opened = only(bench.do(opening), AuctionOpened)
+    fill = SolutionFill(intent=bid.digest, offer=ask.digest, units=5)
+    tick = bench.market.state.offers[ask.digest].tick
+    bench.do(
+        ProposeSolution(
+            auction=opened.auction, solver="s", snapshot=opened.snapshot, tick=tick, fills=(fill,)
+        )
+    )
+    bench.wait(1)
+    bench.use(bench.lease(bid), 2)
+    _ended(bench, bid)
+    (rests,) = bench.market.state.book(SEARCH, USDC).asks()
+    assert (rests.id, rests.units) == (ask.digest, 3)
+
+
+def test_an_execution_with_a_minimum_returns_nothing() -> None:
+    """On chain all that it filled counts against the offer: the unused rest lapses."""
+    bench = a_bench()
+    offer = an_offer().units(5).limit(50).signed_by(bob)
+    bench.do(offer)
+    bid = an_intent().units(5).limit(50).at_least(2).signed_by(alice)
+    bench.do(bid)
+    bench.use(bench.lease(bid), 1)
+    events = _ended(bench, bid)
+    assert only(events, LeaseClosed).returned == 0
+    assert only(events, OfferEnded).reason == "filled"
+    assert bench.market.state.ledger.balance(LAPSED, UNIT).total == 4
+    (line,) = bench.cut().lines
+    assert (line.units, line.delivered) == (5, 1)
+
+
+def test_units_with_an_unknown_outcome_do_not_return() -> None:
+    """The upstream may have counted them."""
+    bench = a_bench()
+    bid = _leased(bench)
+    bench.use(bench.lease(bid), 3, Outcome.UNKNOWN)
+    assert only(_ended(bench, bid), LeaseClosed).returned == 2
+
+
+def test_units_return_to_no_offer_that_ended() -> None:
+    """Its seller took it back meanwhile: what is unused lapses."""
+    bench = a_bench()
+    bid = _leased(bench)
+    offer = bench.lease(bid).offer
+    bench.do(CancelDocument(account=bob.address, digest=offer))
+    assert only(_ended(bench, bid), LeaseClosed).returned == 0
+    assert bench.market.state.ledger.balance(LAPSED, UNIT).total == 5
+
+
+def test_units_that_return_as_a_bid_ends_do_not_meet_it() -> None:
+    """I9: at one instant what is over ends before what comes back is sold."""
+    bench = a_bench()
+    _leased(bench)
+    lease_s = LEASE_MS_MAX // 1_000
+    ends = an_intent().limit(100).until(lease_s).signed_by(dave)
+    starts = an_intent().limit(90).not_before(lease_s).signed_by(dave)
+    bench.do(ends)
+    bench.do(starts)
+    assert only(bench.wait(lease_s), Filled).intent == starts.digest
+    assert bench.status(ends) is IntentStatus.EXPIRED
+
+
+def test_units_that_return_as_their_offer_ends_lapse() -> None:
+    """An offer is good up to, not at, its end."""
+    bench = a_bench()
+    bench.do(an_offer().units(5).limit(50).until(60).signed_by(bob))
+    bench.do(an_intent().units(5).limit(50).signed_by(alice))
+    bench.do(an_intent().limit(100).signed_by(dave))
+    assert every(bench.wait(60), Filled) == []
+    assert bench.market.state.ledger.balance(LAPSED, UNIT).total == 5
+
+
+leasings = st.lists(
+    st.tuples(
+        st.integers(1, 6),
+        st.integers(0, 6),
+        st.sampled_from(list(Outcome)),
+        st.integers(1, 3),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(units=st.integers(1, 12), leasings=leasings)
+def test_what_is_not_used_up_can_always_be_sold(
+    units: int, leasings: list[tuple[int, int, Outcome, int, bool]]
+) -> None:
+    """Free units are what was signed less delivered, unknown, and filled under a minimum.
+
+    Each leasing: units wanted, units used, what became of them, the minimum, whether at the end of
+    its time rather than by its buyer.
+    """
+    bench = a_bench()
+    offer = an_offer().units(units).limit(units * 10).until(90_000).signed_by(bob)
+    bench.do(offer)
+    free = units
+    for wanted, used, outcome, minimum, late in leasings:
+        terms = an_intent().units(wanted).limit(wanted * 10).at_least(min(minimum, wanted))
+        bid = terms.until(90_000).immediate().signed_by(alice)
+        bench.do(bid)
+        for lease in bench.leases(bid):
+            if 0 < used <= lease.remaining:
+                bench.use(lease, used, outcome)
+            bench.wait(LEASE_MS_MAX / 1_000 if late else 0)
+            _ended(bench, bid)
+            kept = lease.units if bid.intent.units_min > 1 else lease.delivered + lease.lapsed
+            free -= kept
+        assert bench.market.state.ledger.available(offer.digest, UNIT) == free
+        assert bench.is_live(offer) == (free > 0)
+    counted = sum(line.units for line in bench.cut(999).lines) if bench.market.state.ready else 0
+    assert counted <= units - free
 
 
 def test_a_lease_closes_when_it_is_used_up() -> None:
@@ -285,7 +486,7 @@ def test_no_lease_moves_to_a_dearer_offer_or_to_its_buyer() -> None:
 
 
 def test_a_lease_moves_in_parts_and_may_move_again() -> None:
-    """Over several offers, ended offers end, and a second loss moves on."""
+    """Over several offers, which end once their leases do, and a second loss moves on."""
     bench = a_bench().pooling(dave)
     bid = _leased(bench)
     small = an_offer().units(2).limit(2).signed_by(carol)
@@ -293,9 +494,8 @@ def test_a_lease_moves_in_parts_and_may_move_again() -> None:
     bench.do(an_offer().units(9).limit(18).signed_by(dave))
     events = bench.retire(key_of(bob))
     assert [event.units for event in every(events, LeaseMoved)] == [2, 3]
-    assert [event.offer for event in every(events, OfferEnded) if event.reason == "filled"] == [
-        small.digest
-    ]
+    assert [event.reason for event in every(events, OfferEnded)] == ["key revoked"]
+    assert bench.is_live(small)
     events = bench.retire(key_of(carol))
     assert only(events, LeaseMoved).units == 2
     assert [lease.units for lease in _moved(bench, bid)] == [0, 0, 3, 2]

@@ -123,6 +123,38 @@ def test_an_execution_settles_whole() -> None:
     assert second.status is LeaseStatus.BATCHED
 
 
+def test_without_a_minimum_only_delivered_units_go_on_chain() -> None:
+    """The rest may be sold again, so it must not count there; a line of nothing is left out."""
+    bench = a_bench()
+    bench.do(an_offer().units(3).limit(30).signed_by(bob))
+    bench.do(an_offer().units(3).limit(30).signed_by(carol))
+    bid = an_intent().units(6).limit(60).signed_by(alice)
+    bench.do(bid)
+    first, second = bench.leases(bid)
+    bench.use(first, 2)
+    bench.do(EndLeases(account=alice.address, intent=bid.digest))
+    assert second.status is LeaseStatus.SETTLED
+    (line,) = bench.cut().lines
+    assert (line.fill, line.units, line.delivered, line.payment) == (first.id, 2, 2, 20)
+
+
+def test_an_offer_sold_twice_settles_once_for_each_unit() -> None:
+    """Units given back and sold again reach the chain's counter once."""
+    bench = a_bench()
+    offer = an_offer().units(5).limit(50).signed_by(bob)
+    bench.do(offer)
+    for used in (2, 3):
+        bid = an_intent().units(5).limit(50).signed_by(alice)
+        bench.do(bid)
+        bench.use(bench.lease(bid), used)
+        bench.do(EndLeases(account=alice.address, intent=bid.digest))
+    assert [(line.offer, line.units) for line in bench.cut().lines] == [
+        (offer.digest, 2),
+        (offer.digest, 3),
+    ]
+    assert not bench.is_live(offer)
+
+
 def test_batches_are_cut_oldest_first() -> None:
     """Whole executions, up to the number asked for."""
     bench = a_bench()
@@ -302,9 +334,9 @@ def test_a_session_commits_releases_and_spends() -> None:
     bench.do(bid)
     assert (_session(bench).committed, _session(bench).spent) == (24 + 70, 0)
     bench.use(bench.lease(bid), 2)
-    bench.do(EndLeases(account=alice.address, intent=bid.digest))
-    assert _session(bench).committed == 16 + 70
     bench.chain(NonceCancelled(account=alice.address, nonce=bid.intent.nonce))
+    assert _session(bench).committed == 24
+    bench.do(EndLeases(account=alice.address, intent=bid.digest))
     assert _session(bench).committed == 16
     bench.settle(bench.cut())
     assert (_session(bench).committed, _session(bench).spent) == (0, 16)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import sqlite3
+import sys
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -99,3 +101,20 @@ async def finished(buyer: Buyer, digest: str) -> BoughtIntent:
         await intent.done()
         await intent.settled(timeout_seconds=90)
     return intent
+
+
+async def keyfill(data_dir: Path, words: str) -> tuple[int, str]:
+    """Run the command on a data folder; its exit code and all that it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "solver.cli",
+        *words.split(),
+        "--data-dir",
+        str(data_dir),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()

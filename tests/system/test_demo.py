@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.console import Console
 from solver.demo.report import print_report
 from solver.demo.scenario import Scenario, find_secrets
 from solver.demo.stage import CHAT, SEARCH, Stage, stage
+from tests.system.load import keyfill
 
 
 async def test_p2_p3_p7_the_demo_agrees_to_the_atom(tmp_path: Path) -> None:
@@ -68,24 +68,24 @@ async def test_the_cli_works_by_hand(tmp_path: Path) -> None:
             f"book {SEARCH}",
             "key providers",
         ):
-            code, output = await _keyfill(built.data_dir, words)
+            code, output = await keyfill(built.data_dir, words)
             assert code == 0, f"{words}: {output}"
         async with asyncio.timeout(30):
             while '"usdc available": "5.000000"' not in output:
-                _, output = await _keyfill(built.data_dir, "balance --json")
-        code, output = await _keyfill(
+                _, output = await keyfill(built.data_dir, "balance --json")
+        code, output = await keyfill(
             built.data_dir, f"intent create {SEARCH} --units 2 --limit 0.01 --wait --json"
         )
         assert code == 0, output
         digest = output.split('"digest": "')[1].split('"')[0]
-        code, output = await _keyfill(
+        code, output = await keyfill(
             built.data_dir, f"call {digest} GET /docs/pages.json?_search=asyncio&_size=1"
         )
         assert code == 0, output
         assert '"rows"' in output
-        code, output = await _keyfill(built.data_dir, f"intent done {digest} --json")
+        code, output = await keyfill(built.data_dir, f"intent done {digest} --json")
         assert code == 0, output
-        code, output = await _keyfill(built.data_dir, "intent show 0x00")
+        code, output = await keyfill(built.data_dir, "intent show 0x00")
         assert code == 1
         assert "Traceback" not in output
 
@@ -97,19 +97,3 @@ async def _open_for_business(built: Stage) -> None:
     seller = built.seller("seller").contributor
     pooled = await seller.contribute("datasette", built.search_token("seller"), attest=True)
     await seller.offer(SEARCH, key=pooled.key, units=10, limit=10_000)
-
-
-async def _keyfill(data_dir: Path, words: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "solver.cli",
-        *words.split(),
-        "--data-dir",
-        str(data_dir),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
