@@ -18,6 +18,7 @@ from solver.core import (
     contest,
     delivery,
     intake,
+    invariant,
     ledger,
     market,
     settling,
@@ -285,6 +286,34 @@ def _skipped_lines_are_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "_settle", pay)
 
 
+def _no_minimum_on_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions with a minimum count what was delivered, and give the rest back."""
+    monkeypatch.setattr(state.IntentState, "has_minimum", property(lambda _: False))
+
+
+def _returned_units_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On chain all that was filled counts, also what is sold again."""
+    for module in (settling, invariant):
+        monkeypatch.setattr(module, "counted_units", lambda _, lease: lease.units)
+
+
+def _units_return_before_endings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes back is sold before what is over at that instant has ended."""
+    monkeypatch.setitem(state._RANK, state.Due.RETURN_UNITS, -1)
+
+
+def _units_return_to_dead_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = delivery._close_capacity
+
+    def close(where: state.State, intent: Any, lease: state.Lease) -> None:
+        offer = where.offers[lease.offer]
+        live, offer.live = offer.live, True
+        original(where, intent, lease)
+        offer.live = live
+
+    monkeypatch.setattr(delivery, "_close_capacity", close)
+
+
 SABOTAGES: Final[dict[str, Patch]] = {
     "skip the nonce check": _skip_code(RejectCode.NONCE_USED),
     "take any session": _documents_never_end("_end_signed_by", chain),
@@ -318,6 +347,11 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "keep a cancelled order in the book": lambda monkeypatch: monkeypatch.setattr(
         book.Book, "remove", _nothing
     ),
+    "forget minimums on chain": _no_minimum_on_chain,
+    "count returned units on chain": _returned_units_count_too,
+    "return units before endings": _units_return_before_endings,
+    "return units to ended offers": _units_return_to_dead_offers,
+    "forget what leases give back": _documents_never_end("return_units"),
     "forget cancelled nonces": _documents_never_end("_cancel_nonce", chain),
     "keep documents of an old epoch": _documents_never_end("_end_documents", chain),
 }
