@@ -1,62 +1,42 @@
-"""The `keyfill` command."""
+"""The `keyfill` command. Each sub-command's module is imported when it is used."""
 
 import sys
 
 from cyclopts import App
+from rich.console import Console
 from rich.markup import escape
 
-from contracts.fault import ContractsFault
-from solver.cli import account, trade
-from solver.cli.context import ERR, CommandFailed
-from solver.cli.demo import demo
-from solver.cli.up import up
-from solver.client import MarketFault
-from solver.core.check import Violation
-from solver.demo.process import StartFailed
-from solver.journal import JournalFault
-from solver.run import BooksDiffer, StartRefused
-from solver.runtime.config import ConfigInvalid
-from solver.settlement.fault import SettlementFault
-from solver.vault import VaultFault
-
-EXPECTED = (
-    BooksDiffer,
-    CommandFailed,
-    ConfigInvalid,
-    ContractsFault,
-    JournalFault,
-    MarketFault,
-    SettlementFault,
-    StartFailed,
-    StartRefused,
-    VaultFault,
-)
-"""What ends a command with one line instead of a traceback."""
+OURS = frozenset({"contracts", "intents", "simulations", "solver"})
+VIOLATED = 70
+"""Exit code of a broken invariant (EX_SOFTWARE)."""
 
 app = App(
     name="keyfill",
     help="A market for API capacity: signed intents, competing solvers, settlement on chain.",
     version="0.1.0",
 )
-app.command(up)
-app.command(demo)
-app.command(trade.key_app)
-app.command(trade.offer_app)
-app.command(trade.intent_app)
-app.command(trade.call)
-app.command(trade.balance)
-app.command(trade.book)
-app.command(account.app)
+
+COMMANDS = (
+    ("up", "solver.cli.up:up", "Run a market, with a local chain of its own if none is named."),
+    ("demo", "solver.cli.demo:demo", "The whole way once, on real upstreams and a real chain."),
+    ("account", "solver.cli.account:app", "Keys, session accounts, deposits and withdrawals."),
+    ("key", "solver.cli.trade:key_app", "Contribute API keys, check and revoke them."),
+    ("offer", "solver.cli.trade:offer_app", "Sell: sign offers, look at and withdraw them."),
+    ("intent", "solver.cli.trade:intent_app", "Buy: sign intents, watch, finish and cancel them."),
+    ("call", "solver.cli.trade:call", "Make one call under an intent's lease."),
+    ("balance", "solver.cli.trade:balance", "What an account has in the market."),
+    ("book", "solver.cli.trade:book", "The open bids and asks of a resource."),
+)
+for order, (name, place, told) in enumerate(COMMANDS):
+    app.command(place, name=name, help=told, sort_key=order)
 
 
 def main() -> None:
-    """Run a command; expected failures are one line on standard error and exit code 1."""
+    """Run a command; what our own code refuses is one line on standard error, exit code 1."""
     try:
         app()
-    except BaseExceptionGroup as group:
-        _end(_first(group))
-    except (*EXPECTED, Violation) as error:
-        _end(error)
+    except Exception as error:  # noqa: BLE001  sorted below; what is not ours is raised again
+        _end(_first(error))
 
 
 def _first(error: BaseException) -> BaseException:
@@ -66,10 +46,13 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _end(error: BaseException) -> None:
-    if isinstance(error, Violation):
-        ERR.print(f"[bold red]violation[/] {escape(str(error))}: the market stopped, see README")
-        sys.exit(70)
-    if not isinstance(error, EXPECTED):
+    kind = type(error)
+    if kind.__module__.partition(".")[0] not in OURS:
         raise error
-    ERR.print(f"[bold red]keyfill:[/] {escape(str(error))}")
+    console = Console(stderr=True)
+    if kind.__name__ == "Violation":
+        console.print(f"[bold red]violation[/] {escape(str(error))}")
+        console.print("The market stopped rather than guess; nothing acknowledged is lost.")
+        sys.exit(VIOLATED)
+    console.print(f"[bold red]keyfill:[/] {escape(str(error))}", soft_wrap=True)
     sys.exit(1)

@@ -1,16 +1,21 @@
 """`keyfill account`: keys, session accounts, deposits and withdrawals."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from contracts.anvil import DEV_KEY
+from contracts.deploy import Deployment, load
 from intents.signature import SigningKey
 from solver.cli.context import CommandFailed, Context, atoms, new_key, read_or_new_key, usdc
 from solver.core.state import MAY_CANCEL, MAY_SIGN
+from solver.settlement.chain import ChainClient
 from solver.settlement.owner import AccountOwner, fund_locally
+from solver.settlement.wallet import Wallet
 
 app = App(name="account", help="Keys, session accounts, deposits and withdrawals.")
 LOCAL = Context()
@@ -27,8 +32,8 @@ def new(*, context: Context = LOCAL) -> None:
 @app.command
 async def show(*, context: Context = LOCAL) -> None:
     """The account on chain: balance, withdrawal, epoch."""
-    async with context.wallet() as wallet:
-        owner = AccountOwner(wallet, context.deployment(), context.key(), _account(context))
+    async with _wallet(context) as wallet:
+        owner = AccountOwner(wallet, _deployment(context), context.key(), _account(context))
         context.show("account", await _facts(owner))
 
 
@@ -37,11 +42,11 @@ async def fund(amount: str, *, context: Context = LOCAL) -> None:
     """On a local chain only: get AMOUNT of test USDC, and gas, from the faucet."""
     deployer = SigningKey(DEV_KEY)
     key = context.key()
-    async with context.wallet(deployer) as wallet:
+    async with _wallet(context, deployer) as wallet:
         await fund_locally(
-            wallet, context.deployment(), deployer.address, key.address, atoms(amount)
+            wallet, _deployment(context), deployer.address, key.address, atoms(amount)
         )
-        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         context.show("account", await _facts(owner))
 
 
@@ -49,8 +54,8 @@ async def fund(amount: str, *, context: Context = LOCAL) -> None:
 async def deposit(amount: str, *, context: Context = LOCAL) -> None:
     """Deposit AMOUNT of USDC; the market sees it once the block is final."""
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+    async with _wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         await owner.deposit(atoms(amount))
         context.show("account", await _facts(owner))
 
@@ -63,8 +68,8 @@ async def withdraw(
 ) -> None:
     """Ask for AMOUNT back, or without one take what was asked for after the exit delay."""
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+    async with _wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         if amount:
             await owner.request_withdrawal(atoms(amount))
         else:
@@ -76,8 +81,8 @@ async def withdraw(
 async def session_account(*, context: Context = LOCAL) -> None:
     """Create your smart account, whose session keys you can grant and revoke."""
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+    async with _wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
         context.show("session account", await _facts(owner))
 
 
@@ -99,8 +104,8 @@ async def grant(
     """
     session = read_or_new_key(session_key_file)
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+    async with _wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
         await owner.grant_session(
             session.address,
             permissions=MAY_SIGN | MAY_CANCEL,
@@ -124,8 +129,8 @@ async def revoke(session: str = "", *, every: bool = False, context: Context = L
     if bool(session) == every:
         raise CommandFailed("name a session key's address, or --every")
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, context.deployment(), key)
+    async with _wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
         if every:
             await owner.revoke_all_sessions()
         else:
@@ -137,10 +142,28 @@ async def revoke(session: str = "", *, every: bool = False, context: Context = L
 async def cancel_all(*, context: Context = LOCAL) -> None:
     """Cancel on chain every document that you signed in the current epoch."""
     key = context.key()
-    async with context.wallet(key) as wallet:
-        owner = AccountOwner(wallet, context.deployment(), key, _account(context))
+    async with _wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         await owner.cancel_all()
         context.show("account", await _facts(owner))
+
+
+def _deployment(context: Context) -> Deployment:
+    path = context.data_dir / "deployment.json"
+    if not path.exists():
+        raise CommandFailed(f"no deployment in {context.data_dir}: run `keyfill up`")
+    return load(path)
+
+
+@asynccontextmanager
+async def _wallet(context: Context, *keys: SigningKey) -> AsyncIterator[Wallet]:
+    """A wallet on the local market's chain."""
+    chain = ChainClient(context.node().rpc_url, chain_id=_deployment(context).chain_id)
+    try:
+        await chain.start()
+        yield Wallet(chain, keys)
+    finally:
+        await chain.close()
 
 
 def _account(context: Context) -> str | None:

@@ -3,8 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -15,10 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from contracts.deploy import Deployment, load
 from intents.signature import SigningKey
-from solver.settlement.chain import ChainClient
-from solver.settlement.wallet import Wallet
 
 ATOMS_PER_USDC: Final = 10**6
 OUT: Final = Console()
@@ -65,13 +61,6 @@ class Context:
         """Where the market is."""
         return self.url or self.node().url
 
-    def deployment(self) -> Deployment:
-        """The contracts of the local market."""
-        path = self.data_dir / "deployment.json"
-        if not path.exists():
-            raise CommandFailed(f"no deployment in {self.data_dir}: run `keyfill up`")
-        return load(path)
-
     def key(self) -> SigningKey:
         """The key that signs."""
         path = self.key_path()
@@ -83,17 +72,6 @@ class Context:
     def key_path(self) -> Path:
         """Where the key that signs is."""
         return self.key_file or self.data_dir / "keys" / "me.key"
-
-    @asynccontextmanager
-    async def wallet(self, *keys: SigningKey) -> AsyncIterator[Wallet]:
-        """A wallet on the local market's chain."""
-        deployment = self.deployment()
-        chain = ChainClient(self.node().rpc_url, chain_id=deployment.chain_id)
-        try:
-            await chain.start()
-            yield Wallet(chain, keys)
-        finally:
-            await chain.close()
 
     def show(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print one thing."""
