@@ -1,7 +1,8 @@
 """One epoch's competition: the snapshot solvers see, what they propose, how it is judged.
 
-Everything here is pure. A solution is judged against the snapshot that it answers *and*
-against what is live when the auction closes; only what would settle counts. The score is
+Everything here is pure. A solution is judged against the snapshot that it answers; then
+what ended or shrank since is left out of it, and what remains is judged again against
+what is live when the auction closes: only what would settle counts. The score is
 surplus: for each fill, units × (bid tick − ask tick), in micro-atoms, so that no rounding
 can reorder solutions. Ties go to the solution that came first.
 """
@@ -63,9 +64,13 @@ class Proposed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True):
-    """A judged solution: a score, or why it does not count."""
+    """A judged solution: a score, or why it does not count.
+
+    `solution` is what of the proposal can still be carried out; the score is of that.
+    """
 
     proposed: Proposed
+    solution: Solution
     score: int
     reason: Reject | None
 
@@ -85,41 +90,105 @@ OpenUnits = Callable[[str], int]
 """Units of an intent or offer that are live right now; 0 if it has ended."""
 
 
+class _Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What all solutions of one auction are held against. `live` is of the close."""
+
+    intents: dict[str, SnapshotOrder]
+    offers: dict[str, SnapshotOrder]
+    cut: dict[str, int]
+    live: dict[str, int]
+
+
 def judge(auction: Auction, open_units: OpenUnits) -> list[Ranked]:
     """All solutions, best first; every one after the winner has its reason."""
-    scored = [_score(auction.snapshot, proposed, open_units) for proposed in auction.proposed]
+    terms = _terms(auction.snapshot, open_units)
+    scored = [_score(terms, proposed) for proposed in auction.proposed]
     scored.sort(key=lambda ranked: (ranked.reason is not None, -ranked.score, ranked.proposed.seq))
-    return [
-        ranked
-        if rank == 0 or ranked.reason is not None
-        else Ranked(
-            proposed=ranked.proposed,
-            score=ranked.score,
+    outbid = [
+        msgspec.structs.replace(
+            ranked,
             reason=reject(RejectCode.OUTBID, f"surplus {ranked.score} against {scored[0].score}"),
         )
-        for rank, ranked in enumerate(scored)
+        if ranked.reason is None
+        else ranked
+        for ranked in scored[1:]
     ]
+    return [*scored[:1], *outbid]
 
 
-def _score(snapshot: Snapshot, proposed: Proposed, open_units: OpenUnits) -> Ranked:
-    intents = {order.id: order for order in snapshot.intents}
-    offers = {order.id: order for order in snapshot.offers}
-    reason = _fault_in(proposed.solution, intents, offers, open_units)
-    score = 0
+def _terms(snapshot: Snapshot, open_units: OpenUnits) -> _Terms:
+    orders = (*snapshot.intents, *snapshot.offers)
+    return _Terms(
+        intents={order.id: order for order in snapshot.intents},
+        offers={order.id: order for order in snapshot.offers},
+        cut={order.id: order.units for order in orders},
+        live={order.id: min(order.units, open_units(order.id)) for order in orders},
+    )
+
+
+def _score(terms: _Terms, proposed: Proposed) -> Ranked:
+    solution, score = proposed.solution, 0
+    reason = _fault_in(solution, terms, terms.cut)
+    if reason is None:
+        solution = _still_live(solution, terms)
+        reason = _fault_in_rest(proposed.solution, solution, terms)
     if reason is None:
         score = sum(
-            fill.units * (intents[fill.intent].tick - offers[fill.offer].tick)
-            for fill in proposed.solution.fills
+            fill.units * (terms.intents[fill.intent].tick - terms.offers[fill.offer].tick)
+            for fill in solution.fills
         )
-    return Ranked(proposed=proposed, score=score, reason=reason)
+    return Ranked(proposed=proposed, solution=solution, score=score, reason=reason)
 
 
-Orders = dict[str, SnapshotOrder]
+def _still_live(solution: Solution, terms: _Terms) -> Solution:
+    """The fills that can still be made, each cut to what its orders have left.
+
+    Intents come in the order of the solution; one that falls below its minimum is left out
+    whole, and leaves its offers to those after it.
+    """
+    proposed: dict[str, dict[str, int]] = {}
+    for fill in solution.fills:
+        proposed.setdefault(fill.intent, {})[fill.offer] = fill.units
+    left = dict(terms.live)
+    kept: dict[tuple[str, str], int] = {}
+    for intent, lines in proposed.items():
+        cut = _cut(lines, left, terms.live[intent])
+        if sum(cut.values()) >= min(terms.intents[intent].minimum, terms.live[intent]):
+            for offer, units in cut.items():
+                left[offer] -= units
+                kept[intent, offer] = units
+    fills = tuple(
+        msgspec.structs.replace(fill, units=kept[fill.intent, fill.offer])
+        for fill in solution.fills
+        if (fill.intent, fill.offer) in kept
+    )
+    return Solution(tick=solution.tick, fills=fills)
 
 
-def _fault_in(
-    solution: Solution, intents: Orders, offers: Orders, open_units: OpenUnits
-) -> Reject | None:
+def _cut(lines: dict[str, int], left: dict[str, int], wanted: int) -> dict[str, int]:
+    """One intent's units by offer, within what offers have left and the intent wants."""
+    cut: dict[str, int] = {}
+    for offer, proposed in lines.items():
+        units = min(proposed, left[offer], wanted)
+        if units:
+            cut[offer] = units
+            wanted -= units
+    return cut
+
+
+def _fault_in_rest(proposed: Solution, rest: Solution, terms: _Terms) -> Reject | None:
+    """Check all of what remains again; if nothing does, say what ended first."""
+    if rest.fills:
+        return _fault_in(rest, terms, terms.live)
+    for fill in proposed.fills:
+        if not terms.live[fill.intent]:
+            return reject(RejectCode.FILL_UNKNOWN_INTENT, f"{fill.intent} was over at the close")
+        if not terms.live[fill.offer]:
+            return reject(RejectCode.FILL_UNKNOWN_OFFER, f"{fill.offer} was over at the close")
+    return reject(RejectCode.FILL_BELOW_MINIMUM, "too little was left at the close")
+
+
+def _fault_in(solution: Solution, terms: _Terms, units_open: dict[str, int]) -> Reject | None:
     """Precedence: each fill by itself, then pairs, then sums."""
     if not solution.fills:
         return reject(RejectCode.SOLUTION_EMPTY)
@@ -127,15 +196,15 @@ def _fault_in(
     if len(pairs) != len(solution.fills):
         return reject(RejectCode.FILL_DUPLICATE, "name each pair of intent and offer once")
     for fill in solution.fills:
-        fault = _fault_in_fill(fill, solution.tick, intents, offers)
+        fault = _fault_in_fill(fill, solution.tick, terms)
         if fault is not None:
             return fault
-    return _fault_in_sums(solution, intents, offers, open_units)
+    return _fault_in_sums(solution, terms, units_open)
 
 
-def _fault_in_fill(fill: SolutionFill, tick: int, intents: Orders, offers: Orders) -> Reject | None:
-    intent = intents.get(fill.intent)
-    offer = offers.get(fill.offer)
+def _fault_in_fill(fill: SolutionFill, tick: int, terms: _Terms) -> Reject | None:
+    intent = terms.intents.get(fill.intent)
+    offer = terms.offers.get(fill.offer)
     if intent is None:
         return reject(RejectCode.FILL_UNKNOWN_INTENT, f"{fill.intent} is not in the snapshot")
     if offer is None:
@@ -152,9 +221,7 @@ def _fault_in_fill(fill: SolutionFill, tick: int, intents: Orders, offers: Order
     return None
 
 
-def _fault_in_sums(
-    solution: Solution, intents: Orders, offers: Orders, open_units: OpenUnits
-) -> Reject | None:
+def _fault_in_sums(solution: Solution, terms: _Terms, units_open: dict[str, int]) -> Reject | None:
     totals: dict[str, int] = {}
     for fill in solution.fills:
         totals[fill.intent] = totals.get(fill.intent, 0) + fill.units
@@ -163,19 +230,11 @@ def _fault_in_sums(
     if max(lines.values()) > MATCHES_MAX:
         return reject(RejectCode.SOLUTION_LIMIT, f"at most {MATCHES_MAX} fills of one intent")
     for order_id, units in totals.items():
-        order = intents.get(order_id) or offers[order_id]
-        live = open_units(order_id)
-        if not live:
-            code = (
-                RejectCode.FILL_UNKNOWN_INTENT
-                if order_id in intents
-                else RejectCode.FILL_UNKNOWN_OFFER
-            )
-            return reject(code, f"{order_id} ended before the auction closed")
-        if units > live:
-            return reject(RejectCode.FILL_OVERFILL, f"{units} units of {order_id}, open {live}")
-        if order_id in intents and units < min(order.minimum, live):
+        most, intent = units_open[order_id], terms.intents.get(order_id)
+        if units > most:
+            return reject(RejectCode.FILL_OVERFILL, f"{units} units of {order_id}, open {most}")
+        if intent is not None and units < min(intent.minimum, most):
             return reject(
-                RejectCode.FILL_BELOW_MINIMUM, f"{units} of at least {order.minimum} units"
+                RejectCode.FILL_BELOW_MINIMUM, f"{units} of at least {intent.minimum} units"
             )
     return None

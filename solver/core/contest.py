@@ -122,7 +122,7 @@ def close_auction(state: State, number: int) -> None:
             auction=number,
             resource=auction.snapshot.resource,
             winner=auction.winner,
-            tick=winner.proposed.solution.tick if winner else 0,
+            tick=winner.solution.tick if winner else 0,
             score=auction.score,
         )
     )
@@ -146,8 +146,8 @@ def _is_contested(
 
 
 def _carry_out(state: State, auction: Auction, winner: Ranked) -> None:
-    """Execute the winning fills, intent by intent, at the one price."""
-    solution = winner.proposed.solution
+    """Execute what still counts of the winning fills, intent by intent, at the one price."""
+    solution = winner.solution
     book = state.book(auction.snapshot.resource, auction.snapshot.asset)
     matches: dict[str, list[Match]] = {}
     for fill in solution.fills:

@@ -6,6 +6,7 @@ against their own, independent books: nonces, times, prices, minimums, upstream 
 auction scores, and a chain that settles by the contract's rules.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Final, TypeVar
@@ -575,13 +576,25 @@ class Floor(Bench):
                     self.cut_batches.append(event)
                 case PaymentSettled():
                     self._watch_payment(event)
-                case AuctionClosed():
-                    self._watch_judging(event, every(events, SolutionJudged))
+        self._watch_auctions(events)
         for execution, units in executions.items():
             record = state.executions.get(execution)
             if record is not None and execution not in self.executed:
                 assert units >= state.intents[record.intent].document.units_min, "a minimum is met"
             self.executed[execution] = self.executed.get(execution, 0) + units
+
+    def _watch_auctions(self, events: list[Event]) -> None:
+        """An auction's fills stand between its judging and its close."""
+        cleared: list[Filled] = []
+        for event in events:
+            match event:
+                case SolutionJudged():
+                    cleared = []
+                case Filled():
+                    cleared.append(event)
+                case AuctionClosed():
+                    self._watch_judging(event, every(events, SolutionJudged))
+                    self._watch_clearing(event, cleared)
 
     def _watch_payment(self, event: PaymentSettled) -> None:
         """Count what sessions spend in credits; the fake chain counts their USDC."""
@@ -601,15 +614,28 @@ class Floor(Bench):
         auction = self.market.state.auctions[closed.auction]
         judged = [event for event in judged if event.auction == closed.auction]
         assert len(judged) == len(auction.proposed), "everyone hears"
-        scores = [
-            event.score
+        counted = [
+            event
             for event in judged
             if event.reason is None or event.reason.code is RejectCode.OUTBID
         ]
+        scores = [event.score for event in counted]
+        sound = Counter(p.solver for p in auction.proposed if _is_sound(auction, p.solution.fills))
+        assert Counter(event.solver for event in counted) <= sound, "what is wrong does not count"
         assert closed.score == max(scores, default=0), "the winner is the best"
         assert bool(closed.winner) == bool(scores)
         worth = [surplus(auction, proposed.solution.fills) for proposed in auction.proposed]
-        assert set(scores) <= set(worth), "scores are surplus"
+        assert max(scores, default=0) <= max(worth, default=0), "a score is of what is left"
+
+    def _watch_clearing(self, closed: AuctionClosed, fills: list[Filled]) -> None:
+        """What is carried out is worth the winner's score, at its price."""
+        if closed.winner:
+            auction = self.market.state.auctions[closed.auction]
+            ticks = {o.id: o.tick for o in (*auction.snapshot.intents, *auction.snapshot.offers)}
+            worth = sum(fill.units * (ticks[fill.intent] - ticks[fill.offer]) for fill in fills)
+            assert fills, "a winner has something to carry out"
+            assert closed.score == worth, "scores are surplus"
+            assert {fill.tick for fill in fills} == {closed.tick}, "one price"
 
     def _watch_fill(self, fill: Filled, *, moved: bool) -> None:
         state = self.market.state
@@ -720,6 +746,18 @@ def _solution(auction: Auction, tick: int, random: Random) -> tuple[SolutionFill
                 left[intent.id] -= units
                 left[offer.id] -= units
     return tuple(fills)
+
+
+def _is_sound(auction: Auction, fills: tuple[SolutionFill, ...]) -> bool:
+    """Whether a solution kept to the units and the minimums of its snapshot."""
+    totals = Counter[str]()
+    for fill in fills:
+        totals[fill.intent] += fill.units
+        totals[fill.offer] += fill.units
+    orders = (*auction.snapshot.intents, *auction.snapshot.offers)
+    return all(
+        order.minimum <= totals[order.id] <= order.units for order in orders if totals[order.id]
+    )
 
 
 def surplus(auction: Auction, fills: tuple[SolutionFill, ...]) -> int:

@@ -29,6 +29,7 @@ from tests.builder import (
     carol,
     dave,
     every,
+    key_of,
     only,
 )
 
@@ -98,19 +99,89 @@ def test_each_fault_has_its_code(tick: int, text: str, code: RejectCode) -> None
 
 
 @pytest.mark.parametrize(
-    ("live", "code"),
+    ("text", "live", "left"),
     [
-        ({"i1": 0}, RejectCode.FILL_UNKNOWN_INTENT),
-        ({"o1": 0}, RejectCode.FILL_UNKNOWN_OFFER),
-        ({"i1": 2}, RejectCode.FILL_OVERFILL),
-        ({"o1": 2}, RejectCode.FILL_OVERFILL),
+        ("i1 o1 1, i2 o2 4", {"i1": 0}, "i2 o2 4"),
+        ("i1 o1 1, i2 o2 4", {"o1": 0}, "i2 o2 4"),
+        ("i1 o1 1, i2 o2 4", {"i2": 0}, "i1 o1 1"),
+        ("i1 o1 3", {"i1": 2}, "i1 o1 2"),
+        ("i1 o1 3", {"o1": 2}, "i1 o1 2"),
+        ("i1 o1 2, i1 o2 3", {"i1": 4}, "i1 o1 2, i1 o2 2"),
+        ("i2 o1 2, i1 o1 2, i2 o2 2", {"o2": 1}, "i1 o1 2"),
+        ("i2 o1 3, i1 o1 1, i2 o2 3", {"o1": 3}, "i2 o1 3, i2 o2 3"),
+        ("i2 o2 4, i1 o2 2", {"o2": 3}, "i1 o2 2"),
+        ("i2 o2 4, i1 o1 1", {"i2": 3, "i1": 0}, "i2 o2 3"),
+        ("i1 o1 3", {"o1": 99, "i1": 99}, "i1 o1 3"),
     ],
 )
-def test_what_ended_meanwhile_does_not_count(live: dict[str, int], code: RejectCode) -> None:
-    """A solution is held against what is live at the close, not only the snapshot."""
-    (ranked,) = _judged((7, "i1 o1 3"), live=OPEN | live)
+def test_what_ended_meanwhile_is_left_out(text: str, live: dict[str, int], left: str) -> None:
+    """The rest counts and is scored; an intent below its minimum is left out whole."""
+    (ranked,) = _judged((7, text), live=OPEN | live)
+    assert (ranked.reason, ranked.solution.fills) == (None, _fills(left))
+    ticks = {order.id: order.tick for order in (*SNAPSHOT.intents, *SNAPSHOT.offers)}
+    assert ranked.score == sum(f.units * (ticks[f.intent] - ticks[f.offer]) for f in _fills(left))
+
+
+@pytest.mark.parametrize(
+    ("text", "live", "code"),
+    [
+        ("i1 o1 3", {"i1": 0}, RejectCode.FILL_UNKNOWN_INTENT),
+        ("i1 o1 3", {"o1": 0}, RejectCode.FILL_UNKNOWN_OFFER),
+        ("i2 o1 3, i2 o2 1", {"o2": 0}, RejectCode.FILL_UNKNOWN_OFFER),
+        ("i2 o2 4", {"o2": 3}, RejectCode.FILL_BELOW_MINIMUM),
+        ("i1 o1 5", {"o1": 0}, RejectCode.FILL_OVERFILL),
+        ("i2 o2 3", {"i2": 0}, RejectCode.FILL_BELOW_MINIMUM),
+    ],
+)
+def test_a_solution_of_which_nothing_is_left_hears_why(
+    text: str, live: dict[str, int], code: RejectCode
+) -> None:
+    """What ended first; a solution that was wrong from the start is told that instead."""
+    (ranked,) = _judged((7, text), live=OPEN | live)
     assert ranked.reason is not None
-    assert ranked.reason.code is code
+    assert (ranked.reason.code, ranked.score) == (code, 0)
+
+
+def test_the_rank_is_of_what_is_left() -> None:
+    """An order that its owner takes back late lends its surplus to nobody."""
+    bold, plain = (7, "i1 o1 4, i2 o2 4"), (7, "i1 o1 3, i2 o2 4")
+    ranking = _judged(bold, plain, live=OPEN | {"o1": 0})
+    assert [ranked.proposed.solver for ranked in ranking] == ["s0", "s1"]
+    assert [ranked.score for ranked in ranking] == [4 * 2, 4 * 2]
+
+
+amounts = st.lists(st.integers(0, 5), min_size=4, max_size=4)
+PAIRS: Final = (("i1", "o1"), ("i1", "o2"), ("i2", "o1"), ("i2", "o2"))
+
+
+@given(
+    units=amounts,
+    order=st.permutations(range(4)),
+    live=st.fixed_dictionaries({order: st.integers(0, most + 2) for order, most in OPEN.items()}),
+)
+def test_nothing_is_left_in_that_could_not_be_filled(
+    units: list[int], order: list[int], live: dict[str, int]
+) -> None:
+    """What is left is part of what was proposed, live, within every bound, and what it scores."""
+    fills = [f"{PAIRS[at][0]} {PAIRS[at][1]} {units[at]}" for at in order if units[at]]
+    whole = (7, ", ".join(fills))
+    (before,), (ranked,) = _judged(whole), _judged(whole, live=live)
+    if before.reason is not None:
+        assert ranked.reason == before.reason
+        return
+    proposed = {(fill.intent, fill.offer): fill.units for fill in _fills(whole[1])}
+    left = {(fill.intent, fill.offer): fill.units for fill in ranked.solution.fills}
+    assert (ranked.reason is None) == bool(left)
+    assert all(0 < n <= proposed[pair] for pair, n in left.items())
+    for place, sides in ((0, SNAPSHOT.intents), (1, SNAPSHOT.offers)):
+        for one in sides:
+            total = sum(n for pair, n in left.items() if pair[place] == one.id)
+            assert total <= min(one.units, live[one.id])
+            assert place or not total or total >= min(one.minimum, live[one.id])
+    ticks = {one.id: one.tick for one in (*SNAPSHOT.intents, *SNAPSHOT.offers)}
+    assert ranked.score == sum(n * (ticks[i] - ticks[o]) for (i, o), n in left.items())
+    if all(live[name] >= most for name, most in OPEN.items()):
+        assert ranked.solution == ranked.proposed.solution
 
 
 def test_an_execution_has_a_bounded_number_of_fills() -> None:
@@ -303,7 +374,43 @@ def test_a_waiting_bid_is_filled_and_its_rest_ends() -> None:
     assert bench.available(alice) == 10**9 - 4 * 50
 
 
-def test_a_cancelled_order_voids_the_solution_that_used_it() -> None:
+def test_a_cancelled_order_voids_its_own_fills_alone() -> None:
+    """One who cancels late costs nobody else a trade, and is not filled."""
+    bench = _an_epoch_bench()
+    bids = [an_intent().units(5).limit(500).signed_by(who) for who in (alice, dave)]
+    ask = an_offer().units(9).limit(90).signed_by(bob)
+    for bid in bids:
+        bench.do(bid)
+    bench.do(ask)
+    opened = _open(bench)
+    pairs = [(bid.digest, ask.digest, units) for bid, units in zip(bids, (5, 4), strict=True)]
+    _propose(bench, opened, 50 * 10**6, *pairs)
+    bench.do(CancelDocument(account=alice.address, digest=bids[0].digest))
+    events = bench.wait(10)
+    assert (only(events, Filled).intent, only(events, Filled).units) == (bids[1].digest, 4)
+    assert only(events, SolutionJudged).score == only(events, AuctionClosed).score == 360 * 10**6
+    assert bench.status(bids[0]) is IntentStatus.CANCELLED
+
+
+def test_an_offer_that_shrank_is_filled_as_far_as_it_goes() -> None:
+    """A lease that lost its key moved on to it before the close."""
+    bench = _an_epoch_bench()
+    lost = an_offer().units(3).limit(30).signed_by(carol)
+    first = an_intent().units(3).limit(300).signed_by(dave)
+    bench.do(lost)
+    bench.do(first)
+    _propose(bench, _open(bench), 50 * 10**6, (first.digest, lost.digest, 3))
+    bench.wait(10)
+    ask, bid = an_offer().units(5).limit(50), an_intent().units(5).limit(500).signed_by(alice)
+    asked = ask.signed_by(bob)
+    bench.do(asked)
+    bench.do(bid)
+    _propose(bench, _open(bench), 60 * 10**6, (bid.digest, asked.digest, 5))
+    bench.retire(key_of(carol))
+    assert only(bench.wait(10), Filled).units == 2
+
+
+def test_a_solution_of_cancelled_orders_alone_is_void() -> None:
     """Nothing that ended is filled, and its solver hears why."""
     bench = _an_epoch_bench()
     bid = an_intent().units(5).limit(500).signed_by(alice)

@@ -8,6 +8,7 @@ phase, the upstream's count, or the replay.
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from intents.reject import Reject, RejectCode
@@ -227,7 +228,7 @@ def _take_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
         valid = [r for r in ranking if r.reason is None or r.reason.code is RejectCode.OUTBID]
         if len(valid) > 1:
             loser = valid[-1]
-            chosen = auction.Ranked(proposed=loser.proposed, score=loser.score, reason=None)
+            chosen = msgspec.structs.replace(loser, reason=None)
             return [chosen, *(r for r in ranking if r is not loser)]
         return ranking
 
@@ -239,14 +240,40 @@ def _score_units_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def score(*arguments: Any) -> auction.Ranked:
         ranked = original(*arguments)
-        units = sum(fill.units for fill in ranked.proposed.solution.fills)
-        return auction.Ranked(proposed=ranked.proposed, score=units, reason=ranked.reason)
+        units = sum(fill.units for fill in ranked.solution.fills)
+        return msgspec.structs.replace(ranked, score=units)
 
     monkeypatch.setattr(auction, "_score", score)
 
 
 def _no_sums_in_auctions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auction, "_fault_in_sums", _nothing)
+
+
+def _fill_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cancelled since the snapshot still counts and is carried out."""
+    original = auction._terms
+
+    def terms(snapshot: auction.Snapshot, _: auction.OpenUnits) -> auction._Terms:
+        units = {order.id: order.units for order in (*snapshot.intents, *snapshot.offers)}
+        return original(snapshot, units.__getitem__)
+
+    monkeypatch.setattr(auction, "_terms", terms)
+
+
+def _score_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out of a solution still counts for its rank."""
+    original = auction._score
+
+    def score(terms: auction._Terms, proposed: auction.Proposed) -> auction.Ranked:
+        ranked = original(terms, proposed)
+        whole = sum(
+            fill.units * (terms.intents[fill.intent].tick - terms.offers[fill.offer].tick)
+            for fill in (proposed.solution.fills if ranked.reason is None else ())
+        )
+        return msgspec.structs.replace(ranked, score=whole)
+
+    monkeypatch.setattr(auction, "_score", score)
 
 
 def _money_leaves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,6 +367,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "award the worst solution": _take_the_worst,
     "score by units": _score_units_only,
     "judge no sums": _no_sums_in_auctions,
+    "fill what ended since the snapshot": _fill_what_ended,
+    "score what ended since the snapshot": _score_what_ended,
     "spend what is being withdrawn": _money_leaves_twice,
     "serve moved units twice": _moved_leases_keep_their_units,
     "deliver more than leased": _unknown_is_delivered,
