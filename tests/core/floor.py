@@ -59,6 +59,7 @@ from solver.core.event import (
     CallStarted,
     Event,
     Filled,
+    LeaseClosed,
     LeaseMoved,
     PaymentSettled,
     SolutionJudged,
@@ -243,6 +244,7 @@ class Floor(Bench):
         self.executed: dict[int, int] = {}
         self.upstream: dict[str, list[Seen]] = {}
         self.calls: dict[str, FlyingCall] = {}
+        self.used: dict[str, int] = {}
         self.ended: set[str] = set()
         self.cut_batches: list[BatchCut] = []
         self.credits_spent: dict[tuple[str, str], int] = {}
@@ -571,7 +573,10 @@ class Floor(Bench):
                         units=event.units,
                     )
                 case CallFinished():
-                    del self.calls[event.call]
+                    self._watch_use(event, self.calls.pop(event.call))
+                case LeaseClosed():
+                    gone = event.returned + self.used.get(event.lease, 0)
+                    assert gone <= event.units, "what may have been used does not return"
                 case BatchCut():
                     self.cut_batches.append(event)
                 case PaymentSettled():
@@ -595,6 +600,15 @@ class Floor(Bench):
                 case AuctionClosed():
                     self._watch_judging(event, every(events, SolutionJudged))
                     self._watch_clearing(event, cleared)
+
+    def _watch_use(self, finished: CallFinished, call: FlyingCall) -> None:
+        """At least what the upstream may have counted of what the lease had reserved."""
+        units = {
+            Outcome.DELIVERED: min(finished.units, call.units),
+            Outcome.FAILED: 0,
+            Outcome.UNKNOWN: call.units,
+        }[finished.outcome]
+        self.used[finished.lease] = self.used.get(finished.lease, 0) + units
 
     def _watch_payment(self, event: PaymentSettled) -> None:
         """Count what sessions spend in credits; the fake chain counts their USDC."""

@@ -329,6 +329,17 @@ def _units_return_before_endings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(state._RANK, state.Due.RETURN_UNITS, -1)
 
 
+def _unknown_units_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the upstream may have counted is sold again."""
+    original = delivery._close_capacity
+
+    def close(where: state.State, intent: Any, lease: state.Lease) -> None:
+        lease.lapsed = 0
+        original(where, intent, lease)
+
+    monkeypatch.setattr(delivery, "_close_capacity", close)
+
+
 def _units_return_to_dead_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     original = delivery._close_capacity
 
@@ -379,6 +390,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "forget minimums on chain": _no_minimum_on_chain,
     "count returned units on chain": _returned_units_count_too,
     "return units before endings": _units_return_before_endings,
+    "return units of unknown outcome": _unknown_units_return,
     "return units to ended offers": _units_return_to_dead_offers,
     "forget what leases give back": _documents_never_end("return_units"),
     "forget cancelled nonces": _documents_never_end("_cancel_nonce", chain),
