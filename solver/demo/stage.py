@@ -61,7 +61,7 @@ class Stage:
         self.folder: Final = folder
         self._market_module = market_module
         self.search: Final = SearchUpstream(folder / "upstream")
-        self.model: Final = ModelUpstream()
+        self.model = ModelUpstream()
         self.secrets: Final[list[str]] = []
         """Upstream keys that were handed out; none may be found anywhere afterwards."""
         self.anvil: Anvil
@@ -94,7 +94,11 @@ class Stage:
         """Datasette behind tokens, and the model server behind keys."""
         await self.search.start()
         self._exit.push_async_callback(self.search.stop)
-        await self.model.start(self.folder / "upstream" / "docs.db")
+        await self.start_model(self.folder / "upstream" / "docs.db")
+
+    async def start_model(self, corpus: Path) -> None:
+        """The model server alone."""
+        await self.model.start(corpus)
         self._exit.push_async_callback(self.model.stop)
 
     async def start_market(self, port: int = 0) -> None:

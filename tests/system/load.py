@@ -66,11 +66,13 @@ async def start_small(stage: Stage) -> None:
     with sqlite3.connect(corpus) as connection:
         connection.execute("CREATE TABLE pages (id INTEGER, text TEXT)")
         connection.execute("INSERT INTO pages VALUES (1, 'the quick brown fox is the fox')")
-    await stage.model.start(corpus)
+    await stage.start_model(corpus)
     await stage.start_market()
 
 
-async def a_stocked_stage(stage: Stage, *, buyers: int = 2, units: int = 100_000) -> Load:
+async def a_stocked_stage(
+    stage: Stage, *, buyers: int = 2, units: int = 100_000, window: tuple[int, int] = (0, 0)
+) -> Load:
     """Chain, model server and market are up; buyers are funded, one key offers `units`."""
     people = [await stage.buyer(f"buyer{n}", Load.deposit_atoms) for n in range(buyers)]
     seller = stage.seller("seller")
@@ -79,7 +81,9 @@ async def a_stocked_stage(stage: Stage, *, buyers: int = 2, units: int = 100_000
     )
     for person in people:
         await funded(person)
-    await seller.contributor.offer(LISTING, key=pooled.key, units=units, limit=units * PRICE_ATOMS)
+    await seller.contributor.offer(
+        LISTING, key=pooled.key, units=units, limit=units * PRICE_ATOMS, window=window
+    )
     return Load(people, seller)
 
 
