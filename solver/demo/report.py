@@ -29,7 +29,7 @@ def print_report(story: Story, console: Console) -> None:
 
 
 def _intents(story: Story) -> Table:
-    table = _table("Intents", "buyer", "shows", "resource", "up to", "filled", "delivered")
+    table = _table("Intents", "buyer", "shows", "what", "up to", "filled", "served")
     table.add_column("paid", justify="right")
     table.add_column("outcome")
     for one in story.bought:
@@ -37,7 +37,7 @@ def _intents(story: Story) -> Table:
         table.add_row(
             one.buyer,
             one.shows,
-            state.resource,
+            _short(state.resource),
             f"{state.units} for {_usdc(state.limit)}",
             str(state.filled_units),
             str(state.delivered_units),
@@ -48,18 +48,18 @@ def _intents(story: Story) -> Table:
 
 
 def _fills(story: Story) -> Table:
-    table = _table("Fills", "buyer", "seller", "resource", "units", "price each", "delivered")
+    table = _table("Fills", "buyer", "seller", "what", "units", "each", "served")
     table.add_column("owed", justify="right")
     closed = {e.facts["lease"]: e.facts for e in _of(story, "LeaseClosed")}
     moved = {e.facts["toLease"] for e in _of(story, "LeaseMoved")}
     for event in _of(story, "Filled"):
         facts = event.facts
         end = closed.get(facts["fill"], {})
-        note = " [yellow]moved here: a key died[/]" if facts["fill"] in moved else ""
+        note = " [yellow](a key died)[/]" if facts["fill"] in moved else ""
         table.add_row(
             story.names.get(facts["buyer"], facts["buyer"]),
             story.names.get(facts["seller"], facts["seller"]) + note,
-            facts["resource"],
+            _short(facts["resource"]),
             str(end.get("units", facts["units"])),
             _price(facts["tick"]),
             str(end.get("delivered", "")),
@@ -79,21 +79,21 @@ def _competition(story: Story) -> Table:
         table.add_row(
             str(facts["auction"]),
             str(facts["rank"]),
-            solver if not solver.startswith("0x") else f"external {solver[:10]}…",
+            solver if not solver.startswith("0x") else f"external {solver[:8]}…",
             _usdc(int(facts["score"]) // MICRO),
-            f"{reason['code']}: {reason['message']}" if reason else "[bold green]won[/]",
+            reason["code"] if reason else "[bold green]won[/]",
         )
     return table
 
 
 def _calls(story: Story) -> Table:
-    table = _table("Calls served", "buyer", "resource", "calls", "units", "for example", "answered")
+    table = _table("Calls served", "buyer", "what", "calls", "units", "for example", "answered")
     counts = Counter((call.buyer, call.resource) for call in story.calls)
     for (buyer, resource), count in sorted(counts.items()):
         calls = [c for c in story.calls if (c.buyer, c.resource) == (buyer, resource)]
         table.add_row(
             buyer,
-            resource,
+            _short(resource),
             str(count),
             str(sum(call.units for call in calls)),
             calls[-1].asked,
@@ -109,7 +109,7 @@ def _transactions(story: Story) -> Table:
     for one in story.transactions:
         table.add_row(
             str(one.number),
-            f"{one.hash[:18]}…",
+            f"{one.hash[:10]}…",
             str(one.block),
             str(one.settled),
             str(one.skipped),
@@ -160,6 +160,11 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column)
     return table
+
+
+def _short(resource: str) -> str:
+    """The operation alone: `datasette/search:call` is "search" here."""
+    return resource.partition("/")[2].partition(":")[0]
 
 
 def _usdc(atoms: int) -> str:
