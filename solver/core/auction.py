@@ -83,7 +83,8 @@ class Auction(msgspec.Struct, kw_only=True):
     proposed: list[Proposed] = []
     closed: bool = False
     winner: str = ""
-    score: int = 0
+    score: str = "0"
+    """As text: surplus in micro-atoms outgrows 64 bits."""
 
 
 OpenUnits = Callable[[str], int]

@@ -115,7 +115,7 @@ def close_auction(state: State, number: int) -> None:
     winner = ranking[0] if ranking and ranking[0].reason is None else None
     if winner is not None:
         auction.winner = winner.proposed.solver
-        auction.score = winner.score
+        auction.score = str(winner.score)
         _carry_out(state, auction, winner)
     state.emit(
         AuctionClosed(
@@ -123,7 +123,7 @@ def close_auction(state: State, number: int) -> None:
             resource=auction.snapshot.resource,
             winner=auction.winner,
             tick=winner.solution.tick if winner else 0,
-            score=auction.score,
+            score=winner.score if winner else 0,
         )
     )
     _end_immediate(state, auction)

@@ -1,5 +1,6 @@
 """Documents and keys entering and leaving the market. Rejects change nothing."""
 
+from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick, bid_tick
@@ -183,8 +184,8 @@ def cancel_document(state: State, command: CancelDocument) -> Reject | None:
 
 def issue_credits(state: State, command: IssueCredits) -> Reject | None:
     """Mint credits, the one place that does. Rejects: limit_out_of_range."""
-    if command.amount < 1:
-        return reject(RejectCode.LIMIT_OUT_OF_RANGE, "issue at least 1 credit atom")
+    if not 1 <= command.amount <= AMOUNT_MAX:
+        return reject(RejectCode.LIMIT_OUT_OF_RANGE, f"issue 1 to {AMOUNT_MAX} credit atoms")
     state.ledger.transfer(ISSUANCE, command.account, CREDIT, command.amount)
     emit_balance(state, command.account, CREDIT, command.reason)
     return None

@@ -301,7 +301,8 @@ class State:
         )
         return (
             (self.usdc, self.now_ms, self.seq, self.cursor, self.cursor_hash, self.batch_next),
-            self.ledger.dump(),
+            # As text: sums of many amounts outgrow the 64 bits of MessagePack.
+            repr(self.ledger.dump()),
             [[(key, encode(record)) for key, record in sorted(table.items())] for table in tables],
             [(key, self.books[key].dump()) for key in sorted(self.books)],
             [(key, encode(self.executions[key])) for key in sorted(self.executions)],

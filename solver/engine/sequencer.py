@@ -9,9 +9,9 @@ A Violation or a journal failure ends `run`: in doubt the process stops (P8).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -96,7 +96,7 @@ class Sequencer:
                 waiting = [await self._inbox.get()]
                 while len(waiting) < GROUP_MAX and not self._inbox.empty():
                     waiting.append(self._inbox.get_nowait())
-                await self._carry_out(waiting)
+                await _to_its_end(self._carry_out(waiting))
         except asyncio.CancelledError:
             ended_cleanly = True
             raise
@@ -118,9 +118,7 @@ class Sequencer:
         results = [self._apply(command, group) for command, _ in waiting]
         if group.payloads:
             loop = asyncio.get_running_loop()
-            writing = loop.run_in_executor(self._writer, self._journal.append, group.payloads)
-            # Shielded: what was applied is written, even if we are stopped meanwhile.
-            await asyncio.shield(writing)
+            await loop.run_in_executor(self._writer, self._journal.append, group.payloads)
             await self._checkpoint_if_due(len(group.payloads))
         for at_ms, events in group.published:
             self.feed.append(at_ms, events)
@@ -160,3 +158,13 @@ class Sequencer:
             if not future.done():
                 future.set_result(reject(RejectCode.SHUTTING_DOWN))
         self._writer.shutdown(wait=True)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`; if cancelled meanwhile, still finish it: what was begun is answered."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

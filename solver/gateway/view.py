@@ -111,7 +111,7 @@ def auction_told(auction: Auction) -> AuctionTold:
         snapshot_hash=auction.snapshot_digest,
         closed=auction.closed,
         winner=auction.winner,
-        score=str(auction.score),
+        score=auction.score,
         solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
     )
 

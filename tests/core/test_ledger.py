@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from intents.bound import AMOUNT_MAX
+from intents.reject import Reject
 from solver.core.check import Violation
-from solver.core.ledger import CHAIN, Ledger
+from solver.core.command import IssueCredits
+from solver.core.ledger import CHAIN, ISSUANCE, Ledger
+from solver.core.market import Market
+from solver.core.state import CREDIT
 
 OWNERS = ("alice", "bob", "carol")
 owners = st.sampled_from(OWNERS)
@@ -147,3 +152,15 @@ def test_a_hold_is_posted_once() -> None:
     assert ledger.held("h") == 0
     with pytest.raises(KeyError):
         ledger.post("h", 0)
+
+
+def test_sums_beyond_64_bits_can_be_hashed() -> None:
+    """Many large issues, and a large auction's score, do not end a market at its checkpoint."""
+    market = Market("0x" + "cc" * 20)
+    for _ in range(3_000):
+        issue = IssueCredits(account="0x" + "aa" * 20, amount=AMOUNT_MAX, reason="test")
+        assert not isinstance(market.apply(issue), Reject)
+    assert market.state.ledger.balance(ISSUANCE, CREDIT).debits_posted > 2**64
+    assert len(market.state.hash()) == 64
+    too_much = IssueCredits(account="0x" + "aa" * 20, amount=AMOUNT_MAX + 1, reason="test")
+    assert isinstance(market.apply(too_much), Reject)

@@ -151,6 +151,21 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
         assert market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
 
 
+async def test_what_was_begun_is_answered_before_the_stop() -> None:
+    """A command whose write is under way when we are stopped gets its true answer."""
+    journal = MemoryJournal()
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    answer = asyncio.create_task(sequencer.submit(an_issue(1)))
+    while not journal.records:
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert isinstance(await answer, Applied)
+    assert sequencer.feed.seq == 1
+
+
 async def test_a_clean_stop_notes_the_state() -> None:
     """Stopping leaves a checkpoint of exactly what was journaled, even in mid-write."""
     journal = MemoryJournal()
