@@ -246,11 +246,14 @@ def rejected(status: int, content: bytes) -> MarketFault:
 
 
 def event_of(text: str) -> Event:
-    """A line of the feed. Raises Rejected where the line is an error."""
-    facts = msgspec.json.decode(text)
-    if "code" in facts and "seq" not in facts:
-        raise Rejected(facts["code"], facts["message"], facts.get("hint", ""))
-    return Event(seq=facts["seq"], at_ms=facts["atMs"], event=facts["event"], facts=facts)
+    """A line of the feed. Raises Rejected where the line is an error, else Unexpected."""
+    try:
+        facts = msgspec.json.decode(text, type=dict[str, Any])
+        if "code" in facts and "seq" not in facts:
+            raise Rejected(facts["code"], facts["message"], facts.get("hint", ""))
+        return Event(seq=facts["seq"], at_ms=facts["atMs"], event=facts["event"], facts=facts)
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise Unexpected(f"a line of the feed: {error}") from error
 
 
 async def _events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Event]:

@@ -9,6 +9,7 @@ from solver.client.fault import MarketFault, Rejected
 from solver.client.market import Market
 from solver.client.model import Intent
 
+PAUSE_SECONDS_MIN: Final = 0.1
 PAUSE_SECONDS_MAX: Final = 5.0
 
 
@@ -52,24 +53,47 @@ class Watch:
             self._task = self._market.keep(self._follow(cursor))
 
     async def _follow(self, cursor: int) -> None:
-        pause_seconds = 0.1
-        while self._waiters:
-            try:
-                async with self._market.feed(cursor, self._account) as events:
-                    async for event in events:
-                        cursor = event.seq
-                        pause_seconds = 0.1
-                        self._wake(event.facts.get("intent"))
-                        if not self._waiters:
-                            return
-            except Rejected:
-                # Too old a cursor: whoever waits reads anew, and so do we from there.
-                cursor = (await self._market.now()).feed
-                self._wake_all()
-            except MarketFault:
-                pass
+        """Follow the feed while anybody waits.
+
+        Nothing is awaited between finding no waiters and ending, so that whoever registers
+        later finds the task done and starts another; an error wakes all, so that they do.
+        """
+        pause_seconds = PAUSE_SECONDS_MIN
+        try:
+            while self._waiters:
+                seen = cursor
+                cursor = await self._follow_once(cursor)
+                if self._waiters:
+                    pause_seconds = PAUSE_SECONDS_MIN if cursor > seen else pause_seconds
+                    await asyncio.sleep(pause_seconds)
+                    pause_seconds = min(PAUSE_SECONDS_MAX, pause_seconds * 2)
+        except Exception:
             await asyncio.sleep(pause_seconds)
-            pause_seconds = min(PAUSE_SECONDS_MAX, pause_seconds * 2)
+            self._wake_all()
+            raise
+
+    async def _follow_once(self, cursor: int) -> int:
+        """Follow one connection to its end; the cursor to go on from."""
+        try:
+            async with self._market.feed(cursor, self._account) as events:
+                async for event in events:
+                    cursor = event.seq
+                    self._wake(event.facts.get("intent"))
+                    if not self._waiters:
+                        break
+        except Rejected:
+            # Too old a cursor: whoever waits reads anew, and so do we from there.
+            cursor = await self._newest(cursor)
+            self._wake_all()
+        except MarketFault:
+            pass
+        return cursor
+
+    async def _newest(self, cursor: int) -> int:
+        try:
+            return (await self._market.now()).feed
+        except MarketFault:
+            return cursor
 
     def _wake(self, digest: str | None) -> None:
         for woken in self._waiters.get(digest or "", ()):
