@@ -4,6 +4,7 @@ from intents.signature import SigningKey
 from solver.client.agent import Agent, Answer, BoughtIntent, Stream
 from solver.client.contributor import Contributor
 from solver.client.fault import MarketFault, NotFilled, Rejected, Unexpected, Unreachable
+from solver.client.key import read_key
 from solver.client.market import Market
 from solver.client.solver import Desk, Solver
 
@@ -22,4 +23,5 @@ __all__ = [
     "Stream",
     "Unexpected",
     "Unreachable",
+    "read_key",
 ]

@@ -13,7 +13,7 @@ from intents import document as signed
 from intents.bound import NONCE_MAX
 from intents.signature import SigningKey
 from solver.client.fault import NotFilled, Rejected
-from solver.client.market import Identity, Market, rejected
+from solver.client.market import Identity, Market, rejected, whole
 from solver.client.model import Balance, Grant, Intent, Lease, Leases, Result
 from solver.client.watch import Watch
 
@@ -209,12 +209,13 @@ class BoughtIntent:
     ) -> Answer:
         """One call through the proxy. Never repeated by itself: it may cost a unit.
 
-        Raises Rejected where the market refused; an upstream's own error is an Answer.
+        Raises Rejected where the market refused, Unexpected where the body is larger than
+        64 MiB (`stream` has no such bound); an upstream's own error is an Answer.
         """
         async with self.stream(
             method, path, query=query, headers=headers, json=json, body=body
         ) as stream:
-            content = b"".join([chunk async for chunk in stream])
+            content = await whole(aiter(stream))
         units = stream.headers.get(UNITS_HEADER.lower())
         return Answer(
             status=stream.status,
@@ -244,8 +245,7 @@ class BoughtIntent:
         target = f"/v1/proxy/{provider}{path}" + (f"?{urlencode(query)}" if query else "")
         async with self._market.open(method, target, raw=body, headers=sent) as response:
             if LEASE_HEADER not in response.headers:
-                content = b"".join([chunk async for chunk in self._market.chunks(response)])
-                raise rejected(response.status, content)
+                raise rejected(response.status, await whole(self._market.chunks(response)))
             yield Stream(self._market, response)
 
     async def done(self) -> None:

@@ -137,9 +137,9 @@ class Market:
             try:
                 return await self._once(method, target, kind, raw, signed_by)
             except MarketFault as fault:
-                if attempt >= ATTEMPTS_MAX or not _may_repeat(fault, repeatable=repeatable):
+                if attempt >= ATTEMPTS_MAX or not may_repeat(fault, repeatable=repeatable):
                     raise
-                await asyncio.sleep(_pause(fault, attempt))
+                await asyncio.sleep(pause_seconds(fault, attempt))
 
     def sign(self, key: SigningKey, document: Document) -> tuple[str, str]:
         """(digest, signature) of a document for this market."""
@@ -217,7 +217,7 @@ class Market:
             signed = msgspec.json.encode(self.credentials(signed_by, method, target, raw))
             headers["Keyfill-Request"] = base64.urlsafe_b64encode(signed).decode()
         async with self.open(method, target, raw=raw, headers=headers) as response:
-            content = b"".join([chunk async for chunk in self.chunks(response)])
+            content = await whole(self.chunks(response))
             if response.status >= 300:  # noqa: PLR2004
                 raise rejected(response.status, content)
         try:
@@ -232,6 +232,18 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unreachable(f"{url}: {error or type(error).__name__}") from error
+
+
+async def whole(chunks: AsyncIterator[bytes]) -> bytes:
+    """A body in one piece. Raises Unexpected where it is larger than ANSWER_BYTES_MAX."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            raise Unexpected(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 def rejected(status: int, content: bytes) -> MarketFault:
@@ -262,7 +274,8 @@ async def _events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Even
             yield event_of(message.data)
 
 
-def _may_repeat(fault: MarketFault, *, repeatable: bool) -> bool:
+def may_repeat(fault: MarketFault, *, repeatable: bool) -> bool:
+    """Whether trying again is safe; `repeatable`: even if the first got through."""
     match fault:
         case Rejected(code="unauthenticated", retry_after_ms=int()):
             return True
@@ -273,7 +286,8 @@ def _may_repeat(fault: MarketFault, *, repeatable: bool) -> bool:
     return False
 
 
-def _pause(fault: MarketFault, attempt: int) -> float:
+def pause_seconds(fault: MarketFault, attempt: int) -> float:
+    """How long to wait before trying again."""
     told_ms = fault.retry_after_ms if isinstance(fault, Rejected) else None
     seconds = 0.05 * 2**attempt if told_ms is None else told_ms / 1_000
     jitter = secrets.randbelow(1_000) / 20_000
