@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from intents.signature import SigningKey
-from solver.client.fault import Rejected, Unreachable
-from solver.client.market import Identity, Market
+from solver.client.fault import MarketFault, Rejected, Unreachable
+from solver.client.market import ATTEMPTS_MAX, Identity, Market, may_repeat, pause_seconds
 from solver.client.model import Auction, Verdict
 from solver.core.auction import Snapshot, SnapshotOrder
 from solver.core.command import SolutionFill
@@ -36,11 +36,20 @@ class Solver:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator["Desk"]:
-        """A place in the competition until the block is left. Raises Unreachable."""
-        async with self._market.socket(TARGET) as socket:
-            hello = self._market.credentials(self._identity, "GET", TARGET, b"")
-            await socket.send_str(msgspec.json.encode(hello).decode())
-            desk = Desk(socket)
+        """A place in the competition until the block is left. Raises Unreachable.
+
+        A market that only just started refuses what may be older than itself: that is
+        signed again by itself, on a new connection.
+        """
+        async with AsyncExitStack() as sockets:
+
+            async def reach() -> aiohttp.ClientWebSocketResponse:
+                socket = await sockets.enter_async_context(self._market.socket(TARGET))
+                hello = self._market.credentials(self._identity, "GET", TARGET, b"")
+                await socket.send_str(msgspec.json.encode(hello).decode())
+                return socket
+
+            desk = Desk(await reach(), reach)
             task = self._market.keep(desk.read())
             try:
                 yield desk
@@ -52,8 +61,14 @@ class Solver:
 class Desk:
     """One connection. Iterate over it for auctions; old ones give way to new ones."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        reach: Callable[[], Awaitable[aiohttp.ClientWebSocketResponse]],
+    ) -> None:
         self._socket = socket
+        self._reach = reach
+        self._welcome = False
         self._auctions: asyncio.Queue[Auction | None] = asyncio.Queue(AUCTIONS_WAITING_MAX)
         self._answers: deque[asyncio.Future[None]] = deque()
         self._verdicts: OrderedDict[int, list[Verdict]] = OrderedDict()
@@ -99,13 +114,29 @@ class Desk:
     async def read(self) -> None:
         """Take in what the market says until it stops. `Solver.connect` runs this."""
         try:
-            async for message in self._socket:
-                if message.type is aiohttp.WSMsgType.TEXT:
-                    await self._take(msgspec.json.decode(message.data))
-        except Rejected as refused:
-            self._ended = refused
+            await self._hear_all()
+        except MarketFault as fault:
+            self._ended = fault
         finally:
             await self._end()
+
+    async def _hear_all(self) -> None:
+        """Until the connection ends; one that was refused for its time only is made anew."""
+        for attempt in range(1, ATTEMPTS_MAX):
+            try:
+                return await self._hear()
+            except Rejected as refused:
+                if self._welcome or not may_repeat(refused, repeatable=True):
+                    raise
+                await asyncio.sleep(pause_seconds(refused, attempt))
+                self._socket = await self._reach()
+        return await self._hear()
+
+    async def _hear(self) -> None:
+        async for message in self._socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                await self._take(msgspec.json.decode(message.data))
+                self._welcome = True
 
     async def _take(self, told: dict[str, Any]) -> None:
         match told.get("type"):
@@ -121,7 +152,12 @@ class Desk:
             case "judged":
                 await self._judge(told)
             case _:
-                raise Rejected(told.get("code", ""), told.get("message", ""), told.get("hint", ""))
+                raise Rejected(
+                    told.get("code", ""),
+                    told.get("message", ""),
+                    told.get("hint", ""),
+                    retry_after_ms=told.get("retryAfterMs"),
+                )
 
     def _resolve(self, refused: Exception | None) -> None:
         answer = self._answers.popleft()
