@@ -9,9 +9,9 @@ A Violation or a journal failure ends `run`: in doubt the process stops (P8).
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -47,6 +47,10 @@ Result = Applied | Reject
 _Waiting = tuple[Command, "asyncio.Future[Result]"]
 
 
+class SequencerStopped(Exception):
+    """It takes no more commands, and what it applied last may never be on disk."""
+
+
 class _Group:
     """What one durable write carries, and what is published once it is durable."""
 
@@ -66,6 +70,8 @@ class Sequencer:
         self._inbox: asyncio.Queue[_Waiting] = asyncio.Queue(INBOX_MAX)
         # A thread of its own, so that no other work delays a sync.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._group: asyncio.Task[None] | None = None
+        """The newest group, from its first command to its last answer; older ones are on disk."""
         self._since_checkpoint = 0
         self._stopped = False
 
@@ -87,6 +93,18 @@ class Sequencer:
             return reject(RejectCode.BUSY, retry_after_ms=1_000)
         return await future
 
+    async def durable(self) -> None:
+        """Return once everything applied so far is on disk.
+
+        `market.state` is ahead of the journal while a group is written. Whoever acts on it
+        outside this process reads it first, then waits here. Raises SequencerStopped.
+        """
+        group = self._group
+        if group is not None:
+            await asyncio.wait([group])
+        if self._stopped or (group is not None and group.exception() is not None):
+            raise SequencerStopped
+
     async def run(self) -> None:
         """Apply commands until cancelled. Raises Violation or JournalFault."""
         waiting: list[_Waiting] = []
@@ -96,7 +114,8 @@ class Sequencer:
                 waiting = [await self._inbox.get()]
                 while len(waiting) < GROUP_MAX and not self._inbox.empty():
                     waiting.append(self._inbox.get_nowait())
-                await _to_its_end(self._carry_out(waiting))
+                self._group = asyncio.create_task(self._carry_out(waiting))
+                await _to_its_end(self._group)
         except asyncio.CancelledError:
             ended_cleanly = True
             raise
@@ -160,9 +179,8 @@ class Sequencer:
         self._writer.shutdown(wait=True)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await `work`; if cancelled meanwhile, still finish it: what was begun is answered."""
-    task = asyncio.ensure_future(work)
+async def _to_its_end(task: "asyncio.Task[None]") -> None:
+    """Await a task; if cancelled meanwhile, still finish it: what was begun is answered."""
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

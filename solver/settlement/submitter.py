@@ -129,7 +129,10 @@ class Submitter:
             )
 
     async def run(self) -> None:
-        """Pass after pass until cancelled; an unreachable node only slows it down."""
+        """Pass after pass until cancelled; an unreachable node only slows it down.
+
+        Raises OutboxForeign, OutboxWriteFailed, SequencerStopped.
+        """
         failures = 0
         while True:
             try:
@@ -141,16 +144,30 @@ class Submitter:
             await asyncio.sleep(self._policy.interval_ms * 2**failures / 1_000)
 
     async def step(self) -> None:
-        """One pass over all open batches, lowest nonce first."""
-        batches = self._sequencer.market.state.batches
-        for batch in [batch for batch in batches.values() if not batch.final]:
+        """One pass over all open batches, lowest nonce first.
+
+        It works on a copy of what the core says, made before it waits for the journal: a
+        crash must not leave a transaction for a batch that is then cut anew, otherwise.
+        Raises SequencerStopped where that copy may never be on disk.
+        """
+        open_batches = self._open_batches()
+        await self._sequencer.durable()
+        for batch in open_batches.values():
             await self._admit(batch)
         entries = self._outbox.unfinished()
         if not entries:
             return
         view = await self._look()
         for entry in sorted(entries, key=_by_nonce):
-            await self._advance(entry, view)
+            await self._advance(entry, view, over=entry.number not in open_batches)
+
+    def _open_batches(self) -> dict[int, Batch]:
+        batches = self._sequencer.market.state.batches
+        return {
+            number: msgspec.structs.replace(batch)
+            for number, batch in batches.items()
+            if not batch.final
+        }
 
     async def retry(self, number: int) -> bool:
         """Try a failed batch again with a new transaction, once what was wrong is mended."""
@@ -186,9 +203,7 @@ class Submitter:
             nonce=await self._chain.nonce(self._key.address),
         )
 
-    async def _advance(self, entry: Entry, view: _View) -> None:
-        batch = self._sequencer.market.state.batches.get(entry.number)
-        over = batch is None or batch.final
+    async def _advance(self, entry: Entry, view: _View, *, over: bool) -> None:
         if over and (entry.nonce is None or entry.nonce < view.nonce_final):
             await asyncio.to_thread(self._outbox.finish, entry.number)
             self._clear(entry.number)

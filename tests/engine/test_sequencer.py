@@ -1,6 +1,7 @@
 """Nobody is answered before it is durable, and what is refused leaves no trace."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -13,7 +14,7 @@ from solver.core.market import Market
 from solver.core.state import CREDIT
 from solver.engine.feed import CursorTooOld, Feed
 from solver.engine.recovery import replay
-from solver.engine.sequencer import INBOX_MAX, Applied, JournalPort, Sequencer
+from solver.engine.sequencer import INBOX_MAX, Applied, JournalPort, Sequencer, SequencerStopped
 from solver.journal import JournalWriteFailed, Record
 from solver.runtime.clock import ManualClock
 
@@ -41,6 +42,21 @@ class MemoryJournal:
 
     def read(self) -> list[Record]:
         return [Record(seq=n, payload=p, chain=b"") for n, p in enumerate(self.records, 1)]
+
+
+class SlowJournal(MemoryJournal):
+    """Its disk hangs until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.reached = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        self._loop.call_soon_threadsafe(self.reached.set)
+        self.gate.wait(10)
+        return super().append(payloads)
 
 
 @asynccontextmanager
@@ -111,6 +127,42 @@ async def test_a_failed_write_answers_nobody_and_stops() -> None:
     assert sequencer.feed.seq == 0
 
 
+async def test_durable_waits_for_what_was_applied() -> None:
+    """`durable` returns after the write that was under way, and at once when there is none."""
+    journal = SlowJournal()
+    async with running(journal) as sequencer:
+        await sequencer.durable()
+        answer = asyncio.create_task(sequencer.submit(an_issue(1)))
+        await journal.reached.wait()
+        waiting = asyncio.create_task(sequencer.durable())
+        done, _ = await asyncio.wait({waiting}, timeout=0.05)
+        assert not done
+        assert not journal.records
+        journal.gate.set()
+        await waiting
+        assert len(journal.records) == 1
+        await answer
+
+
+async def test_a_stopped_sequencer_calls_nothing_durable() -> None:
+    """After a failed write, what was applied is not on disk and never will be."""
+    journal = SlowJournal()
+    journal.failing = True
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    answer = asyncio.create_task(sequencer.submit(an_issue(1)))
+    await journal.reached.wait()
+    waiting = asyncio.create_task(sequencer.durable())
+    journal.gate.set()
+    with pytest.raises(SequencerStopped):
+        await waiting
+    with pytest.raises(JournalWriteFailed):
+        await task
+    with pytest.raises(SequencerStopped):
+        await sequencer.durable()
+    await answer
+
+
 async def test_a_full_inbox_pushes_back() -> None:
     """The inbox is bounded: what does not fit is refused with a time to wait."""
     sequencer = Sequencer(Market(USDC), MemoryJournal(), ManualClock(1_000), Feed())
@@ -157,7 +209,7 @@ async def test_what_was_begun_is_answered_before_the_stop() -> None:
     sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
     task = asyncio.create_task(sequencer.run())
     answer = asyncio.create_task(sequencer.submit(an_issue(1)))
-    while not journal.records:
+    while not journal.records:  # noqa: ASYNC110  the journal tells nobody
         await asyncio.sleep(0)
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -97,6 +97,34 @@ async def test_a_crash_around_the_send_settles_once(world: World, *, after: bool
     assert (await world.reconcile()).is_clean
 
 
+async def test_nothing_is_sent_before_its_batch_is_durable(world: World) -> None:
+    """While the journal writes the cut, and later the end, the submitter does not act on it.
+
+    Otherwise a crash leaves a transaction, or a finished entry, that the journal knows not.
+    """
+    batch = await world.a_batch()
+    await world.settle()
+    intent, leases = await world.buy(await world.a_buyer())
+    await world.consume(intent, leases, units=8)
+    async with world.writing(world.cut) as cut:
+        await world.until(lambda: len(world.state.batches) == 2)
+        step = asyncio.create_task(world.submitter.step())
+        await asyncio.wait({step}, timeout=0.2)
+        assert not step.done()
+        assert not world.outbox.unfinished()
+    await step
+    number = (await cut).number
+    assert number == batch.number + 1
+    assert [entry.number for entry in world.outbox.unfinished()] == [number]
+    async with world.writing(world.finalize):
+        await world.until(lambda: world.state.batches[number].final)
+        step = asyncio.create_task(world.submitter.step())
+        await asyncio.wait({step}, timeout=0.2)
+        assert [entry.status for entry in world.outbox.unfinished()] == [Status.SENT]
+    await step
+    assert not world.outbox.unfinished()
+
+
 @pytest.mark.parametrize("through", [False, True], ids=["lost", "arrived"])
 async def test_an_unknown_outcome_is_looked_up(world: World, *, through: bool) -> None:
     """After a send without an answer the same bytes are found, or sent again; no others."""
@@ -376,7 +404,7 @@ async def test_a_restarted_chain_settles_once(tmp_path: Path, *, mined: bool) ->
 
     What was mined is found, what was not is sent again as it was.
     """
-    anvil = Anvil.start(Options(block_time_ms=None, state=tmp_path / "chain.json"))
+    anvil = Anvil.start(Options(block_time_ms=None, state=tmp_path / "chain.json", history=True))
     try:
         async with a_world(anvil, tmp_path) as world:
             batch = await world.a_batch()
@@ -387,7 +415,9 @@ async def test_a_restarted_chain_settles_once(tmp_path: Path, *, mined: bool) ->
             anvil.stop()
             with pytest.raises(ChainUnreachable):
                 await world.submitter.step()
-            options = Options(block_time_ms=None, state=tmp_path / "chain.json", port=anvil.port)
+            options = Options(
+                block_time_ms=None, state=tmp_path / "chain.json", history=True, port=anvil.port
+            )
             anvil = Anvil.start(options)
             await world.submitter.step()
             assert world.outbox.versions(batch.number) == versions

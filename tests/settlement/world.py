@@ -6,10 +6,11 @@ A transaction is mined when it arrives (unless `hold_blocks`), blocks become fin
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from contracts.anvil import DEV_KEY, Anvil
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
@@ -57,15 +58,19 @@ RESOURCE = "tavily/search:call"
 USD = 10**6
 DEPLOYER = SigningKey(DEV_KEY)
 STEPS_MAX = 50
+T = TypeVar("T")
 
 
 class MemoryJournal:
-    """Keeps records in memory."""
+    """Keeps records in memory; writes wait while the gate is closed."""
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
+        self.gate = threading.Event()
+        self.gate.set()
 
     def append(self, payloads: Sequence[bytes]) -> int:
+        self.gate.wait(10)
         self.records += payloads
         return len(self.records)
 
@@ -336,6 +341,32 @@ class World:
     async def cut(self, fills_max: int = 50) -> Batch:
         await self.do(CutBatch(fills_max=fills_max))
         return self.state.batches[self.state.batch_next - 1]
+
+    async def a_buyer(self) -> SigningKey:
+        """Somebody whose deposit is final."""
+        buyer = SigningKey.generate()
+        await self.deposit(buyer.address, 5 * USD)
+        await self.finalize()
+        return buyer
+
+    @asynccontextmanager
+    async def writing(
+        self, action: Callable[[], Coroutine[Any, Any, T]]
+    ) -> AsyncIterator["asyncio.Task[T]"]:
+        """Start something while the journal's disk hangs; it goes on at the end."""
+        self.journal.gate.clear()
+        try:
+            task = asyncio.create_task(action())
+            yield task
+        finally:
+            self.journal.gate.set()
+        await task
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let others run until something holds."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  polling what has no event
+                await asyncio.sleep(0.002)
 
     async def a_batch(self, *, buyers: int = 1, units: int = 8) -> Batch:
         """Someone sells, others deposit, buy and use; what is owed is in a batch."""
