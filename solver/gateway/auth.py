@@ -10,13 +10,14 @@ signed before the process started, and used with its predecessor, is refused.
 import base64
 import binascii
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 from tiny_keccak import keccak256
 
-from intents.admission import Rules, Unverified, admit
+from intents.admission import Rules, Unverified, Verified, admit
 from intents.document import Address, Nonce, Request, Seconds
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority
@@ -27,6 +28,8 @@ from solver.gateway.body import decode_json
 HEADER: Final = "Keyfill-Request"
 LIFETIME_SECONDS_MAX: Final = 60
 HEADER_CHARS_MAX: Final = 6_144
+Speaks = Callable[[str, str, str], Awaitable[bool | Reject]]
+"""Whether (account, digest, signature) is good by the account's contract."""
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
@@ -42,7 +45,7 @@ class Credentials(
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who signed, for which account. `permissions` is None for the account's own key."""
+    """Who signed, for which account. `permissions` is None for its own key or contract."""
 
     account: str
     signer: str
@@ -97,24 +100,26 @@ class Authenticator:
         self._now_s = self._started_at_s
         self._nonces = Nonces(nonces_max)
 
-    def verify(
+    async def verify(
         self,
         credentials: Credentials,
         *,
         method: str,
         target: str,
         body: bytes,
-        now_ms: int,
+        now_ms: Callable[[], int],
         permissions: int,
+        speaks: Speaks,
     ) -> Caller | Reject:
         """The caller. A session key needs one of `permissions`.
 
-        Rejects, in order: validity_too_long, expired, signature_malformed,
-        signature_high_s, signature_invalid, unauthenticated (may be older than this
-        process), not_authorized, replayed, busy.
+        Only where neither the account's key nor a session key signed, its contract is
+        asked by `speaks`, and may refuse. Rejects, in order: validity_too_long, expired,
+        signature_malformed, signature_high_s, signature_invalid, unauthenticated (may be
+        older than this process), not_authorized, replayed, busy.
         """
         # Never back in time: what was forgotten as expired must stay expired.
-        self._now_s = max(self._now_s, now_ms // 1_000)
+        self._now_s = max(self._now_s, now_ms() // 1_000)
         if credentials.expires_at > self._now_s + LIFETIME_SECONDS_MAX:
             return _too_long(self._now_s)
         document = Request(
@@ -134,9 +139,15 @@ class Authenticator:
             return verified
         if credentials.expires_at - LIFETIME_SECONDS_MAX < self._started_at_s:
             return self._maybe_older(credentials.expires_at)
-        caller = self._caller(credentials.account, verified.signer, permissions)
+        if self._is_known(credentials.account, verified.signer):
+            caller = self._caller(credentials.account, verified.signer, permissions)
+        else:
+            caller = await _contract_caller(verified, speaks)
+            self._now_s = max(self._now_s, now_ms() // 1_000)
         if isinstance(caller, Reject):
             return caller
+        if credentials.expires_at <= self._now_s:
+            return reject(RejectCode.EXPIRED, "it expired while the chain was asked")
         # Last, so that nobody but the account can use up its nonces.
         used = self._nonces.take(
             credentials.account, credentials.nonce, credentials.expires_at, self._now_s
@@ -148,16 +159,17 @@ class Authenticator:
         record = self._state.accounts.get(caller.account, _UNSEEN)
         return live_session(record, caller.signer, now_ms // 1_000) is not None
 
+    def _is_known(self, account: str, signer: str | None) -> bool:
+        sessions = self._state.accounts.get(account, _UNSEEN).sessions
+        return signer is not None and (signer == account or signer in sessions)
+
     def _caller(self, account: str, signer: str | None, permissions: int) -> Caller | Reject:
         if signer == account:
             return Caller(account=account, signer=account)
         record = self._state.accounts.get(account, _UNSEEN)
         session = live_session(record, signer, self._now_s) if signer else None
         if session is None or signer is None or not session.permissions & permissions:
-            return reject(
-                RejectCode.NOT_AUTHORIZED,
-                f"{signer or 'a contract signature'} may not ask this for {account}",
-            )
+            return _unauthorized(account, signer)
         return Caller(account=account, signer=signer, permissions=session.permissions)
 
     def _maybe_older(self, expires_at: int) -> Reject:
@@ -168,6 +180,23 @@ class Authenticator:
             hint=f"Sign again with expiresAt at least {wait_s} s later.",
             retry_after_ms=wait_s * 1_000,
         )
+
+
+async def _contract_caller(verified: Verified[Request], speaks: Speaks) -> Caller | Reject:
+    """The account itself, if its contract says so."""
+    account = verified.document.account
+    valid = await speaks(account, verified.digest, verified.signature)
+    if isinstance(valid, Reject):
+        return valid
+    if not valid:
+        return _unauthorized(account, verified.signer)
+    return Caller(account=account, signer=account)
+
+
+def _unauthorized(account: str, signer: str | None) -> Reject:
+    return reject(
+        RejectCode.NOT_AUTHORIZED, f"{signer or 'this signature'} may not ask this for {account}"
+    )
 
 
 def read_header(values: list[str]) -> Credentials | Reject:

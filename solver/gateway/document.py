@@ -1,22 +1,19 @@
 """Intents and offers: admitted, bound to their account, submitted, read, withdrawn."""
 
-import asyncio
 from itertools import islice
 from typing import TypeVar
-
-import structlog
 
 from intents.admission import Unverified, Verified, admit
 from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitOffer
 from solver.core.state import MAY_CANCEL, Account, IntentState, OfferState
+from solver.gateway.contract import ask_contract
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.view import intent_told, offer_told
 from solver.gateway.wire import DocumentsQuery, IntentsTold, Nothing, OffersTold, ResultTold
 
 D = TypeVar("D", Intent, Offer)
-LOG = structlog.get_logger("solver.gateway")
 
 
 async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer:
@@ -83,7 +80,7 @@ async def bind(
         refused = limited(gateway.rates.accounts, account, gateway.now_ms())
         authority = Authority.KEY if signer == account else Authority.SESSION
         return refused or (signer, authority)
-    valid = await _ask_contract(gateway, verified, sender)
+    valid = await ask_contract(gateway, account, verified.digest, verified.signature, sender)
     if isinstance(valid, Reject):
         return valid
     if not valid:
@@ -91,26 +88,6 @@ async def bind(
             RejectCode.NOT_AUTHORIZED, f"{signer or 'this signature'} does not speak for {account}"
         )
     return account, Authority.CONTRACT
-
-
-async def _ask_contract(gateway: Gateway, verified: Verified[D], sender: str) -> bool | Reject:
-    refused = limited(gateway.rates.contract_checks, sender, gateway.now_ms())
-    if refused is not None:
-        return refused
-    limits, load = gateway.limits, gateway.load
-    if load.contract_checks >= limits.contract_checks_at_once_max:
-        return reject(RejectCode.BUSY, "too many contract signatures at once", retry_after_ms=1_000)
-    load.contract_checks += 1
-    try:
-        async with asyncio.timeout(limits.contract_check_seconds_max):
-            return await gateway.contract_signatures.is_valid(
-                verified.document.account, verified.digest, verified.signature
-            )
-    except Exception as error:  # noqa: BLE001  a node that fails is no fault of the sender's
-        LOG.warning("contract_check_failed", error=type(error).__name__)
-        return reject(RejectCode.BUSY, "the chain did not answer", retry_after_ms=1_000)
-    finally:
-        load.contract_checks -= 1
 
 
 async def read_intent(inbound: Inbound[Nothing, Nothing]) -> Answer:

@@ -15,6 +15,7 @@ from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
 from solver.gateway.body import decode_json, decode_query, is_json, read_body
+from solver.gateway.contract import authenticate
 from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited, sender_of
 from solver.gateway.route import Route
 from solver.gateway.wire import Nothing
@@ -99,7 +100,7 @@ async def _enter(
     query = None if route.query is None else decode_query(request, route.query)
     if isinstance(query, Reject):
         return query
-    caller = _authenticate(gateway, route, request, raw)
+    caller = await _authenticate(gateway, route, request, raw)
     if isinstance(caller, Reject):
         return caller
     body = _decode(route, raw)
@@ -110,7 +111,7 @@ async def _enter(
     )
 
 
-def _authenticate(
+async def _authenticate(
     gateway: Gateway, route: Route, request: web.Request, raw: bytes
 ) -> Caller | Reject | None:
     if not route.signed:
@@ -118,18 +119,18 @@ def _authenticate(
     credentials = read_header(request.headers.getall(HEADER, []))
     if isinstance(credentials, Reject):
         return credentials
-    now_ms = gateway.now_ms()
-    caller = gateway.authenticator.verify(
+    caller = await authenticate(
+        gateway,
         credentials,
         method=request.method,
         target=request.raw_path,
         body=raw,
-        now_ms=now_ms,
         permissions=route.permissions,
+        sender=sender_of(request),
     )
     if isinstance(caller, Reject):
         return caller
-    return limited(gateway.rates.accounts, caller.account, now_ms) or caller
+    return limited(gateway.rates.accounts, caller.account, gateway.now_ms()) or caller
 
 
 def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject

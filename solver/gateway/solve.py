@@ -21,6 +21,7 @@ from solver.gateway.answer import error_body
 from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.body import decode_json
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
+from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.view import snapshot_told
 from solver.gateway.wire import (
@@ -48,15 +49,15 @@ async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
         async with open_channel(inbound, MESSAGE_BYTES_MAX) as channel:
             if isinstance(channel, Reject):
                 return channel
-            await _serve(channel)
+            await _serve(channel, inbound.sender)
             return channel.socket
     finally:
         gateway.load.solvers -= 1
 
 
-async def _serve(channel: Channel) -> None:
+async def _serve(channel: Channel, sender: str) -> None:
     gateway = channel.gateway
-    caller = await _hello(channel)
+    caller = await _hello(channel, sender)
     if isinstance(caller, Reject):
         await channel.send(_text(error_body(caller)))
         await channel.close(WSCloseCode.POLICY_VIOLATION, caller.code.encode())
@@ -72,7 +73,7 @@ async def _serve(channel: Channel) -> None:
     )
 
 
-async def _hello(channel: Channel) -> Caller | Reject:
+async def _hello(channel: Channel, sender: str) -> Caller | Reject:
     gateway = channel.gateway
     try:
         async with asyncio.timeout(HELLO_SECONDS_MAX):
@@ -84,13 +85,14 @@ async def _hello(channel: Channel) -> Caller | Reject:
     credentials = read_credentials(message.data)
     if isinstance(credentials, Reject):
         return credentials
-    return gateway.authenticator.verify(
+    return await authenticate(
+        gateway,
         credentials,
         method="GET",
         target=TARGET,
         body=b"",
-        now_ms=gateway.now_ms(),
         permissions=MAY_SIGN,
+        sender=sender,
     )
 
 

@@ -230,27 +230,28 @@ def forgetting_nonces(patch: pytest.MonkeyPatch) -> None:
 
 def ignoring_bodies(patch: pytest.MonkeyPatch) -> None:
     """The signature is checked as if it were over the body that was signed."""
-    verify = Authenticator._caller
 
-    def lenient(self: Authenticator, account: str, signer: str | None, permissions: int) -> Any:
-        found = verify(self, account, signer, permissions)
-        return Caller(account=account, signer=account) if isinstance(found, Reject) else found
+    async def lenient(verified: Any, _: object) -> Caller:
+        account = verified.document.account
+        return Caller(account=account, signer=account)
 
-    patch.setattr(Authenticator, "_caller", lenient)
+    patch.setattr(auth, "_contract_caller", lenient)
 
 
 def taking_nonces_first(patch: pytest.MonkeyPatch) -> None:
     """The nonce is used up before the signer is known."""
     verify = Authenticator.verify
 
-    def eager(self: Authenticator, credentials: auth.Credentials, **rest: Any) -> Caller | Reject:
+    async def eager(
+        self: Authenticator, credentials: auth.Credentials, **rest: Any
+    ) -> Caller | Reject:
         used = self._nonces.take(
             credentials.account, credentials.nonce, credentials.expires_at, self._now_s
         )
         if used:
             return used
         self._nonces._expiry.pop((credentials.account, credentials.nonce))
-        found = verify(self, credentials, **rest)
+        found = await verify(self, credentials, **rest)
         self._nonces._expiry[credentials.account, credentials.nonce] = credentials.expires_at
         return found
 
