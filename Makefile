@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NODE_MODULES := contracts/node_modules
-FORGE := cd contracts && node_modules/.bin/forge
+FORGE := cd contracts && tool/forge
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	2>/dev/null && { echo $$p; break; }; done)
@@ -26,7 +26,7 @@ demo: setup ## the whole way: signed intents, calls, settlement on Anvil (ARGS=-
 test: setup lint test-contracts test-python ## every test
 
 test-full: setup lint ## the long runs: more examples, deeper invariants, mutants
-	cd contracts && FOUNDRY_PROFILE=full node_modules/.bin/forge test
+	cd contracts && FOUNDRY_PROFILE=full tool/forge test
 	$(PY) contracts/tool/mutants.py
 	KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
 

@@ -39,10 +39,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """None: a block per transaction and no other."""
     mixed_mining: bool = True
     """A transaction is mined at once, and blocks keep coming."""
+    manual: bool = False
+    """No block comes by itself: whoever starts it mines."""
     slots_in_an_epoch: int = 1
     """A block is final after twice as many."""
     state: Path | None = None
     """Loaded at the start if it exists, written at the stop."""
+    history: bool = False
+    """Keep the state of every block in the file, too: about 300 KB a block."""
     port: int = 0
     """0: one that the system picks while binding it, so nobody else can take it."""
 
@@ -72,6 +76,8 @@ class Anvil:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            # Ctrl-C is for us: we stop it once what is under way is done.
+            start_new_session=True,
         )
         try:
             anvil = cls(process, _await_port(process))
@@ -143,14 +149,17 @@ def _version(executable: str) -> str:
 def _arguments(options: Options) -> list[str]:
     arguments = ["--port", str(options.port), "--host", "127.0.0.1"]
     arguments += ["--slots-in-an-epoch", str(options.slots_in_an_epoch)]
-    if options.block_time_ms is not None:
+    if options.manual:
+        arguments.append("--no-mining")
+    elif options.block_time_ms is not None:
         seconds, rest_ms = divmod(options.block_time_ms, 1_000)
         arguments += ["--block-time", f"{seconds}.{rest_ms:03}"]
         if options.mixed_mining:
             arguments.append("--mixed-mining")
     if options.state is not None:
-        arguments += ["--state", str(options.state), "--preserve-historical-states"]
-        arguments += ["--state-interval", "1"]
+        arguments += ["--state", str(options.state)]
+        if options.history:
+            arguments.append("--preserve-historical-states")
     return arguments
 
 

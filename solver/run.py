@@ -6,6 +6,7 @@ reverse. If any part fails, all stop (P8): the journal has what was acknowledged
 
 import asyncio
 import fcntl
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from aiohttp import web
 
 from contracts.anvil import DEV_KEY
 from contracts.bindings import ACCOUNT
@@ -33,7 +35,7 @@ from solver.core.command import (
     RetireKey,
 )
 from solver.core.market import Market
-from solver.core.state import CREDIT, MAY_SETTLE
+from solver.core.state import CREDIT, MAY_SETTLE, State
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
 from solver.engine.recovery import lost_calls, replay
@@ -47,7 +49,7 @@ from solver.runtime.config import Config
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
-from solver.settlement.local_chain import start_local_chain
+from solver.settlement.local_chain import LocalChain
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.signatures import ContractSignatures
@@ -62,6 +64,7 @@ SESSION_SECONDS: Final = 365 * 86_400
 GAS_FUNDS_WEI: Final = 10 * 10**18
 RECONCILE_SECONDS: Final = 5
 DRAIN_SECONDS_MAX: Final = 10
+SECRET_BYTES: Final = 32
 LOCAL_CHAIN_ID: Final = 31_337
 LOG: Final = structlog.get_logger("solver.run")
 
@@ -180,7 +183,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
                 )
             ]
             try:
-                async with serve(app, config.host, config.port) as bound_port:
+                async with _served(app, config) as bound_port:
                     node.url = f"http://{config.host}:{bound_port}"
                     LOG.info("market_open", url=node.url, settlement=deployment.settlement)
                     yield node
@@ -190,14 +193,26 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
                     task.cancel()
 
 
+@asynccontextmanager
+async def _served(app: web.Application, config: Config) -> AsyncIterator[int]:
+    async with AsyncExitStack() as stack:
+        try:
+            bound_port = await stack.enter_async_context(serve(app, config.host, config.port))
+        except OSError as error:
+            raise StartRefused(
+                f"cannot listen on {config.host}:{config.port} ({error.strerror}): "
+                "another program has it; choose another --port"
+            ) from error
+        yield bound_port
+
+
 async def _chain_url(config: Config, stack: AsyncExitStack) -> str:
     """The node's URL; starts a local chain that is kept in the data folder, if none was named."""
     if config.chain.rpc_url is not None:
         return str(config.chain.rpc_url)
-    block_ms = round(config.chain.block_seconds * 1_000)
-    anvil = await asyncio.to_thread(start_local_chain, config.data_dir, block_ms)
-    stack.callback(anvil.stop)
-    return anvil.url
+    chain = await asyncio.to_thread(LocalChain.start, config.data_dir)
+    stack.push_async_callback(asyncio.to_thread, chain.stop)
+    return chain.url
 
 
 async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> Deployment:
@@ -282,6 +297,7 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
     state = sequencer.market.state
     for lost in lost_calls(sequencer.market):
         await _require(sequencer, lost)
+    _check_modes(config, vault, state)
     for provider in vault.catalogue.providers():
         for resource in provider.resources:
             mode = resource.trading
@@ -289,10 +305,23 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
                 mode = Mode.EPOCH
             if resource.name not in state.resources:
                 await _require(sequencer, OpenResource(resource=resource.name, mode=mode))
+    for key_id in await asyncio.to_thread(vault.key_ids):
+        # Sealed, but the crash came before the market pooled it: its owner can start over.
+        if key_id not in state.keys:
+            await asyncio.to_thread(vault.revoke, key_id)
     for key_id, key in list(state.keys.items()):
         # Erased, but the crash came before the market heard of it.
         if key.live and vault.describe(key_id) is None:
             await _require(sequencer, RetireKey(key=key_id, reason=KeyEnd.REVOKED))
+
+
+def _check_modes(config: Config, vault: Vault, state: State) -> None:
+    """Refuse settings that would silently do nothing."""
+    for name in config.market.epoch_resources:
+        if vault.catalogue.resource(name) is None:
+            raise StartRefused(f"market.epoch_resources names {name}, which no provider sells")
+        if state.resources.get(name, Mode.EPOCH) is not Mode.EPOCH:
+            raise StartRefused(f"{name} is listed as continuous since it was first opened")
 
 
 async def _require(sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey) -> None:
@@ -388,11 +417,23 @@ def _key(path: Path) -> SigningKey:
 
 
 def _secret_file(path: Path) -> bytes:
-    """32 secret bytes in a file that only its owner may read; made on first use."""
+    """32 secret bytes in a file that only its owner may read; made on first use, whole."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
     if path.stat().st_mode & 0o077:
         raise StartRefused(f"{path.name} can be read by others: chmod 600 {path.name}")
-    return bytes.fromhex(path.read_text().strip())
+    try:
+        secret = bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES:
+        raise StartRefused(f"{path} does not hold {SECRET_BYTES} bytes as hex")
+    return secret

@@ -47,9 +47,13 @@ def _first(error: BaseException) -> BaseException:
 
 def _end(error: BaseException) -> None:
     kind = type(error)
+    console = Console(stderr=True)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        console.print(f"[bold red]keyfill:[/] {escape(where + str(error.strerror))}")
+        sys.exit(1)
     if kind.__module__.partition(".")[0] not in OURS:
         raise error
-    console = Console(stderr=True)
     if kind.__name__ == "Violation":
         console.print(f"[bold red]violation[/] {escape(str(error))}")
         console.print("The market stopped rather than guess; nothing acknowledged is lost.")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,15 @@ from cyclopts import App, Parameter
 from contracts.anvil import DEV_KEY
 from contracts.deploy import Deployment, load
 from intents.signature import SigningKey
-from solver.cli.context import CommandFailed, Context, atoms, new_key, read_or_new_key, usdc
+from solver.cli.context import ERR, (
+    CommandFailed,
+    Context,
+    address,
+    atoms,
+    new_key,
+    read_or_new_key,
+    usdc,
+)
 from solver.core.state import MAY_CANCEL, MAY_SIGN
 from solver.settlement.chain import ChainClient
 from solver.settlement.owner import AccountOwner, fund_locally
@@ -58,6 +67,7 @@ async def deposit(amount: str, *, context: Context = LOCAL) -> None:
         owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         await owner.deposit(atoms(amount))
         context.show("account", await _facts(owner))
+        ERR.print("The market sees it as soon as its block is final: `keyfill balance`.")
 
 
 @app.command
@@ -134,7 +144,7 @@ async def revoke(session: str = "", *, every: bool = False, context: Context = L
         if every:
             await owner.revoke_all_sessions()
         else:
-            await owner.revoke_session(session.lower())
+            await owner.revoke_session(address(session))
         context.show("revoked", {"account": owner.account, "session": session or "all"})
 
 
@@ -167,7 +177,7 @@ async def _wallet(context: Context, *keys: SigningKey) -> AsyncIterator[Wallet]:
 
 
 def _account(context: Context) -> str | None:
-    return context.account.lower() or None
+    return address(context.account) if context.account else None
 
 
 async def _facts(owner: AccountOwner) -> dict[str, Any]:
@@ -177,7 +187,11 @@ async def _facts(owner: AccountOwner) -> dict[str, Any]:
         "owner": owner.owner,
         "deposited": usdc(escrow.balance),
         "withdrawing": usdc(escrow.withdrawing),
-        "withdrawable at": escrow.withdrawable_at or None,
+        "withdrawable at": _date(escrow.withdrawable_at),
         "epoch": escrow.epoch,
         "outside": usdc(await owner.tokens()),
     }
+
+
+def _date(seconds: int) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None

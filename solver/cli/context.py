@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Annotated, Any, Final, NoReturn
 import msgspec
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from intents.bound import AMOUNT_MAX
 from intents.signature import SigningKey
 
 ATOMS_PER_USDC: Final = 10**6
+_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
 
@@ -64,10 +68,9 @@ class Context:
     def key(self) -> SigningKey:
         """The key that signs."""
         path = self.key_path()
-        try:
-            return read_key(path)
-        except FileNotFoundError as error:
-            raise CommandFailed(f"no key at {path}: run `keyfill account new`") from error
+        if not path.exists():
+            raise CommandFailed(f"no key at {path}: run `keyfill account new`")
+        return read_key(path)
 
     def key_path(self) -> Path:
         """Where the key that signs is."""
@@ -78,10 +81,12 @@ class Context:
         if self.json:
             OUT.print_json(json.dumps(facts))
             return
-        table = Table(title=title, show_header=False, title_justify="left")
+        # Ids are there to be copied: never cut, whatever the width of the terminal.
+        width = max(len(name) for name in facts)
+        OUT.print(f"[bold]{title}[/]")
         for name, value in facts.items():
-            table.add_row(name, "" if value is None else str(value))
-        OUT.print(table)
+            shown = escape("" if value is None else str(value))
+            OUT.print(f"  [dim]{name:<{width}}[/]  {shown}", soft_wrap=True, highlight=False)
 
     def show_rows(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Print several things of one kind."""
@@ -93,17 +98,18 @@ class Context:
             return
         table = Table(title=title, title_justify="left")
         for name in rows[0]:
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row.values()))
         OUT.print(table)
 
 
 def read_key(path: Path) -> SigningKey:
-    """The key in a file. Raises FileNotFoundError, CommandFailed."""
-    text = path.read_text().strip().removeprefix("0x")
+    """The key in a file. Raises CommandFailed."""
     try:
-        return SigningKey(bytes.fromhex(text))
+        return SigningKey(bytes.fromhex(path.read_text().strip().removeprefix("0x")))
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise CommandFailed(f"{path} does not hold a 32-byte hex key") from error
 
@@ -128,12 +134,21 @@ def read_or_new_key(path: Path) -> SigningKey:
 def atoms(usdc: str) -> int:
     """Atoms of a decimal amount of USDC, exactly."""
     try:
-        value = Decimal(usdc) * ATOMS_PER_USDC
+        value = Decimal(usdc)
     except InvalidOperation:
         _refuse_amount(usdc)
-    if value != value.to_integral_value() or value < 0:
+    if not value.is_finite() or not 0 <= value <= AMOUNT_MAX // ATOMS_PER_USDC:
         _refuse_amount(usdc)
-    return int(value)
+    if (whole := value * ATOMS_PER_USDC) != int(whole):
+        _refuse_amount(usdc)
+    return int(whole)
+
+
+def address(text: str) -> str:
+    """A lower-case address, or CommandFailed."""
+    if _ADDRESS.fullmatch(text.lower()) is None:
+        raise CommandFailed(f"{text!r} is no address: 0x and 40 hex digits")
+    return text.lower()
 
 
 def usdc(amount_atoms: int) -> str:
@@ -144,4 +159,5 @@ def usdc(amount_atoms: int) -> str:
 
 
 def _refuse_amount(text: str) -> NoReturn:
-    raise CommandFailed(f"{text!r} is no amount of USDC with at most six places")
+    most = AMOUNT_MAX // ATOMS_PER_USDC
+    raise CommandFailed(f"{text!r} is no amount of USDC: at most six places, at most {most:,}")

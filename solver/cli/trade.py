@@ -2,6 +2,7 @@
 
 import getpass
 import json as jsonlib
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,26 +12,33 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from solver.cli.context import OUT, CommandFailed, Context, atoms, usdc
+from intents.bound import UNITS_MAX
+from solver.cli.context import ERR, OUT, CommandFailed, Context, address, atoms, usdc
 from solver.client import Agent, Contributor, Market
 from solver.client.model import Intent, Offer
 
 LOCAL = Context()
+ROWS_MAX = 50
+_HASH = re.compile(r"0x[0-9a-f]{64}")
 intent_app = App(name="intent", help="Buy: sign intents, watch and cancel them.")
 offer_app = App(name="offer", help="Sell: sign offers, look at and withdraw them.")
 key_app = App(name="key", help="Contribute API keys, check and revoke them.")
 
 
+def _account(context: Context) -> str | None:
+    return address(context.account) if context.account else None
+
+
 @asynccontextmanager
 async def _agent(context: Context) -> AsyncIterator[Agent]:
     async with Market(context.market_url()) as market:
-        yield Agent(market, context.key(), context.account or None)
+        yield Agent(market, context.key(), _account(context))
 
 
 @asynccontextmanager
 async def _contributor(context: Context) -> AsyncIterator[Contributor]:
     async with Market(context.market_url()) as market:
-        yield Contributor(market, context.key(), context.account or None)
+        yield Contributor(market, context.key(), _account(context))
 
 
 @intent_app.command(name="create")
@@ -38,15 +46,28 @@ async def create_intent(
     resource: str,
     *,
     units: int,
-    limit: Annotated[str, Parameter(help="USDC for all units together, at most")],
-    minimum: Annotated[int, Parameter(help="units of one execution, at least")] = 1,
+    limit: str,
+    minimum: int = 1,
     all_or_none: bool = False,
-    immediate: Annotated[bool, Parameter(help="fill now, cancel the rest")] = False,
-    minutes: Annotated[int, Parameter(help="how long it is good for")] = 60,
-    wait: Annotated[bool, Parameter(help="wait until it is filled")] = False,
+    immediate: bool = False,
+    minutes: int = 60,
+    wait: bool = False,
     context: Context = LOCAL,
 ) -> None:
-    """Sign "up to LIMIT for UNITS of RESOURCE" and submit it."""
+    """Sign "up to LIMIT for UNITS of RESOURCE" and submit it.
+
+    Args:
+        resource: What to buy, for example datasette/search:call (see `keyfill key providers`).
+        units: How many units.
+        limit: USDC for all units together, at most.
+        minimum: Units of one execution, at least.
+        all_or_none: All units at once, or nothing.
+        immediate: Fill now, cancel the rest.
+        minutes: How long it is good for.
+        wait: Wait until it is filled.
+        context: Options of every command.
+    """
+    _positive("units", units)
     async with _agent(context) as agent:
         bought = await agent.intent(
             resource,
@@ -57,7 +78,11 @@ async def create_intent(
             valid_seconds=minutes * 60,
         )
         if wait:
-            await bought.filled(timeout_seconds=minutes * 60)
+            ERR.print(f"waiting for {bought.digest} (Ctrl-C leaves it open)", soft_wrap=True)
+            try:
+                await bought.filled(timeout_seconds=minutes * 60)
+            except TimeoutError as error:
+                raise CommandFailed(f"{bought.digest} was not filled in time") from error
         context.show("intent", _intent(bought.state))
 
 
@@ -67,6 +92,25 @@ async def show_intent(digest: str, *, context: Context = LOCAL) -> None:
     async with Market(context.market_url()) as market:
         found = await market.get(f"/v1/intents/{digest}", Intent)
         context.show("intent", _intent(found))
+
+
+@intent_app.command(name="list")
+async def list_intents(*, context: Context = LOCAL) -> None:
+    """Your newest intents and where they stand."""
+    async with _agent(context) as agent:
+        told = await agent.market.get(
+            "/v1/intents", dict[str, Any], account=agent.account, limit=ROWS_MAX
+        )
+        rows = [
+            {
+                "digest": row["digest"],
+                "status": row["status"],
+                "resource": row["resource"],
+                "filled": f"{row['filledUnits']}/{row['units']}",
+            }
+            for row in told["intents"]
+        ]
+        context.show_rows("intents", rows)
 
 
 @intent_app.command(name="cancel")
@@ -91,15 +135,29 @@ async def finish_intent(digest: str, *, context: Context = LOCAL) -> None:
 async def create_offer(
     resource: str,
     *,
-    key: Annotated[str, Parameter(help="id of a key that you contributed")],
+    key: str,
     units: int,
-    limit: Annotated[str, Parameter(help="USDC for all units together, at least")],
+    limit: str,
     window_units: int = 0,
     window_seconds: int = 0,
-    hours: Annotated[int, Parameter(help="how long it is good for")] = 24,
+    hours: int = 24,
     context: Context = LOCAL,
 ) -> None:
-    """Sign "UNITS of RESOURCE for at least LIMIT" and submit it."""
+    """Sign "UNITS of RESOURCE for at least LIMIT" and submit it.
+
+    Args:
+        resource: What the key serves, for example datasette/search:call.
+        key: Id of a key that you contributed.
+        units: How many units.
+        limit: USDC for all units together, at least.
+        window_units: At most so many units in any window; 0 for no window of its own.
+        window_seconds: Length of the window.
+        hours: How long it is good for.
+        context: Options of every command.
+    """
+    _positive("units", units)
+    if _HASH.fullmatch(key) is None:
+        raise CommandFailed(f"{key!r} is no key id: 0x and 64 hex digits, see `keyfill key add`")
     async with _contributor(context) as contributor:
         offer = await contributor.offer(
             resource,
@@ -117,6 +175,26 @@ async def show_offer(digest: str, *, context: Context = LOCAL) -> None:
     """What is left of an offer."""
     async with Market(context.market_url()) as market:
         context.show("offer", _offer(await market.get(f"/v1/offers/{digest}", Offer)))
+
+
+@offer_app.command(name="list")
+async def list_offers(*, context: Context = LOCAL) -> None:
+    """Your offers, the keys behind them, and what is left."""
+    async with _contributor(context) as contributor:
+        told = await contributor.market.get(
+            "/v1/offers", dict[str, Any], account=contributor.account, limit=ROWS_MAX
+        )
+        rows = [
+            {
+                "digest": row["digest"],
+                "key": row["key"],
+                "resource": row["resource"],
+                "open": f"{row['openUnits']}/{row['units']}",
+                "live": row["live"],
+            }
+            for row in told["offers"]
+        ]
+        context.show_rows("offers", rows)
 
 
 @offer_app.command(name="withdraw")
@@ -195,12 +273,13 @@ async def call(
     context: Context = LOCAL,
 ) -> None:
     """Make one call under an intent's lease; the upstream's answer goes to standard output."""
-    path_only, _, query = path.partition("?")
+    headers = {"Content-Type": "application/json"} if body else {}
     async with _agent(context) as agent:
         bought = await agent.find(intent)
-        sent = jsonlib.loads(body) if body else None
-        pairs = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
-        async with bought.stream(method, path_only, query=pairs, json=sent) as answer:
+        # The path goes out as it was written: its query is not encoded a second time.
+        async with bought.stream(
+            method.upper(), path, headers=headers, body=body.encode()
+        ) as answer:
             async for chunk in answer:
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
@@ -268,10 +347,20 @@ def _price(tick: int) -> str:
     return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
 
 
+def _positive(name: str, number: int) -> None:
+    if not 1 <= number <= UNITS_MAX:
+        raise CommandFailed(f"--{name} is 1 to {UNITS_MAX:,}")
+
+
 def _read_secret(provider: str, file: Path | None) -> str:
+    if file is None and not sys.stdin.isatty():
+        raise CommandFailed("there is no terminal to ask: give the key with --secret-file -")
     if file is None:
         return getpass.getpass(f"{provider} key: ").strip()
-    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{file} cannot be read: {error}") from error
     return text.strip()
 
 

@@ -28,6 +28,7 @@ from solver.settlement.wallet import Wallet
 
 SEARCH: Final = "datasette/search:call"
 CHAT: Final = "openai-compatible/chat:token"
+MARK: Final = ".keyfill-demo"
 BLOCK_SECONDS: Final = 0.5
 EPOCH_MS: Final = 1_500
 CHAIN_ID: Final = 31_337
@@ -81,8 +82,7 @@ class Stage:
 
     async def start_chain(self) -> None:
         """A fresh local chain."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        await asyncio.to_thread(_empty, self.folder)
         options = Options(block_time_ms=round(BLOCK_SECONDS * 1_000))
         self.anvil = await asyncio.to_thread(Anvil.start, options)
         self._exit.callback(self.anvil.stop)
@@ -228,6 +228,17 @@ async def stage(folder: Path, market_module: str = "solver.cli") -> AsyncIterato
         yield built
     finally:
         await built.stop()
+
+
+def _empty(folder: Path) -> None:
+    """An empty folder with our mark. Deletes only what carries the mark."""
+    mark = folder / MARK
+    if folder.exists() and any(folder.iterdir()):
+        if not mark.exists():
+            raise StartFailed(f"{folder} is not empty and not a demo's: name another --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text("made by `keyfill demo`, which empties this folder when it starts\n")
 
 
 def _tail(log: Path) -> str:

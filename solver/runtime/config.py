@@ -24,7 +24,7 @@ class ChainConfig(_Section):
     """None: start a local Anvil that keeps its chain in the data folder."""
     chain_id: int = Field(default=31_337, ge=1)
     block_seconds: float = Field(default=1.0, gt=0, le=60)
-    """Block time of a local Anvil."""
+    """About how often the node has a new block: how often we look."""
     exit_delay_seconds: int = Field(default=3_600, ge=900, le=30 * 86_400)
     """How long the market has to settle what was delivered; longer than any lease."""
     session_cap_usdc: int = Field(default=1_000_000, ge=1)
@@ -41,7 +41,7 @@ class MarketConfig(_Section):
     """Length of an auction."""
     epoch_resources: tuple[str, ...] = ()
     """Resources that trade in epochs, beside those whose provider file says so."""
-    batch_fills_max: int = Field(default=50, ge=1, le=400)
+    batch_fills_max: int = Field(default=50, ge=1, le=250)
     batch_interval_ms: int = Field(default=2_000, ge=10, le=600_000)
     """How long a delivered fill waits for others at most."""
 

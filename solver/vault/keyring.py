@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import threading
 from typing import Final
 
 from intents.reject import Reject
@@ -29,11 +30,16 @@ PEPPER_BINDING: Final = Binding(account="", key_id=PEPPER, version=1, provider="
 
 
 class Keyring:
-    """The keys of one vault, sealed at rest and opened one call at a time."""
+    """The keys of one vault, sealed at rest and opened one call at a time.
+
+    `add` and `knows` wait for the disk: call them in a thread.
+    """
 
     def __init__(self, store: KeyStore, wrapper: KeyWrapper) -> None:
         self._store = store
         self._wrapper = wrapper
+        # No key is sealed under a wrapper that `rotate` has passed; one pepper is made.
+        self._lock = threading.Lock()
 
     def add(
         self, secret: Secret, *, owner: str, provider: Provider, attested: bool, created_at_ms: int
@@ -47,22 +53,24 @@ class Keyring:
             provider=provider.name,
             host=provider.host,
         )
-        key = SealedKey(
-            key_id=key_id,
-            owner=owner,
-            provider=provider.name,
-            host=provider.host,
-            version=KEY_VERSION,
-            attested=attested,
-            created_at_ms=created_at_ms,
-            fingerprint=self._fingerprint(provider, secret),
-            sealed=seal(secret, binding, self._wrapper),
-        )
-        return self._store.put(key) or key
+        with self._lock:
+            key = SealedKey(
+                key_id=key_id,
+                owner=owner,
+                provider=provider.name,
+                host=provider.host,
+                version=KEY_VERSION,
+                attested=attested,
+                created_at_ms=created_at_ms,
+                fingerprint=self._fingerprint(provider, secret),
+                sealed=seal(secret, binding, self._wrapper),
+            )
+            return self._store.put(key) or key
 
     def knows(self, provider: Provider, secret: Secret) -> bool:
         """Whether this very key is here for this provider's host."""
-        return self._store.by_fingerprint(self._fingerprint(provider, secret)) is not None
+        with self._lock:
+            return self._store.by_fingerprint(self._fingerprint(provider, secret)) is not None
 
     def record(self, key_id: str) -> SealedKey | None:
         """What is known of a key, or None."""
@@ -80,15 +88,23 @@ class Keyring:
         """Destroy a key. Once this returns, nothing can open it."""
         return self._store.delete(key_id)
 
+    def key_ids(self) -> list[str]:
+        """The id of every key that is here, in order. Blocking."""
+        found: list[str] = []
+        while page := self._store.page(after=found[-1] if found else ""):
+            found += [key.key_id for key in page]
+        return found
+
     async def rotate(self, new: KeyWrapper) -> int:
         """Move every sealed key under `new`'s KEK and use it from now on; how many moved.
 
         Calls go on meanwhile. If it is interrupted, all keys still open: do it again.
         """
-        self._fingerprint_pepper().close()
-        self._wrapper = MovingWrapper(self._wrapper, new)
-        pepper = self._store.setting(PEPPER) or b""
-        self._store.put_setting(PEPPER, rewrap(pepper, PEPPER_BINDING, self._wrapper, new))
+        with self._lock:
+            self._fingerprint_pepper().close()
+            self._wrapper = MovingWrapper(self._wrapper, new)
+            pepper = self._store.setting(PEPPER) or b""
+            self._store.put_setting(PEPPER, rewrap(pepper, PEPPER_BINDING, self._wrapper, new))
         moved, after = 0, ""
         while page := self._store.page(after=after, rows_max=ROTATED_AT_ONCE_MAX):
             after = page[-1].key_id

@@ -1,6 +1,8 @@
 """Custody as the rest of Keyfill sees it: contribute, probe, revoke, and a proxy."""
 
+import asyncio
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -19,6 +21,8 @@ from solver.vault.sharing import refuse_sharing
 from solver.vault.store import KeyStore, SealedKey
 from solver.vault.template import Provider
 
+P = ParamSpec("P")
+R = TypeVar("R")
 ANYONE = ""
 """A buyer who is surely not the owner."""
 
@@ -51,11 +55,11 @@ class Vault:
         self._clock_ms = clock_ms
 
     async def contribute(
-        self, owner: str, provider: str, secret: Secret, *, attested: bool, shared: bool = True
+        self, owner: str, provider: str, secret: Secret, *, attested: bool
     ) -> Contributed | Reject:
         """Check, seal and keep a key. `attested`: admission verified the owner's signature.
 
-        `shared` False keeps it for the owner alone, whatever the provider's terms. Closes
+        A pooled key is there for strangers: what may not serve them is refused. Closes
         `secret`. Rejects, in order: provider_unknown, sharing_forbidden,
         attestation_missing, malformed, key_duplicate, health_check_failed.
         """
@@ -63,17 +67,18 @@ class Vault:
             template = self.catalogue.provider(provider)
             if template is None:
                 return reject(RejectCode.PROVIDER_UNKNOWN, provider)
-            refusal = self._refuse(template, owner, secret, attested=attested, shared=shared)
+            refusal = await _to_its_end(self._refuse, template, owner, secret, attested=attested)
             if refusal is not None:
                 return refusal
             health = await probe_key(self._egress, template, secret)
             if health is not Health.HEALTHY:
                 return _unhealthy(health)
-            key = self._keyring.add(
+            key = await _to_its_end(
+                self._keyring.add,
                 secret,
                 owner=owner,
                 provider=template,
-                attested=attested and shared,
+                attested=attested,
                 created_at_ms=self._clock_ms(),
             )
         return key if isinstance(key, Reject) else self._contributed(key, template)
@@ -107,17 +112,15 @@ class Vault:
         key = self._keyring.record(key_id)
         return self._contributed(key, self.catalogue.provider(key.provider)) if key else None
 
+    def key_ids(self) -> list[str]:
+        """Every key that is here. Blocking."""
+        return self._keyring.key_ids()
+
     async def rotate(self, wrapper: KeyWrapper) -> int:
         """Move all keys under another key-encryption key while calls go on; how many moved."""
         return await self._keyring.rotate(wrapper)
 
-    def proxy(
-        self,
-        delivery: Delivery,
-        *,
-        strategy: Strategy = least_recently_used,
-        same_organisation: Callable[[str, str], bool] = lambda owner, buyer: owner == buyer,
-    ) -> Proxy:
+    def proxy(self, delivery: Delivery, *, strategy: Strategy = least_recently_used) -> Proxy:
         """A proxy that serves the engine's leases with this vault's keys."""
         return Proxy(
             delivery=delivery,
@@ -126,15 +129,13 @@ class Vault:
             egress=self._egress,
             clock_ms=self._clock_ms,
             strategy=strategy,
-            same_organisation=same_organisation,
         )
 
     def _refuse(
-        self, provider: Provider, owner: str, secret: Secret, *, attested: bool, shared: bool
+        self, provider: Provider, owner: str, secret: Secret, *, attested: bool
     ) -> Reject | None:
         """Everything that can be said before the provider is asked."""
-        buyer = ANYONE if shared else owner
-        refusal = refuse_sharing(provider.sharing, owner=owner, buyer=buyer, attested=attested)
+        refusal = refuse_sharing(provider.sharing, owner=owner, buyer=ANYONE, attested=attested)
         refusal = refusal or refuse_secret(secret)
         if refusal is None and self._keyring.knows(provider, secret):
             refusal = reject(RejectCode.KEY_DUPLICATE, "this key is in the pool already")
@@ -148,6 +149,16 @@ class Vault:
             resources=tuple(resource.name for resource in provider.resources) if provider else (),
             limits=provider.limits if provider else (),
         )
+
+
+async def _to_its_end(work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+    """In a thread, waited for even where we are cancelled: a secret stays open until then."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **named))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task})
 
 
 def _unhealthy(health: Health) -> Reject:

@@ -1,6 +1,10 @@
 """`keyfill up` with a chain of its own: started, killed, started again, started twice."""
 
 import asyncio
+import json
+import os
+import secrets
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +16,7 @@ from solver.demo.process import Subprocess
 from tests.system.load import keyfill
 
 UP = "up --port 0"
+POWER_CUTS = 3
 
 
 async def test_p6_a_local_market_survives_stop_and_kill(tmp_path: Path) -> None:
@@ -30,6 +35,41 @@ async def test_p6_a_local_market_survives_stop_and_kill(tmp_path: Path) -> None:
         await market.stop()
     async with a_market(data_dir):
         await _has_deposit(data_dir, "5.000000")
+
+
+async def test_p6_a_power_cut_takes_nothing_that_was_final(tmp_path: Path) -> None:
+    """Market and chain are killed together, again and again, in the middle of transactions.
+
+    Each time both come back, and every deposit that the market had seen is still there.
+    """
+    data_dir = tmp_path / "data"
+    async with a_market(data_dir) as market:
+        for words in ("account new", "account fund 50"):
+            code, output = await keyfill(data_dir, words)
+            assert code == 0, output
+        await _power_cut(data_dir, market)
+    for _ in range(POWER_CUTS):
+        async with a_market(data_dir) as market:
+            _, before = await keyfill(data_dir, "balance --json")
+            deposit = asyncio.create_task(keyfill(data_dir, "account deposit 1"))
+            await asyncio.sleep(1 + secrets.randbelow(1_500) / 1_000)
+            _, seen = await keyfill(data_dir, "balance --json")
+            await _power_cut(data_dir, market)
+            await deposit
+        async with a_market(data_dir) as market:
+            _, after = await keyfill(data_dir, "balance --json")
+            assert _usdc(before) <= _usdc(seen) <= _usdc(after) <= _usdc(seen) + 1
+            await market.stop()
+
+
+async def _power_cut(data_dir: Path, market: Subprocess) -> None:
+    anvil = int((data_dir / "anvil.pid").read_text())
+    os.kill(anvil, signal.SIGKILL)
+    await market.kill()
+
+
+def _usdc(balance: str) -> float:
+    return float(json.loads(balance)["usdc available"])
 
 
 async def test_a_second_market_on_the_same_folder_is_refused(tmp_path: Path) -> None:
