@@ -177,9 +177,15 @@ class IssueCredits(Base, frozen=True, kw_only=True):
 
 
 class CutBatch(Base, frozen=True, kw_only=True):
-    """Put finished executions into the next batch for the chain."""
+    """Put finished executions into the next batch for the chain.
+
+    `bytes_max` and `gas_max` bound the transaction: nodes take 128 KiB and EIP-7825
+    allows 16,777,216 gas.
+    """
 
     fills_max: int
+    bytes_max: int = 118_000
+    gas_max: int = 16_500_000
 
 
 class ChainFact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):

@@ -1,6 +1,7 @@
 """From delivered units to paid ones: batches for the chain, and what the chain answers."""
 
 from hashlib import blake2b
+from itertools import takewhile
 
 import msgspec
 
@@ -17,6 +18,7 @@ from solver.core.event import (
 )
 from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
 from solver.core.trade import commit, update_status
+from solver.core.weight import Load
 
 
 def finish_execution(state: State, execution: Execution) -> None:
@@ -49,27 +51,47 @@ def counted_units(intent: IntentState, lease: Lease) -> int:
 def cut_batch(state: State, command: CutBatch) -> Reject | None:
     """Take ready executions, oldest first, whole, up to `fills_max` lines (one at least).
 
-    Rejects: nothing_to_settle.
+    It stops before what a transaction may not hold. Only an execution that is too heavy
+    alone is divided; see `_take_lines`. Rejects: nothing_to_settle.
     """
     if not state.ready:
         return reject(RejectCode.NOTHING_TO_SETTLE)
     number = state.batch_next
+    load = Load(command.bytes_max, command.gas_max)
     lines: list[BatchLine] = []
     while state.ready:
-        leases = [
-            lease
-            for lease in state.executions[state.ready[0]].leases
-            if state.leases[lease].status is LeaseStatus.CLOSED
-        ]
+        leases = _closed(state, state.ready[0])
         if lines and len(lines) + len(leases) > command.fills_max:
             break
+        if not load.takes(state, leases):
+            if not lines:
+                lines = _take_lines(state, leases, load, number)
+            break
         state.ready.popleft()
-        lines += [_batch(state, state.leases[lease], number) for lease in leases]
+        lines += [_batch(state, lease, number) for lease in leases]
     state.batch_next += 1
     batch = Batch(number=number, digest=batch_digest(number, lines), lines=tuple(lines))
     state.batches[number] = batch
     state.emit(BatchCut(number=number, digest=batch.digest, lines=batch.lines))
     return None
+
+
+def _take_lines(state: State, leases: list[Lease], load: Load, number: int) -> list[BatchLine]:
+    """What fits of an execution that no transaction holds; the rest waits for the next batch.
+
+    Plain keys always fit: this takes dozens of contract accounts as sellers. Without a
+    minimum every part is paid. Under one, the contract skips a part below it: its sellers
+    lose their pay, and nobody is stuck.
+    """
+    taken = [leases[0]]
+    load.takes(state, taken)
+    taken += takewhile(lambda lease: load.takes(state, [lease]), leases[1:])
+    return [_batch(state, lease, number) for lease in taken]
+
+
+def _closed(state: State, execution: int) -> list[Lease]:
+    leases = [state.leases[lease] for lease in state.executions[execution].leases]
+    return [lease for lease in leases if lease.status is LeaseStatus.CLOSED]
 
 
 def batch_digest(number: int, lines: list[BatchLine]) -> str:

@@ -28,8 +28,8 @@ CREDIT: Final = ADDRESS_ZERO
 """The asset "credit": no token, so its address is zero."""
 LEASE_MS_MAX: Final = 10 * 60 * 1_000
 """Longest life of a lease; shorter than the contract's exit delay, so it settles in time."""
-LEASES_PER_EXECUTION_MAX: Final = 256
-"""The contract settles no more lines of one intent at once."""
+LEASES_PER_EXECUTION_MAX: Final = 255
+"""The contract settles no more lines of one intent at once: it counts them in a byte."""
 BATCHES_KEPT_MAX: Final = 256
 AUCTIONS_KEPT_MAX: Final = 256
 

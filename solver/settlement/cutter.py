@@ -5,19 +5,22 @@ from typing import Final
 
 import msgspec
 
+from solver.core.check import check
 from solver.core.command import CutBatch
 from solver.core.state import State
 from solver.engine.sequencer import Sequencer
 
 POLL_S: Final = 0.1
+FILLS_MAX: Final = 250
+"""Most lines that may be asked for: no intent has more than the contract counts (255)."""
 
 
 class CutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How large and how old a batch may get."""
 
     fills_max: int = 50
-    """Bounds gas: 50 lines cost 2 to 3 million, 300 thousand each where every signature is
-    a contract's."""
+    """At most FILLS_MAX. 50 lines cost 2 to 3 million gas. What a transaction holds at most the
+    core sees to itself."""
     interval_ms: int = 5_000
     open_max: int = 8
     """No more batches than this wait for the chain; beyond it they grow instead."""
@@ -29,6 +32,7 @@ class Cutter:
     def __init__(self, sequencer: Sequencer, policy: CutPolicy | None = None) -> None:
         self._sequencer = sequencer
         self._policy = policy or CutPolicy()
+        check(1 <= self._policy.fills_max <= FILLS_MAX, "batch_size_in_bounds")
         self._oldest: int | None = None
         self._since_ms = 0
 

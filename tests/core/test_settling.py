@@ -1,7 +1,9 @@
 """Batches, and what the chain says about money, nonces, epochs and sessions."""
 
+import msgspec
 import pytest
 
+from intents.bound import SIGNATURE_BYTES_MAX
 from intents.reject import RejectCode
 from solver.core.check import Violation
 from solver.core.command import (
@@ -21,8 +23,21 @@ from solver.core.command import (
     WithdrawalRequested,
     Withdrawn,
 )
-from solver.core.event import BatchFinal, IntentStatus, LeaseStatus, PaymentSkipped
-from solver.core.state import MAY_SETTLE, Session
+from solver.core.event import BatchCut, BatchFinal, IntentStatus, LeaseStatus, PaymentSkipped
+from solver.core.state import LEASES_PER_EXECUTION_MAX, MAY_SETTLE, Session
+from solver.core.weight import (
+    AUTHORITY_GAS,
+    BYTE_GAS,
+    BYTES_FIXED,
+    GAS_FIXED,
+    INTENT_BYTES,
+    INTENT_GAS,
+    LINE_BYTES,
+    LINE_GAS,
+    OFFER_BYTES,
+    OFFER_GAS,
+    RESOURCE_BYTES,
+)
 from tests.builder import (
     CREDITS,
     USDC,
@@ -170,6 +185,67 @@ def test_batches_are_cut_oldest_first() -> None:
     for cut in reversed(cuts):
         bench.settle(cut)
     assert bench.total(alice) == RICH - 250
+
+
+def _sold_by_contracts(bench: Bench, offers: int) -> SubmitIntent:
+    """An intent that as many offers of a contract served, each with the longest signature."""
+    for _ in range(offers):
+        offer = an_offer().units(1).limit(10).signed_by(bob, Authority.CONTRACT)
+        bench.do(msgspec.structs.replace(offer, signature="0x" + "ab" * SIGNATURE_BYTES_MAX))
+    bid = an_intent().units(offers).limit(offers * 10).signed_by(alice)
+    bench.do(bid)
+    for lease in bench.leases(bid):
+        bench.use(lease)
+    return bid
+
+
+def test_a_batch_stops_before_it_fits_no_transaction() -> None:
+    """Long signatures of accounts that burn gas fill a batch long before `fills_max` does."""
+    bench = a_bench()
+    bids = [_sold_by_contracts(bench, 20) for _ in range(4)]
+    cuts = [bench.cut(fills_max=250) for _ in range(2)]
+    assert [list(dict.fromkeys(line.intent for line in cut.lines)) for cut in cuts] == [
+        [bid.digest for bid in bids[:2]],
+        [bid.digest for bid in bids[2:]],
+    ]
+
+
+def test_gas_bounds_a_batch_too() -> None:
+    """At a small `gas_max` a batch holds what is sure to fit, and one line at least."""
+    bench = a_bench()
+    for _ in range(3):
+        _delivered(bench)
+    for gas_max, lines in ((1, 1), (900_000, 2)):
+        cut = only(bench.do(CutBatch(fills_max=9, gas_max=gas_max)), BatchCut)
+        assert len(cut.lines) == lines
+
+
+def test_an_execution_too_heavy_alone_is_divided() -> None:
+    """What no transaction holds settles in parts, each line once, and the intent ends."""
+    bench = a_bench()
+    bid = _sold_by_contracts(bench, 100)
+    cuts = [bench.cut(fills_max=250) for _ in range(2)]
+    assert bench.refuse(CutBatch(fills_max=250)) is RejectCode.NOTHING_TO_SETTLE
+    assert sorted(line.fill for cut in cuts for line in cut.lines) == sorted(
+        lease.id for lease in bench.leases(bid)
+    )
+    for cut in cuts:
+        assert bench.status(bid) is IntentStatus.DELIVERED
+        bench.settle(cut)
+    assert bench.status(bid) is IntentStatus.SETTLED
+    assert bench.total(alice) == RICH - 1_000
+
+
+def test_the_largest_execution_of_plain_keys_fits_alone() -> None:
+    """With plain signatures nothing is ever divided: 255 new sellers fit one transaction."""
+    bytes_needed = BYTES_FIXED + RESOURCE_BYTES + INTENT_BYTES + 65
+    bytes_needed += LEASES_PER_EXECUTION_MAX * (OFFER_BYTES + LINE_BYTES + 65)
+    plain = AUTHORITY_GAS[Authority.KEY]
+    gas = GAS_FIXED + INTENT_GAS + plain + BYTE_GAS * bytes_needed
+    gas += LEASES_PER_EXECUTION_MAX * (OFFER_GAS + LINE_GAS + plain)
+    command = CutBatch(fills_max=1)
+    assert bytes_needed <= command.bytes_max
+    assert gas <= command.gas_max
 
 
 def test_old_batches_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

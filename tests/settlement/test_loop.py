@@ -7,11 +7,15 @@ import pytest
 
 from contracts import anvil as local
 from contracts.anvil import Anvil, Options
+from contracts.batch import LINES_PER_INTENT_MAX
 from contracts.bindings import SETTLEMENT
 from contracts.fault import AnvilFailed, AnvilMissing, ArtifactFault
 from contracts.gas import CHAIN_ID, Figure, check, measure
 from intents.signature import SigningKey
-from solver.settlement.batch import encode_batch, gas_limit
+from solver.core.command import CutBatch
+from solver.core.state import LEASES_PER_EXECUTION_MAX
+from solver.core.weight import BYTES_FIXED, Load
+from solver.settlement.batch import CALLDATA_BYTES_MAX, encode_batch, gas_limit
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import BatchTooLarge
 from solver.settlement.submitter import SubmitPolicy
@@ -81,6 +85,31 @@ async def test_a_batch_lists_each_offer_once(world: World) -> None:
     await used(world, 4)
     more = len(encode_batch(world.state, await world.cut()))
     assert few < more < 2 * few
+
+
+async def test_the_core_weighs_what_the_contract_reads(world: World) -> None:
+    """The core's bytes are those of the packed layout, but for a fixed allowance; so are bounds."""
+    for place in range(3):
+        await world.sell(SigningKey.generate(), units=10, limit=10_000 + place)
+    buyer = await world.a_buyer()
+    for _ in range(3):
+        intent, leases = await world.buy(buyer)
+        await world.consume(intent, leases, units=10)
+    load = Load(CALLDATA_BYTES_MAX, GAS_MAX)
+    assert load.takes(world.state, world.state.leases.values())
+    batch = await world.cut()
+    size = len(encode_batch(world.state, batch))
+    assert len(batch.lines) == 3
+    assert load.bytes - BYTES_FIXED <= size <= load.bytes
+    await world.settle()
+    assert batch.skipped == 0
+    assert CutBatch(fills_max=1).bytes_max <= CALLDATA_BYTES_MAX
+    assert CutBatch(fills_max=1).gas_max <= GAS_MAX
+
+
+def test_an_execution_has_no_more_lines_than_the_contract_counts() -> None:
+    """Its lines are one intent's, whose number the packed layout keeps in a byte."""
+    assert LEASES_PER_EXECUTION_MAX == LINES_PER_INTENT_MAX == 2**8 - 1
 
 
 def test_a_batch_that_fits_no_transaction_is_refused() -> None:
