@@ -9,6 +9,8 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from tiny_keccak import keccak256
 
+from contracts.fault import WrongContract
+
 WORD: Final = 32
 
 
@@ -65,8 +67,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(decode([part.canonical for part in self.inputs], data))
 
     def decode_outputs(self, data: bytes) -> tuple[Any, ...]:
-        """What a call returned."""
-        return tuple(decode([part.canonical for part in self.outputs], data))
+        """What a call returned. Raises WrongContract: nothing of ours answers like that."""
+        try:
+            return tuple(decode([part.canonical for part in self.outputs], data))
+        except (DecodingError, OverflowError, UnicodeDecodeError) as error:
+            raise WrongContract(f"{self.name} answered 0x{data[:36].hex()}: {error}") from error
 
     def decode_log(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
         """An event's fields by name. Raises DecodingError where the log is of another form."""

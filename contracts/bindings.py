@@ -221,19 +221,30 @@ def decode_log(raw: RawLog) -> Log | None:
 
 
 def revert_reason(data: bytes) -> str:
-    """What a revert says, in words: `BatchAlreadySettled(7)`, or its bytes if unknown."""
+    """What a revert says, in words: `BatchAlreadySettled(7)`, or its bytes if unknown.
+
+    Whoever is called chooses these bytes, so nothing in them is an error here.
+    """
     if not data:
         return "reverted without a reason"
+    try:
+        known = _known_reason(data[:4], data[4:])
+    except (DecodingError, OverflowError, UnicodeDecodeError):
+        known = None
+    return known or f"unknown error 0x{data[:36].hex()}"
+
+
+def _known_reason(selector: bytes, data: bytes) -> str | None:
     for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC):
-        item = contract.errors.get(data[:4])
+        item = contract.errors.get(selector)
         if item is not None:
-            values = ", ".join(str(_plain(value)) for value in item.decode_inputs(data[4:]))
+            values = ", ".join(str(_plain(value)) for value in item.decode_inputs(data))
             return f"{item.name}({values})"
-    if data[:4] == _ERROR_STRING:
-        return str(decode(["string"], data[4:])[0])
-    if data[:4] == _PANIC:
-        return f"Panic({decode(['uint256'], data[4:])[0]:#x})"
-    return f"unknown error 0x{data[:36].hex()}"
+    if selector == _ERROR_STRING:
+        return str(decode(["string"], data)[0])
+    if selector == _PANIC:
+        return f"Panic({decode(['uint256'], data)[0]:#x})"
+    return None
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  what eth_abi gives

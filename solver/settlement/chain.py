@@ -172,6 +172,10 @@ class ChainClient:
         """How many transactions an address had sent by the end of a block."""
         return _number(await self._read("eth_getTransactionCount", address, _tag(at)))
 
+    async def balance(self, address: str) -> int:
+        """Wei that an address holds now."""
+        return _number(await self._read("eth_getBalance", address, "latest"))
+
     async def fees(self) -> Fees:
         """What gets a transaction into one of the next blocks: room for a doubled base fee."""
         history = await self._read(
@@ -220,7 +224,9 @@ class ChainClient:
                 answer = await self._provider.make_request(RPCEndpoint(method), list(params))
         except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
             raise ChainUnreachable(f"{method}: {type(error).__name__} {error}") from error
-        if "error" in answer:
+        if not isinstance(answer, dict):
+            raise ChainUnreachable(f"{method}: an answer that is no object")
+        if answer.get("error") is not None:
             _refuse(method, answer["error"])
         if "result" not in answer:
             raise ChainUnreachable(f"{method}: an answer with neither result nor error")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from contracts.anvil import Anvil
-from contracts.bindings import SETTLEMENT
+from contracts.bindings import SETTLEMENT, revert_reason
+from contracts.fault import WrongContract
 from intents.signature import SigningKey
 from solver.settlement.chain import LOG_BLOCKS_MAX, ChainClient, Fees, fault_of
 from solver.settlement.fault import (
@@ -67,6 +68,30 @@ def test_a_revert_is_read_in_the_contracts_words() -> None:
     fault = fault_of(CALL, {"code": 3, "message": "execution reverted", "data": data})
     assert isinstance(fault, CallReverted)
     assert fault.reason == "BatchAlreadySettled(7)"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "08c379a0" + "00" * 10,
+        "08c379a0" + f"{32:064x}{2:064x}" + "ff" * 32,
+        "08c379a0" + "ff" * 64,
+        "4e487b71",
+        next(i for i in SETTLEMENT.errors.values() if i.inputs).selector.hex(),
+        "01",
+    ],
+    ids=["cut off", "not text", "huge offset", "bare panic", "bare error", "a byte"],
+)
+def test_a_malformed_revert_is_shown_as_it_is(data: str) -> None:
+    """A contract may revert with any bytes; what cannot be read is told in hex."""
+    assert revert_reason(bytes.fromhex(data)) == f"unknown error 0x{data[:72]}"
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x01", b"\xff" * 31])
+def test_an_empty_answer_is_the_wrong_contract(answer: bytes) -> None:
+    """A call to an address without our code answers nothing: that is a fault with a name."""
+    with pytest.raises(WrongContract):
+        SETTLEMENT.function("isBatchSettled").decode_outputs(answer)
 
 
 @asynccontextmanager
@@ -146,6 +171,13 @@ async def test_a_malformed_result_is_no_answer(result: str) -> None:
         ):
             with suppress(ChainUnreachable):
                 assert await ask() in ([], 7, b""), result
+
+
+async def test_an_error_that_is_null_is_none() -> None:
+    """Some nodes send both fields of JSON-RPC; only one of them says something."""
+    body = _http(b'{"jsonrpc":"2.0","id":0,"error":null,"result":"0x7"}')
+    async with a_node(body) as (chain, _):
+        assert await chain.chain_id() == 7
 
 
 async def test_a_port_where_nobody_listens() -> None:
