@@ -42,6 +42,7 @@ class ChainPort(Protocol):
 
     async def chain_id(self) -> int: ...  # noqa: D102
     async def nonce(self, address: str) -> int: ...  # noqa: D102
+    async def balance(self, address: str) -> int: ...  # noqa: D102
     async def code(self, address: str) -> bytes: ...  # noqa: D102
     async def call(self, to: str, data: bytes) -> bytes: ...  # noqa: D102
     async def transact(  # noqa: D102
@@ -84,7 +85,7 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     cap: int = SESSION_CAP_MAX
     gas_funds_wei: int = 0
-    """Sent to the key by the owner with the grant."""
+    """The key's wanted balance: the owner sends what is missing, before the grant."""
 
 
 async def deploy(port: ChainPort, plan: Plan) -> Deployment:
@@ -156,7 +157,13 @@ async def verify(port: ChainPort, deployment: Deployment) -> None:
 
 
 async def grant_session(port: ChainPort, deployment: Deployment, plan: SessionPlan) -> None:
-    """Let a key settle, unless it may already as planned. The owner sends it."""
+    """Let a key settle, unless it may already as planned. The owner sends it.
+
+    Gas comes first: whoever finds a live session may take it that the key can pay.
+    """
+    missing_wei = plan.gas_funds_wei - await port.balance(plan.key)
+    if missing_wei > 0:
+        await send(port, deployment.operator_owner, plan.key, b"", missing_wei)
     held = ACCOUNT.function("sessionOf")
     answer = await port.call(deployment.operator_account, held.encode(plan.key))
     ((expires_at, _, permissions, cap, _),) = held.decode_outputs(answer)
@@ -168,8 +175,6 @@ async def grant_session(port: ChainPort, deployment: Deployment, plan: SessionPl
             plan.key, MAY_SETTLE, plan.expires_at, plan.cap
         )
         await send(port, deployment.operator_owner, deployment.operator_account, grant)
-    if plan.gas_funds_wei:
-        await send(port, deployment.operator_owner, plan.key, b"", plan.gas_funds_wei)
 
 
 async def create_account(

@@ -84,6 +84,10 @@ class UnlockedChain:
         """The code at an address."""
         return bytes.fromhex(self._anvil.rpc("eth_getCode", address, "latest")[2:])
 
+    async def balance(self, address: str) -> int:
+        """Wei that an address holds."""
+        return int(self._anvil.rpc("eth_getBalance", address, "latest"), 16)
+
     async def call(self, to: str, data: bytes) -> bytes:
         """What a call returns."""
         answer = self._anvil.rpc("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")

@@ -37,6 +37,10 @@ class Wallet:
         """The next nonce of an address, with what is in the pool."""
         return await self._chain.nonce(address, "pending")
 
+    async def balance(self, address: str) -> int:
+        """Wei that an address holds now."""
+        return await self._chain.balance(address)
+
     async def code(self, address: str) -> bytes:
         """The code at an address."""
         return await self._chain.code(address)

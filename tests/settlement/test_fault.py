@@ -13,6 +13,7 @@ from contracts.anvil import Anvil, Options
 from contracts.bindings import ACCOUNT
 from contracts.deploy import (
     Plan,
+    Receipt,
     SessionPlan,
     create_address,
     deploy,
@@ -64,6 +65,16 @@ class LosingChain(ChainClient):
         if self._through:
             await super().send(raw)
         raise ChainUnreachable("no answer")
+
+
+class CrashingWallet(Wallet):
+    """The process dies after its first transaction."""
+
+    async def transact(
+        self, sender: str, to: str | None, data: bytes, value_wei: int = 0
+    ) -> Receipt:
+        await super().transact(sender, to, data, value_wei)
+        raise SystemExit
 
 
 class ForgetfulOutbox(Outbox):
@@ -524,6 +535,21 @@ async def test_a_session_is_granted_once(world: World) -> None:
     nonce = await wallet.nonce(DEPLOYER.address)
     await grant_session(wallet, world.deployment, plan)
     assert await wallet.nonce(DEPLOYER.address) == nonce
+
+
+async def test_a_session_key_has_gas_before_it_is_granted(world: World) -> None:
+    """A crash between the two leaves no live session that cannot pay; the rest is made up for."""
+    key = SigningKey.generate().address
+    wallet = CrashingWallet(world.chain, [DEPLOYER])
+    until = world.clock.now_ms() // 1_000 + 86_400
+    plan = SessionPlan(key=key, expires_at=until, gas_funds_wei=1_000)
+    with pytest.raises(SystemExit):
+        await grant_session(wallet, world.deployment, plan)
+    assert await world.chain.balance(key) == 1_000
+    for wanted in (1_000, 1_500, 700):
+        topped = SessionPlan(key=key, expires_at=until, gas_funds_wei=wanted)
+        await grant_session(Wallet(world.chain, [DEPLOYER]), world.deployment, topped)
+    assert await world.chain.balance(key) == 1_500
 
 
 async def test_a_foreign_outbox_is_refused(world: World) -> None:
