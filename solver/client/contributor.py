@@ -34,7 +34,8 @@ class Contributor:
         """Pool an API key. Never repeated by itself once it may have got through.
 
         `attest=True` signs the provider's attestation (see `Market.providers`): read it
-        first. Without one, a key serves nobody but its owner.
+        first. Without one a key is refused (attestation_missing), and so is any key of a
+        provider whose terms are not known to allow sharing (sharing_forbidden).
         """
         body: dict[str, object] = {"provider": provider, "secret": secret}
         if attest:

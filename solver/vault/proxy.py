@@ -65,7 +65,6 @@ class Proxy:
         egress: Egress,
         clock_ms: Callable[[], int],
         strategy: Strategy = least_recently_used,
-        same_organisation: Callable[[str, str], bool] = lambda owner, buyer: owner == buyer,
     ) -> None:
         self._delivery = delivery
         self._calls = Calls(delivery)
@@ -74,7 +73,6 @@ class Proxy:
         self._egress = egress
         self._clock_ms = clock_ms
         self._strategy = strategy
-        self._same_organisation = same_organisation
         self._marks = Marks()
         self._cursors: OrderedDict[str, str] = OrderedDict()
 
@@ -176,7 +174,6 @@ class Proxy:
             owner=record.owner,
             buyer=buyer,
             attested=record.attested,
-            same_organisation=self._same_organisation(record.owner, buyer),
         )
 
     async def _serve(self, call: OpenCall, plan: Plan, buyer: str) -> Answer | Reject | _Next:

@@ -49,8 +49,8 @@ PRAGMAS: Final = (
 class SealedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row: everything about a key but the key.
 
-    `attested` says that its owner signed the provider's attestation, without which the
-    key serves nobody else.
+    `attested` says that its owner signed the provider's attestation; asked again at every
+    call, as a catalogue may change.
     """
 
     key_id: str

@@ -11,11 +11,10 @@ from aiohttp import web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Outcome
-from solver.vault import Answer, Secret, StartedCall, round_robin
+from solver.vault import Answer, Catalogue, StartedCall, round_robin
 from solver.vault.fault import AnswerCut, SealFault, UpstreamBroken, UpstreamTimeout
 from solver.vault.template import Sharing, Timeouts
 from tests.vault.fixture import (
-    BUYER,
     CHAT,
     INTENT,
     KEY,
@@ -24,6 +23,7 @@ from tests.vault.fixture import (
     SEARCH,
     World,
     a_chat,
+    a_provider,
     a_search,
     a_world,
     read,
@@ -563,33 +563,17 @@ async def test_revoke_does_not_break_a_call_that_is_under_way(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("policy", [Sharing.FORBIDDEN, Sharing.UNKNOWN, Sharing.OWN_ORG])
-async def test_a_key_that_must_not_be_shared_serves_its_owner_only(
+async def test_a_key_that_must_no_longer_be_shared_serves_its_owner_only(
     tmp_path: Path, policy: Sharing
 ) -> None:
-    """Whatever was matched, the proxy refuses to use it for anyone else."""
-    async with a_world(tmp_path, sharing=policy) as world:
-        kept = await world.vault.contribute(
-            OWNER, "echo", Secret(KEY), attested=False, shared=False
-        )
-        assert not isinstance(kept, Reject)
-        world.engine.lease(kept.key_id)
+    """Terms that changed since the contribution hold at the next call, whatever was matched."""
+    async with a_world(tmp_path) as world:
+        await world.pool()
+        provider = a_provider(world.upstream.base_url, sharing=policy)
+        world.vault.catalogue = Catalogue({"echo": provider})
+        world.proxy = world.vault.proxy(world.engine)
         assert (await refused(world)).code is RejectCode.SHARING_FORBIDDEN
         assert world.engine.started == {}
         own = await world.proxy.call(INTENT, a_search(), buyer=OWNER)
         assert isinstance(own, Answer)
         await read(own)
-
-
-async def test_own_org_serves_the_organisation(tmp_path: Path) -> None:
-    """Who belongs together is the caller's to say."""
-    async with a_world(tmp_path, sharing=Sharing.OWN_ORG) as world:
-        kept = await world.vault.contribute(
-            OWNER, "echo", Secret(KEY), attested=False, shared=False
-        )
-        assert not isinstance(kept, Reject)
-        world.engine.lease(kept.key_id)
-        world.proxy = world.vault.proxy(
-            world.engine, same_organisation=lambda one, other: {one, other} <= {OWNER, BUYER}
-        )
-        await world.fetch()
-        assert world.engine.ends == [DELIVERED]

@@ -10,19 +10,15 @@ from solver.vault.template import Sharing
 from tests.vault.fixture import BUYER, OWNER
 
 
-@pytest.mark.parametrize(
-    ("policy", "attested", "same"), [*itertools.product(Sharing, [False, True], [False, True])]
-)
-def test_who_may_use_whose_key(policy: Sharing, *, attested: bool, same: bool) -> None:
+@pytest.mark.parametrize(("policy", "attested"), [*itertools.product(Sharing, [False, True])])
+def test_who_may_use_whose_key(policy: Sharing, *, attested: bool) -> None:
     """The whole table; one's own key always, a stranger only where allowed and attested."""
     own = refuse_sharing(policy, owner=OWNER, buyer=OWNER, attested=attested)
     assert own is None
-    refusal = refuse_sharing(
-        policy, owner=OWNER, buyer=BUYER, attested=attested, same_organisation=same
-    )
+    refusal = refuse_sharing(policy, owner=OWNER, buyer=BUYER, attested=attested)
     expected = {
         Sharing.ALLOWED: None if attested else RejectCode.ATTESTATION_MISSING,
-        Sharing.OWN_ORG: None if same else RejectCode.SHARING_FORBIDDEN,
+        Sharing.OWN_ORG: RejectCode.SHARING_FORBIDDEN,
         Sharing.FORBIDDEN: RejectCode.SHARING_FORBIDDEN,
         Sharing.UNKNOWN: RejectCode.SHARING_FORBIDDEN,
     }[policy]

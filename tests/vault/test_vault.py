@@ -1,6 +1,7 @@
 """A key's life: contributed, checked, sealed, probed, rotated, erased."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,6 @@ async def test_a_key_that_must_not_be_shared_is_not_pooled(tmp_path: Path, polic
         assert isinstance(refusal, Reject)
         assert refusal.code is RejectCode.SHARING_FORBIDDEN
         assert world.upstream.probes == 0
-        assert isinstance(await contribute(world, shared=False), Contributed)
 
 
 async def test_a_dead_key_is_not_pooled(tmp_path: Path) -> None:
@@ -154,3 +154,41 @@ async def test_a_key_without_its_provider_keeps_its_owner(tmp_path: Path) -> Non
         assert described is not None
         assert (described.owner, described.resources) == (OWNER, ())
         assert isinstance(await world.vault.probe(key), Reject)
+
+
+async def test_the_loop_goes_on_while_the_disk_is_waited_for(tmp_path: Path) -> None:
+    """A lock that another process holds on the file delays a contribution, and nobody else."""
+    async with a_world(tmp_path) as world:
+        held = sqlite3.connect(tmp_path / "keys.sqlite", isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(contribute(world))
+        await asyncio.wait_for(asyncio.sleep(0.05), timeout=2)
+        assert not task.done()
+        held.execute("ROLLBACK")
+        held.close()
+        assert isinstance(await task, Contributed)
+
+
+async def test_a_contribution_that_is_cancelled_seals_no_other_bytes(tmp_path: Path) -> None:
+    """Cancelled while it is being sealed, the key is kept whole or not at all."""
+    async with a_world(tmp_path) as world:
+        held = sqlite3.connect(tmp_path / "keys.sqlite", isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(contribute(world))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        held.execute("ROLLBACK")
+        held.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        again = await contribute(world)
+        assert isinstance(again, Contributed) or again.code is RejectCode.KEY_DUPLICATE
+
+
+async def test_many_contributions_at_once_are_each_kept_once(tmp_path: Path) -> None:
+    """The same key from many sides at once is one key; the first pepper is made once."""
+    async with a_world(tmp_path) as world:
+        results = await asyncio.gather(*(contribute(world) for _ in range(8)))
+        kept = [one for one in results if isinstance(one, Contributed)]
+        refusals = [one.code for one in results if isinstance(one, Reject)]
+        assert (len(kept), set(refusals)) == (1, {RejectCode.KEY_DUPLICATE})
