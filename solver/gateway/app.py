@@ -1,5 +1,7 @@
 """Puts the gateway together. `solver.run` gives it its ports and serves it."""
 
+from collections.abc import Callable, Sequence
+
 from aiohttp import web
 
 from intents.admission import Rules
@@ -11,6 +13,7 @@ from solver.gateway.door import Endpoint, endpoint, guard
 from solver.gateway.fill_index import FillIndex
 from solver.gateway.gateway import GATEWAY, Gateway, Load, Rates
 from solver.gateway.grant import Grants
+from solver.gateway.health import Healths
 from solver.gateway.limit import Limits
 from solver.gateway.line import Lines
 from solver.gateway.port import ContractSignatures, Custody
@@ -28,11 +31,13 @@ def create_app(
     grant_secret: bytes,
     clock: Clock,
     limits: Limits | None = None,
+    alarms: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
     """The application. `grant_secret`: at least 32 random bytes, one per data directory.
 
     `clock` is read once, for when this process started; all else goes by the market's
-    time.
+    time. `alarms` says, at every GET /healthz, what an operator should see to; anyone may
+    read it.
     """
     limits = limits or Limits()
     state = sequencer.market.state
@@ -54,6 +59,8 @@ def create_app(
         ),
         fills=FillIndex(state, sequencer.feed),
         lines=Lines(),
+        healths=Healths(cached_ms=limits.health_cached_ms, entries_max=limits.health_cached_max),
+        alarms=alarms,
     )
     for route in ROUTES:
         app.router.add_route(route.method, route.pattern, endpoint(route))

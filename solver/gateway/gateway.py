@@ -1,6 +1,6 @@
 """What every handler is given: the market, the ports, and one request that passed the door."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Generic, TypeVar
@@ -16,6 +16,7 @@ from solver.engine.sequencer import Sequencer
 from solver.gateway.auth import Authenticator, Caller
 from solver.gateway.fill_index import FillIndex
 from solver.gateway.grant import Grants
+from solver.gateway.health import Healths
 from solver.gateway.limit import Buckets, Limits
 from solver.gateway.line import Lines
 from solver.gateway.port import ContractSignatures, Custody
@@ -34,6 +35,7 @@ class Rates:
     accounts: Buckets
     refusals: Buckets
     contract_checks: Buckets
+    probes: Buckets
 
     @classmethod
     def of(cls, limits: Limits) -> "Rates":
@@ -45,6 +47,7 @@ class Rates:
             contract_checks=_buckets(
                 limits.contract_checks_per_second, limits.contract_checks_burst, limits
             ),
+            probes=_buckets(limits.probes_per_second, limits.probes_burst, limits),
         )
 
 
@@ -73,6 +76,8 @@ class Gateway:
     authenticator: Authenticator
     fills: FillIndex
     lines: Lines
+    healths: Healths
+    alarms: Callable[[], Sequence[str]]
 
     @property
     def state(self) -> State:

@@ -1,12 +1,13 @@
 """Pooled keys: contributed, looked at, revoked. A secret only passes through to custody."""
 
 import asyncio
+from typing import Any
 
 from intents.admission import Unverified, Verified, admit
 from intents.document import Attestation
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import KeyEnd, PoolKey, RetireKey
-from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.port import Contributed
 from solver.gateway.view import capacity_told
 from solver.gateway.wire import (
@@ -28,12 +29,15 @@ SKEW_SECONDS_MAX = 60
 async def contribute(inbound: Inbound[ContributeBody, Nothing]) -> Answer:
     """Seal a key, have it pooled. Custody and market agree: both have it, or neither.
 
-    Rejects of its own: malformed (the attestation is for something else), expired,
+    Rejects of its own: rate_limited, malformed (the attestation is for something else), expired,
     not_authorized, attestation_missing (another text); then custody's and the market's.
     """
     attestation = _attestation(inbound)
     if isinstance(attestation, Reject):
         return attestation
+    refused = _limited(inbound)
+    if refused is not None:
+        return refused
     # Shielded: a client that hangs up must not leave a sealed key that nobody pooled.
     return await asyncio.shield(_contribute(inbound, attestation))
 
@@ -83,16 +87,26 @@ async def _revoke(gateway: Gateway, owner: str, key: str) -> Answer:
     result = await gateway.sequencer.submit(RetireKey(key=key, reason=KeyEnd.REVOKED))
     if isinstance(result, Reject) and result.code is not RejectCode.KEY_NOT_LIVE:
         return result
+    gateway.healths.forget(key)
     return await gateway.custody.revoke(owner, key) or ResultTold()
 
 
 async def health(inbound: Inbound[Nothing, KeyQuery]) -> Answer:
-    """Whether a key of yours is alive. Rejects: key_unknown, not_authorized."""
+    """Whether a key of yours is alive. Rejects: key_unknown, not_authorized, rate_limited."""
     gateway, owner, key = inbound.gateway, inbound.caller.account, inbound.query.key
     refused = _fault_in_owner(gateway, owner, key)
     if refused is not None:
         return refused
-    return await gateway.custody.health(owner, key)
+    known = gateway.healths.get(key, gateway.now_ms())
+    if known is not None:
+        return known
+    refused = _limited(inbound)
+    if refused is not None:
+        return refused
+    found = await gateway.custody.health(owner, key)
+    if not isinstance(found, Reject):
+        gateway.healths.put(key, found, gateway.now_ms())
+    return found
 
 
 async def capacity(inbound: Inbound[Nothing, CapacityQuery]) -> Answer:
@@ -106,6 +120,11 @@ async def capacity(inbound: Inbound[Nothing, CapacityQuery]) -> Answer:
     else:
         return reject(RejectCode.RESOURCE_UNKNOWN, "it is not listed")
     return CapacitiesTold(resources=capacity_told(state, resources, now_ms))
+
+
+def _limited(inbound: Inbound[Any, Any]) -> Reject | None:
+    """Accounts are free, so networks are counted: we are no oracle for stolen keys."""
+    return limited(inbound.gateway.rates.probes, inbound.sender, inbound.gateway.now_ms())
 
 
 def _fault_in_owner(gateway: Gateway, owner: str, key: str) -> Reject | None:

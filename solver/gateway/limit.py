@@ -35,6 +35,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     contract_checks_burst: int = 10
     contract_checks_at_once_max: int = 16
     contract_check_seconds_max: float = 3
+    probes_per_second: int = 1
+    """Contributions and health checks of one network: each asks a provider about a key."""
+    probes_burst: int = 10
+    health_cached_ms: int = 5_000
+    """For how long a key's health is told without asking again."""
+    health_cached_max: int = 10_000
     buckets_max: int = 20_000
     """Senders remembered per bucket table; the least recent is forgotten."""
     nonces_max: int = 200_000

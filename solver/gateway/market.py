@@ -34,9 +34,10 @@ NOTES = (
 )
 
 
-async def healthz(_: Inbound[Nothing, Nothing]) -> Answer:
-    """The server answers."""
-    return HealthTold()
+async def healthz(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """The server answers, and says what troubles it."""
+    alarms = tuple(inbound.gateway.alarms())
+    return HealthTold(status="degraded" if alarms else "ok", alarms=alarms)
 
 
 async def signing(inbound: Inbound[Nothing, Nothing]) -> Answer:

@@ -48,7 +48,7 @@ class Nothing(Sent, frozen=True, kw_only=True):
 
 
 class ContributeBody(Sent, frozen=True, kw_only=True):
-    """A key to pool. Where it is to serve others, the signed attestation too."""
+    """A key to pool, with the signed attestation: without one it is refused."""
 
     provider: ProviderName
     secret: Annotated[str, Meta(min_length=1, max_length=SECRET_CHARS_MAX)]
@@ -159,9 +159,10 @@ class SolutionMessage(Sent, frozen=True, kw_only=True):
 
 
 class HealthTold(Told, frozen=True, kw_only=True):
-    """The server answers."""
+    """The server answers; degraded: `alarms` say what its operator should see to."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "degraded"] = "ok"
+    alarms: tuple[str, ...] = ()
 
 
 class DomainTold(Told, frozen=True, kw_only=True):

@@ -77,6 +77,8 @@ GENEROUS: Final = Limits(
     contract_checks_per_second=10**4,
     contract_checks_burst=10**4,
     contract_check_seconds_max=0.3,
+    probes_per_second=10**4,
+    probes_burst=10**4,
     heartbeat_seconds=0.3,
     head_seconds_max=2,
     body_seconds_max=0.5,
@@ -507,7 +509,11 @@ async def an_upstream(upstream: Upstream) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def a_world(
-    path: Path | None = None, *, limits: Limits = GENEROUS, feed: Feed | None = None
+    path: Path | None = None,
+    *,
+    limits: Limits = GENEROUS,
+    feed: Feed | None = None,
+    alarms: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncIterator[World]:
     """A market that lists three resources, with four rich people."""
     clock, upstream, contracts = OffsetClock(), Upstream(), Contracts()
@@ -525,6 +531,7 @@ async def a_world(
             grant_secret=GRANT_SECRET,
             clock=clock,
             limits=limits,
+            alarms=alarms,
         )
         clock.ahead_ms = 0
         await _furnish(sequencer)
