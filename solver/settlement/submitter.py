@@ -66,6 +66,28 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class OpenBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that is not final yet; `reason` where it failed."""
+
+    number: int
+    status: Status
+    nonce: int | None
+    versions: int
+    reason: str
+
+
+class SubmitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a health check shows: `failed` batches wait for a person and `Submitter.retry`."""
+
+    batches: tuple[OpenBatch, ...]
+    alarms: tuple[Alarm, ...]
+
+    @property
+    def failed(self) -> tuple[int, ...]:
+        """The numbers that `retry` takes."""
+        return tuple(batch.number for batch in self.batches if batch.status is Status.FAILED)
+
+
 class _View(msgspec.Struct, frozen=True, kw_only=True):
     """What the chain said at the start of a pass."""
 
@@ -168,6 +190,20 @@ class Submitter:
             for number, batch in batches.items()
             if not batch.final
         }
+
+    def status(self) -> SubmitStatus:
+        """Batches that are not final, and what is wrong now. A few reads of the outbox."""
+        batches = [
+            OpenBatch(
+                number=entry.number,
+                status=entry.status,
+                nonce=entry.nonce,
+                versions=len(self._outbox.versions(entry.number)),
+                reason=entry.reason,
+            )
+            for entry in self._outbox.unfinished()
+        ]
+        return SubmitStatus(batches=tuple(batches), alarms=tuple(self.alarms.values()))
 
     async def retry(self, number: int) -> bool:
         """Try a failed batch again with a new transaction, once what was wrong is mended."""

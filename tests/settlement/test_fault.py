@@ -34,7 +34,7 @@ from solver.settlement.fault import (
     SessionRefused,
 )
 from solver.settlement.outbox import Outbox, Status
-from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.submitter import SubmitPolicy, SubmitStatus
 from solver.settlement.transaction import Transaction, bumped, sign
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy
@@ -385,7 +385,10 @@ async def test_a_mined_revert_waits_for_a_person(world: World) -> None:
     entry = world.outbox.entry(batch.number)
     assert entry is not None
     assert (entry.status, world.sent()) == (Status.FAILED, 1)
+    assert world.submitter.status().alarms == (alarm,)
     world.restart_submitter()
+    assert world.submitter.status().failed == (batch.number,)
+    assert world.submitter.status().batches[0].reason == alarm.reason
     with pytest.raises(SessionRefused):
         await world.submitter.start()
     until = world.clock.now_ms() // 1_000 + 86_400
@@ -406,6 +409,7 @@ async def test_a_mined_revert_waits_for_a_person(world: World) -> None:
     world.mine()
     await world.settle()
     assert (batch.final, world.sent()) == (True, 2)
+    assert world.submitter.status() == SubmitStatus(batches=(), alarms=())
     assert (await world.reconcile()).is_clean
 
 
