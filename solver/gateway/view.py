@@ -40,7 +40,9 @@ from solver.gateway.wire import (
 )
 
 ORDERS_MAX: Final = 10_000
-"""Orders of one side of a book that a single request looks at."""
+"""Offers of one resource that a question about its capacity looks at."""
+LEVEL_ORDERS_MAX: Final = 2_000
+"""Orders of one side of a book that are added up into levels: about a millisecond."""
 T = TypeVar("T", bound=Told)
 
 
@@ -193,7 +195,7 @@ def _levels(orders: Iterator[Order], depth: int) -> tuple[tuple[LevelTold, ...],
     """The best levels, and whether a level may be incomplete."""
     levels: dict[int, tuple[int, int]] = {}
     for seen, order in enumerate(orders):
-        if seen >= ORDERS_MAX:
+        if seen >= LEVEL_ORDERS_MAX:
             return _levels_told(levels), True
         if order.tick not in levels and len(levels) == depth:
             break

@@ -1,0 +1,28 @@
+"""What a question about the book costs is bounded, whatever stands in it."""
+
+from solver.core.book import Book, Order
+from solver.core.state import State
+from solver.gateway.view import LEVEL_ORDERS_MAX, book_told
+from tests.builder import USDC, alice
+from tests.gateway.world import DOCS
+
+
+def a_state(asks: int) -> State:
+    """A book with so many asks of one unit, ten to a level."""
+    book = Book()
+    for seq in range(asks):
+        order = Order(id=f"{seq}", account=alice.address, tick=seq // 10, seq=seq, units=1)
+        book.add_ask(order)
+    state = State(USDC)
+    state.books[DOCS, USDC] = book
+    return state
+
+
+def test_a_book_tells_when_it_looked_at_a_part() -> None:
+    """Up to the bound levels are whole; beyond it what is told says that it is a part."""
+    whole = book_told(a_state(LEVEL_ORDERS_MAX), DOCS, USDC, depth=200)
+    assert (len(whole.asks), whole.truncated) == (LEVEL_ORDERS_MAX // 10, False)
+    part = book_told(a_state(LEVEL_ORDERS_MAX * 2), DOCS, USDC, depth=400)
+    assert (sum(level.orders for level in part.asks), part.truncated) == (LEVEL_ORDERS_MAX, True)
+    few = book_told(a_state(LEVEL_ORDERS_MAX * 2), DOCS, USDC, depth=3)
+    assert (sum(level.orders for level in few.asks), few.truncated) == (30, False)
