@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is an error of ours, never a 5xx, and the state stays."""
 
 import asyncio
+import sys
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from solver.gateway.body import DEPTH_MAX, decode_json, parse_json
 from solver.gateway.wire import IntentBody
 from tests.builder import alice, an_intent
 from tests.gateway.test_reject import body_of
-from tests.gateway.world import World
+from tests.gateway.world import BODY_LIMIT, World
 
 DEEP = b"[" * 60_000
 CORPUS: list[bytes] = [
@@ -67,6 +68,27 @@ async def test_no_body_of_the_corpus_gets_a_5xx(world: World) -> None:
         for status, told, _ in answers:
             assert 400 <= status < 500, (sent[:40], told)
             assert told["code"] in ("malformed", "unsupported_media_type"), sent[:40]
+    assert world.state_hash() == before
+
+
+NESTED = [b"[" * 65_536, b"[" * 32_768 + b"]" * 32_768, (b'{"a":' * 13_107)[:65_536]]
+
+
+@pytest.mark.parametrize("sent", NESTED)
+async def test_brackets_to_the_body_limit_are_malformed(world: World, sent: bytes) -> None:
+    """64 KiB of brackets, with the interpreter's own recursion limit, end in a 400."""
+    before, recursion_max = world.state_hash(), sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000)
+    try:
+        answers = [await world.raw("POST", path, sent) for path in POSTED]
+        for path in SIGNED_POSTS:
+            header = world.header(alice, "POST", path, sent)
+            answers.append(await world.raw("POST", path, sent, Keyfill_Request=header))
+    finally:
+        sys.setrecursionlimit(recursion_max)
+    assert len(sent) <= BODY_LIMIT
+    assert {(status, told["code"]) for status, told, _ in answers} == {(400, "malformed")}
+    assert (await world.raw("GET", "/healthz"))[0] == 200
     assert world.state_hash() == before
 
 
