@@ -12,7 +12,8 @@ from cyclopts import App, Parameter
 from contracts.anvil import DEV_KEY
 from contracts.deploy import Deployment, load
 from intents.signature import SigningKey
-from solver.cli.context import ERR, (
+from solver.cli.context import (
+    ERR,
     CommandFailed,
     Context,
     address,
