@@ -34,6 +34,7 @@ from solver.settlement.fault import (
     SessionRefused,
 )
 from solver.settlement.outbox import Outbox, Status
+from solver.settlement.session import SessionLeft, session_left
 from solver.settlement.submitter import SubmitPolicy, SubmitStatus
 from solver.settlement.transaction import Transaction, bumped, sign
 from solver.settlement.wallet import Wallet
@@ -539,6 +540,26 @@ async def test_a_session_is_granted_once(world: World) -> None:
     nonce = await wallet.nonce(DEPLOYER.address)
     await grant_session(wallet, world.deployment, plan)
     assert await wallet.nonce(DEPLOYER.address) == nonce
+
+
+async def test_what_is_left_of_a_session_is_known(world: World) -> None:
+    """What was settled is gone from the cap; a revoked or unknown key has nothing left."""
+    wallet = Wallet(world.chain, [DEPLOYER])
+    until = world.clock.now_ms() // 1_000 + 86_400
+    key = world.session.address
+    plan = SessionPlan(key=key, expires_at=until, cap=USD)
+    await grant_session(wallet, world.deployment, plan)
+    await world.a_batch()
+    await world.settle()
+    left = await session_left(wallet, world.deployment, key)
+    assert left == SessionLeft(expires_at=until, cap_left=USD - 8_000, spent=8_000)
+    assert left.lasts(until, USD - 8_000)
+    assert not left.lasts(until + 1, 0)
+    assert not left.lasts(until, USD)
+    await world.revoke(DEPLOYER, world.deployment.operator_account, world.session)
+    for gone, spent in ((key, 8_000), (SigningKey.generate().address, 0)):
+        left = await session_left(wallet, world.deployment, gone)
+        assert left == SessionLeft(expires_at=0, cap_left=0, spent=spent)
 
 
 async def test_a_session_key_has_gas_before_it_is_granted(world: World) -> None:
