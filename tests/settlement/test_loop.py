@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contracts import anvil as local
@@ -10,7 +11,7 @@ from contracts.anvil import Anvil, Options
 from contracts.batch import LINES_PER_INTENT_MAX
 from contracts.bindings import SETTLEMENT
 from contracts.fault import AnvilFailed, AnvilMissing, ArtifactFault
-from contracts.gas import CHAIN_ID, Figure, check, measure
+from contracts.gas import CHAIN_ID, SNAPSHOT, Figure, check, measure
 from intents.signature import SigningKey
 from solver.core.command import CutBatch
 from solver.core.state import LEASES_PER_EXECUTION_MAX
@@ -157,6 +158,13 @@ async def test_gas_stays_where_it_was() -> None:
         Figure(name=name, value=value * 103 // 100, unit="gas") for name, value in values.items()
     ]
     assert len(check(risen, values)) == len(values)
+
+
+def test_the_readme_tells_the_committed_gas() -> None:
+    """Whoever reads contracts/README.md finds the figures of gas.json."""
+    readme = (SNAPSHOT.parent / "README.md").read_text()
+    figures = msgspec.json.decode(SNAPSHOT.read_bytes(), type=dict[str, int])
+    assert [name for name, gas in figures.items() if f"| {gas:,} |" not in readme] == []
 
 
 def test_a_binding_the_abi_lacks_is_refused() -> None:
