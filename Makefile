@@ -49,7 +49,7 @@ soak: setup ## 1,000 intents through the HTTP API to final settlement, as JSON l
 	@$(PY) -m tests.soak $(ARGS)
 
 simulate: setup ## credits with and without unmatched issuance: parquet and a figure
-	@$(PY) -m simulations $(ARGS)
+	@$(PY) -m simulations --json $(ARGS)
 
 artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode
 	@$(PY) contracts/tool/artifact.py

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from intents.bound import AMOUNT_MAX
 from intents.signature import SigningKey
+from solver.client import read_key
 
 ATOMS_PER_USDC: Final = 10**6
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
@@ -70,7 +71,7 @@ class Context:
         path = self.key_path()
         if not path.exists():
             raise CommandFailed(f"no key at {path}: run `keyfill account new`")
-        return read_key(path)
+        return stored_key(path)
 
     def key_path(self) -> Path:
         """Where the key that signs is."""
@@ -104,14 +105,14 @@ class Context:
         OUT.print(table)
 
 
-def read_key(path: Path) -> SigningKey:
+def stored_key(path: Path) -> SigningKey:
     """The key in a file. Raises CommandFailed."""
     try:
-        return SigningKey(bytes.fromhex(path.read_text().strip().removeprefix("0x")))
+        return read_key(path)
     except OSError as error:
         raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise CommandFailed(f"{path} does not hold a 32-byte hex key") from error
+        raise CommandFailed(str(error)) from error
 
 
 def new_key(path: Path) -> SigningKey:
@@ -123,12 +124,12 @@ def new_key(path: Path) -> SigningKey:
         raise CommandFailed(f"{path} exists; name another with --key-file") from error
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32))
-    return read_key(path)
+    return stored_key(path)
 
 
 def read_or_new_key(path: Path) -> SigningKey:
     """The key in a file, which is made if it does not exist."""
-    return read_key(path) if path.exists() else new_key(path)
+    return stored_key(path) if path.exists() else new_key(path)
 
 
 def atoms(usdc: str) -> int:

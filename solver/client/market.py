@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
 
@@ -62,6 +63,15 @@ class Market:
         self.url: Final = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def local(cls, data_dir: str | Path = ".keyfill") -> Self:
+        """The market that `keyfill up` runs on a data folder. Raises Unreachable."""
+        try:
+            told = msgspec.json.decode((Path(data_dir) / "node.json").read_bytes())
+            return cls(told["url"])
+        except (OSError, msgspec.MsgspecError, KeyError) as error:
+            raise Unreachable(f"no market in {data_dir}: run `keyfill up`") from error
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(

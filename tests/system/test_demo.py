@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -85,9 +86,22 @@ async def test_the_cli_works_by_hand(tmp_path: Path) -> None:
         assert '"rows"' in output
         code, output = await keyfill(built.data_dir, f"intent done {digest} --json")
         assert code == 0, output
+        assert await _run_readme_example(built) == 0
+        code, output = await keyfill(built.data_dir, "intent list --json")
+        assert output.count('"status"') == 2, output
         code, output = await keyfill(built.data_dir, "intent show 0x00")
         assert code == 1
         assert "Traceback" not in output
+
+
+async def _run_readme_example(built: Stage) -> int:
+    """The README's first intent, word for word, against this market's folder."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.split("```python\n")[1].split("```")[0]
+    assert ".keyfill/demo/market" in example
+    program = example.replace(".keyfill/demo/market", str(built.data_dir))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    return await process.wait()
 
 
 async def _open_for_business(built: Stage) -> None:

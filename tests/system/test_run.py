@@ -86,6 +86,7 @@ async def test_the_demo_deletes_nobody_elses_files(tmp_path: Path) -> None:
         ("balance", "run `keyfill up`"),
         ("account show", "run `keyfill up`"),
         ("account new --key-file /", "exists"),
+        ("intent create a/b:c --units 1 --limit 1 --key-file / --url http://[::1]:1", "keyfill:"),
         ("balance --url http://127.0.0.1:1", "Cannot connect"),
         ("intent show 0x00 --url http://127.0.0.1:1", "Cannot connect"),
         ("key add datasette --secret-file missing.txt", "cannot be read"),
