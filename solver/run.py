@@ -19,8 +19,14 @@ import structlog
 from aiohttp import web
 
 from contracts.anvil import DEV_KEY
-from contracts.bindings import ACCOUNT
-from contracts.deploy import Deployment, Plan, SessionPlan, deploy_once, grant_session
+from contracts.deploy import (
+    SESSION_CAP_MAX,
+    Deployment,
+    Plan,
+    SessionPlan,
+    deploy_once,
+    grant_session,
+)
 from contracts.deploy import send as send_transaction
 from intents.admission import Rules
 from intents.reject import Reject
@@ -35,7 +41,7 @@ from solver.core.command import (
     RetireKey,
 )
 from solver.core.market import Market
-from solver.core.state import CREDIT, MAY_SETTLE, State
+from solver.core.state import CREDIT, State
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
 from solver.engine.recovery import lost_calls, replay
@@ -52,6 +58,7 @@ from solver.settlement.fault import ChainUnreachable, RequestRefused
 from solver.settlement.local_chain import LocalChain
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
+from solver.settlement.session import session_left
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submitter import SubmitPolicy, Submitter
 from solver.settlement.wallet import Wallet
@@ -157,6 +164,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             grant_secret=_secret_file(config.data_dir / "grant.secret"),
             clock=SystemClock(),
             limits=_limits(config),
+            alarms=lambda: _alarms(submitter),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
@@ -231,24 +239,26 @@ async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> De
         exit_delay_s=config.chain.exit_delay_seconds,
     )
     deployment = await deploy_once(wallet, plan, path)
-    if not await _may_settle(chain, deployment, session):
-        await grant_session(
-            wallet,
-            deployment,
-            SessionPlan(
-                key=session.address,
-                expires_at=int(time.time()) + SESSION_SECONDS,
-                cap=config.chain.session_cap_usdc * ATOMS_PER_USDC,
-                gas_funds_wei=GAS_FUNDS_WEI,
-            ),
-        )
+    await _renew_session(config, wallet, deployment, session)
     return deployment
 
 
-async def _may_settle(chain: ChainClient, deployment: Deployment, session: SigningKey) -> bool:
-    live = ACCOUNT.function("isSessionLive")
-    data = live.encode(session.address, MAY_SETTLE)
-    return live.decode_outputs(await chain.call(deployment.operator_account, data)) == (True,)
+async def _renew_session(
+    config: Config, wallet: Wallet, deployment: Deployment, session: SigningKey
+) -> None:
+    """Grant the session anew before its time or its cap runs out; what was spent stays spent."""
+    wanted_atoms = config.chain.session_cap_usdc * ATOMS_PER_USDC
+    left = await session_left(wallet, deployment, session.address)
+    now_s = int(time.time())
+    if left.lasts(now_s + SESSION_SECONDS // 4, wanted_atoms // 4):
+        return
+    plan = SessionPlan(
+        key=session.address,
+        expires_at=now_s + SESSION_SECONDS,
+        cap=min(left.spent + wanted_atoms, SESSION_CAP_MAX),
+        gas_funds_wei=GAS_FUNDS_WEI,
+    )
+    await grant_session(wallet, deployment, plan)
 
 
 def _deployer(config: Config) -> SigningKey:
@@ -366,6 +376,13 @@ def _cut_policy(config: Config) -> CutPolicy:
     return CutPolicy(
         fills_max=config.market.batch_fills_max, interval_ms=config.market.batch_interval_ms
     )
+
+
+def _alarms(submitter: Submitter) -> list[str]:
+    """What a person should see to, for GET /healthz."""
+    status = submitter.status()
+    alarms = [f"{alarm.name}: batch {alarm.batch}" for alarm in status.alarms]
+    return alarms + [f"batch_failed: batch {number}" for number in status.failed]
 
 
 def _limits(config: Config) -> Limits:

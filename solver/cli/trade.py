@@ -368,5 +368,5 @@ async def _explain_attestation(contributor: Contributor, provider: str) -> None:
     for one in (await contributor.market.providers()).providers:
         if one.name == provider and one.sharing == "allowed":
             Console(stderr=True).print(
-                f"To serve others, add --attest, which signs: [italic]{one.attestation}[/]"
+                f"Without --attest the key is refused. It signs: [italic]{one.attestation}[/]"
             )
