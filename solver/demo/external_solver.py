@@ -17,9 +17,6 @@ from solver.strategies.clearing import by_price, cross, filled_units
 SUBSETS_OF_MAX: Final = 10
 """2¹⁰ crossings at most, which fits well into an epoch."""
 
-ATTEMPTS_MAX: Final = 5
-RETRY_SECONDS: Final = 1.0
-
 
 def every_subset(snapshot: Snapshot) -> Solution | None:
     """The crossing of the most surplus over all choices of intents with a minimum."""
@@ -53,17 +50,8 @@ def _meets_minimums(intents: list[SnapshotOrder], solution: Solution) -> bool:
 
 
 async def solve(url: str) -> None:
-    """Bid in every auction until the market goes away. Reconnects if it was refused."""
+    """Bid in every auction until the market closes the connection."""
     key = SigningKey.generate()
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        try:
-            await _compete(url, key)
-        except Rejected as refused:
-            sys.stderr.write(f"attempt {attempt}: {refused}\n")
-            await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _compete(url: str, key: SigningKey) -> None:
     async with Market(url) as market, Solver(market, key).connect() as desk:
         async for auction in desk:
             solution = every_subset(auction.snapshot)
