@@ -7,6 +7,7 @@ from solver.client.fault import MarketFault, NotFilled, Rejected, Unexpected, Un
 from solver.client.key import read_key
 from solver.client.market import Market
 from solver.client.solver import Desk, Solver
+from solver.core.command import SolutionFill
 
 __all__ = [
     "Agent",
@@ -19,6 +20,7 @@ __all__ = [
     "NotFilled",
     "Rejected",
     "SigningKey",
+    "SolutionFill",
     "Solver",
     "Stream",
     "Unexpected",
