@@ -40,7 +40,7 @@ test-contracts: setup ## Foundry unit, fuzz and invariant tests; artifacts match
 	@$(FORGE) test --summary
 
 test-python: setup ## pytest, with a count per kind of test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -q $(ARGS)
 
 gas: setup ## gas per fill, from receipts of mined transactions, as JSON lines
 	@$(PY) -m contracts.gas $(ARGS)
