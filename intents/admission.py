@@ -15,7 +15,7 @@ from intents.bound import (
     TICK_MAX,
     WINDOW_SECONDS_MAX,
 )
-from intents.document import Attestation, Document, Intent, Offer, Request
+from intents.document import Attestation, Document, Intent, Offer, Receipt, Request
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick, bid_tick
 from intents.signature import COMPACT_BYTES, FULL_BYTES, decode_signature, recover
@@ -129,7 +129,7 @@ def _check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
             return _check_trade(document, rules) or _check_offer(document, now_s)
         case Request():
             return _check_expiry(document.expires_at, now_s)
-        case Attestation():
+        case Attestation() | Receipt():
             return None
     raise TypeError(f"no admission rule for {type(document).__name__}")
 

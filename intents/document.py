@@ -99,5 +99,19 @@ class Request(Document, frozen=True, kw_only=True):
     expires_at: Seconds
 
 
-SIGNED: Final[tuple[type[Document], ...]] = (Intent, Offer, Attestation, Request)
+class Receipt(Document, frozen=True, kw_only=True):
+    """The market's word on what an intent has used: `delivered` units for `payment` atoms.
+
+    Cumulative: a later one of the same intent replaces it. Signed by the operator's
+    session key, which anyone can hold against the chain.
+    """
+
+    account: Address
+    intent: Hash
+    delivered: Units
+    payment: Amount
+    issued_at: Seconds
+
+
+SIGNED: Final[tuple[type[Document], ...]] = (Intent, Offer, Attestation, Request, Receipt)
 """Every signed type, in the order in which documents and constants list them."""

@@ -64,7 +64,16 @@ from solver.settlement.submitter import SubmitPolicy, Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
-from solver.vault import Egress, KeyStore, LocalKeyWrapper, Proxy, Vault, load_catalogue
+from solver.vault import (
+    Egress,
+    KeyStore,
+    LocalKeyWrapper,
+    Proxy,
+    Vault,
+    least_recently_used,
+    load_catalogue,
+    round_robin,
+)
 
 ATOMS_PER_USDC: Final = 10**6
 SESSION_SECONDS: Final = 365 * 86_400
@@ -73,6 +82,7 @@ RECONCILE_SECONDS: Final = 5
 DRAIN_SECONDS_MAX: Final = 10
 SECRET_BYTES: Final = 32
 LOCAL_CHAIN_ID: Final = 31_337
+SELECTIONS: Final = {"least-recently-used": least_recently_used, "round-robin": round_robin}
 LOG: Final = structlog.get_logger("solver.run")
 
 
@@ -151,7 +161,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
     chain, deployment = ground.chain, ground.deployment
     async with AsyncExitStack() as stack:
         vault = await _vault(config, sequencer, stack)
-        proxy = vault.proxy(MarketDelivery(sequencer))
+        proxy = vault.proxy(MarketDelivery(sequencer), strategy=SELECTIONS[config.market.selection])
         submitter = _submitter(config, ground, sequencer, stack)
         watcher = _watcher(config, chain, deployment, sequencer)
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
@@ -163,6 +173,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             contract_signatures=ContractSignatures(chain, deployment),
             grant_secret=_secret_file(config.data_dir / "grant.secret"),
             clock=SystemClock(),
+            receipt_key=ground.session,
             limits=_limits(config),
             alarms=lambda: _alarms(submitter),
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from solver.demo.report import print_report
+from solver.demo.report import print_report, summary
 from solver.demo.scenario import Scenario
 from solver.demo.stage import SEARCH, Stage, stage
 
@@ -18,15 +18,19 @@ async def demo(
     *,
     keep: Annotated[bool, Parameter(help="leave everything running afterwards")] = False,
     folder: Annotated[Path, Parameter(help="where it keeps its files; emptied first")] = FOLDER,
+    json: Annotated[bool, Parameter(help="print one JSON object instead of tables")] = False,
 ) -> None:
     """Signed intents, calls through pooled keys, settlement on Anvil, and the books compared.
 
     Exit code 0 only if chain, book and fills agree to the atom.
     """
-    console = Console()
+    console = Console(stderr=json)
     async with stage(folder.absolute()) as built:
         story = await Scenario(built, console).run()
-        print_report(story, console)
+        if json:
+            sys.stdout.write(summary(story) + "\n")
+        else:
+            print_report(story, console)
         if keep:
             _say_how_to_try(built, console)
             await built.wait_for_processes()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ async def up(
     ] = None,
     host: str | None = None,
     port: Annotated[int | None, Parameter(help="default: 8421; 0 picks a free one")] = None,
+    json: Annotated[bool, Parameter(help="print where it is as one JSON line")] = False,
     log_level: Annotated[str | None, Parameter(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run a market. Without settings it starts its own local chain and deploys to it.
@@ -39,6 +41,9 @@ async def up(
     async with market(settings) as node:
         node_file = settings.data_dir / "node.json"
         _announce(settings, node, node_file)
+        if json:
+            sys.stdout.write(node_file.read_text() + "\n")
+            sys.stdout.flush()
         await stop.wait()
         node_file.unlink(missing_ok=True)
 

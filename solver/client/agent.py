@@ -12,9 +12,9 @@ import msgspec
 from intents import document as signed
 from intents.bound import NONCE_MAX
 from intents.signature import SigningKey
-from solver.client.fault import NotFilled, Rejected
+from solver.client.fault import NotFilled, Rejected, Unexpected
 from solver.client.market import Identity, Market, rejected, whole
-from solver.client.model import Balance, Grant, Intent, Lease, Leases, Result
+from solver.client.model import Balance, Grant, Intent, Lease, Leases, Receipt, Result
 from solver.client.watch import Watch
 
 GRANT_MARGIN_SECONDS: Final = 30
@@ -173,6 +173,19 @@ class BoughtIntent:
     async def leases(self) -> tuple[Lease, ...]:
         """What it was filled with."""
         return (await self._market.get("/v1/leases", Leases, intent=self.digest)).leases
+
+    async def receipt(self) -> Receipt:
+        """What it has used so far, over the market's signature, which is checked.
+
+        Raises Unexpected for one that is about something else or not signed by `signer`.
+        """
+        told = await self._market.get("/v1/receipts", Receipt, intent=self.digest)
+        document = told.document
+        if (document.intent, document.account) != (self.digest, self._agent.account):
+            raise Unexpected("the receipt is about something else")
+        if self._market.signer_of(document, told.signature) != told.signer:
+            raise Unexpected("the receipt is not signed by who it says")
+        return told
 
     async def grant(self) -> str:
         """A bearer token for any HTTP client; see `proxy_url`."""

@@ -22,7 +22,8 @@ from yarl import URL
 
 from intents.bound import NONCE_MAX
 from intents.document import Document, Request
-from intents.signature import SigningKey
+from intents.reject import Reject
+from intents.signature import SigningKey, decode_signature, recover
 from intents.typed_data import Domain, digest
 from solver.client.fault import MarketFault, Rejected, Unexpected, Unreachable
 from solver.client.model import Event, Now, Providers, Signing
@@ -155,6 +156,12 @@ class Market:
         """(digest, signature) of a document for this market."""
         hashed = digest(self._prefix, document)
         return "0x" + hashed.hex(), key.sign(hashed)
+
+    def signer_of(self, document: Document, signature: str) -> str | None:
+        """Who signed a document for this market; None for no valid signature."""
+        raw = decode_signature(signature)
+        found = raw if isinstance(raw, Reject) else recover(digest(self._prefix, document), raw)
+        return None if isinstance(found, Reject) else found
 
     def credentials(
         self, identity: Identity, method: str, target: str, raw: bytes

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from intents import document as signed
 from solver.core.auction import Snapshot
 
 
@@ -102,6 +103,17 @@ class Leases(Model, frozen=True, kw_only=True):
     """An intent's leases."""
 
     leases: tuple[Lease, ...]
+
+
+class Receipt(Model, frozen=True, kw_only=True):
+    """What an intent has used so far: a signed document, who signed it, the signature.
+
+    `signer` is the operator's session key: `isSessionLive` of the operator's account tells.
+    """
+
+    document: signed.Receipt
+    signer: str
+    signature: str
 
 
 class Grant(Model, frozen=True, kw_only=True):

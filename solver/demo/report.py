@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +27,23 @@ def print_report(story: Story, console: Console) -> None:
         console.print(table)
         console.print()
     _verdict(story, console)
+
+
+def summary(story: Story) -> str:
+    """The outcome as one JSON object. Amounts in atoms."""
+    return msgspec.json.encode(
+        {
+            "agrees": story.agrees,
+            "intents": [
+                {"buyer": one.buyer, "shows": one.shows, **msgspec.structs.asdict(one.intent.state)}
+                for one in story.bought
+            ],
+            "calls": len(story.calls),
+            "transactions": story.transactions,
+            "books": story.books,
+            "leaks": story.leaks,
+        }
+    ).decode()
 
 
 def _intents(story: Story) -> Table:
@@ -122,7 +140,7 @@ def _transactions(story: Story) -> Table:
 
 def _books(story: Story) -> Table:
     table = _table("Balances in USDC", "who")
-    for name in ("before", "on chain", "in the book", "by the fills"):
+    for name in ("before", "on chain", "in the book", "by receipts"):
         table.add_column(name, justify="right")
     table.add_column("agree")
     for one in story.books:

@@ -377,14 +377,15 @@ class Scenario:
         )
 
     async def _flows(self) -> tuple[dict[str, int], dict[str, int]]:
-        """What each account should have paid and earned, from the leases alone."""
+        """What each account should have paid, by its signed receipts, and earned, by the leases."""
         paid: dict[str, int] = {}
         earned: dict[str, int] = {}
         for bought in self.story.bought:
             digest = bought.intent.digest
+            receipt = (await bought.intent.receipt()).document
+            paid[receipt.account] = paid.get(receipt.account, 0) + receipt.payment
             told = await self._stage.market.get("/v1/leases", dict[str, Any], intent=digest)
             for lease in told["leases"]:
-                paid[lease["buyer"]] = paid.get(lease["buyer"], 0) + lease["payment"]
                 earned[lease["seller"]] = earned.get(lease["seller"], 0) + lease["payment"]
         return paid, earned
 

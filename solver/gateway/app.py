@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from intents.admission import Rules
+from intents.signature import SigningKey
 from solver.engine.sequencer import Sequencer
 from solver.gateway import openapi
 from solver.gateway.answer import json_response
@@ -29,6 +30,7 @@ def create_app(
     custody: Custody,
     contract_signatures: ContractSignatures,
     grant_secret: bytes,
+    receipt_key: SigningKey,
     clock: Clock,
     limits: Limits | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
@@ -61,6 +63,7 @@ def create_app(
         lines=Lines(),
         healths=Healths(cached_ms=limits.health_cached_ms, entries_max=limits.health_cached_max),
         alarms=alarms,
+        receipt_key=receipt_key,
     )
     for route in ROUTES:
         app.router.add_route(route.method, route.pattern, endpoint(route))

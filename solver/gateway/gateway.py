@@ -10,6 +10,7 @@ from aiohttp import web
 
 from intents.admission import Rules
 from intents.reject import Reject, RejectCode, reject
+from intents.signature import SigningKey
 from solver.core.state import State
 from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
@@ -78,6 +79,7 @@ class Gateway:
     lines: Lines
     healths: Healths
     alarms: Callable[[], Sequence[str]]
+    receipt_key: SigningKey
 
     @property
     def state(self) -> State:

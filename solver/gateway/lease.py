@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from intents.document import Receipt
 from intents.reject import Reject, RejectCode, reject
+from intents.typed_data import digest
 from solver.core.command import EndLeases
 from solver.core.event import LeaseStatus
 from solver.core.state import IntentState
@@ -16,6 +18,7 @@ from solver.gateway.wire import (
     IntentQuery,
     LeasesTold,
     Nothing,
+    ReceiptTold,
     ResultTold,
 )
 
@@ -45,6 +48,26 @@ async def list_leases(inbound: Inbound[Nothing, IntentQuery]) -> Answer:
     if intent is None:
         return _unknown_intent()
     return LeasesTold(leases=tuple(lease_told(state.leases[lease]) for lease in intent.leases))
+
+
+async def receipt(inbound: Inbound[Nothing, IntentQuery]) -> Answer:
+    """What an intent has used so far, over the market's signature. Only what is on disk."""
+    gateway = inbound.gateway
+    intent = gateway.state.intents.get(inbound.query.intent)
+    if intent is None:
+        return _unknown_intent()
+    leases = [gateway.state.leases[lease] for lease in intent.leases]
+    document = Receipt(
+        account=intent.document.account,
+        intent=intent.digest,
+        delivered=sum(lease.delivered for lease in leases),
+        payment=sum(lease.payment for lease in leases if lease.status is not LeaseStatus.SKIPPED),
+        issued_at=gateway.now_ms() // 1_000,
+    )
+    await gateway.sequencer.durable()
+    key = gateway.receipt_key
+    signature = key.sign(digest(gateway.rules.domain.prefix(), document))
+    return ReceiptTold(document=document, signer=key.address, signature=signature)
 
 
 async def grant_leases(inbound: Inbound[IntentBody, Nothing]) -> Answer:

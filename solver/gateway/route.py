@@ -44,6 +44,7 @@ from solver.gateway.wire import (
     OfferTold,
     PageQuery,
     ProvidersTold,
+    ReceiptTold,
     ResultTold,
     SigningTold,
 )
@@ -279,6 +280,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="An intent's leases",
         query=IntentQuery,
         told=LeasesTold,
+        rejects=(R.NOT_FOUND,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/receipts",
+        handler=lease.receipt,
+        summary="What an intent has used so far, signed by the market",
+        query=IntentQuery,
+        told=ReceiptTold,
         rejects=(R.NOT_FOUND,),
     ),
     Route(

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from intents.admission import Unverified
 from intents.bound import NONCE_MAX, TICK_MAX
-from intents.document import Address, Attestation, Hash, Units
+from intents.document import Address, Attestation, Hash, Receipt, Units
 from solver.core.auction import FILLS_MAX
 from solver.core.command import Authority, Mode
 from solver.core.event import IntentStatus, LeaseStatus
@@ -356,6 +356,14 @@ class LeasesTold(Told, frozen=True, kw_only=True):
     """An intent's leases, oldest first."""
 
     leases: tuple[LeaseTold, ...]
+
+
+class ReceiptTold(Told, frozen=True, kw_only=True):
+    """A signed receipt: the document, who signed, and the signature over its typed data."""
+
+    document: Receipt
+    signer: str
+    signature: str
 
 
 class GrantTold(Told, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
@@ -41,6 +41,8 @@ class MarketConfig(_Section):
     """Length of an auction."""
     epoch_resources: tuple[str, ...] = ()
     """Resources that trade in epochs, beside those whose provider file says so."""
+    selection: Literal["least-recently-used", "round-robin"] = "least-recently-used"
+    """Which of an intent's keys serves the next call."""
     batch_fills_max: int = Field(default=50, ge=1, le=250)
     batch_interval_ms: int = Field(default=2_000, ge=10, le=600_000)
     """How long a delivered fill waits for others at most."""

@@ -24,7 +24,7 @@ from solver.core.command import (
 from solver.core.event import BatchCut, CallFinished
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.canary import CANARY
-from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RICH, World
+from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RECEIPT_KEY, RICH, World
 
 
 async def test_a_first_intent_takes_ten_lines(world: World) -> None:
@@ -415,3 +415,19 @@ async def test_a_lone_contributor_is_not_attested_by_a_session(world: World) -> 
         )
     assert (caught.value.code, caught.value.status) == ("not_authorized", 403)
     assert world.vault.secrets == {}
+
+
+async def test_a_receipt_says_what_was_used_over_the_markets_signature(world: World) -> None:
+    """Cumulative, exact, and signed by the operator's key; a forged one is not taken."""
+    await world.offering(bob)
+    intent = await world.agent(alice).intent(DOCS, units=5, limit=5_000)
+    await intent.filled()
+    before = await intent.receipt()
+    await intent.call("GET", "/a")
+    after = await intent.receipt()
+    lease = (await intent.leases())[0]
+    assert (before.document.delivered, before.document.payment) == (0, 0)
+    assert (after.document.delivered, after.document.payment) == (1, lease.payment)
+    assert after.signer == RECEIPT_KEY.address
+    more = msgspec.structs.replace(after.document, delivered=2)
+    assert intent._market.signer_of(more, after.signature) != after.signer

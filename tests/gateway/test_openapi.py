@@ -75,6 +75,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/book": "/v1/book?resource=" + DOCS,
     "GET /v1/fills": "/v1/fills?account={bob}",
     "GET /v1/leases": "/v1/leases?intent={intent}",
+    "GET /v1/receipts": "/v1/receipts?intent={intent}",
     "GET /v1/batches": "/v1/batches",
     "GET /v1/batches/{number}": "/v1/batches/0",
     "GET /v1/auctions/{number}": "/v1/auctions/{auction}",

@@ -22,6 +22,7 @@ from yarl import URL
 from intents.admission import Rules, Verified
 from intents.document import Attestation
 from intents.reject import Reject, RejectCode, reject
+from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, Solver
 from solver.client.market import Identity
 from solver.core.command import (
@@ -65,6 +66,7 @@ EPOCHS: Final = "datasette/batch:call"
 UNLISTED: Final = "datasette/nothing:call"
 ATTESTATION: Final = "I may share this."
 GRANT_SECRET: Final = bytes(range(32))
+RECEIPT_KEY: Final = SigningKey(bytes([9]) * 32)
 RICH: Final = 10**9
 BODY_LIMIT: Final = 64 * 1024
 GENEROUS: Final = Limits(
@@ -529,6 +531,7 @@ async def a_world(
             custody=vault,
             contract_signatures=contracts,
             grant_secret=GRANT_SECRET,
+            receipt_key=RECEIPT_KEY,
             clock=clock,
             limits=limits,
             alarms=alarms,
