@@ -189,8 +189,12 @@ class Stage:
                     raise StartFailed(f"the market ended: {_tail(self.folder / 'market.log')}")
                 await asyncio.sleep(0.05)
         url = str(msgspec.json.decode(node.read_bytes())["url"])
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
-            answer.raise_for_status()
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
+                answer.raise_for_status()
+        except aiohttp.ClientError as error:
+            reason = _tail(self.folder / "market.log")
+            raise StartFailed(f"the market ended as soon as it had started: {reason}") from error
         return url
 
     def _config(self, port: int) -> str:
