@@ -60,7 +60,7 @@ format: setup ## format Python and Solidity
 
 lock: ## write the lock files anew (needs uv and npm)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--extra demo --extra simulations --group dev pyproject.toml -o requirements.lock
+		--extra demo --extra simulations --extra substitutes --group dev pyproject.toml -o requirements.lock
 	cd contracts && npm install --package-lock-only
 
 clean: ## remove everything that is not committed but made by these targets
