@@ -4,7 +4,8 @@ Checks run in the order of `admit`'s docstring, and a test holds that order: a d
 with two faults always gets the earlier code. Nothing here reads a clock or any state.
 """
 
-from typing import Generic, TypeVar
+import re
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -15,13 +16,16 @@ from intents.bound import (
     TICK_MAX,
     WINDOW_SECONDS_MAX,
 )
-from intents.document import Attestation, Document, Intent, Offer, Receipt, Request
+from intents.document import Attestation, Document, Intent, Mandate, Offer, Receipt, Request
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick, bid_tick
 from intents.signature import COMPACT_BYTES, FULL_BYTES, decode_signature, recover
 from intents.typed_data import Domain, digest
 
 D = TypeVar("D", bound=Document)
+
+_SLUG: Final = "[a-z0-9][a-z0-9._-]*"
+_RESOURCE: Final = re.compile(f"{_SLUG}/{_SLUG}:{_SLUG}")
 
 
 class DeclaredDomain(
@@ -60,6 +64,8 @@ class Verified(msgspec.Struct, Generic[D], frozen=True, kw_only=True):
     digest: str
     signer: str | None
     signature: str
+    proof: str = ""
+    """Where the document stands in what was signed, if that is a bulk (`intents.bulk`)."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +83,36 @@ def admit(unverified: Unverified[D], rules: Rules, now_s: int) -> Verified[D] | 
     price_out_of_range, validity_empty, expired, validity_too_long,
     signature_malformed, signature_high_s, signature_invalid.
     """
-    fault = _check_domain(unverified.domain, rules.domain) or _check_form(
+    fault = check_domain(unverified.domain, rules.domain) or check_form(
         unverified.document, rules, now_s
     )
     if fault is not None:
         return fault
-    return _recover(unverified, rules)
+    hashed = digest(rules.domain.prefix(), unverified.document)
+    signed = recover_signer(hashed, unverified.signature)
+    if isinstance(signed, Reject):
+        return signed
+    return Verified(
+        document=unverified.document,
+        digest="0x" + hashed.hex(),
+        signer=signed.signer,
+        signature=signed.signature,
+    )
 
 
-def _recover(unverified: Unverified[D], rules: Rules) -> Verified[D] | Reject:
-    raw = decode_signature(unverified.signature)
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
+    """A well-formed signature and who made it; None if only an account contract can tell."""
+
+    signer: str | None
+    signature: str
+
+
+def recover_signer(hashed: bytes, signature: str) -> Signed | Reject:
+    """Who signed the digest `hashed`.
+
+    Precedence: signature_malformed, signature_high_s, signature_invalid.
+    """
+    raw = decode_signature(signature)
     if isinstance(raw, Reject):
         return raw
     if not COMPACT_BYTES <= len(raw) <= SIGNATURE_BYTES_MAX:
@@ -94,19 +120,14 @@ def _recover(unverified: Unverified[D], rules: Rules) -> Verified[D] | Reject:
             RejectCode.SIGNATURE_MALFORMED,
             f"{len(raw)} bytes; a signature has 64 to {SIGNATURE_BYTES_MAX}",
         )
-    hashed = digest(rules.domain.prefix(), unverified.document)
     signer = None if len(raw) > FULL_BYTES else recover(hashed, raw)
     if isinstance(signer, Reject):
         return signer
-    return Verified(
-        document=unverified.document,
-        digest="0x" + hashed.hex(),
-        signer=signer,
-        signature="0x" + raw.hex(),
-    )
+    return Signed(signer=signer, signature="0x" + raw.hex())
 
 
-def _check_domain(declared: DeclaredDomain | None, domain: Domain) -> Reject | None:
+def check_domain(declared: DeclaredDomain | None, domain: Domain) -> Reject | None:
+    """What is wrong with the domain that a sender declares. Rejects: wrong_domain."""
     if declared is None:
         return None
     if declared.chain_id != domain.chain_id:
@@ -121,12 +142,15 @@ def _check_domain(declared: DeclaredDomain | None, domain: Domain) -> Reject | N
     return None
 
 
-def _check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
+def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
+    """What is wrong with a document whoever signed it, in the order of `admit`."""
     match document:
         case Intent():
             return _check_trade(document, rules) or _check_intent(document, now_s)
         case Offer():
             return _check_trade(document, rules) or _check_offer(document, now_s)
+        case Mandate():
+            return _check_mandate(document, rules, now_s)
         case Request():
             return _check_expiry(document.expires_at, now_s)
         case Attestation() | Receipt():
@@ -135,16 +159,27 @@ def _check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
 
 
 def _check_trade(document: Intent | Offer, rules: Rules) -> Reject | None:
-    if not is_resource_name(document.resource):
-        return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
-    if document.asset not in rules.assets:
-        return reject(
-            RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}"
-        )
+    fault = _check_resource(document.resource) or _check_asset(document.asset, rules)
+    if fault is not None:
+        return fault
     if document.units < 1:
         return reject(RejectCode.UNITS_OUT_OF_RANGE, "units must be at least 1")
     if document.limit < 1:
         return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
+    return None
+
+
+def _check_resource(name: str) -> Reject | None:
+    if not is_resource_name(name):
+        return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
+    return None
+
+
+def _check_asset(asset: str, rules: Rules) -> Reject | None:
+    if asset not in rules.assets:
+        return reject(
+            RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}"
+        )
     return None
 
 
@@ -170,6 +205,19 @@ def _check_offer(offer: Offer, now_s: int) -> Reject | None:
     return _check_validity(offer.valid_from, offer.valid_until, now_s)
 
 
+def _check_mandate(mandate: Mandate, rules: Rules, now_s: int) -> Reject | None:
+    # An empty name is not a resource: here it stands for all of them.
+    fault = _check_resource(mandate.resource) if mandate.resource else None
+    fault = fault or _check_asset(mandate.asset, rules)
+    if fault is not None:
+        return fault
+    if mandate.limit < 1:
+        return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
+    if mandate.tick_max < 1:
+        return reject(RejectCode.PRICE_OUT_OF_RANGE, "tickMax must be at least 1")
+    return _check_validity(mandate.valid_from, mandate.valid_until, now_s)
+
+
 def _check_validity(valid_from: int, valid_until: int, now_s: int) -> Reject | None:
     if valid_from >= valid_until:
         return reject(RejectCode.VALIDITY_EMPTY, "validFrom must be before validUntil")
@@ -192,13 +240,4 @@ def is_resource_name(name: str) -> bool:
 
     Each part starts with a letter or digit, so that none is a path like "..".
     """
-    if not name or len(name) > RESOURCE_BYTES_MAX or not name.isascii():
-        return False
-    provider, slash, rest = name.partition("/")
-    operation, colon, unit = rest.rpartition(":")
-    parts = (provider, operation, unit)
-    return bool(slash and colon) and all(_is_slug(part) for part in parts)
-
-
-def _is_slug(part: str) -> bool:
-    return part[:1].isalnum() and all(c.islower() or c.isdigit() or c in "._-" for c in part)
+    return len(name) <= RESOURCE_BYTES_MAX and _RESOURCE.fullmatch(name) is not None

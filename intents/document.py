@@ -10,7 +10,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from intents.bound import AMOUNT_MAX, EPOCH_MAX, NONCE_MAX, TIME_S_MAX, UNITS_MAX
+from intents.bound import (
+    AMOUNT_MAX,
+    EPOCH_MAX,
+    NONCE_MAX,
+    TICK_MAX,
+    TIME_S_MAX,
+    UNITS_MAX,
+)
 
 # A pattern's "$" would let one newline through; the length does not.
 Address = Annotated[
@@ -22,6 +29,7 @@ Text = Annotated[str, Meta(max_length=4_096, extra={"eip712": "string"})]
 Flag = Annotated[bool, Meta(extra={"eip712": "bool"})]
 Units = Annotated[int, Meta(ge=0, le=UNITS_MAX, extra={"eip712": "uint64"})]
 Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, extra={"eip712": "uint96"})]
+Tick = Annotated[int, Meta(ge=0, le=TICK_MAX, extra={"eip712": "uint64"})]
 Nonce = Annotated[int, Meta(ge=0, le=NONCE_MAX, extra={"eip712": "uint64"})]
 Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX, extra={"eip712": "uint32"})]
 Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX, extra={"eip712": "uint40"})]
@@ -76,6 +84,25 @@ class Offer(Document, frozen=True, kw_only=True):
     nonce: Nonce
 
 
+class Mandate(Document, frozen=True, kw_only=True):
+    """A buyer's standing leave: the market may buy for the account within these terms.
+
+    Intents under a mandate need no signature of their own. All of them together cost at most
+    `limit` atoms, and k delivered units of one fill at most ⌊k·tick_max/10⁶⌋. An empty
+    `resource` means any.
+    """
+
+    account: Address
+    resource: Text
+    asset: Address
+    tick_max: Tick
+    limit: Amount
+    valid_from: Seconds = 0
+    valid_until: Seconds
+    epoch: Epoch = 0
+    nonce: Nonce
+
+
 class Attestation(Document, frozen=True, kw_only=True):
     """A contributor's word that a key may serve third parties (`statement` is the text)."""
 
@@ -113,5 +140,12 @@ class Receipt(Document, frozen=True, kw_only=True):
     issued_at: Seconds
 
 
-SIGNED: Final[tuple[type[Document], ...]] = (Intent, Offer, Attestation, Request, Receipt)
+SIGNED: Final[tuple[type[Document], ...]] = (
+    Intent,
+    Offer,
+    Mandate,
+    Attestation,
+    Request,
+    Receipt,
+)
 """Every signed type, in the order in which documents and constants list them."""

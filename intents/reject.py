@@ -42,6 +42,10 @@ class RejectCode(StrEnum):
     EPOCH_ENDED = "epoch_ended"
     NONCE_USED = "nonce_used"
     REPLAYED = "replayed"
+    MANDATE_UNKNOWN = "mandate_unknown"
+    MANDATE_ENDED = "mandate_ended"
+    MANDATE_TERMS = "mandate_terms"
+    MANDATE_EXCEEDED = "mandate_exceeded"
     # Market.
     RESOURCE_UNKNOWN = "resource_unknown"
     KEY_UNKNOWN = "key_unknown"
@@ -106,6 +110,10 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.ATTESTATION_MISSING: "Sign the attestation that GET /v1/providers names.",
     RejectCode.UNAUTHENTICATED: "Sign the request, see Authentication in GET /openapi.json.",
     RejectCode.REPLAYED: "Sign every request with a nonce of its own.",
+    RejectCode.MANDATE_UNKNOWN: "Register the signed mandate first; its digest names it.",
+    RejectCode.MANDATE_ENDED: "Sign and register a new mandate.",
+    RejectCode.MANDATE_TERMS: "Stay within the mandate's account, resource, asset, price and time.",
+    RejectCode.MANDATE_EXCEEDED: "Lower the limit, or sign a mandate with a higher one.",
     RejectCode.CURSOR_TOO_OLD: "Read the state anew, then follow the feed from its cursor.",
     RejectCode.BUSY: "The market's queue is full. Retry after a second.",
     RejectCode.TOO_LATE: "It was filled before the cancel arrived.",

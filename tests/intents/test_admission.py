@@ -15,6 +15,7 @@ from intents.bound import (
     LIFETIME_SECONDS_MAX,
     RESOURCE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
+    TICK_MAX,
     TIME_S_MAX,
     UNITS_MAX,
     WINDOW_SECONDS_MAX,
@@ -37,6 +38,7 @@ from tests.builder import (
     unverified,
 )
 from tests.intents.document_strategy import documents
+from tests.intents.mandate_builder import a_mandate
 
 RULES: Final = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDITS}))
 
@@ -56,6 +58,12 @@ _TRADE: Final[Faults] = [
 _MINIMUM: Final[Faults] = [
     (RejectCode.MINIMUM_OUT_OF_RANGE, {"units_min": 0}),
     (RejectCode.MINIMUM_OUT_OF_RANGE, {"units_min": UNITS_MAX}),
+]
+_MANDATE: Final[Faults] = [
+    (RejectCode.RESOURCE_INVALID, {"resource": "tavily"}),
+    (RejectCode.ASSET_UNKNOWN, {"asset": "0x" + "99" * 20}),
+    (RejectCode.LIMIT_OUT_OF_RANGE, {"limit": 0}),
+    (RejectCode.PRICE_OUT_OF_RANGE, {"tick_max": 0}),
 ]
 _WINDOW: Final[Faults] = [
     (RejectCode.WINDOW_OUT_OF_RANGE, {"window_units": 1, "window_seconds": 0}),
@@ -89,6 +97,7 @@ FAULTS: Final[dict[str, tuple[Callable[[], Document], Faults]]] = {
         lambda: an_offer().build(alice),
         [*_DOMAIN, *_TRADE, *_WINDOW, *_PRICE_HIGH, *_VALIDITY, *_SIGNATURE],
     ),
+    "mandate": (lambda: a_mandate(alice), [*_DOMAIN, *_MANDATE, *_VALIDITY, *_SIGNATURE]),
     "request": (lambda: a_request(alice), [*_DOMAIN, *_EXPIRY, *_SIGNATURE]),
     "attestation": (lambda: an_attestation(alice), [*_DOMAIN, *_SIGNATURE]),
 }
@@ -203,6 +212,21 @@ def test_edges_are_inside(change: Change) -> None:
 def test_edges_of_offers_are_inside(change: Change) -> None:
     """The last value before each fault of an offer is good; any low price is."""
     assert _code(_with(FAULTS["offer"][0](), change)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource": ""},
+        {"tick_max": 1, "limit": 1},
+        {"tick_max": TICK_MAX, "limit": AMOUNT_MAX},
+        {"asset": CREDITS},
+        {"until": START_S + LIFETIME_SECONDS_MAX},
+    ],
+)
+def test_edges_of_mandates_are_inside(change: Change) -> None:
+    """The last value before each fault of a mandate is good; no resource means any."""
+    assert _code(_with(FAULTS["mandate"][0](), change)) is None
 
 
 @pytest.mark.parametrize("length", [66, 97, 500, SIGNATURE_BYTES_MAX])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_keccak import keccak256
 
 from intents import bound
-from intents.document import SIGNED, Attestation, Document, Intent, Offer, Request
+from intents.document import SIGNED, Attestation, Document, Intent, Mandate, Offer, Request
 from intents.signature import SigningKey, recover
 from intents.solidity import market_types
 from intents.typed_data import (
@@ -63,6 +63,13 @@ def _hash_of(message: SignableMessage) -> bytes:
                 "Offer(address account,string resource,address asset,bytes32 key,uint64 units,"
                 "uint96 limit,uint64 windowUnits,uint40 windowSeconds,uint40 validFrom,"
                 "uint40 validUntil,uint32 epoch,uint64 nonce)"
+            ),
+        ),
+        (
+            Mandate,
+            (
+                "Mandate(address account,string resource,address asset,uint64 tickMax,"
+                "uint96 limit,uint40 validFrom,uint40 validUntil,uint32 epoch,uint64 nonce)"
             ),
         ),
         (
