@@ -1,13 +1,17 @@
 """EIP-712 hashing of documents, without interpreting a schema at run time.
 
-At import each document class becomes one encoder: a precomputed type hash and a list
-of field packers. `digest` then costs two keccaks over packed words. Source: EIP-712.
+At import each document class becomes one encoder: a precomputed type hash and one packer
+of all its words. `digest` then costs two keccaks. Source: EIP-712.
 """
 
+from binascii import unhexlify
 from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 from tiny_keccak import keccak256
 
 from intents.document import SIGNED, Document
@@ -22,32 +26,50 @@ DOMAIN_FIELDS: Final = (
 )
 
 
-def _word_of_address(value: str) -> bytes:
-    return bytes(12) + bytes.fromhex(value[2:])
+DOMAINS_MAX: Final = 64
+"""Domains whose prefix is remembered; a market has one."""
+CACHED_MAX: Final = 4_096
+"""Addresses and texts whose bytes are remembered: a market's resources, assets, busy accounts."""
+_ADDRESS_BYTES: Final = 20
+_HASH_BYTES: Final = 32
 
 
-def _word_of_hash(value: str) -> bytes:
-    return bytes.fromhex(value[2:])
+def _bytes_of(value: str, size: int) -> bytes:
+    raw = unhexlify(value[2:])
+    if len(raw) != size:
+        raise ValueError(f"{len(raw)} bytes where {size} belong")
+    return raw
 
 
-def _word_of_text(value: str) -> bytes:
+@lru_cache(CACHED_MAX)
+def _address_bytes(value: str) -> bytes:
+    return _bytes_of(value, _ADDRESS_BYTES)
+
+
+def _hash_bytes(value: str) -> bytes:
+    return _bytes_of(value, _HASH_BYTES)
+
+
+@lru_cache(CACHED_MAX)
+def _text_hash(value: str) -> bytes:
     return keccak256(value.encode())
 
 
-def _word_of_integer(value: int) -> bytes:
-    return value.to_bytes(32, "big")
-
-
-_PACKERS: Final[dict[str, Callable[[Any], bytes]]] = {
-    "address": _word_of_address,
-    "bytes32": _word_of_hash,
-    "string": _word_of_text,
-    "bool": _word_of_integer,
-    "uint32": _word_of_integer,
-    "uint40": _word_of_integer,
-    "uint64": _word_of_integer,
-    "uint96": _word_of_integer,
+_WORDS: Final[dict[str, tuple[str, Callable[[str], bytes] | None]]] = {
+    "address": ("12x20s", _address_bytes),
+    "bytes32": ("32s", _hash_bytes),
+    "string": ("32s", _text_hash),
+    "bool": ("31x?", None),
+    "uint32": ("24xQ", None),
+    "uint40": ("24xQ", None),
+    "uint64": ("24xQ", None),
+    "uint96": ("24xQ", None),
 }
+"""How each Solidity type becomes a word: its place in `struct`, and what is done before.
+
+An integer is at most 2**53 - 1 (`intents.bound`), so eight of its 32 bytes are enough;
+one that does not fit them is an error, never cut.
+"""
 
 
 def _fields_of(document: type[Document]) -> tuple[tuple[str, str, str], ...]:
@@ -72,10 +94,27 @@ DOMAIN_TYPE_STRING: Final = (
     f"EIP712Domain({','.join(f'{kind} {name}' for name, kind in DOMAIN_FIELDS)})"
 )
 _DOMAIN_TYPE_HASH: Final = keccak256(DOMAIN_TYPE_STRING.encode())
-_ENCODERS: Final = {
-    document: (TYPE_HASHES[document], tuple((name, _PACKERS[kind]) for name, _, kind in fields))
-    for document, fields in FIELDS.items()
-}
+
+
+def _hasher(document: type[Document]) -> Callable[[Document], bytes]:
+    """The hashStruct of EIP-712 for one document class: its type hash, then a word a field."""
+    fields = FIELDS[document]
+    assert tuple(name for name, _, _ in fields) == document.__struct_fields__
+    pack = Struct(">32s" + "".join(_WORDS[kind][0] for _, _, kind in fields)).pack
+    converters = [(place, _WORDS[kind][1]) for place, (_, _, kind) in enumerate(fields)]
+    needed = tuple((place, to_bytes) for place, to_bytes in converters if to_bytes is not None)
+    type_hash = TYPE_HASHES[document]
+
+    def hashed(value: Document) -> bytes:
+        values = list(astuple(value))
+        for place, to_bytes in needed:
+            values[place] = to_bytes(values[place])
+        return keccak256(pack(type_hash, *values))
+
+    return hashed
+
+
+_HASHERS: Final = {document: _hasher(document) for document in FIELDS}
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,25 +130,28 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
             + keccak256(DOMAIN_NAME.encode())
             + keccak256(DOMAIN_VERSION.encode())
             + self.chain_id.to_bytes(32, "big")
-            + _word_of_address(self.verifying_contract)
+            + bytes(12)
+            + _address_bytes(self.verifying_contract)
         )
 
     def prefix(self) -> bytes:
-        """The 34 bytes that every digest of this domain starts with; compute once, keep."""
-        return b"\x19\x01" + self.separator()
+        """The 34 bytes that every digest of this domain starts with; remembered."""
+        return _prefix(self)
+
+
+@lru_cache(DOMAINS_MAX)
+def _prefix(domain: Domain) -> bytes:
+    return b"\x19\x01" + domain.separator()
 
 
 def struct_hash(document: Document) -> bytes:
     """hashStruct(document) of EIP-712, 32 bytes."""
-    type_hash, packers = _ENCODERS[type(document)]
-    return keccak256(
-        type_hash + b"".join([pack(getattr(document, name)) for name, pack in packers])
-    )
+    return _HASHERS[type(document)](document)
 
 
 def digest(prefix: bytes, document: Document) -> bytes:
     """The 32 bytes that are signed; `prefix` is `Domain.prefix()`."""
-    return keccak256(prefix + struct_hash(document))
+    return keccak256(prefix + _HASHERS[type(document)](document))
 
 
 def typed_data(domain: Domain, document: Document) -> dict[str, Any]:
