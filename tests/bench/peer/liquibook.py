@@ -1,0 +1,59 @@
+"""liquibook 2.0.1: C++ behind SWIG, the way its documentation shows.
+
+Its ids count from 1 in order of creation, as ours do from 0. A listener has to define
+every callback; those that we need not know of do nothing.
+"""
+
+import importlib
+from typing import Any, Final
+
+from tests.bench.engine import Engine
+
+liquibook: Any = importlib.import_module("liquibook")
+
+_KEPT: Final[list[Any]] = []
+"""Listeners: a book has a bare pointer to its own."""
+
+
+def engine(orders: int) -> Engine:
+    """A book that knows up to `orders` orders."""
+    fills: list[int] = []
+    listener = _listener(fills)
+    _KEPT.append(listener)
+    book = liquibook.DepthOrderBook()
+    book.set_order_listener(listener)
+    placed: list[Any] = [None] * orders
+    simple_order, add, withdraw = liquibook.SimpleOrder, book.add, book.cancel
+
+    def bid(order: int, tick: int, units: int) -> None:
+        made = placed[order] = simple_order(True, tick, units)
+        add(made)
+
+    def ask(order: int, tick: int, units: int) -> None:
+        made = placed[order] = simple_order(False, tick, units)
+        add(made)
+
+    def cancel(order: int) -> None:
+        withdraw(placed[order])
+        placed[order] = None
+
+    return Engine(bid, ask, cancel, fills, liquibook.__file__)
+
+
+def _listener(fills: list[int]) -> Any:
+    extend = fills.extend
+
+    class Listener(liquibook.OrderListener):  # type: ignore[misc]  # it has no types
+        def __init__(self) -> None:
+            liquibook.OrderListener.__init__(self)
+
+        def on_accept(self, order: Any) -> None:
+            pass
+
+        def on_cancel(self, order: Any) -> None:
+            pass
+
+        def on_fill(self, taker: Any, maker: Any, units: int, tick: int) -> None:
+            extend((taker.order_id_ - 1, maker.order_id_ - 1, tick, units))
+
+    return Listener()

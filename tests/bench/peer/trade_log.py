@@ -1,0 +1,46 @@
+"""Two peers of one author: a book that appends its trades to a log, which we empty.
+
+Their ids are the numbers from 1, as text, in order of creation, as ours are from 0.
+Prices may be any number that compares: integers are the fastest.
+"""
+
+import importlib
+from typing import Any
+
+from tests.bench.engine import Engine
+
+
+def log_engine(module: str, orders: int) -> Engine:
+    """A book of `module` that knows up to `orders` orders."""
+    peer: Any = importlib.import_module(module)
+    book = peer.OrderBook()
+    fills: list[int] = []
+    names: list[str] = [""] * orders
+    make, add, withdraw = peer.Order, book.add_limit_order, book.cancel_order
+    bid_side, ask_side = peer.OrderSide.BID, peer.OrderSide.ASK
+    log = book.trade_log
+
+    def drain() -> None:
+        for trade in log:
+            taker, maker = int(trade.aggressor_id) - 1, int(trade.filler_id) - 1
+            fills.extend((taker, maker, trade.price, trade.quantity_filled))
+        log.clear()
+
+    def bid(order: int, tick: int, units: int) -> None:
+        made = make(side=bid_side, price=tick, original_quantity=units)
+        names[order] = made.order_id
+        add(made)
+        if log:
+            drain()
+
+    def ask(order: int, tick: int, units: int) -> None:
+        made = make(side=ask_side, price=tick, original_quantity=units)
+        names[order] = made.order_id
+        add(made)
+        if log:
+            drain()
+
+    def cancel(order: int) -> None:
+        withdraw(names[order])
+
+    return Engine(bid, ask, cancel, fills, peer.__file__)
