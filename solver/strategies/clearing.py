@@ -1,35 +1,43 @@
-"""The crossing at one price that both strategies build on."""
+"""A solution for one auction: its book cleared at one price, in the form that solvers send."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from solver.core.auction import SnapshotOrder, Solution
+from solver.core.auction import FILLS_MAX, SnapshotOrder, Solution
+from solver.core.book import MATCHES_MAX
 from solver.core.command import SolutionFill
+from solver.strategies.batch import clear_columns
+from solver.strategies.column import Columns
+from solver.strategies.crossing import Clearing, clear_book
+from solver.strategies.pairing import within_bounds
+from solver.strategies.queue import Queue
+from solver.strategies.share import Rule
+
+COLUMNS_MIN: Final = 5_000
+"""From so many orders on columns are faster, even though they must be made first."""
 
 
-def cross(intents: Sequence[SnapshotOrder], offers: Sequence[SnapshotOrder]) -> Solution | None:
-    """Fill the dearest bids from the cheapest asks while they cross; None if none do.
+def cross(
+    intents: Sequence[SnapshotOrder], offers: Sequence[SnapshotOrder], rule: Rule = Rule.TIME
+) -> Solution | None:
+    """The most units that can trade at one price; None if nothing crosses.
 
-    Both sides come in priority order. The one price is the floor of the middle between
-    the last bid and the last ask that traded, so it lies within every limit.
+    Both sides come in price-time order. The price is the floor of the middle between the
+    lowest bid and the highest ask that trade. A solution has a bounded number of fills:
+    where there are more, those of the dearest bids are kept.
     """
-    open_units = {offer.id: offer.units for offer in offers}
-    fills: list[SolutionFill] = []
-    lowest_bid, highest_ask = 0, 0
-    for intent in intents:
-        wanted = intent.units
-        for offer in offers:
-            if offer.tick > intent.tick or not wanted:
-                break
-            units = min(wanted, open_units[offer.id])
-            if not units or offer.account == intent.account:
-                continue
-            open_units[offer.id] -= units
-            wanted -= units
-            fills.append(SolutionFill(intent=intent.id, offer=offer.id, units=units))
-            lowest_bid, highest_ask = intent.tick, max(highest_ask, offer.tick)
-    if not fills or lowest_bid < highest_ask:
+    bids, asks = Queue.of(intents), Queue.of(offers)
+    clearing = _clear(bids, asks, rule)
+    if clearing is None:
         return None
-    return Solution(tick=(lowest_bid + highest_ask) // 2, fills=tuple(fills))
+    lines = within_bounds(
+        clearing.lines, bids.minimums, lines_max=FILLS_MAX, lines_per_bid_max=MATCHES_MAX
+    )
+    fills = tuple(
+        SolutionFill(intent=intents[bid].id, offer=offers[ask].id, units=units)
+        for bid, ask, units in lines
+    )
+    return Solution(tick=clearing.tick, fills=fills) if fills else None
 
 
 def by_price(orders: Sequence[SnapshotOrder]) -> list[SnapshotOrder]:
@@ -43,3 +51,18 @@ def filled_units(solution: Solution) -> dict[str, int]:
     for fill in solution.fills:
         units[fill.intent] = units.get(fill.intent, 0) + fill.units
     return units
+
+
+def _clear(bids: Queue, asks: Queue, rule: Rule) -> Clearing | None:
+    if len(bids.ticks) + len(asks.ticks) < COLUMNS_MIN:
+        return clear_book(bids, asks, rule)
+    codes = {account: code for code, account in enumerate(dict.fromkeys(_accounts(bids, asks)))}
+    cleared = clear_columns(
+        Columns.of(bids, codes), Columns.of(asks, codes), book_count=1, rule=rule
+    )
+    tick, lines = int(cleared.ticks[0]), cleared.lines()
+    return Clearing(tick=tick, lines=lines) if lines else None
+
+
+def _accounts(bids: Queue, asks: Queue) -> list[int | str]:
+    return [*bids.accounts, *asks.accounts]

@@ -1,23 +1,14 @@
-"""Clear everybody at one price, minimums included: drop whoever misses its minimum, again."""
+"""Clear everybody at one price, minimums included: who would miss its minimum is passed over."""
 
 from solver.core.auction import Snapshot, Solution
-from solver.strategies.clearing import by_price, cross, filled_units
+from solver.strategies.clearing import by_price, cross
+from solver.strategies.share import Rule
 
 
-def uniform_price(snapshot: Snapshot) -> Solution | None:
+def uniform_price(snapshot: Snapshot, rule: Rule = Rule.TIME) -> Solution | None:
     """A crossing in which every intent that trades gets at least its minimum.
 
-    Each round drops the unmet intent of the lowest price and crosses again, so it ends
-    after at most one round per intent.
+    Intents are tried by price and time; one that would miss its minimum leaves what it
+    might have had to those after it.
     """
-    intents = by_price(snapshot.intents)
-    while intents:
-        solution = cross(intents, snapshot.offers)
-        if solution is None:
-            return None
-        filled = filled_units(solution)
-        unmet = [order for order in intents if 0 < filled.get(order.id, 0) < order.minimum]
-        if not unmet:
-            return solution
-        intents.remove(unmet[-1])
-    return None
+    return cross(by_price(snapshot.intents), snapshot.offers, rule)
