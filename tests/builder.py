@@ -517,11 +517,14 @@ def nothing_is_left(bench: Bench) -> None:
     state = bench.market.state
     final = set(IntentStatus) - {IntentStatus.OPEN, IntentStatus.FILLED, IntentStatus.DELIVERED}
     assert [i.digest for i in state.intents.values() if i.status not in final] == []
-    withdrawing = {f"withdrawal:{address}" for address in state.accounts}
-    assert set(state.ledger.holds()) - withdrawing == set()
-    for asset, sums in state.ledger.totals().items():
-        held = sum(hold.amount for hold in state.ledger.holds().values() if hold.asset == asset)
-        assert sums[2:] == (held, held), asset
+    withdrawing = sum(account.withdrawal_held for account in state.accounts.values())
+    for balance in state.ledger.balances():
+        if not balance.owner.startswith("@") and balance.asset == USDC:
+            withdrawing -= balance.debits_pending
+        else:
+            assert balance.debits_pending == 0, balance.owner
+    assert withdrawing == 0, "only withdrawals still hold money"
+    assert [o.digest for o in state.offers.values() if o.capacity.debits_pending] == []
     for account in state.accounts.values():
         assert [s.committed for s in account.sessions.values() if s.committed] == []
     assert (state.calls, state.executions, list(state.ready)) == ({}, {}, [])

@@ -1,167 +1,278 @@
 """The order book of one resource and asset: price-time priority, nothing else.
 
-The book plans matches and keeps what rests; it moves no money. Bids with a minimum above
-one unit never rest as makers: they wait beside the book and are tried again as takers
-whenever supply arrives, best price first, so that a minimum is met at once or not at all.
+A side is a dict of levels beside a sorted list of prices whose best stands last, where
+takers come; a level is a linked list of orders in order of arrival. So resting at a known
+price, cancelling and finding the best are O(1), nothing is searched at a busy level, and
+nothing stays behind in an empty one. Bids with a minimum above one unit never rest as
+makers: they wait beside the book, best price first, until enough supply is there at once.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 from sortedcontainers import SortedDict
 
+from intents.rounding import ask_tick, bid_tick
 from solver.core.check import check
+from solver.core.deadline import Timed
+from solver.core.ledger import Balance
 
 MATCHES_MAX: Final = 128
 """Most asks that one execution takes: half of the lines that the contract accepts for an
 intent, so that leases have room to move."""
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """What the book knows of an intent or offer. `units` is what is still open."""
+@mypyc_attr(acyclic=True)
+class Order(Timed):
+    """An intent or offer as the book trades it.
 
-    id: str
-    account: str
-    tick: int
-    seq: int
-    units: int
-    minimum: int = 1
+    `units` is what can be filled now. A bid holds `held` atoms of `money`; `limit` for
+    `total` units is what was signed. An ask sells units of `capacity` and is paid into
+    `money`. Whoever has the same `money` is the same account.
+    """
+
+    __slots__ = (
+        "book",
+        "capacity",
+        "held",
+        "id",
+        "level",
+        "limit",
+        "minimum",
+        "money",
+        "next",
+        "previous",
+        "seq",
+        "tick",
+        "total",
+        "units",
+        "until_ms",
+    )
+
+    level: "Level | None"
+    previous: "Order | None"
+    next: "Order | None"
+
+    def __init__(  # noqa: PLR0917  positional: made for every order
+        self,
+        id: str,  # noqa: A002  an order's id is its id
+        book: "Book",
+        money: Balance,
+        capacity: Balance | None,
+        tick: int,
+        units: int,
+        limit: int,
+        minimum: int,
+        until_ms: int,
+    ) -> None:
+        self.due_slot = None
+        self.level = None
+        self.id = id
+        self.book = book
+        self.money = money
+        self.capacity = capacity
+        self.tick = tick
+        self.units = units
+        self.limit = limit
+        self.total = units
+        self.minimum = minimum
+        self.until_ms = until_ms
+        self.held = 0
+        self.seq = 0
+
+    @property
+    def account(self) -> str:
+        """Whose it is."""
+        return self.money.owner
+
+    @property
+    def is_bid(self) -> bool:
+        """Whether it buys."""
+        return self.capacity is None
 
 
-class Match(msgspec.Struct, frozen=True, kw_only=True):
-    """A planned fill between a bid and an ask at the maker's tick."""
+def bid_order(
+    *,
+    order_id: str,
+    book: "Book",
+    money: Balance,
+    units: int,
+    limit: int,
+    minimum: int,
+    until_ms: int,
+) -> Order:
+    """A bid of up to `limit` atoms for all its units, at the highest tick that this allows."""
+    tick = bid_tick(limit, units)
+    return Order(order_id, book, money, None, tick, units, limit, minimum, until_ms)
 
-    bid: str
-    ask: str
-    units: int
-    tick: int
+
+def ask_order(
+    *, order_id: str, book: "Book", money: Balance, units: int, limit: int, until_ms: int
+) -> Order:
+    """An ask of at least `limit` atoms for all its units, at the lowest tick that this allows."""
+    capacity = Balance(order_id, book.supply.asset)
+    tick = ask_tick(limit, units)
+    return Order(order_id, book, money, capacity, tick, units, limit, 1, until_ms)
 
 
-Level = dict[str, Order]
+@mypyc_attr(acyclic=True)
+class Level:
+    """The orders at one price, oldest first."""
+
+    __slots__ = ("first", "last", "side", "tick")
+
+    def __init__(self, side: "Side", tick: int) -> None:
+        self.side = side
+        self.tick = tick
+        self.first: Order | None = None
+        self.last: Order | None = None
+
+
+@mypyc_attr(acyclic=True)
+class Side:
+    """One side of a book. `sign` is 1 where the highest price is best, −1 where the lowest is."""
+
+    __slots__ = ("_levels", "_ranks", "best", "sign")
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.best: Level | None = None
+        self._levels: dict[int, Level] = {}
+        self._ranks: list[int] = []
+        """sign × tick of every level, ascending: the best is last."""
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def at(self, place: int) -> Level:
+        """The level with `place` worse ones below it; the best is at `len(side) − 1`."""
+        return self._levels[self.sign * self._ranks[place]]
+
+    def append(self, order: Order) -> None:
+        """Rest an order behind those of its price."""
+        tick = order.tick
+        level = self._levels.get(tick)
+        if level is None:
+            level = self._add_level(tick)
+        last = level.last
+        if last is None:
+            level.first = order
+        else:
+            check(last.seq < order.seq, "level_in_order_of_time")
+            last.next = order
+        order.previous = last
+        order.next = None
+        order.level = level
+        level.last = order
+
+    def remove(self, order: Order) -> None:
+        """Take an order that rests here out."""
+        level = order.level
+        assert level is not None
+        before, after = order.previous, order.next
+        if before is None:
+            level.first = after
+        else:
+            before.next = after
+        if after is None:
+            level.last = before
+        else:
+            after.previous = before
+        order.level = None
+        order.previous = order.next = None
+        if level.first is None:
+            self._drop_level(level.tick)
+
+    def orders(self) -> Iterator[Order]:
+        """All orders in priority order. The side must not change meanwhile."""
+        for rank in reversed(self._ranks):
+            order = self._levels[self.sign * rank].first
+            while order is not None:
+                yield order
+                order = order.next
+
+    def _add_level(self, tick: int) -> Level:
+        level = self._levels[tick] = Level(self, tick)
+        rank = self.sign * tick
+        ranks = self._ranks
+        if not ranks or rank > ranks[-1]:
+            ranks.append(rank)
+            self.best = level
+        else:
+            insort(ranks, rank)
+        return level
+
+    def _drop_level(self, tick: int) -> None:
+        del self._levels[tick]
+        rank = self.sign * tick
+        ranks = self._ranks
+        if ranks[-1] == rank:
+            ranks.pop()
+            self.best = self._levels[self.sign * ranks[-1]] if ranks else None
+        else:
+            del ranks[bisect_left(ranks, rank)]
 
 
 class Book:
-    """Levels of resting orders; within a level the dict's order is that of `seq`."""
+    """Both sides of one resource in one asset, and the accounts that its trades pass through.
 
-    def __init__(self) -> None:
-        self._bids: SortedDict[int, Level] = SortedDict()
-        self._asks: SortedDict[int, Level] = SortedDict()
+    `clearing` stands for sellers that are not found yet, `served` for units on their way
+    to buyers.
+    """
+
+    def __init__(
+        self,
+        *,
+        clearing: Balance,
+        supply: Balance,
+        served: Balance,
+        lapsed: Balance,
+        continuous: bool,
+    ) -> None:
+        self.clearing: Final = clearing
+        self.supply: Final = supply
+        self.served: Final = served
+        self.lapsed: Final = lapsed
+        self.continuous: Final = continuous
+        self.buy: Final = Side(1)
+        self.sell: Final = Side(-1)
         self._waiting: SortedDict[tuple[int, int], Order] = SortedDict()
-        self._orders: dict[str, Order] = {}
 
-    def __contains__(self, order: str) -> bool:
-        return order in self._orders
-
-    def units_of(self, order_id: str) -> int:
-        """Units of an order that rest here; 0 if it does not."""
-        order = self._orders.get(order_id)
-        return order.units if order else 0
-
-    def add_bid(self, order: Order) -> None:
-        """Rest a bid, or keep it waiting if it has a minimum above one."""
-        self._register(order)
-        if order.minimum > 1:
+    def rest(self, order: Order) -> None:
+        """Put an order where it belongs: on its side, or beside the book if it has a minimum."""
+        check(order.units > 0, "order_open")
+        if order.capacity is not None:
+            self.sell.append(order)
+        elif order.minimum > 1:
             self._waiting[(-order.tick, order.seq)] = order
         else:
-            _rest(self._bids, -order.tick, order)
+            self.buy.append(order)
 
-    def add_ask(self, order: Order) -> None:
-        """Rest an ask."""
-        self._register(order)
-        _rest(self._asks, order.tick, order)
+    def remove(self, order: Order) -> None:
+        """Take an order out, if it is here. O(1); O(log n) for one that waits."""
+        if order.level is not None:
+            order.level.side.remove(order)
+        elif order.minimum > 1:
+            self._waiting.pop((-order.tick, order.seq), None)
 
-    def remove(self, order_id: str) -> Order | None:
-        """Take an order out, wherever it is; None if it is not here. O(1) within a level."""
-        order = self._orders.pop(order_id, None)
-        if order is None:
-            return None
-        if self._waiting.pop((-order.tick, order.seq), None) is None:
-            bids = self._bids.get(-order.tick, {})
-            side, price = (
-                (self._bids, -order.tick) if order_id in bids else (self._asks, order.tick)
-            )
-            level = side[price]
-            del level[order_id]
-            if not level:
-                del side[price]
-        return order
-
-    def reduce(self, order_id: str, units: int) -> None:
-        """`units` of a resting order are filled; a filled order leaves the book."""
-        order = self._orders[order_id]
-        check(0 < units <= order.units, "reduce_within_order", order=order_id, units=units)
-        order.units -= units
-        if not order.units:
-            self.remove(order_id)
-        elif order.minimum > order.units:
-            self._lower_minimum(order)
-
-    def plan_bid(self, bid: Order) -> list[Match]:
-        """What `bid` would take at once, at the asks' ticks; empty if its minimum is not met.
-
-        At most MATCHES_MAX asks: ask again after carrying a plan out.
-        """
-        wanted = bid.units
-        plan: list[Match] = []
-        for ask in self.asks():
-            if ask.tick > bid.tick or not wanted or len(plan) == MATCHES_MAX:
-                break
-            if ask.account == bid.account:
-                continue
-            units = min(wanted, ask.units)
-            plan.append(Match(bid=bid.id, ask=ask.id, units=units, tick=ask.tick))
-            wanted -= units
-        return plan if bid.units - wanted >= min(bid.minimum, bid.units) else []
-
-    def plan_ask(self, ask: Order) -> list[Match]:
-        """What `ask` would take now from resting bids, at their ticks."""
-        wanted = ask.units
-        plan: list[Match] = []
-        for bid in self.bids():
-            if bid.tick < ask.tick or not wanted:
-                break
-            if bid.account == ask.account:
-                continue
-            units = min(wanted, bid.units)
-            plan.append(Match(bid=bid.id, ask=ask.id, units=units, tick=bid.tick))
-            wanted -= units
-        return plan
+    def holds(self, order: Order) -> bool:
+        """Whether it rests or waits here."""
+        return order.level is not None or (-order.tick, order.seq) in self._waiting
 
     def bids(self) -> Iterator[Order]:
         """Resting bids in priority order."""
-        return (order for level in self._bids.values() for order in level.values())
+        return self.buy.orders()
 
     def asks(self) -> Iterator[Order]:
         """Resting asks in priority order."""
-        return (order for level in self._asks.values() for order in level.values())
+        return self.sell.orders()
 
     def waiting(self) -> list[Order]:
         """Bids with a minimum, in priority order; a copy, as trying them changes the book."""
         return list(self._waiting.values())
 
-    def dump(self) -> object:
-        """All orders in priority order, for the state hash and for comparing books."""
-        return [
-            [msgspec.structs.astuple(order) for order in side]
-            for side in (self.bids(), self.asks(), self._waiting.values())
-        ]
-
-    def _register(self, order: Order) -> None:
-        check(order.id not in self._orders, "order_id_new", order=order.id)
-        check(order.units > 0, "order_open", order=order.id)
-        self._orders[order.id] = order
-
-    def _lower_minimum(self, order: Order) -> None:
-        self.remove(order.id)
-        order.minimum = order.units
-        self.add_bid(order)
-
-
-def _rest(side: "SortedDict[int, Level]", price: int, order: Order) -> None:
-    """Put an order into its level by `seq`: nearly always at the end."""
-    level = side.setdefault(price, {})
-    late = bool(level) and level[next(reversed(level))].seq > order.seq
-    level[order.id] = order
-    if late:
-        side[price] = dict(sorted(level.items(), key=lambda entry: entry[1].seq))
+    def has_waiting(self) -> bool:
+        """Whether any bid waits for enough supply."""
+        return bool(self._waiting)

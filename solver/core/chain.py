@@ -22,10 +22,10 @@ from solver.core.command import (
 from solver.core.delivery import end_lease
 from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
-from solver.core.ledger import CHAIN
+from solver.core.ledger import CHAIN, Balance, hold, release, transfer
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
-from solver.core.state import MAY_SIGN, IntentState, OfferState, Session, State, withdrawal_hold
-from solver.core.trade import end_intent, end_offer
+from solver.core.state import MAY_SIGN, IntentState, MandateState, OfferState, Session, State
+from solver.core.trade import end_intent, end_mandate, end_offer
 
 
 def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
@@ -44,7 +44,8 @@ def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
 def _apply(state: State, fact: Fact) -> None:  # noqa: C901  one case a fact
     match fact:
         case Deposited():
-            state.ledger.transfer(CHAIN, fact.account, state.usdc, fact.amount)
+            chain = state.ledger.account(CHAIN, state.usdc)
+            transfer(chain, state.ledger.account(fact.account, state.usdc), fact.amount)
             emit_balance(state, fact.account, state.usdc, "deposited")
         case WithdrawalRequested():
             _request_withdrawal(state, fact)
@@ -75,39 +76,42 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
 
     What is leased already can still be settled on chain until the exit delay is over.
     """
-    hold = withdrawal_hold(fact.account)
     account = state.account(fact.account)
-    if account.withdrawing:
-        state.ledger.void(hold)
-    account.withdrawing = fact.amount
+    money, chain = _withdrawal_accounts(state, fact.account)
+    release(money, chain, account.withdrawal_held)
+    account.withdrawing, account.withdrawal_held = fact.amount, 0
     if fact.amount:
-        for intent in list(state.intents.values()):
-            if intent.document.account == fact.account and intent.document.asset == state.usdc:
+        for digest in list(account.nonces.values()):
+            intent = state.intents.get(digest)
+            if intent is not None and intent.document.asset == state.usdc:
                 end_intent(state, intent, IntentStatus.CANCELLED)
-        free = max(0, state.ledger.available(fact.account, state.usdc))
-        state.ledger.hold(hold, fact.account, CHAIN, state.usdc, min(free, fact.amount))
+        account.withdrawal_held = min(max(0, money.available), fact.amount)
+        hold(money, chain, account.withdrawal_held)
     emit_balance(state, fact.account, state.usdc, "withdrawal requested")
 
 
 def _withdraw(state: State, fact: Withdrawn) -> None:
     account = state.account(fact.account)
-    if account.withdrawing:
-        state.ledger.void(withdrawal_hold(fact.account))
-    account.withdrawing = 0
-    state.ledger.transfer(fact.account, CHAIN, state.usdc, fact.amount, forced=True)
-    check(
-        state.ledger.balance(fact.account, state.usdc).total >= 0,
-        "chain_pays_no_more_than_it_has",
-        account=fact.account,
-    )
+    money, chain = _withdrawal_accounts(state, fact.account)
+    release(money, chain, account.withdrawal_held)
+    account.withdrawing, account.withdrawal_held = 0, 0
+    transfer(money, chain, fact.amount, forced=True)
+    check(money.total >= 0, "chain_pays_no_more_than_it_has", account=fact.account)
     emit_balance(state, fact.account, state.usdc, "withdrawn")
 
 
+def _withdrawal_accounts(state: State, address: str) -> tuple[Balance, Balance]:
+    ledger = state.ledger
+    return ledger.account(address, state.usdc), ledger.account(CHAIN, state.usdc)
+
+
 def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
-    nonces = state.account(fact.account).nonces
-    digest = nonces.setdefault(fact.nonce, "")
-    if digest:
-        _end_documents(state, fact.account, lambda document: document.digest == digest)
+    account = state.account(fact.account)
+    if not account.has_used(fact.nonce):
+        account.nonces[fact.nonce] = ""
+        return
+    digest = account.nonces.get(fact.nonce, "")
+    _end_documents(state, fact.account, lambda document: document.digest == digest)
 
 
 def _grant_session(state: State, fact: SessionGranted) -> None:
@@ -148,19 +152,31 @@ def _takes_away(session: Session, fact: SessionGranted) -> bool:
 
 
 def _end_signed_by(state: State, account: str, signer: str) -> None:
+    """What a key signed ends, mandates with what is under them; its leases serve no more."""
     _end_documents(state, account, lambda document: document.signer == signer)
-    for lease in list(state.leases.values()):
-        intent = state.intents[lease.intent]
-        if intent.document.account == account and intent.signer == signer:
-            end_lease(state, lease)
+    for digest in list(state.account(account).nonces.values()):
+        intent = state.intents.get(digest)
+        if intent is not None and signer in (intent.signer, _mandate_signer(state, intent)):
+            for lease in list(intent.leases):
+                end_lease(state, state.leases[lease])
+
+
+def _mandate_signer(state: State, intent: IntentState) -> str:
+    mandate = state.mandates.get(intent.signer)
+    return "" if mandate is None else mandate.signer
 
 
 def _end_documents(
-    state: State, account: str, chosen: Callable[[IntentState | OfferState], bool]
+    state: State,
+    account: str,
+    chosen: Callable[[IntentState | OfferState | MandateState], bool],
 ) -> None:
-    for intent in list(state.intents.values()):
-        if intent.document.account == account and chosen(intent):
+    for digest in list(state.account(account).nonces.values()):
+        intent, offer = state.intents.get(digest), state.offers.get(digest)
+        mandate = state.mandates.get(digest)
+        if intent is not None and chosen(intent):
             end_intent(state, intent, IntentStatus.CANCELLED)
-    for offer in list(state.offers.values()):
-        if offer.document.account == account and chosen(offer):
+        if offer is not None and chosen(offer):
             end_offer(state, offer, "cancelled on chain")
+        if mandate is not None and chosen(mandate):
+            end_mandate(state, mandate, "cancelled on chain")

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from intents.document import Intent, Offer
+from intents.document import Intent, Mandate, Offer
 
 
 class Authority(IntEnum):
@@ -18,6 +18,7 @@ class Authority(IntEnum):
     KEY = 0
     CONTRACT = 1
     SESSION = 2
+    MANDATE = 3
 
 
 class Mode(StrEnum):
@@ -90,13 +91,18 @@ class RetireKey(Base, frozen=True, kw_only=True):
 
 
 class SubmitIntent(Base, frozen=True, kw_only=True):
-    """A verified intent, with who signed it and how that binds the account."""
+    """A verified intent, with who signed it and how that binds the account.
+
+    `proof` is empty, or shows that the signature is over a tree with this intent in it. Under
+    a mandate `signer` is the mandate's digest, and nothing is signed.
+    """
 
     intent: Intent
     digest: str
     signer: str
     authority: Authority
     signature: str
+    proof: str = ""
 
 
 class SubmitOffer(Base, frozen=True, kw_only=True):
@@ -109,8 +115,18 @@ class SubmitOffer(Base, frozen=True, kw_only=True):
     signature: str
 
 
+class SubmitMandate(Base, frozen=True, kw_only=True):
+    """A verified mandate: intents may come under it without a signature of their own."""
+
+    mandate: Mandate
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+
+
 class CancelDocument(Base, frozen=True, kw_only=True):
-    """The account withdraws what is not filled of an intent or offer."""
+    """The account withdraws what is not filled of an intent or offer, or ends a mandate."""
 
     account: str
     digest: str
@@ -305,6 +321,7 @@ Command = (
     | RetireKey
     | SubmitIntent
     | SubmitOffer
+    | SubmitMandate
     | CancelDocument
     | OpenAuction
     | ProposeSolution

@@ -13,7 +13,7 @@ from solver.core.auction import (
     Solution,
     judge,
 )
-from solver.core.book import Book, Match, Order
+from solver.core.book import Order
 from solver.core.command import Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
@@ -23,7 +23,7 @@ from solver.core.event import (
     SolutionJudged,
 )
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
-from solver.core.trade import end_intent, execute, open_units
+from solver.core.trade import carry_out, end_intent, open_units
 
 
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
@@ -36,7 +36,9 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
         return reject(RejectCode.RESOURCE_UNKNOWN, f"{command.resource} has no epochs")
     if any(_is_under_way(auction, command) for auction in state.auctions.values()):
         return reject(RejectCode.ALREADY_KNOWN, "its auction in this asset is under way")
-    book = state.books.get((command.resource, command.asset), Book())
+    book = state.books.get((command.resource, command.asset))
+    if book is None:
+        return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
     bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
     intents = tuple(_seen(order) for order in bids)
     offers = tuple(_seen(order) for order in book.asks())
@@ -116,7 +118,7 @@ def close_auction(state: State, number: int) -> None:
     if winner is not None:
         auction.winner = winner.proposed.solver
         auction.score = str(winner.score)
-        _carry_out(state, auction, winner)
+        _carry_out(state, winner)
     state.emit(
         AuctionClosed(
             auction=number,
@@ -145,19 +147,15 @@ def _is_contested(
     return any(state.intents[order.id].document.immediate for order in intents)
 
 
-def _carry_out(state: State, auction: Auction, winner: Ranked) -> None:
+def _carry_out(state: State, winner: Ranked) -> None:
     """Execute what still counts of the winning fills, intent by intent, at the one price."""
-    solution = winner.solution
-    book = state.book(auction.snapshot.resource, auction.snapshot.asset)
-    matches: dict[str, list[Match]] = {}
+    solution, lines = winner.solution, dict[str, list[tuple[Order, int]]]()
     for fill in solution.fills:
-        match = Match(bid=fill.intent, ask=fill.offer, units=fill.units, tick=solution.tick)
-        matches.setdefault(fill.intent, []).append(match)
-    for digest, fills in matches.items():
-        for match in fills:
-            book.reduce(match.ask, match.units)
-        book.reduce(digest, sum(match.units for match in fills))
-        execute(state, state.intents[digest], fills)
+        ask = state.offers[fill.offer].order
+        lines.setdefault(fill.intent, []).append((ask, fill.units))
+    for digest, mine in lines.items():
+        state.exchange.fill_together(state.intents[digest].order, mine, solution.tick)
+        carry_out(state)
 
 
 def _end_immediate(state: State, auction: Auction) -> None:

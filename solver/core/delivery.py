@@ -2,7 +2,7 @@
 
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import payment_at
-from solver.core.book import Match
+from solver.core.book import Order
 from solver.core.check import check
 from solver.core.command import EndLeases, FinishCall, Outcome, RetireKey, StartCall
 from solver.core.event import (
@@ -13,7 +13,7 @@ from solver.core.event import (
     LeaseMoved,
     LeaseStatus,
 )
-from solver.core.ledger import LAPSED
+from solver.core.ledger import hold, post, release, transfer
 from solver.core.settling import finish_execution
 from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
@@ -21,11 +21,10 @@ from solver.core.state import (
     Due,
     IntentState,
     Lease,
+    OfferState,
     State,
-    capacity_asset,
 )
 from solver.core.trade import (
-    capacity_hold,
     commit,
     end_if_sold,
     end_offer,
@@ -122,10 +121,11 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
         return reject(RejectCode.KEY_NOT_LIVE, f"{command.key} left the pool before")
     key.live = False
     state.emit(KeyRetired(key=command.key, owner=key.owner, reason=command.reason))
-    for digest in key.offers:
+    for digest in list(key.offers):
         end_offer(state, state.offers[digest], f"key {command.reason}")
-    for lease in list(state.leases.values()):
-        if lease.key == command.key and lease.status is LeaseStatus.OPEN:
+    for lease_id in list(key.leases):
+        lease = state.leases[lease_id]
+        if lease.status is LeaseStatus.OPEN:
             lease.status = LeaseStatus.ORPHANED
             _move(state, lease)
             _close_if_done(state, lease)
@@ -138,46 +138,48 @@ def _move(state: State, lease: Lease) -> None:
     Under a minimum, withdrawn units still count on chain: the contract judges it by them,
     and a seller who delivered must not lose its pay because another's key died.
     """
-    asset = capacity_asset(lease.resource)
-    for match in _replacements(state, lease):
-        old_cost = payment_at(lease.tick, lease.units)
-        lease.units -= match.units
-        freed = old_cost - payment_at(lease.tick, lease.units)
-        intent = state.intents[lease.intent]
-        state.ledger.reduce(lease.id, freed)
-        commit(state, intent, -freed)
-        state.ledger.reduce(capacity_hold(lease.id), match.units)
-        state.ledger.transfer(lease.offer, LAPSED, asset, match.units)
-        offer = state.offers[match.ask]
-        book = state.book(lease.resource, lease.asset)
-        book.reduce(match.ask, match.units)
+    intent, old = state.intents[lease.intent], state.offers[lease.offer]
+    for ask, units in _replacements(state, lease):
+        freed = lease.held - payment_at(lease.tick, lease.units - units)
+        cost = payment_at(lease.tick, units)
+        lease.units -= units
+        lease.held -= freed
+        release(intent.order.money, old.order.money, freed)
+        hold(intent.order.money, ask.money, cost)
+        commit(state, intent, cost - freed)
+        lease.reserved -= units
+        post(old.capacity, ask.book.served, units, 0)
+        transfer(old.capacity, ask.book.lapsed, units)
+        state.exchange.take_units(ask, units)
         moved = open_lease(
             state,
             state.executions[lease.execution],
             intent,
-            offer,
-            units=match.units,
+            state.offers[ask.id],
+            units=units,
             tick=lease.tick,
+            held=cost,
             until_ms=lease.until_ms,
         )
-        state.emit(LeaseMoved(lease=lease.id, to_lease=moved.id, units=match.units))
+        state.emit(LeaseMoved(lease=lease.id, to_lease=moved.id, units=units))
     lease.withdrawn += lease.remaining
 
 
-def _replacements(state: State, lease: Lease) -> list[Match]:
+def _replacements(state: State, lease: Lease) -> list[tuple[Order, int]]:
     """Asks to serve what remains; none for a buyer whose money has left the chain meanwhile."""
-    if state.ledger.available(lease.buyer, lease.asset) < 0:
+    money = state.intents[lease.intent].order.money
+    if money.available < 0:
         return []
     wanted = lease.remaining
     room = LEASES_PER_EXECUTION_MAX - len(state.executions[lease.execution].leases)
-    plan: list[Match] = []
+    plan: list[tuple[Order, int]] = []
     for ask in state.book(lease.resource, lease.asset).asks():
         if ask.tick > lease.tick or not wanted or len(plan) == room:
             break
-        if ask.account == lease.buyer:
+        if ask.money is money:
             continue
         units = min(wanted, ask.units)
-        plan.append(Match(bid=lease.intent, ask=ask.id, units=units, tick=lease.tick))
+        plan.append((ask, units))
         wanted -= units
     return plan
 
@@ -226,11 +228,15 @@ def _close_if_done(state: State, lease: Lease) -> None:
 def _close(state: State, lease: Lease) -> None:
     """Release what was not delivered, keep what is owed, see whether the execution is over."""
     lease.status = LeaseStatus.CLOSED
-    freed = state.ledger.held(lease.id) - lease.payment
-    state.ledger.reduce(lease.id, freed)
-    intent = state.intents[lease.intent]
+    state.lease_ends.remove(lease)
+    state.keys[lease.key].leases.pop(lease.id, None)
+    intent, offer = state.intents[lease.intent], state.offers[lease.offer]
+    freed = lease.held - lease.payment
+    lease.held -= freed
+    release(intent.order.money, offer.order.money, freed)
     commit(state, intent, -freed)
-    _close_capacity(state, intent, lease)
+    _close_capacity(state, intent, offer, lease)
+    intent.serving -= 1
     state.emit(
         LeaseClosed(
             lease=lease.id,
@@ -241,24 +247,27 @@ def _close(state: State, lease: Lease) -> None:
             payment=lease.payment,
         )
     )
-    end_if_sold(state, state.offers[lease.offer])
+    end_if_sold(state, offer)
     execution = state.executions[lease.execution]
-    if all(state.leases[other].status is LeaseStatus.CLOSED for other in execution.leases):
+    execution.serving -= 1
+    if not execution.serving:
         finish_execution(state, execution)
     update_status(state, intent)
 
 
-def _close_capacity(state: State, intent: IntentState, lease: Lease) -> None:
+def _close_capacity(state: State, intent: IntentState, offer: OfferState, lease: Lease) -> None:
     """Used units are gone; unused ones go back to a live offer, or lapse.
 
     Under a minimum they lapse: on chain all that was filled counts against the offer, so
     selling them again would overfill it. An offer is live only while its key is.
     """
+    book = offer.order.book
     used = lease.delivered + lease.lapsed
-    state.ledger.post(capacity_hold(lease.id), used)
+    post(offer.capacity, book.served, lease.reserved, used)
+    lease.reserved = 0
     unused = lease.units - used
-    if unused and state.offers[lease.offer].live and not intent.has_minimum:
+    if unused and offer.live and not intent.has_minimum:
         lease.returned = unused
         state.schedule(state.now_ms, Due.RETURN_UNITS, lease.offer)
     else:
-        state.ledger.transfer(lease.offer, LAPSED, capacity_asset(lease.resource), unused)
+        transfer(offer.capacity, book.lapsed, unused)

@@ -83,6 +83,22 @@ class OfferAccepted(Event, frozen=True, kw_only=True):
     limit: int
 
 
+class MandateAccepted(Event, frozen=True, kw_only=True):
+    """The market may buy for the account, up to `limit` atoms in all."""
+
+    mandate: str
+    account: str
+    limit: int
+
+
+class MandateEnded(Event, frozen=True, kw_only=True):
+    """Nothing more is bought under it; `reason` is for people."""
+
+    mandate: str
+    account: str
+    reason: str
+
+
 class Filled(Event, frozen=True, kw_only=True):
     """`units` of an intent are to be served by an offer at `tick`, until `until_ms`."""
 

@@ -1,9 +1,10 @@
 """Documents and keys entering and leaving the market. Rejects change nothing."""
 
 from intents.bound import AMOUNT_MAX
-from intents.document import Intent, Offer
+from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
-from intents.rounding import ask_tick, bid_tick
+from intents.rounding import bid_tick
+from solver.core.book import ask_order, bid_order
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -12,6 +13,7 @@ from solver.core.command import (
     OpenResource,
     PoolKey,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
 )
 from solver.core.event import (
@@ -19,10 +21,11 @@ from solver.core.event import (
     IntentAccepted,
     IntentStatus,
     KeyPooled,
+    MandateAccepted,
     OfferAccepted,
     ResourceOpened,
 )
-from solver.core.ledger import CLEARING, ISSUANCE, SUPPLY
+from solver.core.ledger import ISSUANCE, transfer
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
@@ -30,15 +33,15 @@ from solver.core.state import (
     Due,
     IntentState,
     KeyState,
+    MandateState,
     OfferState,
     Session,
     State,
-    capacity_asset,
-    withdrawal_hold,
 )
 from solver.core.trade import (
     commit,
     end_intent,
+    end_mandate,
     end_offer,
     enter_intent,
     enter_offer,
@@ -80,25 +83,43 @@ def pool_key(state: State, command: PoolKey) -> Reject | None:
 def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     """Admit an intent, hold its limit, match it.
 
-    Rejects, in order: already_known, resource_unknown, expired, then `_fault_in_authority`,
-    insufficient_funds, session_cap_exceeded.
+    Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
+    epoch_ended, nonce_used, mandate_terms, insufficient_funds, session_cap_exceeded,
+    mandate_exceeded.
     """
     document = command.intent
-    fault = _fault_in_document(state, command, document) or _fault_in_funds(state, command)
+    fault = _fault_in_document(state, command, document)
+    if fault is None and command.authority is Authority.MANDATE:
+        fault = _fault_in_terms(state, command)
+    fault = fault or _fault_in_funds(state, command)
     if fault is not None:
         return fault
+    until_ms = signed_until_ms(
+        state, document.account, document.valid_until, command.authority, command.signer
+    )
+    order = bid_order(
+        order_id=command.digest,
+        book=state.book(document.resource, document.asset),
+        money=state.ledger.account(document.account, document.asset),
+        units=document.units,
+        limit=document.limit,
+        minimum=document.units_min,
+        until_ms=until_ms,
+    )
+    state.exchange.admit(order)
     intent = IntentState(
         document=document,
         digest=command.digest,
         signer=command.signer,
         authority=command.authority,
         signature=command.signature,
-        tick=bid_tick(document.limit, document.units),
-        open_units=document.units,
+        proof=command.proof,
+        order=order,
     )
     state.account(document.account).nonces[document.nonce] = command.digest
     state.intents[command.digest] = intent
-    state.ledger.hold(command.digest, document.account, CLEARING, document.asset, document.limit)
+    if command.authority is Authority.MANDATE:
+        state.mandates[command.signer].intents[command.digest] = None
     commit(state, intent, document.limit)
     state.emit(
         IntentAccepted(
@@ -109,7 +130,6 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
             limit=document.limit,
         )
     )
-    state.schedule(signed_until_ms(state, intent), Due.EXPIRE_INTENT, command.digest)
     if document.valid_from * 1_000 > state.now_ms:
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, command.digest)
     else:
@@ -121,25 +141,36 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     """Admit an offer, put its units on the capacity ledger, match it.
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
-    key_unknown, key_not_live, not_authorized, resource_unknown (not a resource of the key).
+    epoch_ended, nonce_used, key_unknown, key_not_live, not_authorized, resource_unknown (not
+    a resource of the key).
     """
     document = command.offer
     fault = _fault_in_document(state, command, document) or _fault_in_key(state, document)
     if fault is not None:
         return fault
+    until_ms = signed_until_ms(
+        state, document.account, document.valid_until, command.authority, command.signer
+    )
+    order = ask_order(
+        order_id=command.digest,
+        book=state.book(document.resource, document.asset),
+        money=state.ledger.account(document.account, document.asset),
+        units=document.units,
+        limit=document.limit,
+        until_ms=until_ms,
+    )
+    state.exchange.admit(order)
     offer = OfferState(
         document=document,
         digest=command.digest,
         signer=command.signer,
         authority=command.authority,
         signature=command.signature,
-        tick=ask_tick(document.limit, document.units),
+        order=order,
     )
     state.account(document.account).nonces[document.nonce] = command.digest
     state.offers[command.digest] = offer
-    state.keys[document.key].offers.append(command.digest)
-    asset = capacity_asset(document.resource)
-    state.ledger.transfer(SUPPLY, command.digest, asset, document.units)
+    state.keys[document.key].offers[command.digest] = None
     if document.window_seconds:
         limit = Limit(units=document.window_units, seconds=document.window_seconds)
         state.set_limits(command.digest, (document.resource,), (limit,))
@@ -152,7 +183,6 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
             limit=document.limit,
         )
     )
-    state.schedule(signed_until_ms(state, offer), Due.EXPIRE_OFFER, command.digest)
     if document.valid_from * 1_000 > state.now_ms:
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_OFFER, command.digest)
     else:
@@ -160,25 +190,56 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     return None
 
 
+def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
+    """Admit a mandate: intents may be submitted under it from now on.
+
+    Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
+    epoch_ended, nonce_used.
+    """
+    document = command.mandate
+    fault = _fault_in_document(state, command, document)
+    if fault is not None:
+        return fault
+    mandate = MandateState(
+        document=document,
+        digest=command.digest,
+        signer=command.signer,
+        authority=command.authority,
+        signature=command.signature,
+    )
+    state.account(document.account).nonces[document.nonce] = command.digest
+    state.mandates[command.digest] = mandate
+    state.emit(
+        MandateAccepted(mandate=command.digest, account=document.account, limit=document.limit)
+    )
+    until_ms = signed_until_ms(
+        state, document.account, document.valid_until, command.authority, command.signer
+    )
+    state.schedule(until_ms, Due.END_MANDATE, command.digest)
+    return None
+
+
 def cancel_document(state: State, command: CancelDocument) -> Reject | None:
-    """Withdraw what is not filled. Rejects: not_found, not_authorized, too_late, not_open."""
+    """Withdraw what is not filled, or a mandate with all that is open under it.
+
+    Rejects: not_found, not_authorized, too_late, not_open.
+    """
     intent = state.intents.get(command.digest)
     offer = state.offers.get(command.digest)
-    owner = intent or offer
+    mandate = state.mandates.get(command.digest)
+    owner = intent or offer or mandate
     if owner is None:
-        return reject(RejectCode.NOT_FOUND, f"no intent or offer {command.digest}")
+        return reject(RejectCode.NOT_FOUND, f"no document {command.digest}")
     if owner.document.account != command.account:
         return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
     if intent is not None:
-        if intent.ended is not None:
-            return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
-        if not intent.open_units:
-            return reject(RejectCode.TOO_LATE, "all its units were filled")
-        end_intent(state, intent, IntentStatus.CANCELLED)
-    elif offer is not None:
-        if not offer.live:
-            return reject(RejectCode.NOT_OPEN, "the offer has ended")
+        return _cancel_intent(state, intent)
+    if offer is not None and offer.live:
         end_offer(state, offer, "cancelled")
+    elif mandate is not None and mandate.live:
+        end_mandate(state, mandate, "cancelled")
+    else:
+        return reject(RejectCode.NOT_OPEN, "it has ended")
     return None
 
 
@@ -186,7 +247,8 @@ def issue_credits(state: State, command: IssueCredits) -> Reject | None:
     """Mint credits, the one place that does. Rejects: limit_out_of_range."""
     if not 1 <= command.amount <= AMOUNT_MAX:
         return reject(RejectCode.LIMIT_OUT_OF_RANGE, f"issue 1 to {AMOUNT_MAX} credit atoms")
-    state.ledger.transfer(ISSUANCE, command.account, CREDIT, command.amount)
+    owner = state.ledger.account(command.account, CREDIT)
+    transfer(state.ledger.account(ISSUANCE, CREDIT), owner, command.amount)
     emit_balance(state, command.account, CREDIT, command.reason)
     return None
 
@@ -211,69 +273,138 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
     return session if session and session.live and session.expires_at > now_s else None
 
 
+def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
+    if intent.ended is not None:
+        return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
+    if not intent.open_units:
+        return reject(RejectCode.TOO_LATE, "all its units were filled")
+    end_intent(state, intent, IntentStatus.CANCELLED)
+    return None
+
+
 def _fault_in_document(
-    state: State, command: SubmitIntent | SubmitOffer, document: Intent | Offer
+    state: State,
+    command: SubmitIntent | SubmitOffer | SubmitMandate,
+    document: Intent | Offer | Mandate,
 ) -> Reject | None:
-    if command.digest in state.intents or command.digest in state.offers:
-        return reject(RejectCode.ALREADY_KNOWN, f"{command.digest} was accepted before")
-    if document.resource not in state.resources:
+    """What intents, offers and mandates can all be refused for; a mandate may name no resource."""
+    digest = command.digest
+    if digest in state.intents or digest in state.offers or digest in state.mandates:
+        return reject(RejectCode.ALREADY_KNOWN, f"{digest} was accepted before")
+    if document.resource and document.resource not in state.resources:
         return reject(RejectCode.RESOURCE_UNKNOWN, document.resource)
     if document.valid_until * 1_000 <= state.now_ms:
         return reject(RejectCode.EXPIRED)
-    return _fault_in_authority(state, command, document)
+    account = state.accounts.get(document.account)
+    fault = _fault_in_authority(state, command, account, document.account)
+    return fault or _fault_in_nonce(document, account)
 
 
-def _fault_in_authority(
-    state: State, command: SubmitIntent | SubmitOffer, document: Intent | Offer
-) -> Reject | None:
-    """Precedence: not_authorized, session_expired, epoch_ended, nonce_used."""
-    account = state.accounts.get(document.account, _UNSEEN)
-    match command.authority:
-        case Authority.KEY if command.signer != document.account:
-            return reject(RejectCode.NOT_AUTHORIZED, f"signed by {command.signer}")
-        case Authority.SESSION:
-            session = account.sessions.get(command.signer)
-            if session is None or not session.live or not session.permissions & MAY_SIGN:
-                return reject(
-                    RejectCode.NOT_AUTHORIZED,
-                    f"{command.signer} is no live session key of {document.account} that may sign",
-                )
-            if session.expires_at * 1_000 <= state.now_ms:
-                return reject(RejectCode.SESSION_EXPIRED)
-    if document.epoch != account.epoch:
-        return reject(
-            RejectCode.EPOCH_ENDED, f"epoch {document.epoch}; the account is in {account.epoch}"
-        )
-    if document.nonce in account.nonces:
+def _fault_in_nonce(document: Intent | Offer | Mandate, account: Account | None) -> Reject | None:
+    epoch = 0 if account is None else account.epoch
+    if document.epoch != epoch:
+        return reject(RejectCode.EPOCH_ENDED, f"epoch {document.epoch}; the account is in {epoch}")
+    if account is not None and account.has_used(document.nonce):
         return reject(RejectCode.NONCE_USED, f"nonce {document.nonce}")
     return None
 
 
+def _fault_in_authority(
+    state: State,
+    command: SubmitIntent | SubmitOffer | SubmitMandate,
+    account: Account | None,
+    address: str,
+) -> Reject | None:
+    """Rejects by authority: not_authorized, session_expired, mandate_unknown, mandate_ended."""
+    authority, signer = command.authority, command.signer
+    if authority is Authority.KEY and signer != address:
+        return reject(RejectCode.NOT_AUTHORIZED, f"signed by {signer}")
+    if authority is Authority.SESSION:
+        return _fault_in_session(state, account, signer, address)
+    if authority is Authority.MANDATE:
+        return _fault_in_mandate(state, signer, address)
+    return None
+
+
+def _fault_in_session(
+    state: State, account: Account | None, signer: str, address: str
+) -> Reject | None:
+    session = None if account is None else account.sessions.get(signer)
+    if session is None or not session.live or not session.permissions & MAY_SIGN:
+        return reject(
+            RejectCode.NOT_AUTHORIZED,
+            f"{signer} is no live session key of {address} that may sign",
+        )
+    if session.expires_at * 1_000 <= state.now_ms:
+        return reject(RejectCode.SESSION_EXPIRED)
+    return None
+
+
+def _fault_in_mandate(state: State, digest: str, address: str) -> Reject | None:
+    mandate = state.mandates.get(digest)
+    if mandate is None:
+        return reject(RejectCode.MANDATE_UNKNOWN, digest)
+    if mandate.document.account != address:
+        return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
+    if not mandate.live:
+        return reject(RejectCode.MANDATE_ENDED, digest)
+    return None
+
+
+def _fault_in_terms(state: State, command: SubmitIntent) -> Reject | None:
+    """Whether the mandate allows this intent at all."""
+    document, terms = command.intent, state.mandates[command.signer].document
+    tick = bid_tick(document.limit, document.units)
+    if terms.resource and document.resource != terms.resource:
+        return reject(RejectCode.MANDATE_TERMS, f"it is for {terms.resource}")
+    if document.asset != terms.asset:
+        return reject(RejectCode.MANDATE_TERMS, f"it pays in {terms.asset}")
+    if tick > terms.tick_max:
+        return reject(RejectCode.MANDATE_TERMS, f"it pays {terms.tick_max} at most, not {tick}")
+    if terms.valid_from * 1_000 > state.now_ms:
+        return reject(RejectCode.MANDATE_TERMS, f"it begins at {terms.valid_from}")
+    return None
+
+
 def _fault_in_funds(state: State, command: SubmitIntent) -> Reject | None:
+    """Precedence: insufficient_funds, session_cap_exceeded, mandate_exceeded."""
     document = command.intent
     available = _spendable(state, document.account, document.asset)
     if available < document.limit:
         return reject(
             RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {document.limit}"
         )
-    if command.authority is Authority.SESSION:
-        session = state.accounts[document.account].sessions[command.signer]
+    authority, signer, mandate = command.authority, command.signer, None
+    if authority is Authority.MANDATE:
+        mandate = state.mandates[signer]
+        authority, signer = mandate.authority, mandate.signer
+    if authority is Authority.SESSION:
+        session = state.accounts[document.account].sessions[signer]
         left = session.cap - session.spent - session.committed
         if left < document.limit:
             return reject(
                 RejectCode.SESSION_CAP_EXCEEDED,
                 f"{left} atoms left under the session's cap, limit {document.limit}",
             )
+    if mandate is not None:
+        left = mandate.document.limit - mandate.spent - mandate.committed
+        if left < document.limit:
+            return reject(
+                RejectCode.MANDATE_EXCEEDED,
+                f"{left} atoms left under the mandate, limit {document.limit}",
+            )
     return None
 
 
-def _spendable(state: State, account: str, asset: str) -> int:
+def _spendable(state: State, address: str, asset: str) -> int:
     """What is available, less what a withdrawal asks for beyond what it could hold so far."""
-    available = state.ledger.available(account, asset)
+    available = state.ledger.available(address, asset)
     if asset != state.usdc:
         return available
-    withdrawing = state.accounts.get(account, _UNSEEN).withdrawing
-    return available - (withdrawing - state.ledger.held(withdrawal_hold(account)))
+    account = state.accounts.get(address)
+    if account is None:
+        return available
+    return available - (account.withdrawing - account.withdrawal_held)
 
 
 def _fault_in_key(state: State, document: Offer) -> Reject | None:
@@ -287,6 +418,3 @@ def _fault_in_key(state: State, document: Offer) -> Reject | None:
     if document.resource not in key.resources:
         return reject(RejectCode.RESOURCE_UNKNOWN, f"the key serves {', '.join(key.resources)}")
     return None
-
-
-_UNSEEN = Account()

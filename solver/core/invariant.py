@@ -4,17 +4,16 @@ The core checks what it touches as it goes; these look at everything. Simulation
 tests call `check_all` after each command, recovery calls it once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from intents.rounding import payment_at, pro_rata
 from solver.core.check import check
 from solver.core.command import Authority
 from solver.core.event import LeaseStatus
-from solver.core.ledger import CLEARING
+from solver.core.ledger import CHAIN, CLEARING, Balance
 from solver.core.settling import counted_units
-from solver.core.state import CREDIT, State, capacity_asset
-from solver.core.trade import capacity_hold
+from solver.core.state import CREDIT, State
 
 _OPEN = (LeaseStatus.OPEN, LeaseStatus.ORPHANED, LeaseStatus.DRAINING)
 _HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
@@ -22,43 +21,47 @@ _HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
 
 def ledger_balanced(state: State) -> None:
     """I1: per asset, debits equal credits, posted and pending."""
-    for asset, sums in state.ledger.totals().items():
+    totals: dict[str, list[int]] = {}
+    for balance in _balances(state):
+        sums = totals.setdefault(balance.asset, [0, 0, 0, 0])
+        for place, amount in enumerate(balance.sums()):
+            sums[place] += amount
+    for asset, sums in totals.items():
         check(sums[0] == sums[1], "ledger_balanced", asset=asset, sums=sums)
         check(sums[2] == sums[3], "ledger_balanced_pending", asset=asset, sums=sums)
 
 
 def pending_is_held(state: State) -> None:
-    """Pending sums are exactly the open holds, and no hold is left without its record."""
-    held: dict[tuple[str, str], int] = {}
-    for hold in state.ledger.holds().values():
-        key = (hold.debit, hold.asset)
-        held[key] = held.get(key, 0) + hold.amount
-    for owner, asset in state.ledger.accounts():
-        pending = state.ledger.balance(owner, asset).debits_pending
-        check(pending == held.get((owner, asset), 0), "pending_is_held", owner=owner)
+    """Pending sums are exactly what orders, leases and withdrawals hold, on both sides."""
+    debits: dict[tuple[str, str], int] = {}
+    credits_: dict[tuple[str, str], int] = {}
+    for debit, credit, amount in _holds(state):
+        for sums, balance in ((debits, debit), (credits_, credit)):
+            key = (balance.owner, balance.asset)
+            sums[key] = sums.get(key, 0) + amount
+    for balance in _balances(state):
+        key = (balance.owner, balance.asset)
+        check(balance.debits_pending == debits.get(key, 0), "pending_is_held", owner=key)
+        check(balance.credits_pending == credits_.get(key, 0), "pending_is_held", owner=key)
 
 
 def nobody_is_overdrawn(state: State) -> None:
     """Nobody inside the market owns less than nothing."""
-    for owner, asset in state.ledger.accounts():
-        total = state.ledger.balance(owner, asset).total
-        check(owner.startswith("@") or total >= 0, "nobody_is_overdrawn", owner=owner)
+    for balance in _balances(state):
+        inside = not balance.owner.startswith("@")
+        check(not inside or balance.total >= 0, "nobody_is_overdrawn", owner=balance.owner)
 
 
 def credits_conserved(state: State) -> None:
     """I2: credits owned equal credits issued."""
-    owned = sum(
-        state.ledger.balance(owner, asset).total
-        for owner, asset in state.ledger.accounts()
-        if asset == CREDIT
-    )
+    owned = sum(balance.total for balance in state.ledger.balances() if balance.asset == CREDIT)
     check(owned == 0, "credits_conserved", off=owned)
 
 
 def capacity_conserved(state: State) -> None:
     """I3: each offer's units are free, reserved or gone; they sum to what was signed."""
     for offer in state.offers.values():
-        balance = state.ledger.balance(offer.digest, capacity_asset(offer.document.resource))
+        balance = offer.capacity
         check(balance.credits_posted == offer.document.units, "capacity_conserved")
         check(balance.available >= 0, "capacity_conserved", offer=offer.digest)
         check(offer.live or not balance.available, "capacity_lapses", offer=offer.digest)
@@ -93,7 +96,7 @@ def chain_counters_fit(state: State) -> None:
         document = (state.intents.get(digest) or state.offers[digest]).document
         check(units <= document.units, "chain_counters_fit", document=digest, units=units)
     for batch in state.batches.values():
-        for line in batch.lines:
+        for line in batch.lines if not batch.final else ():
             units = counted_units(state.intents[line.intent], state.leases[line.fill])
             check(0 < line.units == units, "chain_counters_fit", fill=line.fill)
 
@@ -128,13 +131,14 @@ def book_uncrossed(state: State) -> None:
 
 def book_is_open_units(state: State) -> None:
     """What rests in a book is what its documents have open, and only live documents rest."""
-    for (resource, asset), book in state.books.items():
+    for book in state.books.values():
         for bid in [*book.bids(), *book.waiting()]:
-            check(bid.units == state.intents[bid.id].open_units, "book_is_open_units", id=bid.id)
+            check(state.intents[bid.id].order is bid, "book_is_open_units", id=bid.id)
+            check(bid.units >= bid.minimum, "book_is_open_units", id=bid.id)
         for ask in book.asks():
-            free = state.ledger.available(ask.id, capacity_asset(resource))
-            check(state.offers[ask.id].live, "book_holds_live_offers", id=ask.id, asset=asset)
-            check(ask.units == free, "book_is_open_units", id=ask.id)
+            offer = state.offers[ask.id]
+            check(offer.live and offer.order is ask, "book_holds_live_offers", id=ask.id)
+            check(ask.units == offer.capacity.available, "book_is_open_units", id=ask.id)
 
 
 def free_units_are_for_sale(state: State) -> None:
@@ -144,9 +148,8 @@ def free_units_are_for_sale(state: State) -> None:
         if offer.live:
             check(state.keys[document.key].live, "live_offer_has_live_key", offer=offer.digest)
         if offer.live and document.valid_from * 1_000 <= state.now_ms:
-            free = state.ledger.available(offer.digest, capacity_asset(document.resource))
-            book = state.books.get((document.resource, document.asset))
-            resting = book.units_of(offer.digest) if book else 0
+            free, order = offer.capacity.available, offer.order
+            resting = order.units if order.level is not None else 0
             check(resting == free, "free_units_are_for_sale", offer=offer.digest, free=free)
 
 
@@ -158,9 +161,8 @@ def leases_add_up(state: State) -> None:
     for lease in state.leases.values():
         check(lease.remaining >= 0, "leases_add_up", lease=lease.id)
         check(lease.in_flight == in_flight.get(lease.id, 0), "calls_add_up", lease=lease.id)
-        reserved = state.ledger.held(capacity_hold(lease.id))
         expected = lease.units if lease.status in _OPEN else 0
-        check(reserved == expected, "capacity_is_held", lease=lease.id, reserved=reserved)
+        check(lease.reserved == expected, "capacity_is_held", lease=lease.id)
 
 
 def money_is_held(state: State) -> None:
@@ -168,27 +170,64 @@ def money_is_held(state: State) -> None:
     for intent in state.intents.values():
         document = intent.document
         open_at_most = pro_rata(document.limit, document.units, intent.open_units)
-        held = state.ledger.held(intent.digest)
+        held = intent.order.held
         check(held == open_at_most, "limit_is_held", intent=intent.digest, held=held)
     for lease in state.leases.values():
         units = lease.units if lease.status in _OPEN else lease.delivered
         owed = payment_at(lease.tick, units) if lease.status in _HOLDING else 0
-        held = state.ledger.held(lease.id)
-        check(held == owed, "payment_is_held", lease=lease.id, held=held)
+        check(lease.held == owed, "payment_is_held", lease=lease.id, held=lease.held)
 
 
 def sessions_add_up(state: State) -> None:
-    """I18: a session's commitment is what its open intents and unsettled fills may cost."""
-    committed: dict[tuple[str, str], int] = {}
+    """I18: a session's or mandate's commitment is what its open intents and fills may cost."""
+    sessions: dict[tuple[str, str], int] = {}
+    mandates: dict[str, int] = {}
     for intent in state.intents.values():
-        if intent.authority is Authority.SESSION:
-            held = sum(state.ledger.held(hold) for hold in (intent.digest, *intent.leases))
-            place = (intent.document.account, intent.signer)
-            committed[place] = committed.get(place, 0) + held
+        held = intent.order.held + sum(state.leases[lease].held for lease in intent.leases)
+        authority, signer = intent.authority, intent.signer
+        if authority is Authority.MANDATE:
+            mandates[signer] = mandates.get(signer, 0) + held
+            authority, signer = state.mandates[signer].authority, state.mandates[signer].signer
+        if authority is Authority.SESSION:
+            place = (intent.document.account, signer)
+            sessions[place] = sessions.get(place, 0) + held
     for address, account in state.accounts.items():
         for signer, session in account.sessions.items():
-            expected = committed.get((address, signer), 0)
+            expected = sessions.get((address, signer), 0)
             check(session.committed == expected, "sessions_add_up", account=address, signer=signer)
+    for mandate in state.mandates.values():
+        check(mandate.committed == mandates.get(mandate.digest, 0), "mandates_add_up")
+        used = mandate.committed + mandate.spent
+        check(used <= mandate.document.limit, "mandate_within_limit", mandate=mandate.digest)
+
+
+def counters_add_up(state: State) -> None:
+    """What records count of each other, so that nothing has to be searched, is so."""
+    for intent in state.intents.values():
+        leases = [state.leases[lease] for lease in intent.leases]
+        serving = sum(lease.status in _OPEN for lease in leases)
+        check(intent.serving == serving, "counters_add_up", intent=intent.digest)
+        executions = {lease.execution for lease in leases} & state.executions.keys()
+        check(intent.unsettled == len(executions), "counters_add_up", intent=intent.digest)
+    for execution in state.executions.values():
+        leases = [state.leases[lease] for lease in execution.leases]
+        serving = sum(lease.status in _OPEN for lease in leases)
+        unsettled = sum(lease.status in _HOLDING for lease in leases)
+        check(execution.serving == serving, "counters_add_up", execution=execution.id)
+        check(execution.unsettled == unsettled, "counters_add_up", execution=execution.id)
+    for key_id, key in state.keys.items():
+        offers = [one.digest for one in state.offers.values() if one.live]
+        check(
+            list(key.offers) == [one for one in offers if state.offers[one].document.key == key_id],
+            "counters_add_up",
+            key=key_id,
+        )
+        leases = [one for one in state.leases.values() if one.key == key_id]
+        check(
+            list(key.leases) == [one.id for one in leases if one.status in _OPEN],
+            "counters_add_up",
+            key=key_id,
+        )
 
 
 def windows_kept(state: State) -> None:
@@ -239,9 +278,27 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     leases_add_up,
     money_is_held,
     sessions_add_up,
+    counters_add_up,
     windows_kept,
     money_is_escrowed,
 )
+
+
+def _balances(state: State) -> list[Balance]:
+    return state.ledger.balances() + [offer.capacity for offer in state.offers.values()]
+
+
+def _holds(state: State) -> Iterator[tuple[Balance, Balance, int]]:
+    """Every pending transfer: from whom, to whom, how much."""
+    for intent in state.intents.values():
+        yield intent.order.money, intent.order.book.clearing, intent.order.held
+    for lease in state.leases.values():
+        buyer, seller = state.intents[lease.intent].order, state.offers[lease.offer].order
+        yield buyer.money, seller.money, lease.held
+        yield state.offers[lease.offer].capacity, seller.book.served, lease.reserved
+    chain = state.ledger.balance(CHAIN, state.usdc)
+    for address, account in state.accounts.items():
+        yield state.ledger.balance(address, state.usdc), chain, account.withdrawal_held
 
 
 def check_all(state: State) -> None:

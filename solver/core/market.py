@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from intents.reject import Reject
+from solver.core.book import Order
 from solver.core.chain import apply_blocks
 from solver.core.check import check
 from solver.core.command import (
@@ -29,6 +30,7 @@ from solver.core.command import (
     RetireKey,
     StartCall,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
     Tick,
 )
@@ -41,11 +43,19 @@ from solver.core.intake import (
     open_resource,
     pool_key,
     submit_intent,
+    submit_mandate,
     submit_offer,
 )
 from solver.core.settling import cut_batch
-from solver.core.state import Due, State
-from solver.core.trade import end_intent, end_offer, enter_intent, enter_offer, return_units
+from solver.core.state import Due, Lease, State
+from solver.core.trade import (
+    end_intent,
+    end_mandate,
+    end_offer,
+    enter_intent,
+    enter_offer,
+    return_units,
+)
 
 Handler = Callable[[State, Any], Reject | None]
 
@@ -55,6 +65,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     RetireKey: retire_key,
     SubmitIntent: submit_intent,
     SubmitOffer: submit_offer,
+    SubmitMandate: submit_mandate,
     CancelDocument: cancel_document,
     OpenAuction: open_auction,
     ProposeSolution: propose_solution,
@@ -100,31 +111,54 @@ class Market:
 
 
 def _tick(state: State) -> None:
-    """Handle all that is due, each at its own time, in order of time."""
+    """Handle all that is due, each at its own time, in order of time.
+
+    At one time leases end first, then documents, so that nothing over is filled by the rest.
+    """
     now_ms = state.now_ms
-    while (item := state.pop_due(now_ms)) is not None:
-        state.now_ms, due, subject = item
+    while True:
+        at_ms = state.next_due_ms
+        if at_ms is None or at_ms > now_ms:
+            break
+        state.now_ms = at_ms
+        lease = state.lease_ends.pop(at_ms)
+        if lease is not None:
+            assert isinstance(lease, Lease)
+            end_lease(state, lease)
+            continue
+        order = state.exchange.deadlines.pop(at_ms)
+        if order is not None:
+            assert isinstance(order, Order)
+            _expire(state, order)
+            continue
+        due, subject = state.pop_due()
         _fall_due(state, due, subject)
     state.now_ms = now_ms
 
 
+def _expire(state: State, order: Order) -> None:
+    if order.capacity is None:
+        end_intent(state, state.intents[order.id], IntentStatus.EXPIRED)
+    else:
+        end_offer(state, state.offers[order.id], "expired")
+
+
 def _fall_due(state: State, due: Due, subject: str) -> None:
-    match due:
-        case Due.ACTIVATE_INTENT:
-            intent = state.intents[subject]
-            if intent.open_units:
-                enter_intent(state, intent)
-        case Due.ACTIVATE_OFFER:
-            offer = state.offers[subject]
-            if offer.live:
+    """What is over, or even forgotten, by then is passed over."""
+    if due is Due.CLOSE_AUCTION:
+        close_auction(state, int(subject))
+    elif due is Due.END_MANDATE:
+        mandate = state.mandates.get(subject)
+        if mandate is not None:
+            end_mandate(state, mandate, "expired")
+    elif due is Due.ACTIVATE_INTENT:
+        intent = state.intents.get(subject)
+        if intent is not None and intent.open_units:
+            enter_intent(state, intent)
+    else:
+        offer = state.offers.get(subject)
+        if offer is not None and offer.live:
+            if due is Due.RETURN_UNITS:
+                return_units(state, offer)
+            else:
                 enter_offer(state, offer)
-        case Due.EXPIRE_INTENT:
-            end_intent(state, state.intents[subject], IntentStatus.EXPIRED)
-        case Due.EXPIRE_OFFER:
-            end_offer(state, state.offers[subject], "expired")
-        case Due.END_LEASE:
-            end_lease(state, state.leases[subject])
-        case Due.RETURN_UNITS:
-            return_units(state, state.offers[subject])
-        case Due.CLOSE_AUCTION:
-            close_auction(state, int(subject))

@@ -7,7 +7,7 @@ import msgspec
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check
-from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
+from solver.core.command import BatchSettled, CutBatch, FillSettled, FillSkipped
 from solver.core.event import (
     BatchCut,
     BatchFinal,
@@ -16,8 +16,9 @@ from solver.core.event import (
     PaymentSettled,
     PaymentSkipped,
 )
+from solver.core.ledger import post
 from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
-from solver.core.trade import commit, update_status
+from solver.core.trade import commit, spend, update_status
 from solver.core.weight import Load
 
 
@@ -159,11 +160,11 @@ def _resolve(state: State, lease: Lease, *, paid: int | None) -> None:
 
 
 def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:
-    intent = state.intents[lease.intent]
-    commit(state, intent, -state.ledger.held(lease.id))
-    state.ledger.post(lease.id, payment)
-    if intent.authority is Authority.SESSION:
-        state.accounts[lease.buyer].sessions[intent.signer].spent += payment
+    intent, offer = state.intents[lease.intent], state.offers[lease.offer]
+    commit(state, intent, -lease.held)
+    post(intent.order.money, offer.order.money, lease.held, payment)
+    lease.held = 0
+    spend(state, intent, payment)
     if skipped_reason is None:
         lease.status = LeaseStatus.SETTLED
         state.emit(
@@ -176,9 +177,9 @@ def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | N
                 fill=lease.id, buyer=lease.buyer, seller=lease.seller, reason=skipped_reason
             )
         )
-    execution = state.executions.get(lease.execution)
-    over = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)
-    if execution and all(state.leases[other].status in over for other in execution.leases):
+    execution = state.executions[lease.execution]
+    execution.unsettled -= 1
+    if not execution.unsettled:
         del state.executions[lease.execution]
         intent.unsettled -= 1
         update_status(state, intent)

@@ -1,28 +1,46 @@
 """The market's memory: every record the core keeps, and nothing that decides.
 
 Records are mutable and owned by one `State`; only the modules of `solver.core` change
-them. Everything is ordered by construction (dicts in arrival order, sorted dumps), so
-that the same commands give the same hash in any process.
+them. Everything is ordered by construction (dicts in order of arrival), so that the same
+commands give the same hash in any process. What is over is kept for readers until
+`FINISHED_KEPT_MAX` newer documents are over too, and then forgotten.
 """
 
 import heapq
 from collections import deque
 from enum import StrEnum
-from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from intents.bound import ADDRESS_ZERO
-from intents.document import Intent, Offer
+from intents.document import Intent, Mandate, Offer
 from intents.rounding import payment_at
 from solver.core.auction import Auction
-from solver.core.book import Book
+from solver.core.book import Book, Order
 from solver.core.check import check
 from solver.core.command import Authority, Limit, Mode
-from solver.core.event import BatchLine, Event, IntentStatus, LeaseStatus
-from solver.core.ledger import Ledger
+from solver.core.deadline import Deadlines, Timed
+from solver.core.event import Event, IntentStatus, LeaseStatus
+from solver.core.exchange import Exchange
+from solver.core.ledger import CLEARING, LAPSED, SERVED, SUPPLY, Balance, Ledger
+from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.window import Window
+
+__all__ = [
+    "Account",
+    "Batch",
+    "Call",
+    "Due",
+    "Execution",
+    "IntentState",
+    "KeyState",
+    "Lease",
+    "MandateState",
+    "OfferState",
+    "Session",
+    "State",
+]
 
 CREDIT: Final = ADDRESS_ZERO
 """The asset "credit": no token, so its address is zero."""
@@ -32,6 +50,10 @@ LEASES_PER_EXECUTION_MAX: Final = 255
 """The contract settles no more lines of one intent at once: it counts them in a byte."""
 BATCHES_KEPT_MAX: Final = 256
 AUCTIONS_KEPT_MAX: Final = 256
+FINISHED_KEPT_MAX: Final = 100_000
+"""Documents that are over and can still be asked for; what used their nonces stays known."""
+NONCES_PER_WORD: Final = 60
+"""Forgotten nonces are bits of integers that a machine word holds."""
 
 MAY_SETTLE: Final = 1
 MAY_SIGN: Final = 2
@@ -39,127 +61,272 @@ MAY_CANCEL: Final = 4
 
 
 class Due(StrEnum):
-    """What can fall due. At one time endings come first, so that nothing over is filled.
+    """What can fall due beside the ends of leases and orders, which come before these.
 
-    Units that leases give back come after them: they may be sold at once, but to nobody
-    whose time is over.
+    Units that leases give back come after all endings of that time: they may be sold at
+    once, but to nobody whose time is over.
     """
 
-    END_LEASE = "end_lease"
-    EXPIRE_INTENT = "expire_intent"
-    EXPIRE_OFFER = "expire_offer"
+    END_MANDATE = "end_mandate"
     RETURN_UNITS = "return_units"
     ACTIVATE_INTENT = "activate_intent"
     ACTIVATE_OFFER = "activate_offer"
     CLOSE_AUCTION = "close_auction"
 
 
-_RANK: Final = {due: rank for rank, due in enumerate(Due)}
+_DUES: Final = list(Due)
+_RANK: Final = {due: rank for rank, due in enumerate(_DUES)}
+DueEntry = tuple[int, int, int, str]
+"""When, the kind's rank, a number in order of scheduling, the subject."""
 
 
-class Session(msgspec.Struct, kw_only=True):
-    """A session key of an account, as the chain last said. Atoms.
-
-    `spent` and `committed` (the most that its open intents and unsettled fills can still
-    cost) are ours, and count every asset: an atom of credit uses the cap as one of USDC
-    does. The chain's cap is USDC alone, so nothing that passes here is refused there.
-    """
-
-    permissions: int
-    expires_at: int
-    cap: int
-    live: bool = True
-    spent: int = 0
-    committed: int = 0
-
-
-class Account(msgspec.Struct, kw_only=True):
+@mypyc_attr(acyclic=True)
+class Account:
     """What is remembered of an account beside its balances."""
 
-    epoch: int = 0
-    sessions: dict[str, Session] = {}
-    nonces: dict[int, str] = {}
-    """Nonce → digest of the document that used it; empty if it was cancelled unused."""
-    withdrawing: int = 0
+    __slots__ = ("epoch", "forgotten", "nonces", "sessions", "withdrawal_held", "withdrawing")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.sessions: dict[str, Session] = {}
+        self.nonces: dict[int, str] = {}
+        """Nonce → digest of the document that used it; empty if it was cancelled unused."""
+        self.forgotten: dict[int, int] = {}
+        """Nonces whose documents are forgotten, as bits: word → bits."""
+        self.withdrawing = 0
+        self.withdrawal_held = 0
+
+    def has_used(self, nonce: int) -> bool:
+        """Whether a document or a cancellation ever used this nonce."""
+        if nonce in self.nonces:
+            return True
+        word = self.forgotten.get(nonce // NONCES_PER_WORD, 0)
+        return bool(word >> (nonce % NONCES_PER_WORD) & 1)
+
+    def forget(self, nonce: int) -> None:
+        """Drop the document of a nonce, never that it was used."""
+        del self.nonces[nonce]
+        word = nonce // NONCES_PER_WORD
+        self.forgotten[word] = self.forgotten.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
 
 
-class KeyState(msgspec.Struct, kw_only=True):
-    """A pooled key: public facts only."""
+@mypyc_attr(acyclic=True)
+class IntentState:
+    """An admitted intent. Its order holds the money of what is not filled."""
 
-    owner: str
-    provider: str
-    resources: tuple[str, ...]
-    live: bool = True
-    offers: list[str] = []
+    __slots__ = (
+        "authority",
+        "digest",
+        "document",
+        "ended",
+        "filled_units",
+        "leases",
+        "order",
+        "proof",
+        "serving",
+        "signature",
+        "signer",
+        "status",
+        "tick",
+        "unsettled",
+    )
 
+    def __init__(
+        self,
+        *,
+        document: Intent,
+        digest: str,
+        signer: str,
+        authority: Authority,
+        signature: str,
+        proof: str,
+        order: Order,
+    ) -> None:
+        self.document = document
+        self.digest = digest
+        self.signer = signer
+        self.authority = authority
+        self.signature = signature
+        self.proof = proof
+        """Where `signature` is over a tree of intents: what proves that this is one of them."""
+        self.order = order
+        self.tick = order.tick
+        self.status = IntentStatus.OPEN
+        self.filled_units = 0
+        self.leases: list[str] = []
+        self.serving = 0
+        """Leases that are not closed yet."""
+        self.unsettled = 0
+        """Executions that are not final yet."""
+        self.ended: IntentStatus | None = None
+        """Why the unfilled rest ended, once it has."""
 
-class IntentState(msgspec.Struct, kw_only=True):
-    """An admitted intent. Its unfilled money is held under its digest."""
-
-    document: Intent
-    digest: str
-    signer: str
-    authority: Authority
-    signature: str
-    tick: int
-    status: IntentStatus = IntentStatus.OPEN
-    open_units: int
-    filled_units: int = 0
-    leases: list[str] = []
-    unsettled: int = 0
-    """Executions that are not final yet."""
-    ended: IntentStatus | None = None
-    """Why the unfilled rest ended, once it has."""
+    @property
+    def open_units(self) -> int:
+        """Units that can still be filled."""
+        return self.order.units
 
     @property
     def has_minimum(self) -> bool:
         """Whether an execution must fill more than one unit, and so counts all it filled."""
-        return self.document.units_min > 1
+        return self.order.minimum > 1
 
 
-class OfferState(msgspec.Struct, kw_only=True):
-    """An admitted offer. Its units are an account of the ledger: see `capacity_asset`."""
+@mypyc_attr(acyclic=True)
+class OfferState:
+    """An admitted offer. Its order has its units, free and reserved."""
 
-    document: Offer
-    digest: str
-    signer: str
-    authority: Authority
-    signature: str
-    tick: int
-    live: bool = True
+    __slots__ = (
+        "authority",
+        "digest",
+        "document",
+        "leases_kept",
+        "live",
+        "order",
+        "signature",
+        "signer",
+        "tick",
+    )
+
+    def __init__(
+        self,
+        *,
+        document: Offer,
+        digest: str,
+        signer: str,
+        authority: Authority,
+        signature: str,
+        order: Order,
+    ) -> None:
+        self.document = document
+        self.digest = digest
+        self.signer = signer
+        self.authority = authority
+        self.signature = signature
+        self.order = order
+        self.tick = order.tick
+        self.live = True
+        self.leases_kept = 0
+        """Leases of it that are remembered; an offer is remembered as long."""
+
+    @property
+    def open_units(self) -> int:
+        """Units that can be sold now."""
+        return self.order.units
+
+    @property
+    def capacity(self) -> Balance:
+        """The account of its units: signed, reserved, and gone."""
+        capacity = self.order.capacity
+        assert capacity is not None
+        return capacity
 
 
-class Lease(msgspec.Struct, kw_only=True):
-    """A fill and the right that it gives. Its money is held under its id, its capacity too.
+@mypyc_attr(acyclic=True)
+class MandateState:
+    """A standing leave to buy. `committed` is what its intents' open parts and fills may cost."""
+
+    __slots__ = (
+        "authority",
+        "committed",
+        "digest",
+        "document",
+        "intents",
+        "live",
+        "signature",
+        "signer",
+        "spent",
+    )
+
+    def __init__(
+        self, *, document: Mandate, digest: str, signer: str, authority: Authority, signature: str
+    ) -> None:
+        self.document = document
+        self.digest = digest
+        self.signer = signer
+        self.authority = authority
+        self.signature = signature
+        self.live = True
+        self.spent = 0
+        self.committed = 0
+        self.intents: dict[str, None] = {}
+        """Its intents that are remembered, oldest first; it is remembered as long."""
+
+
+@mypyc_attr(acyclic=True)
+class Lease(Timed):
+    """A fill and the right that it gives. `held` atoms and `reserved` units wait for its end.
 
     units = delivered + lapsed + in flight + withdrawn + returned + what may still be served.
     """
 
-    id: str
-    execution: int
-    intent: str
-    offer: str
-    key: str
-    buyer: str
-    seller: str
-    resource: str
-    asset: str
-    units: int
-    tick: int
-    until_ms: int
-    filled_ms: int
-    status: LeaseStatus = LeaseStatus.OPEN
-    delivered: int = 0
-    lapsed: int = 0
-    """Used with an unknown outcome: capacity is gone, the buyer does not pay."""
-    withdrawn: int = 0
-    """Not servable any more, as its key left the pool and nobody took it over."""
-    returned: int = 0
-    """Unused at its end and back on the offer, for others to buy."""
-    in_flight: int = 0
-    last_used_ms: int = 0
-    batch: int = -1
-    """The number of the batch that it is a line of, once it is."""
+    __slots__ = (
+        "asset",
+        "batch",
+        "buyer",
+        "delivered",
+        "execution",
+        "filled_ms",
+        "held",
+        "id",
+        "in_flight",
+        "intent",
+        "key",
+        "lapsed",
+        "last_used_ms",
+        "offer",
+        "reserved",
+        "resource",
+        "returned",
+        "seller",
+        "status",
+        "tick",
+        "units",
+        "until_ms",
+        "withdrawn",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002  a lease's id is its id
+        execution: int,
+        intent: IntentState,
+        offer: OfferState,
+        units: int,
+        tick: int,
+        held: int,
+        until_ms: int,
+        filled_ms: int,
+    ) -> None:
+        self.due_slot = None
+        self.id = id
+        self.execution = execution
+        self.intent = intent.digest
+        self.offer = offer.digest
+        self.key = offer.document.key
+        self.buyer = intent.document.account
+        self.seller = offer.document.account
+        self.resource = intent.document.resource
+        self.asset = intent.document.asset
+        self.units = units
+        self.tick = tick
+        self.until_ms = until_ms
+        self.filled_ms = filled_ms
+        self.status = LeaseStatus.OPEN
+        self.held = held
+        self.reserved = units
+        self.delivered = 0
+        self.lapsed = 0
+        """Used with an unknown outcome: capacity is gone, the buyer does not pay."""
+        self.withdrawn = 0
+        """Not servable any more, as its key left the pool and nobody took it over."""
+        self.returned = 0
+        """Unused at its end and back on the offer, for others to buy."""
+        self.in_flight = 0
+        self.last_used_ms = 0
+        self.batch = -1
+        """The number of the batch that it is a line of, once it is."""
 
     @property
     def remaining(self) -> int:
@@ -173,32 +340,20 @@ class Lease(msgspec.Struct, kw_only=True):
         return payment_at(self.tick, self.delivered)
 
 
-class Call(msgspec.Struct, kw_only=True):
-    """A call in flight."""
-
-    lease: str
-    units: int
-    started_ms: int
-
-
-class Execution(msgspec.Struct, kw_only=True):
+@mypyc_attr(acyclic=True)
+class Execution:
     """The fills of one intent that were made at once; they settle in one batch."""
 
-    id: int
-    intent: str
-    leases: list[str] = []
+    __slots__ = ("id", "intent", "leases", "serving", "unsettled")
 
-
-class Batch(msgspec.Struct, kw_only=True):
-    """A batch that was cut; `resolved` counts lines that the chain has spoken on."""
-
-    number: int
-    digest: str
-    lines: tuple[BatchLine, ...]
-    resolved: int = 0
-    paid: int = 0
-    skipped: int = 0
-    final: bool = False
+    def __init__(self, id: int, intent: str) -> None:  # noqa: A002
+        self.id = id
+        self.intent = intent
+        self.leases: list[str] = []
+        self.serving = 0
+        """Leases that are not closed yet."""
+        self.unsettled = 0
+        """Leases that are neither paid nor skipped yet."""
 
 
 class State:
@@ -207,17 +362,19 @@ class State:
     def __init__(self, usdc: str) -> None:
         self.usdc: Final = usdc
         self.now_ms = 0
-        self.seq = 0
         self.cursor = -1
         self.cursor_hash = ""
-        self.ledger = Ledger()
+        self.ledger: Final = Ledger()
+        self.exchange: Final = Exchange()
         self.resources: dict[str, Mode] = {}
         self.books: dict[tuple[str, str], Book] = {}
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, KeyState] = {}
         self.intents: dict[str, IntentState] = {}
         self.offers: dict[str, OfferState] = {}
+        self.mandates: dict[str, MandateState] = {}
         self.leases: dict[str, Lease] = {}
+        self.lease_ends: Final = Deadlines()
         self.executions: dict[int, Execution] = {}
         self.calls: dict[str, Call] = {}
         self.windows: dict[tuple[str, str], list[Window]] = {}
@@ -227,8 +384,16 @@ class State:
         """Executions that wait for the next batch, oldest first."""
         self.batches: dict[int, Batch] = {}
         self.batch_next = 0
+        self.finished: deque[str] = deque()
+        """Documents that are over, oldest first."""
         self.events: list[Event] = []
-        self._due: list[tuple[int, int, int, Due, str]] = []
+        self.due: list[DueEntry] = []
+        """A heap."""
+
+    @property
+    def seq(self) -> int:
+        """The newest number that orders what happens."""
+        return self.exchange.seq
 
     def emit(self, event: Event) -> None:
         """Add to the events of the command being applied."""
@@ -236,24 +401,29 @@ class State:
 
     def next_seq(self) -> int:
         """A number that orders everything that happens."""
-        self.seq += 1
-        return self.seq
+        return self.exchange.next_seq()
 
     def schedule(self, at_ms: int, due: Due, subject: str) -> None:
         """Have `subject` fall due at `at_ms`; what is gone by then is passed over."""
-        heapq.heappush(self._due, (at_ms, _RANK[due], self.next_seq(), due, subject))
+        heapq.heappush(self.due, (at_ms, _RANK[due], self.next_seq(), subject))
 
     @property
     def next_due_ms(self) -> int | None:
         """When the next thing falls due."""
-        return self._due[0][0] if self._due else None
+        next_ms = self.exchange.deadlines.next_ms
+        lease_ms = self.lease_ends.next_ms
+        if lease_ms is not None and (next_ms is None or lease_ms < next_ms):
+            next_ms = lease_ms
+        if self.due:
+            due_ms = self.due[0][0]
+            if next_ms is None or due_ms < next_ms:
+                next_ms = due_ms
+        return next_ms
 
-    def pop_due(self, now_ms: int) -> tuple[int, Due, str] | None:
-        """The earliest thing due by `now_ms`, in order of time, then kind, then scheduling."""
-        if not self._due or self._due[0][0] > now_ms:
-            return None
-        at_ms, _, _, due, subject = heapq.heappop(self._due)
-        return at_ms, due, subject
+    def pop_due(self) -> tuple[Due, str]:
+        """The earliest scheduled thing, in order of time, then kind, then scheduling."""
+        _, rank, _, subject = heapq.heappop(self.due)
+        return _DUES[rank], subject
 
     def account(self, address: str) -> Account:
         """The account's record, made on first use."""
@@ -263,11 +433,18 @@ class State:
         return account
 
     def book(self, resource: str, asset: str) -> Book:
-        """The book of a resource and asset, made on first use."""
+        """The book of a listed resource and an asset, made on first use."""
         key = (resource, asset)
         book = self.books.get(key)
         if book is None:
-            book = self.books[key] = Book()
+            unit, ledger = capacity_asset(resource), self.ledger
+            book = self.books[key] = Book(
+                clearing=ledger.account(CLEARING, asset),
+                supply=ledger.account(SUPPLY, unit),
+                served=ledger.account(SERVED, unit),
+                lapsed=ledger.account(LAPSED, unit),
+                continuous=self.resources[resource] is Mode.CONTINUOUS,
+            )
         return book
 
     def windows_of(self, key: str, offer: str, resource: str) -> list[Window]:
@@ -284,45 +461,51 @@ class State:
         windows = [Window(limit) for limit in limits]
         for resource in dict.fromkeys(resources if windows else ()):
             check((subject, resource) not in self.windows, "windows_set_once", subject=subject)
-            self.windows[(subject, resource)] = windows
+            self.windows[subject, resource] = windows
 
-    def dump(self) -> object:
-        """Everything that decides anything, in canonical order."""
-        encode = msgspec.msgpack.encode
-        tables: tuple[dict[Any, Any], ...] = (
-            self.resources,
-            self.accounts,
-            self.keys,
-            self.intents,
-            self.offers,
-            self.leases,
-            self.calls,
-            self.batches,
-        )
-        return (
-            (self.usdc, self.now_ms, self.seq, self.cursor, self.cursor_hash, self.batch_next),
-            # As text: sums of many amounts outgrow the 64 bits of MessagePack.
-            repr(self.ledger.dump()),
-            [[(key, encode(record)) for key, record in sorted(table.items())] for table in tables],
-            [(key, self.books[key].dump()) for key in sorted(self.books)],
-            [(key, encode(self.executions[key])) for key in sorted(self.executions)],
-            [
-                (key, [window.dump(self.now_ms) for window in self.windows[key]])
-                for key in sorted(self.windows)
-            ],
-            [(key, encode(self.auctions[key])) for key in sorted(self.auctions)],
-            list(self.ready),
-            sorted(self._due),
-        )
+    def finish(self, digest: str) -> None:
+        """A document is over: remember it for a while, and forget what was over long ago."""
+        self.finished.append(digest)
+        while len(self.finished) > FINISHED_KEPT_MAX:
+            self._forget(self.finished.popleft())
 
     def hash(self) -> str:
-        """32 bytes over `dump`: equal exactly where nothing that decides differs."""
-        return blake2b(msgspec.msgpack.encode(self.dump()), digest_size=32).hexdigest()
+        """32 bytes over everything that decides anything: see `solver.core.snapshot`."""
+        from solver.core.snapshot import state_hash  # noqa: PLC0415  the snapshot needs the state
 
+        return state_hash(self)
 
-def withdrawal_hold(account: str) -> str:
-    """The id under which money waits that its owner asked the chain for."""
-    return f"withdrawal:{account}"
+    def _forget(self, digest: str) -> None:
+        intent = self.intents.pop(digest, None)
+        if intent is not None:
+            self._forget_leases(intent)
+            self._forget_nonce(intent.document.account, intent.document.nonce)
+            return
+        offer = self.offers.pop(digest, None)
+        if offer is not None:
+            self.windows.pop((digest, offer.document.resource), None)
+            self._forget_nonce(offer.document.account, offer.document.nonce)
+            return
+        mandate = self.mandates.pop(digest)
+        self._forget_nonce(mandate.document.account, mandate.document.nonce)
+
+    def _forget_leases(self, intent: IntentState) -> None:
+        for lease_id in intent.leases:
+            offer = self.offers[self.leases.pop(lease_id).offer]
+            offer.leases_kept -= 1
+            if not offer.live and not offer.leases_kept:
+                self.finished.append(offer.digest)
+        if intent.authority is Authority.MANDATE:
+            mandate = self.mandates[intent.signer]
+            del mandate.intents[intent.digest]
+            if not mandate.live and not mandate.intents:
+                self.finished.append(mandate.digest)
+
+    def _forget_nonce(self, address: str, nonce: int) -> None:
+        """A nonce of an epoch that is over needs no memory: its epoch refuses it."""
+        account = self.accounts[address]
+        if nonce in account.nonces:
+            account.forget(nonce)
 
 
 def capacity_asset(resource: str) -> str:

@@ -7,6 +7,7 @@ upstream, wherever it begins and both ends counted, can hold more than the limit
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from solver.core.check import check
 from solver.core.command import Limit
@@ -17,12 +18,18 @@ class Window:
 
     __slots__ = ("_finished", "_finished_units", "_in_flight_units", "_span_ms", "limit")
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(
+        self,
+        limit: Limit,
+        in_flight_units: int = 0,
+        finished: Iterable[tuple[int, int]] = (),
+    ) -> None:
         self.limit = limit
         self._span_ms = limit.seconds * 1_000 + 1
-        self._in_flight_units = 0
-        self._finished: deque[tuple[int, int]] = deque()
-        self._finished_units = 0
+        self._in_flight_units = in_flight_units
+        self._finished = deque(finished)
+        """When a call finished, and what it used."""
+        self._finished_units = sum(units for _, units in self._finished)
 
     @property
     def in_flight_units(self) -> int:
@@ -65,8 +72,8 @@ class Window:
             self._finished.append((now_ms, units_used))
             self._finished_units += units_used
 
-    def dump(self, now_ms: int) -> object:
-        """Occupancy for the state hash."""
+    def image(self, now_ms: int) -> tuple[int, int, int, list[tuple[int, int]]]:
+        """Limit and occupancy for the state's snapshot; `__init__` takes them back."""
         live = [entry for entry in self._finished if entry[0] + self._span_ms > now_ms]
         return (self.limit.units, self.limit.seconds, self._in_flight_units, live)
 

@@ -18,7 +18,6 @@ from solver.core.state import (
     OfferState,
     Session,
     State,
-    capacity_asset,
 )
 from solver.gateway.wire import (
     AmountTold,
@@ -74,7 +73,6 @@ def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
 
 def offer_told(state: State, offer: OfferState, cursor: int) -> OfferTold:
     """An offer."""
-    asset = capacity_asset(offer.document.resource)
     return OfferTold(
         **msgspec.structs.asdict(offer.document),
         digest=offer.digest,
@@ -82,7 +80,7 @@ def offer_told(state: State, offer: OfferState, cursor: int) -> OfferTold:
         authority=offer.authority,
         tick=offer.tick,
         live=offer.live,
-        open_units=state.ledger.available(offer.digest, asset) if offer.live else 0,
+        open_units=offer.open_units,
         cursor=cursor,
     )
 

@@ -346,7 +346,7 @@ class Floor(Bench):
             self.nonces_seen.add(place)
             asked, _ = self.fake.withdrawing.get(place[0], (0, 0))
             if isinstance(command, SubmitIntent) and command.intent.asset == USDC and asked:
-                held = self.market.state.ledger.held(f"withdrawal:{place[0]}")
+                held = self.market.state.accounts[place[0]].withdrawal_held
                 available = self.market.state.ledger.available(place[0], USDC)
                 assert available + held >= asked, "money asked back is not promised again"
             if isinstance(command, SubmitIntent) and command.authority is Authority.SESSION:

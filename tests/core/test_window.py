@@ -78,12 +78,12 @@ def test_waiting_is_exact_once_nothing_flies(
             window.start(wanted)
             window.finish(wanted, wanted, now_ms)
     now_ms += at_ms
-    before = window.dump(now_ms)
+    before = window.image(now_ms)
     wait_ms = window.wait_ms(units, now_ms)
     assert window.wait_ms(units, now_ms + wait_ms) == 0
     assert wait_ms == 0 or window.wait_ms(units, now_ms + wait_ms - 1) > 0
     assert (wait_ms == 0) == (window.occupied(now_ms) + units <= limit.units)
-    assert window.dump(now_ms) == before
+    assert window.image(now_ms) == before
 
 
 def test_what_flies_is_not_free() -> None:

@@ -1,0 +1,264 @@
+"""Matching with everything that a fill moves: money held, units reserved, deadlines, minimums.
+
+The exchange knows orders, not documents: who may trade what is decided before, what a
+fill means for calls and payment after. Each call appends what happened to `fills` and
+`ended`; whoever calls takes them with `drain` before the next call. What a bid may still
+cost stays held (`Order.held`); at a fill the part that pays for it stays held for the
+lease, and the rest of the fill's share is the buyer's again at once.
+"""
+
+from typing import Final
+
+from mypy_extensions import mypyc_attr
+
+from intents.rounding import payment_at, pro_rata
+from solver.core.book import MATCHES_MAX, Book, Order
+from solver.core.check import check
+from solver.core.deadline import Deadlines
+from solver.core.ledger import hold, release, transfer
+
+
+@mypyc_attr(acyclic=True)
+class Fill:
+    """`units` of `ask` for `bid` at `tick`; `cost` atoms stay held for it.
+
+    `freed` is what the bid no longer holds: `cost` of it stays held, the rest was released.
+    Fills with one `execution` were made at once and settle together.
+    """
+
+    __slots__ = ("ask", "bid", "cost", "execution", "freed", "tick", "units")
+
+    def __init__(  # noqa: PLR0917  positional: made for every fill
+        self, bid: Order, ask: Order, units: int, tick: int, cost: int, freed: int, execution: int
+    ) -> None:
+        self.bid = bid
+        self.ask = ask
+        self.units = units
+        self.tick = tick
+        self.cost = cost
+        self.freed = freed
+        self.execution = execution
+
+
+class Exchange:
+    """All books' orders. It numbers what happens (`seq`), for everyone who needs an order."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.deadlines: Final = Deadlines()
+        self.fills: list[Fill] = []
+        self.ended: list[Order] = []
+        """Bids whose rest fell below their minimum: out of the book, and to be ended."""
+
+    def next_seq(self) -> int:
+        """A number that orders everything that happens."""
+        self.seq += 1
+        return self.seq
+
+    def admit(self, order: Order) -> None:
+        """Hold what an order can cost, or book its units. The caller checked what is available."""
+        capacity = order.capacity
+        if capacity is None:
+            hold(order.money, order.book.clearing, order.limit)
+            order.held = order.limit
+        else:
+            transfer(order.book.supply, capacity, order.units)
+        self.deadlines.add(order, order.until_ms)
+
+    def enter(self, order: Order) -> None:
+        """Match an order with what rests, then rest what is left of it; a new place in time.
+
+        In a book that is not continuous it only rests.
+        """
+        self.seq += 1
+        order.seq = self.seq
+        book = order.book
+        if order.capacity is None:
+            if book.continuous:
+                self._buy(order)
+            if order.units >= order.minimum:
+                book.rest(order)
+        else:
+            if book.continuous:
+                self._sell(order)
+            if order.units:
+                book.rest(order)
+                if book.continuous and book.has_waiting():
+                    self._retry_waiting(book)
+
+    def end(self, order: Order) -> int:
+        """Take an order out for good and release what it held; answers the units given up."""
+        book, units = order.book, order.units
+        book.remove(order)
+        self.deadlines.remove(order)
+        capacity = order.capacity
+        if capacity is None:
+            release(order.money, book.clearing, order.held)
+            order.held = 0
+        else:
+            transfer(capacity, book.lapsed, capacity.available)
+        order.units = 0
+        return units
+
+    def fill_together(self, bid: Order, lines: list[tuple[Order, int]], tick: int) -> None:
+        """One execution of agreed fills at one price. The caller checked limits and minimum."""
+        execution = self.next_seq()
+        for ask, units in lines:
+            check(0 < units <= bid.units and units <= ask.units, "no_overfill")
+            self._move(bid, ask, units, tick, execution)
+            if not ask.units:
+                ask.book.remove(ask)
+        if bid.units < bid.minimum:
+            self._leave(bid)
+
+    def take_units(self, ask: Order, units: int) -> None:
+        """Reserve units of a resting ask for a lease that is paid for already."""
+        check(0 < units <= ask.units, "no_overfill")
+        capacity = ask.capacity
+        assert capacity is not None
+        ask.units -= units
+        hold(capacity, ask.book.served, units)
+        if not ask.units:
+            ask.book.remove(ask)
+
+    def return_units(self, ask: Order) -> None:
+        """Sell again what is free of an ask: all of it takes a new place in time."""
+        capacity = ask.capacity
+        assert capacity is not None
+        if ask.units != capacity.available:
+            ask.book.remove(ask)
+            ask.units = capacity.available
+            self.enter(ask)
+
+    def drain(self) -> tuple[list[Fill], list[Order]]:
+        """Take `fills` and `ended`."""
+        fills, ended = self.fills, self.ended
+        self.fills = []
+        self.ended = []
+        return fills, ended
+
+    def _buy(self, bid: Order) -> None:
+        """One execution after the other, each of at most MATCHES_MAX asks and its minimum."""
+        sell = bid.book.sell
+        while bid.units:
+            best = sell.best
+            if best is None or best.tick > bid.tick:
+                return
+            if bid.minimum > 1 and not self._is_minimum_met(bid):
+                return
+            if not self._take_asks(bid):
+                return
+            if bid.units < bid.minimum:
+                self._leave(bid)
+                return
+
+    def _take_asks(self, bid: Order) -> bool:
+        """One execution from the best asks; False where there was nothing to take."""
+        side = bid.book.sell
+        execution = 0
+        matches = 0
+        place = len(side) - 1
+        while place >= 0:
+            level = side.at(place)
+            if level.tick > bid.tick:
+                break
+            ask = level.first
+            while ask is not None:
+                after = ask.next
+                if ask.money is not bid.money:
+                    if not execution:
+                        self.seq += 1
+                        execution = self.seq
+                    units = min(bid.units, ask.units)
+                    self._move(bid, ask, units, level.tick, execution)
+                    if not ask.units:
+                        side.remove(ask)
+                    matches += 1
+                    if not bid.units or matches == MATCHES_MAX:
+                        return True
+                ask = after
+            place -= 1
+        return matches > 0
+
+    def _sell(self, ask: Order) -> None:
+        """Take the best bids, each an execution of its own."""
+        side = ask.book.buy
+        place = len(side) - 1
+        while place >= 0 and ask.units:
+            level = side.at(place)
+            if level.tick < ask.tick:
+                return
+            bid = level.first
+            while bid is not None and ask.units:
+                after = bid.next
+                if bid.money is not ask.money:
+                    units = min(ask.units, bid.units)
+                    self.seq += 1
+                    self._move(bid, ask, units, level.tick, self.seq)
+                    if not bid.units:
+                        side.remove(bid)
+                        self.deadlines.remove(bid)
+                bid = after
+            place -= 1
+
+    def _is_minimum_met(self, bid: Order) -> bool:
+        """Whether one execution can serve the bid's minimum."""
+        wanted = min(bid.minimum, bid.units)
+        matches = 0
+        side = bid.book.sell
+        place = len(side) - 1
+        while place >= 0:
+            level = side.at(place)
+            if level.tick > bid.tick:
+                return False
+            ask = level.first
+            while ask is not None:
+                if ask.money is not bid.money:
+                    wanted -= ask.units
+                    matches += 1
+                    if wanted <= 0:
+                        return True
+                    if matches == MATCHES_MAX:
+                        return False
+                ask = ask.next
+            place -= 1
+        return False
+
+    def _retry_waiting(self, book: Book) -> None:
+        """Try the bids with a minimum again, as takers, best price first."""
+        for bid in book.waiting():
+            best = book.sell.best
+            if best is None or best.tick > bid.tick:
+                return
+            if self._is_minimum_met(bid):
+                book.remove(bid)
+                self._buy(bid)
+                if bid.units >= bid.minimum:
+                    book.rest(bid)
+
+    def _move(self, bid: Order, ask: Order, units: int, tick: int, execution: int) -> None:
+        """What a fill moves on both ledgers."""
+        left = bid.units - units
+        keep = pro_rata(bid.limit, bid.total, left)
+        cost = payment_at(tick, units)
+        freed = bid.held - keep
+        if cost > freed:
+            check(condition=False, name="fill_within_limit", order=bid.id)
+        book, capacity = bid.book, ask.capacity
+        assert capacity is not None
+        bid.units = left
+        bid.held = keep
+        bid.money.debits_pending += cost - freed
+        book.clearing.credits_pending -= freed
+        ask.money.credits_pending += cost
+        ask.units -= units
+        capacity.debits_pending += units
+        book.served.credits_pending += units
+        self.fills.append(Fill(bid, ask, units, tick, cost, freed, execution))
+
+    def _leave(self, bid: Order) -> None:
+        """A bid that is filled, or whose rest the contract would refuse, is out of the book."""
+        bid.book.remove(bid)
+        self.deadlines.remove(bid)
+        if bid.units:
+            self.ended.append(bid)

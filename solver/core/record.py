@@ -1,0 +1,54 @@
+"""Records that are rare or plain data. Those that every trade touches are in `state`."""
+
+import msgspec
+
+from solver.core.event import BatchLine
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """A session key of an account, as the chain last said. Atoms.
+
+    `spent` and `committed` (the most that its open intents and unsettled fills can still
+    cost) are ours, and count every asset: an atom of credit uses the cap as one of USDC
+    does. The chain's cap is USDC alone, so nothing that passes here is refused there.
+    """
+
+    permissions: int
+    expires_at: int
+    cap: int
+    live: bool = True
+    spent: int = 0
+    committed: int = 0
+
+
+class KeyState(msgspec.Struct, kw_only=True):
+    """A pooled key: public facts only, and what stands on it now."""
+
+    owner: str
+    provider: str
+    resources: tuple[str, ...]
+    live: bool = True
+    offers: dict[str, None] = {}
+    """Its live offers, oldest first."""
+    leases: dict[str, None] = {}
+    """Its leases that are not closed, oldest first."""
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """A call in flight."""
+
+    lease: str
+    units: int
+    started_ms: int
+
+
+class Batch(msgspec.Struct, kw_only=True):
+    """A batch that was cut; `resolved` counts lines that the chain has spoken on."""
+
+    number: int
+    digest: str
+    lines: tuple[BatchLine, ...]
+    resolved: int = 0
+    paid: int = 0
+    skipped: int = 0
+    final: bool = False

@@ -1,0 +1,482 @@
+"""The whole state as bytes, and back: what recovery starts from, and what the state hash covers.
+
+`dump` is canonical: equal bytes exactly where nothing that decides anything differs, in any
+process. `load(dump(state))` goes on as `state` would have. Indexes are left out and built
+again: levels from orders, deadlines from the order in which they were set.
+"""
+
+from collections import deque
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from intents.document import Intent, Mandate, Offer
+from solver.core.auction import Auction
+from solver.core.book import Order, ask_order, bid_order
+from solver.core.command import Authority, Limit, Mode
+from solver.core.deadline import Deadlines
+from solver.core.event import IntentStatus, LeaseStatus
+from solver.core.ledger import Balance
+from solver.core.record import Batch, Call, KeyState, Session
+from solver.core.state import (
+    Account,
+    DueEntry,
+    Execution,
+    IntentState,
+    Lease,
+    MandateState,
+    OfferState,
+    State,
+)
+from solver.core.window import Window
+
+FORMAT_VERSION: Final = 1
+
+Sums = tuple[str, str, str, str]
+"""A balance, as text: sums of many amounts outgrow the 64 bits of MessagePack."""
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A row of the snapshot."""
+
+
+class _Balance(_Record, frozen=True):
+    owner: str
+    asset: str
+    sums: Sums
+
+
+class _Account(_Record, frozen=True):
+    address: str
+    epoch: int
+    sessions: dict[str, Session]
+    nonces: dict[int, str]
+    forgotten: dict[int, int]
+    withdrawing: int
+    withdrawal_held: int
+
+
+class _Order(_Record, frozen=True):
+    seq: int
+    units: int
+    held: int
+    until_ms: int
+    in_book: bool
+
+
+class _Intent(_Record, frozen=True):
+    document: Intent
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+    proof: str
+    order: _Order
+    status: IntentStatus
+    ended: IntentStatus | None
+    filled_units: int
+    leases: list[str]
+    serving: int
+    unsettled: int
+
+
+class _Offer(_Record, frozen=True):
+    document: Offer
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+    order: _Order
+    capacity: Sums
+    live: bool
+    leases_kept: int
+
+
+class _Mandate(_Record, frozen=True):
+    document: Mandate
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+    live: bool
+    spent: int
+    committed: int
+    intents: list[str]
+
+
+class _Lease(_Record, frozen=True):
+    id: str
+    execution: int
+    intent: str
+    offer: str
+    units: int
+    tick: int
+    held: int
+    until_ms: int
+    filled_ms: int
+    status: LeaseStatus
+    reserved: int
+    delivered: int
+    lapsed: int
+    withdrawn: int
+    returned: int
+    in_flight: int
+    last_used_ms: int
+    batch: int
+
+
+class _Execution(_Record, frozen=True):
+    id: int
+    intent: str
+    leases: list[str]
+    serving: int
+    unsettled: int
+
+
+class _Windows(_Record, frozen=True):
+    """One subject's: the same windows for each of its resources."""
+
+    subject: str
+    resources: list[str]
+    windows: list[tuple[int, int, int, list[tuple[int, int]]]]
+
+
+class _Snapshot(_Record, frozen=True):
+    version: int
+    usdc: str
+    now_ms: int
+    seq: int
+    cursor: int
+    cursor_hash: str
+    resources: dict[str, Mode]
+    books: list[tuple[str, str]]
+    balances: list[_Balance]
+    accounts: list[_Account]
+    keys: dict[str, KeyState]
+    intents: list[_Intent]
+    offers: list[_Offer]
+    mandates: list[_Mandate]
+    leases: list[_Lease]
+    executions: list[_Execution]
+    calls: dict[str, Call]
+    windows: list[_Windows]
+    auctions: dict[int, Auction]
+    ready: list[int]
+    batches: dict[int, Batch]
+    batch_next: int
+    finished: list[str]
+    due: list[DueEntry]
+    order_ends: list[str]
+    lease_ends: list[str]
+
+
+def dump(state: State) -> bytes:
+    """Everything that decides anything, in canonical form."""
+    image = _Snapshot(
+        version=FORMAT_VERSION,
+        usdc=state.usdc,
+        now_ms=state.now_ms,
+        seq=state.exchange.seq,
+        cursor=state.cursor,
+        cursor_hash=state.cursor_hash,
+        resources=state.resources,
+        books=list(state.books),
+        balances=[
+            _Balance(balance.owner, balance.asset, _sums(balance))
+            for balance in state.ledger.balances()
+        ],
+        accounts=[_account_image(address, one) for address, one in state.accounts.items()],
+        keys=state.keys,
+        intents=[_intent_image(intent) for intent in state.intents.values()],
+        offers=[_offer_image(offer) for offer in state.offers.values()],
+        mandates=[_mandate_image(mandate) for mandate in state.mandates.values()],
+        leases=[_lease_image(lease) for lease in state.leases.values()],
+        executions=[
+            _Execution(one.id, one.intent, one.leases, one.serving, one.unsettled)
+            for one in state.executions.values()
+        ],
+        calls=state.calls,
+        windows=_windows_image(state),
+        auctions=state.auctions,
+        ready=list(state.ready),
+        batches=state.batches,
+        batch_next=state.batch_next,
+        finished=list(state.finished),
+        due=sorted(state.due),
+        order_ends=_ids(state.exchange.deadlines),
+        lease_ends=_ids(state.lease_ends),
+    )
+    return msgspec.msgpack.encode(image)
+
+
+def load(data: bytes) -> State:
+    """The state that `dump` was given. Raises msgspec.DecodeError for anything else."""
+    image = msgspec.msgpack.decode(data, type=_Snapshot)
+    if image.version != FORMAT_VERSION:
+        raise msgspec.ValidationError(f"snapshot format {image.version}, not {FORMAT_VERSION}")
+    state = State(image.usdc)
+    state.now_ms = image.now_ms
+    state.cursor, state.cursor_hash = image.cursor, image.cursor_hash
+    state.resources = image.resources
+    _load_accounts(state, image)
+    state.keys = image.keys
+    for mandate in image.mandates:
+        state.mandates[mandate.digest] = _mandate_from(mandate)
+    orders = _load_orders(state, image)
+    _load_leases(state, image)
+    for windows in image.windows:
+        shared = [_window_from(one) for one in windows.windows]
+        for resource in windows.resources:
+            state.windows[windows.subject, resource] = shared
+    state.calls, state.auctions, state.batches = image.calls, image.auctions, image.batches
+    state.ready, state.finished = deque(image.ready), deque(image.finished)
+    state.batch_next = image.batch_next
+    state.due = image.due
+    for order in image.order_ends:
+        state.exchange.deadlines.add(orders[order], orders[order].until_ms)
+    for lease in image.lease_ends:
+        state.lease_ends.add(state.leases[lease], state.leases[lease].until_ms)
+    state.exchange.seq = image.seq
+    return state
+
+
+def state_hash(state: State) -> str:
+    """32 bytes over `dump`, as hex: equal exactly where nothing that decides differs."""
+    return blake2b(dump(state), digest_size=32).hexdigest()
+
+
+def _sums(balance: Balance) -> Sums:
+    one, two, three, four = balance.sums()
+    return (str(one), str(two), str(three), str(four))
+
+
+def _fill_balance(balance: Balance, sums: Sums) -> None:
+    balance.debits_posted, balance.credits_posted = int(sums[0]), int(sums[1])
+    balance.debits_pending, balance.credits_pending = int(sums[2]), int(sums[3])
+
+
+def _ids(deadlines: Deadlines) -> list[str]:
+    entries = deadlines.entries()
+    return [entry.id for entry in entries if isinstance(entry, Order | Lease)]
+
+
+def _account_image(address: str, account: Account) -> _Account:
+    return _Account(
+        address,
+        account.epoch,
+        account.sessions,
+        account.nonces,
+        account.forgotten,
+        account.withdrawing,
+        account.withdrawal_held,
+    )
+
+
+def _order_image(order: Order) -> _Order:
+    return _Order(order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
+
+
+def _intent_image(intent: IntentState) -> _Intent:
+    return _Intent(
+        intent.document,
+        intent.digest,
+        intent.signer,
+        intent.authority,
+        intent.signature,
+        intent.proof,
+        _order_image(intent.order),
+        intent.status,
+        intent.ended,
+        intent.filled_units,
+        intent.leases,
+        intent.serving,
+        intent.unsettled,
+    )
+
+
+def _offer_image(offer: OfferState) -> _Offer:
+    return _Offer(
+        offer.document,
+        offer.digest,
+        offer.signer,
+        offer.authority,
+        offer.signature,
+        _order_image(offer.order),
+        _sums(offer.capacity),
+        offer.live,
+        offer.leases_kept,
+    )
+
+
+def _mandate_image(mandate: MandateState) -> _Mandate:
+    return _Mandate(
+        mandate.document,
+        mandate.digest,
+        mandate.signer,
+        mandate.authority,
+        mandate.signature,
+        mandate.live,
+        mandate.spent,
+        mandate.committed,
+        list(mandate.intents),
+    )
+
+
+def _lease_image(lease: Lease) -> _Lease:
+    return _Lease(
+        lease.id,
+        lease.execution,
+        lease.intent,
+        lease.offer,
+        lease.units,
+        lease.tick,
+        lease.held,
+        lease.until_ms,
+        lease.filled_ms,
+        lease.status,
+        lease.reserved,
+        lease.delivered,
+        lease.lapsed,
+        lease.withdrawn,
+        lease.returned,
+        lease.in_flight,
+        lease.last_used_ms,
+        lease.batch,
+    )
+
+
+def _windows_image(state: State) -> list[_Windows]:
+    by_subject: dict[str, _Windows] = {}
+    for (subject, resource), windows in state.windows.items():
+        if subject not in by_subject:
+            images = [window.image(state.now_ms) for window in windows]
+            by_subject[subject] = _Windows(subject, [], images)
+        by_subject[subject].resources.append(resource)
+    return list(by_subject.values())
+
+
+def _window_from(image: tuple[int, int, int, list[tuple[int, int]]]) -> Window:
+    units, seconds, in_flight_units, finished = image
+    return Window(Limit(units=units, seconds=seconds), in_flight_units, finished)
+
+
+def _load_accounts(state: State, image: _Snapshot) -> None:
+    for balance in image.balances:
+        _fill_balance(state.ledger.account(balance.owner, balance.asset), balance.sums)
+    for resource, asset in image.books:
+        state.book(resource, asset)
+    for row in image.accounts:
+        account = state.account(row.address)
+        account.epoch, account.sessions = row.epoch, row.sessions
+        account.nonces, account.forgotten = row.nonces, row.forgotten
+        account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
+
+
+def _mandate_from(row: _Mandate) -> MandateState:
+    mandate = MandateState(
+        document=row.document,
+        digest=row.digest,
+        signer=row.signer,
+        authority=row.authority,
+        signature=row.signature,
+    )
+    mandate.live, mandate.spent, mandate.committed = row.live, row.spent, row.committed
+    mandate.intents = dict.fromkeys(row.intents)
+    return mandate
+
+
+def _load_orders(state: State, image: _Snapshot) -> dict[str, Order]:
+    """Intents and offers with their orders; those that were in a book are again, by age."""
+    for intent in image.intents:
+        state.intents[intent.digest] = _intent_from(state, intent)
+    for offer in image.offers:
+        state.offers[offer.digest] = _offer_from(state, offer)
+    orders = {digest: record.order for digest, record in state.intents.items()}
+    orders |= {digest: record.order for digest, record in state.offers.items()}
+    in_book = {row.digest for row in image.intents if row.order.in_book}
+    in_book |= {row.digest for row in image.offers if row.order.in_book}
+    for order in sorted(orders.values(), key=lambda order: order.seq):
+        if order.id in in_book:
+            order.book.rest(order)
+    return orders
+
+
+def _intent_from(state: State, row: _Intent) -> IntentState:
+    document = row.document
+    order = bid_order(
+        order_id=row.digest,
+        book=state.book(document.resource, document.asset),
+        money=state.ledger.account(document.account, document.asset),
+        units=document.units,
+        limit=document.limit,
+        minimum=document.units_min,
+        until_ms=row.order.until_ms,
+    )
+    _fill_order(order, row.order)
+    intent = IntentState(
+        document=document,
+        digest=row.digest,
+        signer=row.signer,
+        authority=row.authority,
+        signature=row.signature,
+        proof=row.proof,
+        order=order,
+    )
+    intent.status, intent.ended = row.status, row.ended
+    intent.filled_units, intent.leases = row.filled_units, row.leases
+    intent.serving, intent.unsettled = row.serving, row.unsettled
+    return intent
+
+
+def _offer_from(state: State, row: _Offer) -> OfferState:
+    document = row.document
+    order = ask_order(
+        order_id=row.digest,
+        book=state.book(document.resource, document.asset),
+        money=state.ledger.account(document.account, document.asset),
+        units=document.units,
+        limit=document.limit,
+        until_ms=row.order.until_ms,
+    )
+    _fill_order(order, row.order)
+    offer = OfferState(
+        document=document,
+        digest=row.digest,
+        signer=row.signer,
+        authority=row.authority,
+        signature=row.signature,
+        order=order,
+    )
+    _fill_balance(offer.capacity, row.capacity)
+    offer.live, offer.leases_kept = row.live, row.leases_kept
+    return offer
+
+
+def _fill_order(order: Order, row: _Order) -> None:
+    order.seq, order.units, order.held = row.seq, row.units, row.held
+
+
+def _load_leases(state: State, image: _Snapshot) -> None:
+    for row in image.leases:
+        lease = Lease(
+            id=row.id,
+            execution=row.execution,
+            intent=state.intents[row.intent],
+            offer=state.offers[row.offer],
+            units=row.units,
+            tick=row.tick,
+            held=row.held,
+            until_ms=row.until_ms,
+            filled_ms=row.filled_ms,
+        )
+        lease.status, lease.reserved = row.status, row.reserved
+        lease.delivered, lease.lapsed = row.delivered, row.lapsed
+        lease.withdrawn, lease.returned = row.withdrawn, row.returned
+        lease.in_flight, lease.last_used_ms = row.in_flight, row.last_used_ms
+        lease.batch = row.batch
+        state.leases[row.id] = lease
+    for one in image.executions:
+        execution = state.executions[one.id] = Execution(one.id, one.intent)
+        execution.leases = one.leases
+        execution.serving, execution.unsettled = one.serving, one.unsettled
