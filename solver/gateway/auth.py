@@ -23,7 +23,7 @@ from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority
 from solver.core.intake import live_session
 from solver.core.state import Account, IntentState, OfferState, State
-from solver.gateway.body import decode_json
+from solver.verifier.decode import decode_json
 
 HEADER: Final = "Keyfill-Request"
 LIFETIME_SECONDS_MAX: Final = 60

@@ -14,11 +14,12 @@ from aiohttp import web
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
-from solver.gateway.body import decode_json, decode_query, is_json, read_body
+from solver.gateway.body import decode_query, is_json, read_body
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited, sender_of
 from solver.gateway.route import Route
 from solver.gateway.wire import Nothing
+from solver.verifier.decode import decode_json
 
 LOG: Final = structlog.get_logger("solver.gateway")
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]

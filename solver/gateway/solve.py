@@ -19,7 +19,6 @@ from solver.core.state import MAY_SIGN
 from solver.engine.feed import CursorTooOld
 from solver.gateway.answer import error_body
 from solver.gateway.auth import Caller, read_credentials
-from solver.gateway.body import decode_json
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
@@ -32,6 +31,7 @@ from solver.gateway.wire import (
     RejectedMessage,
     SolutionMessage,
 )
+from solver.verifier.decode import decode_json
 
 TARGET: Final = "/v1/solve"
 MESSAGE_BYTES_MAX: Final = 1024 * 1024

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intents.reject import Reject, RejectCode
-from solver.gateway.body import DEPTH_MAX, decode_json, parse_json
 from solver.gateway.wire import IntentBody
+from solver.verifier.decode import DEPTH_MAX, decode_json, parse_json
 from tests.builder import alice, an_intent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import BODY_LIMIT, World

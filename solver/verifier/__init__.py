@@ -1,0 +1,1 @@
+"""Signed documents verified in processes of their own. See README.md."""

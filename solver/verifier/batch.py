@@ -1,0 +1,195 @@
+"""What a verifier does with one body: decode, check, hash, recover. Pure.
+
+`answer` turns a body into rows that travel between processes; `read` turns rows back into
+what admission returns. Between the two nothing is checked again: the rows come from a
+process of ours. A row is flat because that costs a quarter of nested records to read.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from intents.admission import Rules, Unverified, Verified, admit, check_form
+from intents.bulk import UnverifiedBulk, admit_bulk
+from intents.document import Document, Intent, Offer
+from intents.reject import Reject, RejectCode, reject
+from intents.typed_data import digest
+from solver.verifier.decode import Strict, malformed
+
+BATCH_MAX: Final = 128
+"""Documents of one batch: about six milliseconds of recoveries."""
+REJECT_FIELDS: Final = 4
+
+
+class Kind(IntEnum):
+    """What a body is."""
+
+    INTENT = 0
+    """One signed intent."""
+    OFFER = 1
+    """One signed offer."""
+    BATCH = 2
+    """An array of signed intents."""
+    BULK = 3
+    """Many intents with one signature."""
+    MANDATED = 4
+    """An array of intents without signatures, whose sender was authenticated before."""
+
+
+Row = Sequence[Any]
+"""A Verified: the document's fields, digest, signer, signature, proof. Or a Reject's four."""
+_REFUSED_WHOLE: Final = 0
+"""First item of the answer to a body that was refused as a whole."""
+
+
+def _signed(value: Unverified[Any]) -> bytes:
+    document = msgspec.json.encode(value.document)
+    return b'{"document":%b,"signature":"%b"}' % (document, value.signature.encode())
+
+
+def _bulk(value: UnverifiedBulk) -> bytes:
+    intents = msgspec.json.encode(value.intents)
+    return b'{"intents":%b,"signature":"%b"}' % (intents, value.signature.encode())
+
+
+_INTENT: Final = Strict(Unverified[Intent], _signed)
+_OFFER: Final = Strict(Unverified[Offer], _signed)
+_BARE: Final = Strict(Intent, msgspec.json.encode)
+_BULK: Final = Strict(UnverifiedBulk, _bulk)
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> list[Row]:
+    """The rows of a body, verified at Unix second `now_s`; one for each document, in order.
+
+    A body that is refused as a whole has two: the number 0 in a list, then the Reject's row.
+    """
+    results = _results(kind, raw, rules, now_s)
+    if isinstance(results, Reject):
+        return [(_REFUSED_WHOLE,), astuple(results)]
+    return [_row(result) for result in results]
+
+
+def read(kind: Kind, rows: Sequence[Row]) -> list[Verified[Any] | Reject] | Reject:
+    """What `answer` found."""
+    if rows and len(rows[0]) == 1:
+        return _reject(rows[1])
+    verified = _offer if kind is Kind.OFFER else _intent
+    return [_reject(row) if len(row) == REJECT_FIELDS else verified(row) for row in rows]
+
+
+def _results(
+    kind: Kind, raw: bytes, rules: Rules, now_s: int
+) -> Sequence[Verified[Any] | Reject] | Reject:
+    match kind:
+        case Kind.INTENT:
+            return [_admit(_INTENT, raw, rules, now_s)]
+        case Kind.OFFER:
+            return [_admit(_OFFER, raw, rules, now_s)]
+        case Kind.BULK:
+            bulk = _BULK.decode(raw)
+            return bulk if isinstance(bulk, Reject) else admit_bulk(bulk, rules, now_s)
+    items = _items(raw)
+    if isinstance(items, Reject):
+        return items
+    if kind is Kind.BATCH:
+        return [_admit(_INTENT, bytes(item), rules, now_s) for item in items]
+    prefix = rules.domain.prefix()
+    return [_admit_bare(bytes(item), rules, prefix, now_s) for item in items]
+
+
+def _items(raw: bytes) -> list[msgspec.Raw] | Reject:
+    """The parts of an array. Rejects: malformed, too_large."""
+    try:
+        items = _ITEMS.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return malformed(f"not a JSON array: {error}")
+    if not 1 <= len(items) <= BATCH_MAX:
+        return reject(
+            RejectCode.TOO_LARGE,
+            f"{len(items)} documents; a batch has 1 to {BATCH_MAX}",
+            hint="Send several batches.",
+        )
+    return items
+
+
+def _admit(
+    strict: Strict[Unverified[Any]], raw: bytes, rules: Rules, now_s: int
+) -> Verified[Any] | Reject:
+    unverified = strict.decode(raw)
+    return unverified if isinstance(unverified, Reject) else admit(unverified, rules, now_s)
+
+
+def _admit_bare(raw: bytes, rules: Rules, prefix: bytes, now_s: int) -> Verified[Intent] | Reject:
+    intent = _BARE.decode(raw)
+    if isinstance(intent, Reject):
+        return intent
+    fault = check_form(intent, rules, now_s)
+    if fault is not None:
+        return fault
+    hashed = "0x" + digest(prefix, intent).hex()
+    return Verified(document=intent, digest=hashed, signer=None, signature="")
+
+
+def _row(result: Verified[Document] | Reject) -> Row:
+    if isinstance(result, Reject):
+        return astuple(result)
+    return (
+        *astuple(result.document),
+        result.digest,
+        result.signer,
+        result.signature,
+        result.proof,
+    )
+
+
+def _reject(row: Row) -> Reject:
+    code, message, hint, retry_after_ms = row
+    return Reject(code=RejectCode(code), message=message, hint=hint, retry_after_ms=retry_after_ms)
+
+
+def _intent(row: Row) -> Verified[Intent]:
+    (
+        account,
+        resource,
+        asset,
+        units,
+        units_min,
+        limit,
+        valid_from,
+        valid_until,
+        immediate,
+        epoch,
+        nonce,
+        hashed,
+        signer,
+        signature,
+        proof,
+    ) = row
+    document = Intent(
+        account=account,
+        resource=resource,
+        asset=asset,
+        units=units,
+        units_min=units_min,
+        limit=limit,
+        valid_from=valid_from,
+        valid_until=valid_until,
+        immediate=immediate,
+        epoch=epoch,
+        nonce=nonce,
+    )
+    return Verified(
+        document=document, digest=hashed, signer=signer, signature=signature, proof=proof
+    )
+
+
+def _offer(row: Row) -> Verified[Offer]:
+    *fields, hashed, signer, signature, proof = row
+    named = dict(zip(Offer.__struct_fields__, fields, strict=True))
+    return Verified(
+        document=Offer(**named), digest=hashed, signer=signer, signature=signature, proof=proof
+    )

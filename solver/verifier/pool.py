@@ -1,0 +1,280 @@
+"""The market's side of verification: a bounded queue in front of processes of our own.
+
+Never threads: beside a busy event loop a verifying thread waits a whole switch interval for
+every recovery. Bodies wait in one line and go out in tasks of what is waiting, up to
+`TASK_WEIGHT_MAX`; a verifier has `TASKS_MAX` tasks at most, so that it never idles and
+nobody waits behind one that is slow. When a verifier dies, what it had goes to another
+one, once: what kills two is refused. The line is bounded in documents, bytes and time.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from intents.admission import Rules, Verified
+from intents.document import Intent, Offer
+from intents.reject import Reject, RejectCode, reject
+from solver.verifier.batch import Kind, Row, answer, read
+from solver.verifier.frame import Task
+from solver.verifier.process import Verifier, VerifierFailed
+
+LOG: Final = structlog.get_logger("solver.verifier")
+
+DOCUMENT_BYTES: Final = 400
+"""What a signed document takes at least: how many a body has is known once it is decoded."""
+TASK_WEIGHT_MAX: Final = 64
+TASKS_MAX: Final = 2
+"""Tasks of one verifier: one at work, one on its way."""
+TRIES_MAX: Final = 2
+PAUSE_SECONDS_MIN: Final = 0.05
+PAUSE_SECONDS_MAX: Final = 5.0
+LOOK_EVERY_SECONDS: Final = 0.25
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may wait for a verifier, and for how long."""
+
+    weight_max: int = 4_096
+    """In documents: about a tenth of a second of two cores."""
+    bytes_max: int = 8 * 1024 * 1024
+    seconds_max: float = 5
+    """In line or with a verifier; one that takes longer over its task is ended."""
+
+
+class _Body:
+    """A body in line, and who waits for it."""
+
+    __slots__ = ("answered", "kind", "now_s", "raw", "since", "tries", "weight")
+
+    def __init__(self, kind: Kind, raw: bytes, now_s: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.kind = kind
+        self.raw = raw
+        self.now_s = now_s
+        self.weight = weight_of(raw)
+        self.tries = 0
+        self.since = loop.time()
+        self.answered: asyncio.Future[list[Row] | Reject] = loop.create_future()
+
+    def settle(self, rows: list[Row] | Reject) -> None:
+        """Answer whoever still waits."""
+        if not self.answered.done():
+            self.answered.set_result(rows)
+
+
+class Verifiers:
+    """Verifies signed bodies. With no processes it does so on the spot."""
+
+    def __init__(self, rules: Rules, *, processes: int = 0, bounds: Bounds | None = None) -> None:
+        self.rules: Final = rules
+        self.bounds: Final = bounds or Bounds()
+        self._processes = processes
+        self._line: deque[_Body] = deque()
+        self._weight = 0
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._feeding = False
+        self._verifiers: list[Verifier] = []
+        self._with: dict[Verifier, deque[list[_Body]]] = {}
+        self._closed = False
+
+    # -- what callers ask
+
+    async def intent(self, raw: bytes, now_s: int) -> Verified[Intent] | Reject:
+        """One signed intent."""
+        results = await self._results(Kind.INTENT, raw, now_s)
+        return results if isinstance(results, Reject) else results[0]
+
+    async def offer(self, raw: bytes, now_s: int) -> Verified[Offer] | Reject:
+        """One signed offer."""
+        results = await self._results(Kind.OFFER, raw, now_s)
+        return results if isinstance(results, Reject) else results[0]
+
+    async def many(
+        self, kind: Kind, raw: bytes, now_s: int
+    ) -> list[Verified[Intent] | Reject] | Reject:
+        """An answer for each intent of a batch, a bulk or under a mandate; or one for all.
+
+        Rejects of its own: busy, shutting_down.
+        """
+        return await self._results(kind, raw, now_s)
+
+    async def room(self) -> None:
+        """Return once the line is not full: for senders that can be kept waiting."""
+        await self._room.wait()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Documents and bytes in line."""
+        return self._weight, self._bytes
+
+    # -- life
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Verifiers"]:
+        """Have the processes run for as long as the block lasts."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                keepers = [tasks.create_task(self._keep_one()) for _ in range(self._processes)]
+                keepers.append(tasks.create_task(self._look_after()))
+                try:
+                    yield self
+                finally:
+                    for keeper in keepers:
+                        keeper.cancel()
+        finally:
+            self._closed = True
+            for body in [*self._line, *self._taken()]:
+                body.settle(reject(RejectCode.SHUTTING_DOWN))
+            self._line.clear()
+
+    def _taken(self) -> list[_Body]:
+        return [body for tasks in self._with.values() for task in tasks for body in task]
+
+    # -- the line
+
+    async def _results(
+        self, kind: Kind, raw: bytes, now_s: int
+    ) -> list[Verified[Any] | Reject] | Reject:
+        if not self._processes:
+            return read(kind, answer(kind, raw, self.rules, now_s))
+        rows = await self._rows(kind, raw, now_s)
+        return rows if isinstance(rows, Reject) else read(kind, rows)
+
+    async def _rows(self, kind: Kind, raw: bytes, now_s: int) -> list[Row] | Reject:
+        if self._closed:
+            return reject(RejectCode.SHUTTING_DOWN)
+        body = _Body(kind, raw, now_s)
+        if not self._has_room(body):
+            return reject(RejectCode.BUSY, "too much waits to be verified", retry_after_ms=1_000)
+        self._enter(body)
+        self._feed_soon()
+        return await body.answered
+
+    def _has_room(self, body: _Body) -> bool:
+        return (
+            self._weight + body.weight <= self.bounds.weight_max
+            and self._bytes + len(body.raw) <= self.bounds.bytes_max
+        )
+
+    def _enter(self, body: _Body) -> None:
+        self._line.append(body)
+        self._count(body, 1)
+
+    def _count(self, body: _Body, sign: int) -> None:
+        self._weight += sign * body.weight
+        self._bytes += sign * len(body.raw)
+        if 2 * self._weight > self.bounds.weight_max or 2 * self._bytes > self.bounds.bytes_max:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def _feed_soon(self) -> None:
+        """Feed once all that is ready now has entered: that makes tasks of many."""
+        if not self._feeding:
+            self._feeding = True
+            asyncio.get_running_loop().call_soon(self._feed)
+
+    def _feed(self) -> None:
+        self._feeding = False
+        for depth in range(TASKS_MAX):
+            for verifier in self._verifiers:
+                if len(self._with[verifier]) == depth and self._line:
+                    self._give(verifier)
+
+    def _give(self, verifier: Verifier) -> None:
+        """A verifier's share of what waits; a task has one time, its first body's."""
+        idle = sum(not tasks for tasks in self._with.values())
+        share = min(TASK_WEIGHT_MAX, -(-self._weight // max(1, idle)))
+        task: list[_Body] = []
+        weight = 0
+        while self._line and (not task or weight + self._line[0].weight <= share):
+            if task and self._line[0].now_s != task[0].now_s:
+                break
+            body = self._line.popleft()
+            self._count(body, -1)
+            if not body.answered.done():
+                body.tries += 1
+                weight += body.weight
+                task.append(body)
+        if task:
+            self._with[verifier].append(task)
+            verifier.send(Task(task[0].now_s, [(body.kind, body.raw) for body in task]))
+
+    # -- the verifiers
+
+    async def _keep_one(self) -> None:
+        """Keep one verifier alive; one that dies young is started again after a pause."""
+        pause_seconds = PAUSE_SECONDS_MIN
+        while True:
+            verifier = Verifier(self.rules, self._take)
+            try:
+                await self._keep(verifier)
+            except OSError as error:
+                LOG.warning("verifier_not_started", error=str(error))
+            LOG.warning("verifier_lost", answered=verifier.answered)
+            pause_seconds = PAUSE_SECONDS_MIN if verifier.answered else pause_seconds * 2
+            await asyncio.sleep(min(PAUSE_SECONDS_MAX, pause_seconds))
+
+    async def _keep(self, verifier: Verifier) -> None:
+        async with verifier.running():
+            self._with[verifier] = deque()
+            self._verifiers.append(verifier)
+            self._feed_soon()
+            try:
+                await verifier.lost.wait()
+            finally:
+                self._verifiers.remove(verifier)
+                self._take_back(verifier)
+
+    def _take(self, verifier: Verifier, answers: Sequence[list[Row] | str]) -> None:
+        """A verifier has answered its oldest task."""
+        task = self._with[verifier].popleft()
+        for body, rows in zip(task, answers, strict=True):
+            if isinstance(rows, str):
+                if not body.answered.done():
+                    body.answered.set_exception(VerifierFailed(rows))
+            else:
+                body.settle(rows)
+        if self._line:
+            self._feed()
+
+    def _take_back(self, verifier: Verifier) -> None:
+        """What a lost verifier had goes to the head of the line, the oldest first; once."""
+        for task in reversed(self._with.pop(verifier)):
+            for body in reversed(task):
+                if body.tries < TRIES_MAX:
+                    self._line.appendleft(body)
+                    self._count(body, 1)
+                else:
+                    body.settle(_given_up())
+        self._feed_soon()
+
+    async def _look_after(self) -> None:
+        """Refuse what waits too long, end a verifier that takes too long over a task."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            since = loop.time() - self.bounds.seconds_max
+            while self._line and self._line[0].since < since:
+                body = self._line.popleft()
+                self._count(body, -1)
+                body.settle(_given_up())
+            for verifier in self._verifiers:
+                if verifier.silent_since < since and self._with[verifier]:
+                    verifier.kill()
+
+
+def weight_of(raw: bytes) -> int:
+    """How many documents a body has, about: what it counts for in a bound or a rate."""
+    return max(1, len(raw) // DOCUMENT_BYTES)
+
+
+def _given_up() -> Reject:
+    return reject(RejectCode.BUSY, "it could not be verified in time", retry_after_ms=1_000)

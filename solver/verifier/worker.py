@@ -1,0 +1,56 @@
+"""A verifier: `python -m solver.verifier.worker`, its socket as standard input.
+
+It imports what admission needs and nothing else, knows no secret, and ends when the socket
+does, so it never outlives the market, however that ends. Whatever a document says, it goes
+on: an exception of ours is told by its name, and the market decides.
+"""
+
+import gc
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from intents.admission import Rules
+from solver.verifier.batch import Kind, Row, answer
+from solver.verifier.frame import Answer, Frames, Task, decode_start, decode_task, encode
+
+CHUNK_BYTES: Final = 256 * 1024
+
+
+def main() -> None:
+    """Answer tasks until the market closes the socket."""
+    with socket.socket(fileno=sys.stdin.fileno()) as market:
+        frames = _received(market)
+        start = next(frames, None)
+        if start is None:
+            return
+        rules = decode_start(start).rules()
+        # Nothing that was imported is ever garbage: do not look at it again.
+        gc.freeze()
+        for frame in frames:
+            market.sendall(encode(_carry_out(decode_task(frame), rules)))
+
+
+def _received(market: socket.socket) -> Iterator[bytes]:
+    frames = Frames()
+    while chunk := market.recv(CHUNK_BYTES):
+        yield from frames.feed(chunk)
+
+
+def _carry_out(task: Task, rules: Rules) -> Answer:
+    return Answer([_answer(kind, raw, rules, task.now_s) for kind, raw in task.bodies])
+
+
+def _answer(kind: int, raw: bytes, rules: Rules, now_s: int) -> list[Row] | str:
+    try:
+        return answer(Kind(kind), raw, rules, now_s)
+    except Exception as error:  # noqa: BLE001  told to the market, which says so in its log
+        return type(error).__name__
+
+
+if __name__ == "__main__":
+    # The market is gone, and so are we.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        main()
