@@ -126,13 +126,13 @@ def _save_fills(engine: Engine, path: Path) -> None:
 def main() -> None:
     """Read the options, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", help="a module with engine(orders)")
+    parser.add_argument("engine", help="a module with engine(flow)")
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("flow", type=Path)
     parser.add_argument("--fills", type=Path, required=True)
     options = parser.parse_args()
     flow = Flow.load(options.flow)
-    engine: Engine = importlib.import_module(options.engine).engine(flow.order_count)
+    engine: Engine = importlib.import_module(options.engine).engine(flow)
     answer = MODES[options.mode](engine, flow) | {"source": engine.source}
     _save_fills(engine, options.fills)
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -5,19 +5,22 @@ has none, but the check is made). Every bid has its whole limit held, and freed 
 fills or ends; every ask's units are an account of their own; every order has a deadline
 one to eleven minutes away, and the clock is looked at every 64 orders; whoever cancels must
 be the owner. Fills are drained after every call, and who is filled is forgotten.
+
+What a signed document says (its id, its owner, its limit, its end) is made before the clock
+starts, as prices are; looking the owner's account up is not.
 """
 
 import sys
-from collections.abc import Callable
 from typing import Final
 
 from solver.core.book import Book, Order
 from solver.core.exchange import Exchange
 from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, transfer
-from tests.bench.engine import Engine
+from tests.bench.engine import Cancel, Engine, Submit
+from tests.bench.flow import BID, CANCEL, Flow
 
 TRADERS: Final = 32
-"""Accounts on each side: a power of two."""
+"""Accounts on each side."""
 MONEY: Final = 10**18
 """What every account has, in atoms: enough for all that it ever bids."""
 TICK_UNITS: Final = 10**6
@@ -28,19 +31,27 @@ LIFE_MS: Final = 60_000
 """The shortest life of an order."""
 SECONDS: Final = 600
 """Deadlines fall on this many different seconds."""
-BATCH: Final = 64
-"""Orders between two looks at the clock: a power of two."""
+LOOK_MASK: Final = 63
+"""The clock is looked at when no bit of this is set in an order's number."""
+
+Document = tuple[str, str, int, int]
+"""Id, owner, limit, deadline."""
 
 
 class Floor:
-    """An exchange with one book and rich accounts."""
+    """An exchange with one book, rich accounts, and the documents of a flow."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: Flow) -> None:
         self.exchange: Final = Exchange()
         self.book: Final = a_book()
-        self.buyers: Final = [_rich(f"buyer-{number}") for number in range(TRADERS)]
-        self.sellers: Final = [_rich(f"seller-{number}") for number in range(TRADERS)]
-        self.placed: Final[list[Order | None]] = []
+        self.documents: Final = documents(flow)
+        self.accounts: Final = {
+            owner: _rich(owner)
+            for number in range(TRADERS)
+            for owner in (f"buyer-{number}", f"seller-{number}")
+        }
+        self.placed: Final[list[Order | None]] = [None] * flow.order_count
+        self.fills: Final[list[int]] = []
 
     def expire(self, now_ms: int) -> None:
         """End every order whose time is over."""
@@ -60,100 +71,98 @@ def a_book() -> Book:
     )
 
 
-def engine(orders: int) -> Engine:
-    """An exchange that is asked for up to `orders` orders."""
-    floor = Floor()
-    floor.placed.extend([None] * orders)
-    fills: list[int] = []
-    return Engine(
-        _bid(floor, orders, fills),
-        _ask(floor, orders, fills),
-        _cancel(floor),
-        fills,
-        str(sys.modules[Exchange.__module__].__file__),
-        TICK_UNITS,
-    )
+def documents(flow: Flow) -> list[Document]:
+    """What the flow's orders would have signed."""
+    made: list[Document] = []
+    for kind, order, tick, units in flow.events(0, len(flow)):
+        if kind != CANCEL:
+            side = "buyer" if kind == BID else "seller"
+            until_ms = NOW_MS + LIFE_MS + 1_000 * (order % SECONDS)
+            made.append((str(order), f"{side}-{order % TRADERS}", tick * units, until_ms))
+    return made
 
 
-def _bid(floor: Floor, orders: int, fills: list[int]) -> Callable[[int, int, int], None]:
-    exchange, book, buyers, placed = floor.exchange, floor.book, floor.buyers, floor.placed
-    admit, enter, drain, end = exchange.admit_bid, exchange.enter, exchange.drain, exchange.end
-    names, deadlines = _names(orders), _deadlines()
+def engine(flow: Flow) -> Engine:
+    """An exchange for this flow."""
+    floor = Floor(flow)
+    source = str(sys.modules[Exchange.__module__].__file__)
+    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.fills, source, TICK_UNITS)
+
+
+def _bid(floor: Floor) -> Submit:
+    exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
+    admit, enter, drain, end = exchange.admit, exchange.enter, exchange.drain, exchange.end
+    placed, report = floor.placed, floor.fills.extend
 
     def bid(order: int, tick: int, units: int) -> None:
-        money = buyers[order % TRADERS]
-        limit = tick * units // TICK_UNITS
+        name, owner, limit, until_ms = signed[order]
+        money = accounts[owner]
         if money.available < limit:
             raise RuntimeError("insufficient funds")
-        until_ms = deadlines[order % SECONDS]
-        made = admit(names[order], book, money, tick, units, limit, 1, until_ms)
+        made = Order(name, book, money, None, tick, units, limit, 1, until_ms)
         placed[order] = made
+        admit(made)
         enter(made)
         if exchange.fills:
             for fill in drain()[0]:
                 ask = fill.ask
                 maker = int(ask.id)
-                fills.extend((order, maker, fill.tick, fill.units))
+                report((order, maker, fill.tick, fill.units))
                 if not ask.units:
                     end(ask)
                     placed[maker] = None
             if not made.units:
                 placed[order] = None
-        if not order % BATCH:
+        if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
     return bid
 
 
-def _ask(floor: Floor, orders: int, fills: list[int]) -> Callable[[int, int, int], None]:
-    exchange, book, sellers, placed = floor.exchange, floor.book, floor.sellers, floor.placed
-    admit, enter, drain, end = exchange.admit_ask, exchange.enter, exchange.drain, exchange.end
-    names, deadlines = _names(orders), _deadlines()
+def _ask(floor: Floor) -> Submit:
+    exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
+    admit, enter, drain, end = exchange.admit, exchange.enter, exchange.drain, exchange.end
+    placed, report = floor.placed, floor.fills.extend
 
     def ask(order: int, tick: int, units: int) -> None:
-        money = sellers[order % TRADERS]
-        name = names[order]
-        limit = tick * units // TICK_UNITS
-        until_ms = deadlines[order % SECONDS]
-        made = admit(name, book, money, Balance(name, UNITS), tick, units, limit, until_ms)
+        name, owner, limit, until_ms = signed[order]
+        money, capacity = accounts[owner], Balance(name, UNITS)
+        made = Order(name, book, money, capacity, tick, units, limit, 1, until_ms)
         placed[order] = made
+        admit(made)
         enter(made)
         if exchange.fills:
             for fill in drain()[0]:
-                maker = int(fill.bid.id)
-                fills.extend((order, maker, fill.tick, fill.units))
-                if not fill.bid.units:
+                bid = fill.bid
+                maker = int(bid.id)
+                report((order, maker, fill.tick, fill.units))
+                if not bid.units:
                     placed[maker] = None
             if not made.units:
                 end(made)
                 placed[order] = None
-        if not order % BATCH:
+        if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
     return ask
 
 
-def _cancel(floor: Floor) -> Callable[[int], None]:
-    buyers, sellers, placed, end = floor.buyers, floor.sellers, floor.placed, floor.exchange.end
+def _cancel(floor: Floor) -> Cancel:
+    accounts, signed, placed, end = (
+        floor.accounts,
+        floor.documents,
+        floor.placed,
+        floor.exchange.end,
+    )
 
     def cancel(order: int) -> None:
         made = placed[order]
-        assert made is not None
-        owner = buyers[order % TRADERS] if made.is_bid else sellers[order % TRADERS]
-        if made.money is not owner:
+        if made is None or made.money is not accounts[signed[order][1]]:
             raise RuntimeError("not authorized")
         end(made)
         placed[order] = None
 
     return cancel
-
-
-def _names(orders: int) -> list[str]:
-    return [str(order) for order in range(orders)]
-
-
-def _deadlines() -> list[int]:
-    return [NOW_MS + LIFE_MS + 1_000 * second for second in range(SECONDS)]
 
 
 def _rich(owner: str) -> Balance:

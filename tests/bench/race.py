@@ -28,7 +28,7 @@ class Entrant(msgspec.Struct, frozen=True, kw_only=True):
     """An engine on a flow, measured one way."""
 
     engine: str
-    """A module with `engine(orders)`."""
+    """A module with `engine(flow)`."""
     environment: Environment
     flow: str
     mode: str = "speed"

@@ -8,6 +8,7 @@ import importlib
 from typing import Any, Final
 
 from tests.bench.engine import Engine
+from tests.bench.flow import Flow
 
 liquibook: Any = importlib.import_module("liquibook")
 
@@ -15,14 +16,14 @@ _KEPT: Final[list[Any]] = []
 """Listeners: a book has a bare pointer to its own."""
 
 
-def engine(orders: int) -> Engine:
-    """A book that knows up to `orders` orders."""
+def engine(flow: Flow) -> Engine:
+    """A book for this flow."""
     fills: list[int] = []
     listener = _listener(fills)
     _KEPT.append(listener)
     book = liquibook.DepthOrderBook()
     book.set_order_listener(listener)
-    placed: list[Any] = [None] * orders
+    placed: list[Any] = [None] * flow.order_count
     simple_order, add, withdraw = liquibook.SimpleOrder, book.add, book.cancel
 
     def bid(order: int, tick: int, units: int) -> None:

@@ -8,14 +8,15 @@ import importlib
 from typing import Any
 
 from tests.bench.engine import Engine
+from tests.bench.flow import Flow
 
 
-def log_engine(module: str, orders: int) -> Engine:
-    """A book of `module` that knows up to `orders` orders."""
+def log_engine(module: str, flow: Flow) -> Engine:
+    """A book of `module` for this flow."""
     peer: Any = importlib.import_module(module)
     book = peer.OrderBook()
     fills: list[int] = []
-    names: list[str] = [""] * orders
+    names: list[str] = [""] * flow.order_count
     make, add, withdraw = peer.Order, book.add_limit_order, book.cancel_order
     bid_side, ask_side = peer.OrderSide.BID, peer.OrderSide.ASK
     log = book.trade_log
