@@ -44,7 +44,7 @@ from solver.core.market import Market
 from solver.core.state import CREDIT, State
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
-from solver.engine.recovery import lost_calls, replay
+from solver.engine.recovery import Recovered, lost_calls, replay
 from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
 from solver.gateway.limit import Limits
@@ -289,10 +289,10 @@ def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> S
     )
     journal = Journal.open(config.data_dir / "journal.db", genesis)
     stack.callback(journal.close)
-    core, feed = Market(deployment.usdc), Feed()
-    count = replay(core, feed, journal.read(), journal.checkpoints())
-    LOG.info("journal_replayed", records=count, state_hash=core.state.hash())
-    return Sequencer(core, journal, SystemClock(), feed)
+    fresh = Recovered(market=Market(deployment.usdc), feed=Feed())
+    found = replay(fresh, journal.read(), journal.checkpoints())
+    LOG.info("journal_replayed", commands=found.seq, state_hash=found.market.state.hash())
+    return Sequencer(found.market, journal, SystemClock(), found.feed, found.outcome)
 
 
 async def _vault(config: Config, sequencer: Sequencer, stack: AsyncExitStack) -> Vault:

@@ -5,7 +5,7 @@ The feed keeps the newest `kept_max`; an older cursor is told so, instead of a g
 """
 
 import asyncio
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,12 +33,22 @@ class CursorTooOld(Exception):
 
 
 class Feed:
-    """Appended to by the sequencer alone, read by any number of tasks."""
+    """Appended to by the sequencer alone, read by any number of tasks.
 
-    def __init__(self, kept_max: int = KEPT_MAX) -> None:
-        self._entries: deque[Entry] = deque(maxlen=kept_max)
-        self._seq = 0
+    It starts after event `seq`: 0, or what a snapshot's market had told. Events are kept
+    as they came, command by command; entries are made for who reads them.
+    """
+
+    def __init__(self, kept_max: int = KEPT_MAX, *, seq: int = 0) -> None:
+        self._kept_max = kept_max
+        self._seq = seq
+        self._start = seq
+        """The number before the first event that was ever appended here."""
+        self._firsts: list[int] = []
+        """The number of each command's first event, in step with `_told`."""
+        self._told: list[tuple[int, Sequence[Event]]] = []
         self._grown = asyncio.Event()
+        self._is_awaited = False
 
     @property
     def seq(self) -> int:
@@ -47,21 +57,37 @@ class Feed:
 
     def append(self, at_ms: int, events: Sequence[Event]) -> None:
         """Number events and wake whoever waits for them."""
-        for event in events:
-            self._seq += 1
-            self._entries.append(Entry(seq=self._seq, at_ms=at_ms, event=event))
-        if events:
+        if not events:
+            return
+        self._firsts.append(self._seq + 1)
+        self._told.append((at_ms, events))
+        self._seq += len(events)
+        self._forget()
+        if self._is_awaited:
             self._grown.set()
             self._grown = asyncio.Event()
+            self._is_awaited = False
 
     def after(self, cursor: int, at_most: int) -> list[Entry]:
         """Up to `at_most` entries that follow `cursor`. Raises CursorTooOld."""
-        oldest = self._seq - len(self._entries) + 1
+        oldest = max(self._seq - self._kept_max, self._start) + 1
         if cursor + 1 < oldest:
             raise CursorTooOld(oldest)
-        start = max(cursor + 1 - oldest, 0)
-        end = min(start + at_most, len(self._entries))
-        return [self._entries[index] for index in range(start, end)]
+        entries: list[Entry] = []
+        place = max(bisect_right(self._firsts, cursor + 1) - 1, 0)
+        while len(entries) < at_most and place < len(self._told):
+            at_ms, events = self._told[place]
+            for seq, event in enumerate(events, self._firsts[place]):
+                if cursor < seq and len(entries) < at_most:
+                    entries.append(Entry(seq=seq, at_ms=at_ms, event=event))
+            place += 1
+        return entries
+
+    def _forget(self) -> None:
+        """Let go of what nobody may read any more: seldom, as it moves the rest."""
+        if self._seq - self._firsts[0] >= self._kept_max + max(self._kept_max // 4, 64):
+            gone = bisect_right(self._firsts, self._seq - self._kept_max + 1) - 1
+            del self._firsts[:gone], self._told[:gone]
 
     async def wait(self, cursor: int, at_most: int) -> list[Entry]:
         """Like `after`, but waits until there is at least one."""
@@ -69,4 +95,5 @@ class Feed:
             entries = self.after(cursor, at_most)
             if entries:
                 return entries
+            self._is_awaited = True
             await self._grown.wait()

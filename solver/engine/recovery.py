@@ -1,52 +1,48 @@
-"""From a journal back to the state it describes: replay, compare, check, then go on."""
+"""From a journal back to the state it describes: replay, compare at every group, check."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 import msgspec
 
 from intents.reject import Reject
 from solver.core.check import Violation, check
-from solver.core.command import DECODER, Command, FinishCall, Outcome
+from solver.core.command import FinishCall, Outcome
+from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.engine.feed import Feed
+from solver.engine.group import RecordedGroup
+from solver.engine.outcome import NOTHING_YET, outcome_after
+from solver.engine.payload import PayloadUnreadable, decode
 
 
-class RecordedCommand(Protocol):
-    """A journal's record, as far as replay reads it."""
+class Recovered(msgspec.Struct, kw_only=True):
+    """A market that was brought back, with all that the sequencer goes on from."""
 
-    @property
-    def seq(self) -> int: ...  # noqa: D102
-
-    @property
-    def payload(self) -> bytes: ...  # noqa: D102
+    market: Market
+    feed: Feed
+    outcome: bytes = NOTHING_YET
+    seq: int = 0
+    """Number of the last command that is in it."""
 
 
 def replay(
-    market: Market,
-    feed: Feed,
-    records: Iterable[RecordedCommand],
-    checkpoints: Mapping[int, str],
-) -> int:
-    """Apply every record; returns how many. The journal verifies its own chain.
+    recovered: Recovered, groups: Iterable[RecordedGroup], checkpoints: Mapping[int, str]
+) -> Recovered:
+    """Apply every group to a market that stands just before the first of them.
 
-    Raises a Violation where a record was accepted then and is refused now, where a
-    checkpoint's state hash differs, or where an invariant does not hold at the end.
+    The journal verifies its own chain. Raises a Violation where a command was accepted
+    then and is refused now, where a group leads to anything else than was noted with it,
+    where a checkpoint's state hash differs, or where an invariant does not hold at the end.
     """
-    count = 0
-    for record in records:
-        command = _decode(record)
-        events = market.apply(command)
-        if isinstance(events, Reject):
-            raise Violation("replay_accepts_what_was_accepted", seq=record.seq, code=events.code)
-        feed.append(command.at_ms, events)
-        count += 1
-        expected = checkpoints.get(record.seq)
+    for group in groups:
+        _apply(recovered, group)
+        expected = checkpoints.get(recovered.seq)
         if expected is not None:
-            check(market.state.hash() == expected, "replay_equal", seq=record.seq)
-    check_all(market.state)
-    return count
+            state_hash = recovered.market.state.hash()
+            check(state_hash == expected, "replay_equal", seq=recovered.seq)
+    check_all(recovered.market.state)
+    return recovered
 
 
 def lost_calls(market: Market) -> list[FinishCall]:
@@ -60,8 +56,22 @@ def lost_calls(market: Market) -> list[FinishCall]:
     ]
 
 
-def _decode(record: RecordedCommand) -> Command:
+def _apply(recovered: Recovered, group: RecordedGroup) -> None:
+    check(group.seq == recovered.seq + 1, "replay_goes_on_where_it_stopped", seq=group.seq)
     try:
-        return DECODER.decode(record.payload)
-    except msgspec.ValidationError as error:
-        raise Violation("journal_holds_commands", seq=record.seq, error=str(error)) from error
+        commands = decode(group.payload)
+    except PayloadUnreadable as error:
+        raise Violation("journal_holds_commands", seq=group.seq, error=str(error)) from error
+    check(len(commands) == group.commands, "group_is_whole", seq=group.seq)
+    apply, publish = recovered.market.apply, recovered.feed.append
+    told: list[list[Event]] = []
+    for seq, command in enumerate(commands, group.seq):
+        events = apply(command)
+        if isinstance(events, Reject):
+            raise Violation("replay_accepts_what_was_accepted", seq=seq, code=events.code)
+        publish(command.at_ms, events)
+        told.append(events)
+    recovered.outcome = outcome_after(recovered.outcome, told)
+    noted = group.outcome or recovered.outcome
+    check(recovered.outcome == noted, "replay_equal", seq=group.seq)
+    recovered.seq += group.commands

@@ -5,35 +5,54 @@ answered, and no event is published, before that write is on disk. A crash in be
 forgets what nobody was told. While one group is written the next one gathers: that is
 the group commit. Rejected commands change nothing and are not journaled.
 
-A Violation or a journal failure ends `run`: in doubt the process stops (P8).
+A Violation or a journal failure ends `run`: in doubt the process stops (P8). A disk that
+is nearly full is no such doubt: the journal says so before anything is applied, and then
+only what brings begun work to its end is taken, until there is room again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from intents.reject import Reject, RejectCode, reject
-from solver.core.command import ENCODER, Command, Tick
+from solver.core.command import (
+    ApplyBlocks,
+    CancelDocument,
+    Command,
+    CutBatch,
+    EndLeases,
+    FinishCall,
+    RetireKey,
+    Tick,
+)
 from solver.core.event import Event
 from solver.core.market import Market
 from solver.engine.feed import Feed
+from solver.engine.group import Group, JournalPort
+from solver.engine.outcome import NOTHING_YET, outcome_after
+from solver.engine.payload import encode
 from solver.runtime.clock import Clock
 
 INBOX_MAX: Final = 10_000
+"""Commands that wait; more are refused as busy."""
 GROUP_MAX: Final = 512
-CHECKPOINT_EVERY: Final = 10_000
+"""Commands of one write, and of one `submit_many`."""
 TICK_INTERVAL_S: Final = 0.02
-
-
-class JournalPort(Protocol):
-    """What the sequencer needs of a journal; both calls block until durable."""
-
-    def append(self, payloads: Sequence[bytes]) -> int: ...  # noqa: D102
-
-    def checkpoint(self, state_hash: str) -> None: ...  # noqa: D102
+ENDING: Final = (
+    Tick,
+    FinishCall,
+    EndLeases,
+    CancelDocument,
+    RetireKey,
+    CutBatch,
+    ApplyBlocks,
+)
+"""What a nearly full disk still takes: each brings something to its end, and ends itself."""
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,35 +63,41 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Result = Applied | Reject
-_Waiting = tuple[Command, "asyncio.Future[Result]"]
+_Waiting = tuple[Sequence[Command], "asyncio.Future[list[Result]]"]
+"""Commands that came together, and who waits for their results."""
 
 
 class SequencerStopped(Exception):
     """It takes no more commands, and what it applied last may never be on disk."""
 
 
-class _Group:
-    """What one durable write carries, and what is published once it is durable."""
-
-    def __init__(self) -> None:
-        self.payloads: list[bytes] = []
-        self.published: list[tuple[int, list[Event]]] = []
-
-
 class Sequencer:
-    """Owns the market: the only task that applies commands to it."""
+    """Owns the market: the only task that applies commands to it.
 
-    def __init__(self, market: Market, journal: JournalPort, clock: Clock, feed: Feed) -> None:
+    `outcome` is what the commands that `market` came from led to: see `solver.engine.outcome`.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        journal: JournalPort,
+        clock: Clock,
+        feed: Feed,
+        outcome: bytes = NOTHING_YET,
+    ) -> None:
         self.market: Final = market
         self.feed: Final = feed
         self._journal = journal
         self._clock = clock
-        self._inbox: asyncio.Queue[_Waiting] = asyncio.Queue(INBOX_MAX)
+        self._outcome = outcome
+        self._inbox: deque[_Waiting] = deque()
+        self._inbox_commands = 0
+        self._arrived = asyncio.Event()
         # A thread of its own, so that no other work delays a sync.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._group: asyncio.Task[None] | None = None
         """The newest group, from its first command to its last answer; older ones are on disk."""
-        self._since_checkpoint = 0
+        self._has_room = True
         self._stopped = False
 
     def now_ms(self) -> int:
@@ -82,15 +107,26 @@ class Sequencer:
     async def submit(self, command: Command) -> Result:
         """Have a command applied. The answer comes when it is durable.
 
-        Rejects of its own: busy (the inbox is full), shutting_down.
+        Rejects of its own: busy (the inbox or the disk is full), shutting_down.
         """
-        if self._stopped:
-            return reject(RejectCode.SHUTTING_DOWN)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        try:
-            self._inbox.put_nowait((command, future))
-        except asyncio.QueueFull:
-            return reject(RejectCode.BUSY, retry_after_ms=1_000)
+        (result,) = await self.submit_many((command,))
+        return result
+
+    async def submit_many(self, commands: Sequence[Command]) -> list[Result]:
+        """Have commands applied in their order, in one group; a result for each, when durable.
+
+        Each is judged on its own: a refused one does not hold up those after it. The
+        sequence must not change while it waits. Rejects of its own: too_large (more than
+        `GROUP_MAX`), busy (the inbox or the disk is full), shutting_down.
+        """
+        if refused := self._refusal(len(commands)):
+            return [refused] * len(commands)
+        if not commands:
+            return []
+        future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self._inbox.append((commands, future))
+        self._inbox_commands += len(commands)
+        self._arrived.set()
         return await future
 
     async def durable(self) -> None:
@@ -111,9 +147,8 @@ class Sequencer:
         ended_cleanly = False
         try:
             while True:
-                waiting = [await self._inbox.get()]
-                while len(waiting) < GROUP_MAX and not self._inbox.empty():
-                    waiting.append(self._inbox.get_nowait())
+                await self._arrived.wait()
+                waiting = self._take()
                 self._group = asyncio.create_task(self._carry_out(waiting))
                 await _to_its_end(self._group)
         except asyncio.CancelledError:
@@ -132,50 +167,86 @@ class Sequencer:
                 await self.submit(Tick())
             await asyncio.sleep(TICK_INTERVAL_S)
 
-    async def _carry_out(self, waiting: list[_Waiting]) -> None:
-        group = _Group()
-        results = [self._apply(command, group) for command, _ in waiting]
-        if group.payloads:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._journal.append, group.payloads)
-            await self._checkpoint_if_due(len(group.payloads))
-        for at_ms, events in group.published:
-            self.feed.append(at_ms, events)
-        for (_, future), result in zip(waiting, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+    def _refusal(self, commands: int) -> Reject | None:
+        if self._stopped:
+            return reject(RejectCode.SHUTTING_DOWN)
+        if commands > GROUP_MAX:
+            return reject(RejectCode.TOO_LARGE, f"at most {GROUP_MAX} commands at once")
+        if self._inbox_commands + commands > INBOX_MAX:
+            return reject(RejectCode.BUSY, retry_after_ms=1_000)
+        return None
 
-    def _apply(self, command: Command, group: "_Group") -> Result:
+    def _take(self) -> list[_Waiting]:
+        """What goes into the next group: all that waits, as far as whole batches fit."""
+        taken = [self._inbox.popleft()]
+        room = GROUP_MAX - len(taken[0][0])
+        while self._inbox and len(self._inbox[0][0]) <= room:
+            taken.append(self._inbox.popleft())
+            room -= len(taken[-1][0])
+        self._inbox_commands -= GROUP_MAX - room
+        if not self._inbox:
+            self._arrived.clear()
+        return taken
+
+    async def _carry_out(self, waiting: list[_Waiting]) -> None:
+        self._has_room = self._journal.has_room()
+        applied: list[Command] = []
+        published: list[tuple[int, list[Event]]] = []
+        results = [
+            [self._apply(command, applied, published) for command in commands]
+            for commands, _ in waiting
+        ]
+        if applied:
+            await self._write(applied, published)
+        for at_ms, events in published:
+            self.feed.append(at_ms, events)
+        for (_, future), told in zip(waiting, results, strict=True):
+            if not future.done():
+                future.set_result(told)
+
+    async def _write(
+        self, applied: list[Command], published: list[tuple[int, list[Event]]]
+    ) -> None:
+        self._outcome = outcome_after(self._outcome, [events for _, events in published])
+        group = Group(commands=len(applied), payload=encode(applied), outcome=self._outcome)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, self._journal.append, group)
+
+    def _apply(
+        self,
+        command: Command,
+        applied: list[Command],
+        published: list[tuple[int, list[Event]]],
+    ) -> Result:
         now_ms = self.now_ms()
         if self.market.is_due(now_ms) and not isinstance(command, Tick):
-            self._apply_at(Tick(), now_ms, group)
-        return self._apply_at(command, now_ms, group)
+            self._apply_at(Tick(), now_ms, applied, published)
+        if not self._has_room and not isinstance(command, ENDING):
+            return _no_room()
+        return self._apply_at(command, now_ms, applied, published)
 
-    def _apply_at(self, command: Command, now_ms: int, group: "_Group") -> Result:
-        stamped = msgspec.structs.replace(command, at_ms=now_ms)
+    def _apply_at(
+        self,
+        command: Command,
+        now_ms: int,
+        applied: list[Command],
+        published: list[tuple[int, list[Event]]],
+    ) -> Result:
+        stamped = replace(command, at_ms=now_ms)
         events = self.market.apply(stamped)
         if isinstance(events, Reject):
             return events
-        group.payloads.append(ENCODER.encode(stamped))
-        group.published.append((now_ms, events))
+        applied.append(stamped)
+        published.append((now_ms, events))
         return Applied(at_ms=now_ms, events=events)
-
-    async def _checkpoint_if_due(self, records: int) -> None:
-        self._since_checkpoint += records
-        if self._since_checkpoint >= CHECKPOINT_EVERY:
-            self._since_checkpoint = 0
-            state_hash = self.market.state.hash()
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._journal.checkpoint, state_hash)
 
     def _stop(self, waiting: list[_Waiting]) -> None:
         """Leave nobody waiting for an answer that will not come."""
         self._stopped = True
-        while not self._inbox.empty():
-            waiting.append(self._inbox.get_nowait())
-        for _, future in waiting:
+        for commands, future in [*waiting, *self._inbox]:
             if not future.done():
-                future.set_result(reject(RejectCode.SHUTTING_DOWN))
+                future.set_result([reject(RejectCode.SHUTTING_DOWN)] * len(commands))
+        self._inbox.clear()
         self._writer.shutdown(wait=True)
 
 
@@ -186,3 +257,12 @@ async def _to_its_end(task: "asyncio.Task[None]") -> None:
     except asyncio.CancelledError:
         await task
         raise
+
+
+def _no_room() -> Reject:
+    return reject(
+        RejectCode.BUSY,
+        "the market's disk is nearly full",
+        hint="What is open goes on and can be finished. Retry new work later.",
+        retry_after_ms=30_000,
+    )

@@ -5,9 +5,12 @@ from solver.journal.fault import (
     JournalFault,
     JournalForeign,
     JournalLocked,
+    JournalMissing,
     JournalWriteFailed,
+    SnapshotUnusable,
 )
-from solver.journal.journal import Genesis, Journal, Record
+from solver.journal.journal import Journal
+from solver.journal.record import Genesis, Record
 
 __all__ = [
     "Genesis",
@@ -16,6 +19,8 @@ __all__ = [
     "JournalFault",
     "JournalForeign",
     "JournalLocked",
+    "JournalMissing",
     "JournalWriteFailed",
     "Record",
+    "SnapshotUnusable",
 ]

@@ -1,209 +1,212 @@
-"""An append-only, hash-chained log of commands in SQLite (WAL, full sync, group commit).
+"""An append-only, hash-chained log of groups of commands in SQLite (WAL, full sync).
 
-`append` returns only when its records are on disk. Every record carries
-blake2b(previous chain ‖ seq ‖ payload); recovery recomputes the chain from the genesis
-hash, so that a changed, missing or reordered record halts with its place. One process
-writes: an exclusive lock on a file beside the database is held for life.
+`append` returns only when its group is on disk. Every group carries
+blake2b(previous chain ‖ seq ‖ commands ‖ outcome ‖ payload); recovery recomputes the
+chain from the genesis hash, so that a changed, missing or reordered group halts with its
+place. One process writes: an exclusive lock on a file beside the database is held for life.
 """
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from solver.engine.group import Group
+from solver.journal.disk import LOCAL_DISK, Connection, DatabaseError, Disk, Lock
 from solver.journal.fault import (
     JournalCorrupt,
     JournalForeign,
-    JournalLocked,
     JournalWriteFailed,
 )
+from solver.journal.mark import PAGE_BYTES, Mark
+from solver.journal.migration import migrate
+from solver.journal.record import (
+    INSERT,
+    SCHEMA,
+    Genesis,
+    Record,
+    last_record,
+    link,
+    read_verified,
+    stored_genesis,
+)
+from solver.journal.room import Room
 
-FORMAT_VERSION: Final = 1
-RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS genesis (
-    id INTEGER PRIMARY KEY CHECK (id = 0), body BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS record (
-    seq INTEGER PRIMARY KEY, payload BLOB NOT NULL, chain BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS checkpoint (
-    seq INTEGER PRIMARY KEY, state_hash TEXT NOT NULL
-) STRICT;
-"""
-
-
-class Genesis(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal is for. Recovery refuses any other."""
-
-    format_version: int = FORMAT_VERSION
-    chain_id: int
-    settlement: str
-    usdc: str
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One journaled command."""
-
-    seq: int
-    payload: bytes
-    chain: bytes
+GROUP_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Below what SQLite takes (10⁹); a group of the longest commands there are is shorter."""
+LOG_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The write-ahead log is moved into the database whenever so much was added."""
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
+    # SQLite would pass over a failed sync here; we move the log ourselves and stop.
+    "PRAGMA wal_autocheckpoint = 0",
+)
 
 
 class Journal:
     """The single writer's handle. Use `Journal.open`; close it, or let the process end."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: int, genesis: Genesis) -> None:
+    def __init__(
+        self, connection: Connection, lock: Lock, mark: Mark, room: Room, genesis: Genesis
+    ) -> None:
         self._connection = connection
-        self._lock = lock
+        self._lock: Lock | None = lock
+        self._mark = mark
+        self._room = room
+        self._log_bytes = 0
         self.genesis: Final = genesis
-        self._seq, self._chain = self._last()
+        self._seq, self._chain = last_record(connection, genesis)
+        if self._seq < mark.seq:
+            reason = f"missing; everything up to {mark.seq} was acknowledged"
+            raise JournalCorrupt(self._seq + 1, reason)
 
     @classmethod
-    def open(cls, path: Path, genesis: Genesis) -> "Journal":
-        """Open or create the journal at `path`.
+    def open(cls, path: Path, genesis: Genesis, disk: Disk = LOCAL_DISK) -> "Journal":
+        """Open or create the journal at `path`; one of an older format is migrated first.
 
         Raises:
             JournalLocked: another process has it.
-            JournalForeign: it was made for another market or format.
+            JournalForeign: it was made for another market, or is of a newer format.
+            JournalCorrupt: it cannot be read, or lost what was acknowledged.
             JournalWriteFailed: the folder cannot be written.
         """
-        lock = _lock(path)
+        lock = disk.lock(path.with_suffix(".lock"))
+        connection: Connection | None = None
         try:
-            connection = _connect(path)
+            migrate(path, genesis)
+            connection = _connect(path, disk)
             _agree_on(connection, genesis)
-            return cls(connection, lock, genesis)
-        except BaseException:
-            os.close(lock)
+            mark = Mark(disk.page(path.with_suffix(".mark"), PAGE_BYTES))
+            room = Room(disk, path.with_suffix(".spare"))
+            return cls(connection, lock, mark, room, genesis)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            lock.close()
+            if isinstance(error, OSError):
+                raise JournalWriteFailed(str(error)) from error
+            if isinstance(error, DatabaseError):
+                raise JournalCorrupt(0, str(error)) from error
             raise
 
     @property
     def seq(self) -> int:
-        """Number of the last durable record; 0 for a new journal."""
+        """Number of the last durable command; 0 for a new journal."""
         return self._seq
 
     @property
     def chain(self) -> bytes:
-        """Chain hash of the last durable record: commits to everything before it."""
+        """Chain hash after the last durable group: commits to everything before it."""
         return self._chain
 
-    def append(self, payloads: Sequence[bytes]) -> int:
-        """Write a group of records in one durable transaction; returns the last seq.
+    def append(self, group: Group) -> int:
+        """Write a group in one durable transaction; the number of its last command.
 
         Raises JournalWriteFailed with nothing of the group acknowledged. The caller must
         stop then: after a failed sync nobody knows what is on disk, only recovery does.
         """
-        seq, chain = self._seq, self._chain
-        rows = []
-        for payload in payloads:
-            if len(payload) > RECORD_BYTES_MAX:
-                raise JournalWriteFailed(f"a record of {len(payload)} bytes")
-            seq += 1
-            chain = link(chain, seq, payload)
-            rows.append((seq, payload, chain))
+        if len(group.payload) > GROUP_BYTES_MAX:
+            raise JournalWriteFailed(f"a group of {len(group.payload)} bytes")
+        seq = self._seq + 1
+        chain = link(self._chain, seq, group)
+        row = (seq, group.commands, group.payload, group.outcome, chain)
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._insert(row)
+            self._seq, self._chain = seq + group.commands - 1, chain
+            self._mark.move(self._seq, chain)
+            self._log_bytes += len(group.payload)
+            if self._log_bytes >= LOG_BYTES_MAX:
+                self._shorten_log()
+        except (sqlite3.Error, OSError) as error:
             raise JournalWriteFailed(str(error)) from error
-        self._seq, self._chain = seq, chain
-        return seq
+        return self._seq
 
     def checkpoint(self, state_hash: str) -> None:
-        """Note the state hash after the last record, for recovery to compare."""
+        """Note the state hash after the last command, for recovery to compare."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(
+            self._execute(
                 "INSERT OR REPLACE INTO checkpoint VALUES (?, ?)", (self._seq, state_hash)
             )
-            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise JournalWriteFailed(str(error)) from error
 
     def checkpoints(self) -> dict[int, str]:
-        """State hashes by record number."""
+        """State hashes by number of the last command."""
         return dict(self._connection.execute("SELECT seq, state_hash FROM checkpoint"))
 
-    def read(self) -> Iterator[Record]:
-        """Every record from the first, each verified against the chain.
+    def has_room(self) -> bool:
+        """Whether the disk takes new work, or only what brings begun work to its end."""
+        return self._room.is_enough()
 
-        Raises JournalCorrupt at the first record that does not follow from those before.
+    def read(self) -> Iterator[Record]:
+        """Every group from the first, each verified against the chain and the mark.
+
+        Raises JournalCorrupt at the first that does not follow from those before.
         """
-        chain, expected = _genesis_chain(self.genesis), 1
-        rows = self._connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq")
-        try:
-            for seq, payload, stored in rows:
-                if seq != expected:
-                    raise JournalCorrupt(expected, f"missing; the next one is {seq}")
-                chain = link(chain, seq, payload)
-                if chain != stored:
-                    raise JournalCorrupt(seq, "its bytes do not match its hash")
-                yield Record(seq=seq, payload=payload, chain=chain)
-                expected += 1
-        except sqlite3.DatabaseError as error:
-            raise JournalCorrupt(expected, str(error)) from error
+        for record in read_verified(self._connection, self.genesis):
+            if record.last == self._mark.seq and record.chain != self._mark.chain:
+                raise JournalCorrupt(record.seq, "not what was acknowledged")
+            yield record
 
     def close(self) -> None:
         """Close the database and release the lock. Closing twice does nothing."""
-        if self._lock >= 0:
+        if self._lock is not None:
             self._connection.close()
-            os.close(self._lock)
-            self._lock = -1
+            self._mark.close()
+            self._lock.close()
+            self._lock = None
 
-    def _last(self) -> tuple[int, bytes]:
-        row = self._connection.execute(
-            "SELECT seq, chain FROM record ORDER BY seq DESC LIMIT 1"
-        ).fetchone()
-        return (row[0], row[1]) if row else (0, _genesis_chain(self.genesis))
+    def _insert(self, row: tuple[int, int, bytes, bytes, bytes]) -> None:
+        self._execute(INSERT, row)
+
+    def _execute(self, sql: str, parameters: tuple[object, ...]) -> None:
+        """Run one durable statement; a full disk is given the spare room, once.
+
+        SQLite says that a disk is full before it syncs: nothing of the statement is kept,
+        and the same bytes can be written again. No other failure is tried a second time.
+        """
+        try:
+            list(self._connection.execute(sql, parameters))
+        except sqlite3.OperationalError as error:
+            if not _is_full(error) or not self._room.release():
+                raise
+            list(self._connection.execute(sql, parameters))
+
+    def _shorten_log(self) -> None:
+        """Move the log into the database, so that it starts again from its beginning."""
+        try:
+            list(self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
+        except sqlite3.OperationalError as error:
+            # The log still has everything; it only grows until there is room.
+            if not _is_full(error):
+                raise
+            self._room.release()
+        self._log_bytes = 0
 
 
-def link(chain: bytes, seq: int, payload: bytes) -> bytes:
-    """The chain hash after one more record."""
-    return blake2b(chain + seq.to_bytes(8, "big") + payload, digest_size=32).digest()
-
-
-def _genesis_chain(genesis: Genesis) -> bytes:
-    return blake2b(msgspec.msgpack.encode(genesis), digest_size=32).digest()
-
-
-def _lock(path: Path) -> int:
+def _connect(path: Path, disk: Disk) -> Connection:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalWriteFailed(str(error)) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise JournalLocked(f"another process writes {path.name}; stop it first") from error
-    return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        # One thread at a time uses it: the sequencer's writer, or recovery before that.
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
+        connection = disk.connect(path)
+        for statement in (*_PRAGMAS, *SCHEMA):
+            list(connection.execute(statement))
     except sqlite3.DatabaseError as error:
         raise JournalCorrupt(0, str(error)) from error
     return connection
 
 
-def _agree_on(connection: sqlite3.Connection, genesis: Genesis) -> None:
-    row = connection.execute("SELECT body FROM genesis").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO genesis VALUES (0, ?)", (msgspec.json.encode(genesis),))
-        return
-    stored = msgspec.json.decode(row[0], type=Genesis)
-    if stored != genesis:
+def _agree_on(connection: Connection, genesis: Genesis) -> None:
+    stored = stored_genesis(connection)
+    if stored is None:
+        body = msgspec.json.encode(genesis)
+        list(connection.execute("INSERT INTO genesis VALUES (0, ?)", (body,)))
+    elif stored != genesis:
         raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

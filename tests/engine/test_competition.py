@@ -23,7 +23,7 @@ from tests.builder import (
     bob,
     key_of,
 )
-from tests.engine.test_sequencer import MemoryJournal
+from tests.engine.memory_journal import MemoryJournal
 
 
 def _commands() -> list[Command]:

@@ -2,46 +2,33 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core.check import Violation
-from solver.core.command import DECODER, ENCODER, IssueCredits, OpenResource, Tick
+from solver.core.command import CutBatch, IssueCredits, OpenResource, Tick
 from solver.core.market import Market
 from solver.core.state import CREDIT
 from solver.engine.feed import CursorTooOld, Feed
-from solver.engine.recovery import replay
-from solver.engine.sequencer import INBOX_MAX, Applied, JournalPort, Sequencer, SequencerStopped
-from solver.journal import JournalWriteFailed, Record
+from solver.engine.group import Group, JournalPort
+from solver.engine.recovery import Recovered, replay
+from solver.engine.sequencer import (
+    GROUP_MAX,
+    INBOX_MAX,
+    Applied,
+    Sequencer,
+    SequencerStopped,
+)
+from solver.journal import JournalWriteFailed
 from solver.runtime.clock import ManualClock
+from tests.engine.memory_journal import MemoryJournal
 
 USDC = "0x" + "22" * 20
 ALICE = "0x" + "aa" * 20
-
-
-class MemoryJournal:
-    """Keeps records in memory; can be made to wait or to fail."""
-
-    def __init__(self) -> None:
-        self.records: list[bytes] = []
-        self.groups: list[int] = []
-        self.failing = False
-
-    def append(self, payloads: Sequence[bytes]) -> int:
-        if self.failing:
-            raise JournalWriteFailed("disk full")
-        self.records += payloads
-        self.groups.append(len(payloads))
-        return len(self.records)
-
-    def checkpoint(self, state_hash: str) -> None:
-        self.last_hash = state_hash
-
-    def read(self) -> list[Record]:
-        return [Record(seq=n, payload=p, chain=b"") for n, p in enumerate(self.records, 1)]
 
 
 class SlowJournal(MemoryJournal):
@@ -53,10 +40,10 @@ class SlowJournal(MemoryJournal):
         self.reached = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def append(self, payloads: Sequence[bytes]) -> int:
+    def append(self, group: Group) -> int:
         self._loop.call_soon_threadsafe(self.reached.set)
         self.gate.wait(10)
-        return super().append(payloads)
+        return super().append(group)
 
 
 @asynccontextmanager
@@ -73,6 +60,10 @@ async def running(
             await task
 
 
+def a_new_market() -> Recovered:
+    return Recovered(market=Market(USDC), feed=Feed())
+
+
 def an_issue(amount: int) -> IssueCredits:
     return IssueCredits(account=ALICE, amount=amount, reason="test")
 
@@ -83,7 +74,7 @@ async def test_an_answer_means_durable() -> None:
     async with running(journal) as sequencer:
         result = await sequencer.submit(an_issue(5))
         assert isinstance(result, Applied)
-        assert [DECODER.decode(record) for record in journal.records] == [
+        assert journal.commands == [
             IssueCredits(account=ALICE, amount=5, reason="test", at_ms=1_000)
         ]
         assert [entry.event for entry in sequencer.feed.after(0, 10)] == result.events
@@ -94,7 +85,7 @@ async def test_waiting_commands_share_one_write() -> None:
     journal = MemoryJournal()
     async with running(journal) as sequencer:
         await asyncio.gather(*(sequencer.submit(an_issue(n)) for n in range(1, 101)))
-    assert len(journal.records) == 100
+    assert journal.seq == 100
     assert len(journal.groups) < 10
 
 
@@ -108,7 +99,7 @@ async def test_a_reject_is_not_journaled_and_changes_nothing() -> None:
         assert isinstance(refused, Reject)
         assert refused.code is RejectCode.LIMIT_OUT_OF_RANGE
         assert sequencer.market.state.hash() == before
-    assert len(journal.records) == 1
+    assert journal.seq == 1
 
 
 async def test_a_failed_write_answers_nobody_and_stops() -> None:
@@ -137,10 +128,10 @@ async def test_durable_waits_for_what_was_applied() -> None:
         waiting = asyncio.create_task(sequencer.durable())
         done, _ = await asyncio.wait({waiting}, timeout=0.05)
         assert not done
-        assert not journal.records
+        assert not journal.groups
         journal.gate.set()
         await waiting
-        assert len(journal.records) == 1
+        assert journal.seq == 1
         await answer
 
 
@@ -196,11 +187,11 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
         for n in range(1, 20):
             await sequencer.submit(an_issue(n))
         await sequencer.submit(Tick())
-        market, feed = Market(USDC), Feed()
-        assert replay(market, feed, journal.read(), {}) == len(journal.records)
-        assert market.state.hash() == sequencer.market.state.hash()
-        assert feed.after(0, 1_000) == sequencer.feed.after(0, 1_000)
-        assert market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
+        again = replay(a_new_market(), journal.read(), {})
+        assert again.seq == journal.seq
+        assert again.market.state.hash() == sequencer.market.state.hash()
+        assert again.feed.after(0, 1_000) == sequencer.feed.after(0, 1_000)
+        assert again.market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
 
 
 async def test_what_was_begun_is_answered_before_the_stop() -> None:
@@ -209,7 +200,7 @@ async def test_what_was_begun_is_answered_before_the_stop() -> None:
     sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
     task = asyncio.create_task(sequencer.run())
     answer = asyncio.create_task(sequencer.submit(an_issue(1)))
-    while not journal.records:  # noqa: ASYNC110  the journal tells nobody
+    while not journal.groups:  # noqa: ASYNC110  the journal tells nobody
         await asyncio.sleep(0)
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -227,20 +218,139 @@ async def test_a_clean_stop_notes_the_state() -> None:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
     waiting.cancel()
-    market = Market(USDC)
-    replay(market, Feed(), journal.read(), {})
-    assert market.state.hash() == journal.last_hash
+    again = replay(a_new_market(), journal.read(), {})
+    assert journal.checkpoints == {journal.seq: again.market.state.hash()}
 
 
-def test_a_wrong_checkpoint_stops_recovery() -> None:
-    """Replay that reaches another state than was noted is a Violation, not a guess."""
+async def _a_short_journal() -> MemoryJournal:
     journal = MemoryJournal()
-    market = Market(USDC)
-    market.apply(an_issue(1))
-    journal.append([ENCODER.encode(an_issue(1))])
-    replay(Market(USDC), Feed(), journal.read(), {1: market.state.hash()})
+    async with running(journal) as sequencer:
+        for n in range(1, 4):
+            await sequencer.submit(an_issue(n))
+    return journal
+
+
+async def test_a_wrong_checkpoint_stops_recovery() -> None:
+    """Replay that reaches another state than was noted is a Violation, not a guess."""
+    journal = await _a_short_journal()
+    replay(a_new_market(), journal.read(), journal.checkpoints)
     with pytest.raises(Violation, match="replay_equal"):
-        replay(Market(USDC), Feed(), journal.read(), {1: "00"})
+        replay(a_new_market(), journal.read(), {3: "00"})
+
+
+async def test_a_wrong_outcome_stops_recovery_at_its_group() -> None:
+    """What a group led to is compared at once: the place is that group, not the end."""
+    journal = await _a_short_journal()
+    journal.groups[1] = msgspec.structs.replace(journal.groups[1], outcome=bytes(32))
+    with pytest.raises(Violation, match="replay_equal") as caught:
+        replay(a_new_market(), journal.read(), {})
+    assert caught.value.facts == {"seq": 2}
+
+
+async def test_a_group_without_outcome_is_passed_over() -> None:
+    """Groups of the first format noted none; those after them are still compared."""
+    journal = await _a_short_journal()
+    journal.groups[0] = msgspec.structs.replace(journal.groups[0], outcome=b"")
+    assert replay(a_new_market(), journal.read(), {}).seq == 3
+
+
+async def test_a_gap_stops_recovery() -> None:
+    """A group that does not follow the last one is not applied."""
+    journal = await _a_short_journal()
+    with pytest.raises(Violation, match="replay_goes_on_where_it_stopped"):
+        replay(a_new_market(), journal.read()[1:], {})
+
+
+async def test_a_restarted_sequencer_goes_on_with_the_outcome() -> None:
+    """The outcome covers all of history: a second life's groups follow from the first's."""
+    journal = await _a_short_journal()
+    again = replay(a_new_market(), journal.read(), {})
+    second = Sequencer(again.market, journal, ManualClock(2_000), again.feed, again.outcome)
+    task = asyncio.create_task(second.run())
+    await second.submit(an_issue(9))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert replay(a_new_market(), journal.read(), journal.checkpoints).seq == 4
+
+
+async def test_a_batch_is_one_group_and_each_has_its_result() -> None:
+    """`submit_many` answers in order, and a refused command does not hold up the others."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        results = await sequencer.submit_many([an_issue(1), an_issue(0), an_issue(3)])
+        assert [isinstance(result, Applied) for result in results] == [True, False, True]
+        assert await sequencer.submit_many([]) == []
+    assert [group.commands for group in journal.groups] == [2]
+
+
+async def test_batches_share_a_group_as_far_as_they_fit() -> None:
+    """A group takes whole batches up to its bound; the next one takes the rest."""
+    journal = SlowJournal()
+    async with running(journal) as sequencer:
+        first = asyncio.create_task(sequencer.submit(an_issue(1)))
+        await journal.reached.wait()
+        sizes = (300, 200, 100, 12)
+        batches = [
+            asyncio.create_task(sequencer.submit_many([an_issue(n) for n in range(1, size + 1)]))
+            for size in sizes
+        ]
+        await asyncio.sleep(0)
+        journal.gate.set()
+        results = await asyncio.gather(first, *batches)
+    assert [len(told) for told in results[1:] if isinstance(told, list)] == list(sizes)
+    assert [group.commands for group in journal.groups] == [1, 500, 112]
+
+
+async def test_a_batch_has_a_bound() -> None:
+    """More than one group takes is refused whole, with the bound."""
+    async with running(MemoryJournal()) as sequencer:
+        results = await sequencer.submit_many([an_issue(1)] * (GROUP_MAX + 1))
+    assert len(results) == GROUP_MAX + 1
+    assert {told.code for told in results if isinstance(told, Reject)} == {RejectCode.TOO_LARGE}
+    assert all(isinstance(told, Reject) for told in results)
+
+
+async def test_a_full_inbox_refuses_whole_batches() -> None:
+    """The inbox counts commands, not batches, and lets go of what it hands on."""
+    journal = SlowJournal()
+    async with running(journal) as sequencer:
+        batch = [an_issue(1)] * GROUP_MAX
+        waiting = [
+            asyncio.create_task(sequencer.submit_many(batch)) for _ in range(INBOX_MAX // GROUP_MAX)
+        ]
+        await journal.reached.wait()
+        more = asyncio.create_task(sequencer.submit_many(batch))
+        await asyncio.sleep(0)
+        refused = await sequencer.submit_many(batch)
+        assert all(told == refused[0] for told in refused)
+        assert isinstance(refused[0], Reject)
+        assert refused[0].code is RejectCode.BUSY
+        assert refused[0].retry_after_ms
+        journal.gate.set()
+        answered = await asyncio.gather(*waiting, more)
+    counted = sum(isinstance(told, Applied) for results in answered for told in results)
+    assert counted == journal.seq == (INBOX_MAX // GROUP_MAX + 1) * GROUP_MAX
+
+
+async def test_a_nearly_full_disk_takes_only_what_ends_something() -> None:
+    """New work is refused with a hint and a time; ticks, ends and batches still go through."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        journal.roomy = False
+        refused = await sequencer.submit(an_issue(1))
+        assert isinstance(refused, Reject)
+        assert refused.code is RejectCode.BUSY
+        assert refused.hint
+        assert refused.retry_after_ms
+        assert sequencer.feed.seq == 0
+        ended = await sequencer.submit_many([Tick(), CutBatch(fills_max=1), an_issue(1)])
+        assert isinstance(ended[0], Applied)
+        assert isinstance(ended[1], Reject)
+        assert ended[1].code is RejectCode.NOTHING_TO_SETTLE
+        journal.roomy = True
+        assert isinstance(await sequencer.submit(an_issue(1)), Applied)
+    assert [type(command) for command in journal.commands] == [Tick, IssueCredits]
 
 
 def test_a_cursor_that_fell_out_of_the_feed_is_told_so() -> None:

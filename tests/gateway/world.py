@@ -26,7 +26,6 @@ from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, Solver
 from solver.client.market import Identity
 from solver.core.command import (
-    DECODER,
     ApplyBlocks,
     Command,
     Deposited,
@@ -44,6 +43,8 @@ from solver.core.event import LeaseStatus
 from solver.core.market import Market as Core
 from solver.core.state import CREDIT, MAY_SIGN
 from solver.engine.feed import Feed
+from solver.engine.group import Group
+from solver.engine.payload import decode
 from solver.engine.sequencer import Applied, Sequencer
 from solver.gateway import (
     Contributed,
@@ -464,14 +465,17 @@ def _chunk(text: str) -> dict[str, Any]:
 class MemoryJournal:
     """A journal for tests that do not restart."""
 
-    def append(self, payloads: Sequence[bytes]) -> int:
+    def append(self, group: Group) -> int:
         """Every command must at least be one that can be read again."""
-        for payload in payloads:
-            DECODER.decode(payload)
+        assert len(decode(group.payload)) == group.commands
         return 0
 
     def checkpoint(self, state_hash: str) -> None:
         """Nothing to note."""
+
+    def has_room(self) -> bool:
+        """Always."""
+        return True
 
     def close(self) -> None:
         """Nothing to close."""

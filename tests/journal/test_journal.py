@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from solver.engine.group import Group
 from solver.journal import (
     Genesis,
     Journal,
@@ -19,10 +20,14 @@ from solver.journal import (
 GENESIS = Genesis(chain_id=31337, settlement="0x" + "11" * 20, usdc="0x" + "22" * 20)
 
 
+def a_group(number: int, commands: int = 1) -> Group:
+    return Group(commands=commands, payload=f"record {number}".encode(), outcome=b"%032d" % number)
+
+
 def a_journal(path: Path, records: int = 0) -> Journal:
     journal = Journal.open(path / "journal.db", GENESIS)
-    if records:
-        journal.append([f"record {n}".encode() for n in range(1, records + 1)])
+    for number in range(1, records + 1):
+        journal.append(a_group(number))
     return journal
 
 
@@ -46,16 +51,32 @@ def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
     again.close()
 
 
-def test_groups_do_not_change_the_chain(tmp_path: Path) -> None:
-    """The chain depends on the records alone, not on how they were grouped."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    first = a_journal(one, 5)
-    second = a_journal(two)
-    for n in range(1, 6):
-        second.append([f"record {n}".encode()])
-    assert first.chain == second.chain
-    first.close()
-    second.close()
+def test_groups_are_numbered_by_their_commands(tmp_path: Path) -> None:
+    """A group's number is its first command's; the journal's is the last command's."""
+    journal = a_journal(tmp_path)
+    assert [journal.append(a_group(n, commands=n)) for n in (1, 2, 3)] == [1, 3, 6]
+    assert [(r.seq, r.commands, r.last) for r in journal.read()] == [
+        (1, 1, 1),
+        (2, 2, 3),
+        (4, 3, 6),
+    ]
+    assert journal.seq == 6
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("payload", "x'00'"), ("outcome", "x''"), ("commands", "2"), ("chain", "x'00'")],
+)
+def test_every_column_is_in_the_chain(tmp_path: Path, column: str, value: str) -> None:
+    """A group's bytes, its size, what it led to and its chain: none can change unseen."""
+    a_journal(tmp_path, 5).close()
+    damage(tmp_path, f"UPDATE record SET {column} = {value} WHERE seq = 3")  # noqa: S608
+    journal = a_journal(tmp_path)
+    with pytest.raises(JournalCorrupt) as caught:
+        list(journal.read())
+    assert caught.value.seq == 3
+    journal.close()
 
 
 @pytest.mark.parametrize("seq", [1, 3, 5])
@@ -97,7 +118,7 @@ def test_swapped_records_are_found(tmp_path: Path) -> None:
 def test_every_byte_of_the_file_is_covered(tmp_path: Path) -> None:
     """A garbled database file either reads as it was or halts: it never reads otherwise."""
     journal = a_journal(tmp_path, 40)
-    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    list(journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
     expected = [record.payload for record in journal.read()]
     journal.close()
     file = tmp_path / "journal.db"
@@ -154,11 +175,56 @@ def test_a_journal_of_another_market_is_refused(tmp_path: Path) -> None:
 def test_a_failed_write_acknowledges_nothing(tmp_path: Path) -> None:
     """When the disk refuses, the group is not counted and the fault says so."""
     journal = a_journal(tmp_path, 3)
-    journal._connection.execute("PRAGMA max_page_count = 8")
+    list(journal._connection.execute("PRAGMA max_page_count = 8"))
     with pytest.raises(JournalWriteFailed):
-        journal.append([b"x" * 4_000_000])
+        journal.append(Group(commands=1, payload=b"x" * 4_000_000, outcome=b""))
     assert journal.seq == 3
     journal.close()
     again = a_journal(tmp_path)
     assert len(list(again.read())) == 3
     again.close()
+
+
+def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """An old program on a new journal names both versions and the way out."""
+    a_journal(tmp_path, 1).close()
+    damage(tmp_path, """UPDATE genesis SET body = CAST('{"format_version": 3}' AS BLOB)""")
+    with pytest.raises(JournalForeign, match=r"format 3.*install"):
+        a_journal(tmp_path)
+
+
+def test_a_journal_that_lost_its_end_halts(tmp_path: Path) -> None:
+    """Groups that were acknowledged and are gone are found by the mark beside the database."""
+    a_journal(tmp_path, 5).close()
+    damage(tmp_path, "DELETE FROM record WHERE seq > 3")
+    with pytest.raises(JournalCorrupt, match="everything up to 5 was acknowledged") as caught:
+        a_journal(tmp_path)
+    assert caught.value.seq == 4
+
+
+def test_another_end_than_was_acknowledged_halts(tmp_path: Path) -> None:
+    """A journal that is sound in itself, but not the one that was acknowledged, is found."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    a_journal(mine, 5).close()
+    longer = a_journal(other)
+    for number in range(2, 9):
+        longer.append(a_group(number))
+    longer.close()
+    (other / "journal.db").replace(mine / "journal.db")
+    journal = a_journal(mine)
+    with pytest.raises(JournalCorrupt, match="not what was acknowledged") as caught:
+        list(journal.read())
+    assert caught.value.seq == 5
+    journal.close()
+
+
+def test_a_torn_mark_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    """The mark has two places: with one of them damaged the other still counts."""
+    a_journal(tmp_path, 5).close()
+    mark = tmp_path / "journal.mark"
+    clean = mark.read_bytes()
+    for place, known in ((0, 4), (512, 5)):
+        mark.write_bytes(clean[:place] + b"\xff" * 20 + clean[place + 20 :])
+        journal = a_journal(tmp_path)
+        assert (journal.seq, journal._mark.seq) == (5, known)
+        journal.close()

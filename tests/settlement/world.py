@@ -44,6 +44,8 @@ from solver.core.event import Filled
 from solver.core.market import Market
 from solver.core.state import Batch, State
 from solver.engine.feed import Feed
+from solver.engine.group import Group
+from solver.engine.payload import decode
 from solver.engine.sequencer import Applied, Sequencer
 from solver.runtime.clock import ManualClock
 from solver.settlement.chain import ChainClient
@@ -65,17 +67,20 @@ class MemoryJournal:
     """Keeps records in memory; writes wait while the gate is closed."""
 
     def __init__(self) -> None:
-        self.records: list[bytes] = []
+        self.records: list[Command] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def append(self, payloads: Sequence[bytes]) -> int:
+    def append(self, group: Group) -> int:
         self.gate.wait(10)
-        self.records += payloads
+        self.records += decode(group.payload)
         return len(self.records)
 
     def checkpoint(self, state_hash: str) -> None:
         self.last_hash = state_hash
+
+    def has_room(self) -> bool:
+        return True
 
 
 class World:

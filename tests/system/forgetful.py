@@ -6,29 +6,30 @@ find it out.
 
 import threading
 import time
-from collections.abc import Sequence
 
 from solver.cli import main
+from solver.engine.group import Group
 from solver.journal import Journal
 
 _write = Journal.append
-_queue: list[bytes] = []
+_queue: list[Group] = []
 _lock = threading.Lock()
 
 
-def _append_later(journal: Journal, payloads: Sequence[bytes]) -> int:
+def _append_later(journal: Journal, group: Group) -> int:
     with _lock:
         first = not _queue
-        _queue.extend(payloads)
+        _queue.append(group)
     if first:
         threading.Thread(target=_flush, args=(journal,), daemon=True).start()
-    return journal.seq + len(_queue)
+    return journal.seq + sum(waiting.commands for waiting in _queue)
 
 
 def _flush(journal: Journal) -> None:
     time.sleep(1)
     with _lock:
-        _write(journal, list(_queue))
+        for group in _queue:
+            _write(journal, group)
         _queue.clear()
 
 

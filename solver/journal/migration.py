@@ -1,0 +1,144 @@
+"""From the first format to this one: verify all of the old, write the new beside it, swap.
+
+Format 1 had a row per command, with a hash of the state noted now and then. What its
+commands led to was not noted, so migrated groups carry no outcome: replay has nothing to
+compare there, and goes on from what it finds. The old file is kept as `*.v1`.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from solver.core.command import DECODER, Command
+from solver.engine.group import Group
+from solver.engine.payload import encode
+from solver.journal.disk import sync_file, sync_folder
+from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
+from solver.journal.record import INSERT, SCHEMA, Genesis, first_link, link, stored_genesis
+
+OLD_VERSION: Final = 1
+GROUP_COMMANDS: Final = 256
+
+
+def migrate(path: Path, genesis: Genesis) -> bool:
+    """Bring the journal at `path` to this format, if it is older; whether it was.
+
+    A crash at any moment leaves either file whole under the old name, and it is done again.
+
+    Raises:
+        JournalCorrupt: the old journal's chain breaks; nothing was changed.
+        JournalForeign: it was made for another market, or is of a newer format.
+        JournalWriteFailed: there is no room for the new file.
+    """
+    if not path.exists() or not _is_old(path, genesis):
+        return False
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        _remove(draft)
+        _fold_log(path)
+        _write(draft, genesis, _old_commands(path, genesis))
+        _keep_old(path)
+        draft.replace(path)
+        sync_folder(path.parent)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise JournalWriteFailed(f"migration: {error}") from error
+    return True
+
+
+def _is_old(path: Path, genesis: Genesis) -> bool:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        stored = stored_genesis(connection) if "genesis" in tables else None
+    except sqlite3.DatabaseError as error:
+        raise JournalCorrupt(0, str(error)) from error
+    finally:
+        connection.close()
+    if stored is None or stored.format_version != OLD_VERSION:
+        return False
+    if msgspec.structs.replace(stored, format_version=genesis.format_version) != genesis:
+        raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
+    return True
+
+
+def _fold_log(path: Path) -> None:
+    """Move the write-ahead log into the file: it must not be found beside the new one."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    finally:
+        connection.close()
+    if path.with_name(f"{path.name}-wal").exists():
+        raise JournalWriteFailed("migration: another process reads the journal; stop it first")
+
+
+def _old_commands(path: Path, genesis: Genesis) -> Iterator[Command]:
+    """Every command of the old file, each verified against its chain."""
+    first = msgspec.structs.replace(genesis, format_version=OLD_VERSION)
+    chain, expected = first_link(first), 1
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        rows = connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq")
+        for seq, payload, stored in rows:
+            if seq != expected:
+                raise JournalCorrupt(expected, f"missing; the next one is {seq}")
+            chain = blake2b(chain + seq.to_bytes(8, "big") + payload, digest_size=32).digest()
+            if chain != stored:
+                raise JournalCorrupt(seq, "its bytes do not match its hash")
+            yield DECODER.decode(payload)
+            expected += 1
+    except msgspec.DecodeError as error:
+        raise JournalCorrupt(expected, str(error)) from error
+    except sqlite3.DatabaseError as error:
+        raise JournalCorrupt(expected, str(error)) from error
+    finally:
+        connection.close()
+
+
+def _write(draft: Path, genesis: Genesis, commands: Iterator[Command]) -> None:
+    """Write the new file whole, and wait until the disk has it."""
+    connection = sqlite3.connect(draft, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN")
+        for statement in SCHEMA:
+            connection.execute(statement)
+        connection.execute("INSERT INTO genesis VALUES (0, ?)", (msgspec.json.encode(genesis),))
+        chain, seq = first_link(genesis), 1
+        for together in _grouped(commands):
+            group = Group(commands=len(together), payload=encode(together), outcome=b"")
+            chain = link(chain, seq, group)
+            connection.execute(INSERT, (seq, group.commands, group.payload, b"", chain))
+            seq += group.commands
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    with draft.open("rb") as file:
+        sync_file(file.fileno())
+
+
+def _keep_old(path: Path) -> None:
+    kept = path.with_name(f"{path.name}.v{OLD_VERSION}")
+    _remove(kept)
+    kept.hardlink_to(path)
+
+
+def _grouped(commands: Iterator[Command]) -> Iterator[list[Command]]:
+    together: list[Command] = []
+    for command in commands:
+        together.append(command)
+        if len(together) == GROUP_COMMANDS:
+            yield together
+            together = []
+    if together:
+        yield together
+
+
+def _remove(path: Path) -> None:
+    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)

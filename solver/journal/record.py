@@ -1,0 +1,124 @@
+"""The journal's format: what a file is for, its groups, and the chain that binds them."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from solver.engine.group import Group
+from solver.journal.disk import Connection, DatabaseError
+from solver.journal.fault import JournalCorrupt, JournalForeign
+
+FORMAT_VERSION: Final = 2
+STEP_MAX: Final = 64
+"""Groups read at once: a reader never holds the writer's log back for long."""
+
+SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS genesis (
+        id INTEGER PRIMARY KEY CHECK (id = 0), body BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS record (
+        seq INTEGER PRIMARY KEY, commands INTEGER NOT NULL, payload BLOB NOT NULL,
+        outcome BLOB NOT NULL, chain BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS checkpoint (
+        seq INTEGER PRIMARY KEY, state_hash TEXT NOT NULL
+    ) STRICT""",
+)
+INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?)"
+_STEP: Final = (
+    "SELECT seq, commands, payload, outcome, chain FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
+)
+_LAST: Final = "SELECT seq + commands - 1, chain FROM record ORDER BY seq DESC LIMIT 1"
+
+
+class Genesis(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal is for. Recovery refuses any other."""
+
+    format_version: int = FORMAT_VERSION
+    chain_id: int
+    settlement: str
+    usdc: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One group as it is stored; `seq` is the number of its first command."""
+
+    seq: int
+    commands: int
+    payload: bytes
+    outcome: bytes
+    chain: bytes
+
+    @property
+    def last(self) -> int:
+        """The number of its last command."""
+        return self.seq + self.commands - 1
+
+
+def first_link(genesis: Genesis) -> bytes:
+    """The chain before the first group."""
+    return blake2b(msgspec.msgpack.encode(genesis), digest_size=32).digest()
+
+
+def link(chain: bytes, seq: int, group: Group) -> bytes:
+    """The chain after one more group, whose first command is number `seq`."""
+    head = chain + seq.to_bytes(8, "big") + group.commands.to_bytes(8, "big")
+    lengths = len(group.outcome).to_bytes(8, "big")
+    hashed = blake2b(head + lengths + group.outcome, digest_size=32)
+    hashed.update(group.payload)
+    return hashed.digest()
+
+
+def stored_genesis(connection: Connection) -> Genesis | None:
+    """What the file says it is for; None if it says nothing yet.
+
+    Raises JournalForeign for a newer format, JournalCorrupt for what cannot be read.
+    """
+    try:
+        rows = list(connection.execute("SELECT body FROM genesis"))
+        if not rows:
+            return None
+        version = msgspec.json.decode(rows[0][0], type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise JournalForeign(
+                f"this journal has format {version}, and this keyfill reads up to "
+                f"{FORMAT_VERSION}: install the version that wrote it, or a newer one"
+            )
+        return msgspec.json.decode(rows[0][0], type=Genesis)
+    except (DatabaseError, msgspec.DecodeError) as error:
+        raise JournalCorrupt(0, str(error)) from error
+
+
+def last_record(connection: Connection, genesis: Genesis) -> tuple[int, bytes]:
+    """Number of the last command and the chain after it."""
+    rows = list(connection.execute(_LAST))
+    return (rows[0][0], rows[0][1]) if rows else (0, first_link(genesis))
+
+
+def read_verified(connection: Connection, genesis: Genesis) -> Iterator[Record]:
+    """Every group from the first, each verified against the chain.
+
+    Raises JournalCorrupt at the first that does not follow from those before.
+    """
+    chain, expected = first_link(genesis), 1
+    try:
+        while rows := list(connection.execute(_STEP, (expected, STEP_MAX))):
+            for seq, commands, payload, outcome, stored in rows:
+                if seq != expected or commands < 1:
+                    raise JournalCorrupt(expected, f"missing; the next one is {seq}")
+                group = Group(commands=commands, payload=payload, outcome=outcome)
+                chain = link(chain, seq, group)
+                if chain != stored:
+                    raise JournalCorrupt(seq, "its bytes do not match its hash")
+                expected += commands
+                yield Record(
+                    seq=seq, commands=commands, payload=payload, outcome=outcome, chain=chain
+                )
+    except DatabaseError as error:
+        raise JournalCorrupt(expected, str(error)) from error
+
+
+class _Version(msgspec.Struct, frozen=True):
+    format_version: int
