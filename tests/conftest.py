@@ -36,6 +36,12 @@ settings.register_profile(
 )
 settings.load_profile(PROFILE)
 
+MACHINE: Final = settings(
+    max_examples=1_000 if PROFILE == "full" else 60,
+    stateful_step_count=100 if PROFILE == "full" else 40,
+)
+"""For a part's own state machine against its model; the whole market's sets its own."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the run's seed here, so that the header can print it."""

@@ -1,6 +1,8 @@
 """What a question about the book costs is bounded, whatever stands in it."""
 
-from solver.core.book import Book, Order
+from solver.core.book import Order
+from solver.core.command import Mode
+from solver.core.ledger import Balance
 from solver.core.state import State
 from solver.gateway.view import LEVEL_ORDERS_MAX, book_told
 from tests.builder import USDC, alice
@@ -9,12 +11,14 @@ from tests.gateway.world import DOCS
 
 def a_state(asks: int) -> State:
     """A book with so many asks of one unit, ten to a level."""
-    book = Book()
-    for seq in range(asks):
-        order = Order(id=f"{seq}", account=alice.address, tick=seq // 10, seq=seq, units=1)
-        book.add_ask(order)
     state = State(USDC)
-    state.books[DOCS, USDC] = book
+    state.resources[DOCS] = Mode.CONTINUOUS
+    book, money = state.book(DOCS, USDC), state.ledger.account(alice.address, USDC)
+    for seq in range(asks):
+        capacity = Balance(f"{seq}", DOCS)
+        order = Order(f"{seq}", book, money, capacity, seq // 10, 1, 1, 1, 0)
+        order.seq = seq
+        book.rest(order)
     return state
 
 

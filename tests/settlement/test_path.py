@@ -4,6 +4,7 @@ from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
 from intents.signature import SigningKey
 from solver.core.command import ApplyBlocks, Authority
 from solver.core.event import IntentStatus, LeaseStatus
+from solver.core.ledger import CHAIN, transfer
 from tests.settlement.world import DEPLOYER, USD, World
 
 BAD_SIGNATURE = 8
@@ -200,7 +201,8 @@ async def test_the_books_are_compared_with_the_chain(world: World) -> None:
     await world.deposit(buyer.address, 5 * USD)
     await world.finalize()
     assert (await world.reconcile()).is_clean
-    world.state.ledger.transfer("@chain", buyer.address, world.state.usdc, 1)
+    ledger, usdc = world.state.ledger, world.state.usdc
+    transfer(ledger.account(CHAIN, usdc), ledger.account(buyer.address, usdc), 1)
     found = await world.reconcile()
     (difference,) = found.differences
     assert (difference.account, difference.ledger - difference.chain) == (buyer.address, 1)
