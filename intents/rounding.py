@@ -1,4 +1,7 @@
-"""The two divisions of the project. Every rounding in Keyfill names one of them."""
+"""The two divisions of the project. Every rounding in Keyfill names one of them.
+
+`payment_at` and `pro_rata` write the floor out: every fill calls both.
+"""
 
 from intents.bound import TICK_UNITS
 
@@ -29,9 +32,9 @@ def payment_at(tick: int, delivered: int) -> int:
     With `bid_tick` and `ask_tick` it always lies within both signed totals:
     ⌊k·tick/10⁶⌋ ≤ ⌊k·L/U⌋ because tick ≤ ⌊L·10⁶/U⌋, and likewise from below.
     """
-    return mul_div_floor(tick, delivered, TICK_UNITS)
+    return tick * delivered // TICK_UNITS
 
 
 def pro_rata(limit: int, units: int, delivered: int) -> int:
     """⌊delivered · limit / units⌋: what a signed total means for a part of its units."""
-    return mul_div_floor(delivered, limit, units)
+    return delivered * limit // units

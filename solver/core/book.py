@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 from sortedcontainers import SortedDict
 
 from intents.rounding import ask_tick, bid_tick
-from solver.core.check import check
+from solver.core.check import violate
 from solver.core.deadline import Timed
 from solver.core.ledger import Balance
 
@@ -93,8 +93,7 @@ class Order(Timed):
         return self.capacity is None
 
 
-def bid_order(
-    *,
+def bid_order(  # noqa: PLR0917  positional: called for every order
     order_id: str,
     book: "Book",
     money: Balance,
@@ -108,8 +107,8 @@ def bid_order(
     return Order(order_id, book, money, None, tick, units, limit, minimum, until_ms)
 
 
-def ask_order(
-    *, order_id: str, book: "Book", money: Balance, units: int, limit: int, until_ms: int
+def ask_order(  # noqa: PLR0917  positional: called for every order
+    order_id: str, book: "Book", money: Balance, units: int, limit: int, until_ms: int
 ) -> Order:
     """An ask of at least `limit` atoms for all its units, at the lowest tick that this allows."""
     capacity = Balance(order_id, book.supply.asset)
@@ -134,21 +133,18 @@ class Level:
 class Side:
     """One side of a book. `sign` is 1 where the highest price is best, −1 where the lowest is."""
 
-    __slots__ = ("_levels", "_ranks", "best", "sign")
+    __slots__ = ("_levels", "best", "ranks", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.best: Level | None = None
         self._levels: dict[int, Level] = {}
-        self._ranks: list[int] = []
+        self.ranks: list[int] = []
         """sign × tick of every level, ascending: the best is last."""
 
-    def __len__(self) -> int:
-        return len(self._ranks)
-
     def at(self, place: int) -> Level:
-        """The level with `place` worse ones below it; the best is at `len(side) − 1`."""
-        return self._levels[self.sign * self._ranks[place]]
+        """The level with `place` worse ones below it; the best is at `len(ranks) − 1`."""
+        return self._levels[self.sign * self.ranks[place]]
 
     def append(self, order: Order) -> None:
         """Rest an order behind those of its price."""
@@ -160,7 +156,8 @@ class Side:
         if last is None:
             level.first = order
         else:
-            check(last.seq < order.seq, "level_in_order_of_time")
+            if last.seq >= order.seq:
+                violate("level_in_order_of_time", order=order.id)
             last.next = order
         order.previous = last
         order.next = None
@@ -187,7 +184,7 @@ class Side:
 
     def orders(self) -> Iterator[Order]:
         """All orders in priority order. The side must not change meanwhile."""
-        for rank in reversed(self._ranks):
+        for rank in reversed(self.ranks):
             order = self._levels[self.sign * rank].first
             while order is not None:
                 yield order
@@ -196,7 +193,7 @@ class Side:
     def _add_level(self, tick: int) -> Level:
         level = self._levels[tick] = Level(self, tick)
         rank = self.sign * tick
-        ranks = self._ranks
+        ranks = self.ranks
         if not ranks or rank > ranks[-1]:
             ranks.append(rank)
             self.best = level
@@ -207,7 +204,7 @@ class Side:
     def _drop_level(self, tick: int) -> None:
         del self._levels[tick]
         rank = self.sign * tick
-        ranks = self._ranks
+        ranks = self.ranks
         if ranks[-1] == rank:
             ranks.pop()
             self.best = self._levels[self.sign * ranks[-1]] if ranks else None
@@ -239,14 +236,17 @@ class Book:
         self.buy: Final = Side(1)
         self.sell: Final = Side(-1)
         self._waiting: SortedDict[tuple[int, int], Order] = SortedDict()
+        self.waiting_count = 0
 
     def rest(self, order: Order) -> None:
         """Put an order where it belongs: on its side, or beside the book if it has a minimum."""
-        check(order.units > 0, "order_open")
+        if order.units < order.minimum:
+            violate("order_open", order=order.id)
         if order.capacity is not None:
             self.sell.append(order)
         elif order.minimum > 1:
             self._waiting[(-order.tick, order.seq)] = order
+            self.waiting_count += 1
         else:
             self.buy.append(order)
 
@@ -256,6 +256,7 @@ class Book:
             order.level.side.remove(order)
         elif order.minimum > 1:
             self._waiting.pop((-order.tick, order.seq), None)
+            self.waiting_count = len(self._waiting)
 
     def holds(self, order: Order) -> bool:
         """Whether it rests or waits here."""
@@ -272,7 +273,3 @@ class Book:
     def waiting(self) -> list[Order]:
         """Bids with a minimum, in priority order; a copy, as trying them changes the book."""
         return list(self._waiting.values())
-
-    def has_waiting(self) -> bool:
-        """Whether any bid waits for enough supply."""
-        return bool(self._waiting)

@@ -2,7 +2,7 @@
 
 The exchange knows orders, not documents: who may trade what is decided before, what a
 fill means for calls and payment after. Each call appends what happened to `fills` and
-`ended`; whoever calls takes them with `drain` before the next call. What a bid may still
+`ended`; whoever calls takes both before the next call. What a bid may still
 cost stays held (`Order.held`); at a fill the part that pays for it stays held for the
 lease, and the rest of the fill's share is the buyer's again at once.
 """
@@ -12,10 +12,10 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from intents.rounding import payment_at, pro_rata
-from solver.core.book import MATCHES_MAX, Book, Order
-from solver.core.check import check
+from solver.core.book import MATCHES_MAX, Book, Order, Side, ask_order, bid_order
+from solver.core.check import check, violate
 from solver.core.deadline import Deadlines
-from solver.core.ledger import hold, release, transfer
+from solver.core.ledger import Balance, hold, release, transfer
 
 
 @mypyc_attr(acyclic=True)
@@ -39,6 +39,10 @@ class Fill:
         self.freed = freed
         self.execution = execution
 
+    def row(self) -> tuple[str, str, int, int]:
+        """Bid, ask, tick and units: what is public of it."""
+        return self.bid.id, self.ask.id, self.tick, self.units
+
 
 class Exchange:
     """All books' orders. It numbers what happens (`seq`), for everyone who needs an order."""
@@ -55,40 +59,62 @@ class Exchange:
         self.seq += 1
         return self.seq
 
-    def admit(self, order: Order) -> None:
-        """Hold what an order can cost, or book its units. The caller checked what is available."""
+    def admit_bid(  # noqa: PLR0917  positional: called for every order
+        self,
+        order_id: str,
+        book: Book,
+        money: Balance,
+        units: int,
+        limit: int,
+        minimum: int,
+        until_ms: int,
+    ) -> Order:
+        """A bid with its limit held, that has not entered yet. Violation: never_overdrawn."""
+        hold(money, book.clearing, limit)
+        order = bid_order(order_id, book, money, units, limit, minimum, until_ms)
+        order.held = limit
+        return order
+
+    def admit_ask(  # noqa: PLR0917  positional: called for every order
+        self, order_id: str, book: Book, money: Balance, units: int, limit: int, until_ms: int
+    ) -> Order:
+        """An ask with its units on the capacity ledger, that has not entered yet."""
+        order = ask_order(order_id, book, money, units, limit, until_ms)
         capacity = order.capacity
-        if capacity is None:
-            hold(order.money, order.book.clearing, order.limit)
-            order.held = order.limit
-        else:
-            transfer(order.book.supply, capacity, order.units)
-        self.deadlines.add(order, order.until_ms)
+        assert capacity is not None
+        transfer(book.supply, capacity, units)
+        return order
 
     def enter(self, order: Order) -> None:
         """Match an order with what rests, then rest what is left of it; a new place in time.
 
-        In a book that is not continuous it only rests.
+        In a book that is not continuous it only rests. What rests ends at its deadline.
         """
+        if order.due_slot is not None:
+            self.deadlines.remove(order)
         self.seq += 1
         order.seq = self.seq
         book = order.book
         if order.capacity is None:
-            if book.continuous:
+            best = book.sell.best
+            if best is not None and best.tick <= order.tick and book.continuous:
                 self._buy(order)
             if order.units >= order.minimum:
                 book.rest(order)
-        else:
-            if book.continuous:
-                self._sell(order)
-            if order.units:
-                book.rest(order)
-                if book.continuous and book.has_waiting():
-                    self._retry_waiting(book)
+                self.deadlines.add(order, order.until_ms)
+            return
+        best = book.buy.best
+        if best is not None and best.tick >= order.tick and book.continuous:
+            self._sell(order)
+        if order.units:
+            book.rest(order)
+            self.deadlines.add(order, order.until_ms)
+            if book.waiting_count and book.continuous:
+                self._retry_waiting(book)
 
-    def end(self, order: Order) -> int:
-        """Take an order out for good and release what it held; answers the units given up."""
-        book, units = order.book, order.units
+    def end(self, order: Order) -> None:
+        """Take an order out for good and release what it held."""
+        book = order.book
         book.remove(order)
         self.deadlines.remove(order)
         capacity = order.capacity
@@ -98,7 +124,6 @@ class Exchange:
         else:
             transfer(capacity, book.lapsed, capacity.available)
         order.units = 0
-        return units
 
     def fill_together(self, bid: Order, lines: list[tuple[Order, int]], tick: int) -> None:
         """One execution of agreed fills at one price. The caller checked limits and minimum."""
@@ -107,9 +132,11 @@ class Exchange:
             check(0 < units <= bid.units and units <= ask.units, "no_overfill")
             self._move(bid, ask, units, tick, execution)
             if not ask.units:
-                ask.book.remove(ask)
+                self._leave(ask)
         if bid.units < bid.minimum:
             self._leave(bid)
+            if bid.units:
+                self.ended.append(bid)
 
     def take_units(self, ask: Order, units: int) -> None:
         """Reserve units of a resting ask for a lease that is paid for already."""
@@ -119,95 +146,108 @@ class Exchange:
         ask.units -= units
         hold(capacity, ask.book.served, units)
         if not ask.units:
-            ask.book.remove(ask)
+            self._leave(ask)
 
     def return_units(self, ask: Order) -> None:
         """Sell again what is free of an ask: all of it takes a new place in time."""
         capacity = ask.capacity
         assert capacity is not None
         if ask.units != capacity.available:
-            ask.book.remove(ask)
+            self._leave(ask)
             ask.units = capacity.available
             self.enter(ask)
 
-    def drain(self) -> tuple[list[Fill], list[Order]]:
-        """Take `fills` and `ended`."""
-        fills, ended = self.fills, self.ended
+    def drain(self) -> list[Fill]:
+        """Take the fills since the last call."""
+        fills = self.fills
         self.fills = []
-        self.ended = []
-        return fills, ended
+        return fills
+
+    def drain_ended(self) -> list[Order]:
+        """Take the bids that left the book unfilled: what they hold is for the caller to end."""
+        ended = self.ended
+        if ended:
+            self.ended = []
+        return ended
 
     def _buy(self, bid: Order) -> None:
         """One execution after the other, each of at most MATCHES_MAX asks and its minimum."""
         sell = bid.book.sell
-        while bid.units:
+        while True:
             best = sell.best
             if best is None or best.tick > bid.tick:
                 return
             if bid.minimum > 1 and not self._is_minimum_met(bid):
                 return
-            if not self._take_asks(bid):
+            if not self._take_asks(bid, sell):
                 return
             if bid.units < bid.minimum:
-                self._leave(bid)
+                if bid.units:
+                    self.ended.append(bid)
                 return
 
-    def _take_asks(self, bid: Order) -> bool:
+    def _take_asks(self, bid: Order, side: Side) -> bool:
         """One execution from the best asks; False where there was nothing to take."""
-        side = bid.book.sell
-        execution = 0
-        matches = 0
-        place = len(side) - 1
-        while place >= 0:
+        money, tick, execution, matches = bid.money, bid.tick, 0, 0
+        place = len(side.ranks)
+        while place:
+            place -= 1
             level = side.at(place)
-            if level.tick > bid.tick:
+            price = level.tick
+            if price > tick:
                 break
             ask = level.first
             while ask is not None:
                 after = ask.next
-                if ask.money is not bid.money:
+                if ask.money is not money:
                     if not execution:
                         self.seq += 1
                         execution = self.seq
-                    units = min(bid.units, ask.units)
-                    self._move(bid, ask, units, level.tick, execution)
-                    if not ask.units:
+                    units = ask.units
+                    if units <= bid.units:
+                        self._move(bid, ask, units, price, execution)
                         side.remove(ask)
+                        self.deadlines.remove(ask)
+                    else:
+                        self._move(bid, ask, bid.units, price, execution)
                     matches += 1
                     if not bid.units or matches == MATCHES_MAX:
                         return True
                 ask = after
-            place -= 1
         return matches > 0
 
     def _sell(self, ask: Order) -> None:
         """Take the best bids, each an execution of its own."""
-        side = ask.book.buy
-        place = len(side) - 1
-        while place >= 0 and ask.units:
+        side, money, tick = ask.book.buy, ask.money, ask.tick
+        place = len(side.ranks)
+        while place and ask.units:
+            place -= 1
             level = side.at(place)
-            if level.tick < ask.tick:
+            price = level.tick
+            if price < tick:
                 return
             bid = level.first
             while bid is not None and ask.units:
                 after = bid.next
-                if bid.money is not ask.money:
-                    units = min(ask.units, bid.units)
+                if bid.money is not money:
                     self.seq += 1
-                    self._move(bid, ask, units, level.tick, self.seq)
-                    if not bid.units:
+                    units = bid.units
+                    if units <= ask.units:
+                        self._move(bid, ask, units, price, self.seq)
                         side.remove(bid)
                         self.deadlines.remove(bid)
+                    else:
+                        self._move(bid, ask, ask.units, price, self.seq)
                 bid = after
-            place -= 1
 
     def _is_minimum_met(self, bid: Order) -> bool:
         """Whether one execution can serve the bid's minimum."""
         wanted = min(bid.minimum, bid.units)
         matches = 0
         side = bid.book.sell
-        place = len(side) - 1
-        while place >= 0:
+        place = len(side.ranks)
+        while place:
+            place -= 1
             level = side.at(place)
             if level.tick > bid.tick:
                 return False
@@ -221,7 +261,6 @@ class Exchange:
                     if matches == MATCHES_MAX:
                         return False
                 ask = ask.next
-            place -= 1
         return False
 
     def _retry_waiting(self, book: Book) -> None:
@@ -231,10 +270,11 @@ class Exchange:
             if best is None or best.tick > bid.tick:
                 return
             if self._is_minimum_met(bid):
-                book.remove(bid)
+                self._leave(bid)
                 self._buy(bid)
                 if bid.units >= bid.minimum:
                     book.rest(bid)
+                    self.deadlines.add(bid, bid.until_ms)
 
     def _move(self, bid: Order, ask: Order, units: int, tick: int, execution: int) -> None:
         """What a fill moves on both ledgers."""
@@ -243,7 +283,7 @@ class Exchange:
         cost = payment_at(tick, units)
         freed = bid.held - keep
         if cost > freed:
-            check(condition=False, name="fill_within_limit", order=bid.id)
+            violate("fill_within_limit", order=bid.id)
         book, capacity = bid.book, ask.capacity
         assert capacity is not None
         bid.units = left
@@ -256,9 +296,7 @@ class Exchange:
         book.served.credits_pending += units
         self.fills.append(Fill(bid, ask, units, tick, cost, freed, execution))
 
-    def _leave(self, bid: Order) -> None:
-        """A bid that is filled, or whose rest the contract would refuse, is out of the book."""
-        bid.book.remove(bid)
-        self.deadlines.remove(bid)
-        if bid.units:
-            self.ended.append(bid)
+    def _leave(self, order: Order) -> None:
+        """Out of the book, and with nothing to end at its deadline."""
+        order.book.remove(order)
+        self.deadlines.remove(order)

@@ -4,7 +4,6 @@ from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
-from solver.core.book import ask_order, bid_order
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -97,16 +96,15 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     until_ms = signed_until_ms(
         state, document.account, document.valid_until, command.authority, command.signer
     )
-    order = bid_order(
-        order_id=command.digest,
-        book=state.book(document.resource, document.asset),
-        money=state.ledger.account(document.account, document.asset),
-        units=document.units,
-        limit=document.limit,
-        minimum=document.units_min,
-        until_ms=until_ms,
+    order = state.exchange.admit_bid(
+        command.digest,
+        state.book(document.resource, document.asset),
+        state.ledger.account(document.account, document.asset),
+        document.units,
+        document.limit,
+        document.units_min,
+        until_ms,
     )
-    state.exchange.admit(order)
     intent = IntentState(
         document=document,
         digest=command.digest,
@@ -131,6 +129,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
         )
     )
     if document.valid_from * 1_000 > state.now_ms:
+        state.exchange.deadlines.add(order, until_ms)
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, command.digest)
     else:
         enter_intent(state, intent)
@@ -151,15 +150,14 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     until_ms = signed_until_ms(
         state, document.account, document.valid_until, command.authority, command.signer
     )
-    order = ask_order(
-        order_id=command.digest,
-        book=state.book(document.resource, document.asset),
-        money=state.ledger.account(document.account, document.asset),
-        units=document.units,
-        limit=document.limit,
-        until_ms=until_ms,
+    order = state.exchange.admit_ask(
+        command.digest,
+        state.book(document.resource, document.asset),
+        state.ledger.account(document.account, document.asset),
+        document.units,
+        document.limit,
+        until_ms,
     )
-    state.exchange.admit(order)
     offer = OfferState(
         document=document,
         digest=command.digest,
@@ -184,6 +182,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
         )
     )
     if document.valid_from * 1_000 > state.now_ms:
+        state.exchange.deadlines.add(order, until_ms)
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_OFFER, command.digest)
     else:
         enter_offer(state, offer)

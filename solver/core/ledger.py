@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from solver.core.check import check
+from solver.core.check import violate
 
 CHAIN: Final = "@chain"
 ISSUANCE: Final = "@issuance"
@@ -62,34 +62,36 @@ class Balance:
 
 def transfer(debit: Balance, credit: Balance, amount: int, *, forced: bool = False) -> None:
     """Move `amount` at once. `forced` records what the chain already did."""
-    check(amount >= 0, "transfer_not_negative")
-    if not forced:
-        _check_covered(debit, amount)
+    if amount < 0:
+        violate("transfer_not_negative", amount=amount)
+    if amount > debit.credits_posted - debit.debits_posted - debit.debits_pending:
+        _check_covered(debit, amount, forced=forced)
     debit.debits_posted += amount
     credit.credits_posted += amount
 
 
 def hold(debit: Balance, credit: Balance, amount: int) -> None:
     """Open a pending transfer. Callers check `available` first; here a shortfall is a Violation."""
-    check(amount >= 0, "hold_not_negative")
-    _check_covered(debit, amount)
+    if amount < 0:
+        violate("hold_not_negative", amount=amount)
+    if amount > debit.credits_posted - debit.debits_posted - debit.debits_pending:
+        _check_covered(debit, amount)
     debit.debits_pending += amount
     credit.credits_pending += amount
 
 
 def release(debit: Balance, credit: Balance, amount: int) -> None:
     """Give back `amount` of what is held between the two."""
-    check(
-        0 <= amount <= debit.debits_pending and amount <= credit.credits_pending,
-        "release_within_hold",
-    )
+    if not 0 <= amount <= debit.debits_pending or amount > credit.credits_pending:
+        violate("release_within_hold", debit=debit.owner, amount=amount)
     debit.debits_pending -= amount
     credit.credits_pending -= amount
 
 
 def post(debit: Balance, credit: Balance, held: int, amount: int) -> None:
     """Carry out `amount` of what is held and release the rest: the hold is over."""
-    check(0 <= amount <= held, "post_within_hold")
+    if not 0 <= amount <= held:
+        violate("post_within_hold", debit=debit.owner, amount=amount)
     release(debit, credit, held)
     debit.debits_posted += amount
     credit.credits_posted += amount
@@ -127,12 +129,7 @@ class Ledger:
         return sorted(self._balances)
 
 
-def _check_covered(debit: Balance, amount: int) -> None:
-    if amount and amount > debit.available and not debit.owner.startswith("@"):
-        check(
-            condition=False,
-            name="never_overdrawn",
-            owner=debit.owner,
-            available=debit.available,
-            amount=amount,
-        )
+def _check_covered(debit: Balance, amount: int, *, forced: bool = False) -> None:
+    """The rare case: more than is available. The world outside may, and what the chain did."""
+    if amount and not forced and not debit.owner.startswith("@"):
+        violate("never_overdrawn", owner=debit.owner, available=debit.available, amount=amount)

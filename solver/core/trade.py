@@ -23,23 +23,31 @@ ID_CHARS: Final = 50
 def enter_intent(state: State, intent: IntentState) -> None:
     """An intent becomes tradable: match it, then rest or end what is left."""
     order = intent.order
-    state.exchange.enter(order)
-    carry_out(state)
+    exchange = state.exchange
+    exchange.enter(order)
+    if exchange.fills:
+        carry_out(state)
     if order.units and intent.document.immediate and order.book.continuous:
         end_intent(state, intent, IntentStatus.UNFILLED)
 
 
 def enter_offer(state: State, offer: OfferState) -> None:
     """An offer becomes tradable: match it, rest what is left, try the waiting bids again."""
-    state.exchange.enter(offer.order)
-    carry_out(state)
+    exchange = state.exchange
+    exchange.enter(offer.order)
+    if exchange.fills:
+        carry_out(state)
 
 
 def return_units(state: State, offer: OfferState) -> None:
     """Units that leases gave back are tradable again, with a new place in time.
 
-    The book knows one order an offer, so what still rested of it takes the new place too.
+    The book knows one order an offer, so what still rested of it takes the new place too. An
+    offer that had nothing left when its time was over ends here.
     """
+    if offer.order.until_ms <= state.now_ms:
+        end_offer(state, offer, "expired")
+        return
     state.exchange.return_units(offer.order)
     carry_out(state)
 
@@ -49,14 +57,15 @@ def carry_out(state: State) -> None:
 
     A rest below its minimum ends: the contract would refuse it before its siblings settle.
     """
-    fills, ended = state.exchange.drain()
+    exchange = state.exchange
+    fills = exchange.drain()
     execution: Execution | None = None
     for fill in fills:
         intent = state.intents[fill.bid.id]
         if execution is None or execution.id != fill.execution:
             execution = _new_execution(state, intent, fill.execution)
         _lease_fill(state, execution, intent, fill)
-    for order in ended:
+    for order in exchange.drain_ended():
         end_intent(state, state.intents[order.id], IntentStatus.UNFILLED)
     for fill in fills:
         update_status(state, state.intents[fill.bid.id])
