@@ -117,7 +117,7 @@ def _resident_bytes() -> int:
 
 
 def _save_fills(engine: Engine, path: Path) -> None:
-    fills = array("q", engine.fills)
+    fills = array("q", engine.fills() if callable(engine.fills) else engine.fills)
     for place in range(2, len(fills), FILL_FIELDS):
         fills[place] //= engine.tick_scale
     path.write_bytes(fills.tobytes())

@@ -11,19 +11,21 @@ starts, as prices are; looking the owner's account up is not.
 """
 
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 from solver.core.book import Book, Order
 from solver.core.exchange import Exchange
 from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, transfer
 from tests.bench.engine import Cancel, Engine, Submit
-from tests.bench.flow import BID, CANCEL, Flow
+from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
 """Accounts on each side."""
 MONEY: Final = 10**18
 """What every account has, in atoms: enough for all that it ever bids."""
-TICK_UNITS: Final = 10**6
+TICK_SCALE: Final = 10**6
+"""Our ticks to one of the flow: a price of the flow is atoms for a unit, so nothing rounds."""
 ASSET: Final = "0x" + "00" * 20
 UNITS: Final = "units:bench/flow:call"
 NOW_MS: Final = 1_700_000_000_000
@@ -34,8 +36,17 @@ SECONDS: Final = 600
 LOOK_MASK: Final = 63
 """The clock is looked at when no bit of this is set in an order's number."""
 
+BUYERS: Final = tuple(f"buyer-{number}" for number in range(TRADERS))
+SELLERS: Final = tuple(f"seller-{number}" for number in range(TRADERS))
+
 Document = tuple[str, str, int, int]
 """Id, owner, limit, deadline."""
+
+
+def batched_by_four(items: list[str | int]) -> Iterator[tuple[str | int, ...]]:
+    """Four by four."""
+    numbered = iter(items)
+    return zip(numbered, numbered, numbered, numbered, strict=True)
 
 
 class Floor:
@@ -45,13 +56,18 @@ class Floor:
         self.exchange: Final = Exchange()
         self.book: Final = a_book()
         self.documents: Final = documents(flow)
-        self.accounts: Final = {
-            owner: _rich(owner)
-            for number in range(TRADERS)
-            for owner in (f"buyer-{number}", f"seller-{number}")
-        }
+        self.accounts: Final = {owner: _rich(owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.fills: Final[list[int]] = []
+        self.fills: Final[list[str | int]] = []
+        """Bid, ask, tick and units of each."""
+
+    def rows(self) -> list[int]:
+        """The fills by the flow's numbers; the taker is who came later."""
+        rows: list[int] = []
+        for bid, ask, tick, units in batched_by_four(self.fills):
+            first, second = int(bid), int(ask)
+            rows += (max(first, second), min(first, second), int(tick), int(units))
+        return rows
 
     def expire(self, now_ms: int) -> None:
         """End every order whose time is over."""
@@ -73,12 +89,13 @@ def a_book() -> Book:
 
 def documents(flow: Flow) -> list[Document]:
     """What the flow's orders would have signed."""
+    owners = {BID: BUYERS, ASK: SELLERS}
+    deadlines = [NOW_MS + LIFE_MS + 1_000 * second for second in range(SECONDS)]
     made: list[Document] = []
     for kind, order, tick, units in flow.events(0, len(flow)):
         if kind != CANCEL:
-            side = "buyer" if kind == BID else "seller"
-            until_ms = NOW_MS + LIFE_MS + 1_000 * (order % SECONDS)
-            made.append((str(order), f"{side}-{order % TRADERS}", tick * units, until_ms))
+            owner = owners[kind][order % TRADERS]
+            made.append((str(order), owner, tick * units, deadlines[order % SECONDS]))
     return made
 
 
@@ -86,33 +103,21 @@ def engine(flow: Flow) -> Engine:
     """An exchange for this flow."""
     floor = Floor(flow)
     source = str(sys.modules[Exchange.__module__].__file__)
-    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.fills, source, TICK_UNITS)
+    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.rows, source, TICK_SCALE)
 
 
 def _bid(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    admit, enter, drain, end = exchange.admit, exchange.enter, exchange.drain, exchange.end
+    admit, enter, drain = exchange.admit_bid, exchange.enter, exchange.drain
     placed, report = floor.placed, floor.fills.extend
 
     def bid(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
-        money = accounts[owner]
-        if money.available < limit:
-            raise RuntimeError("insufficient funds")
-        made = Order(name, book, money, None, tick, units, limit, 1, until_ms)
-        placed[order] = made
-        admit(made)
+        made = placed[order] = admit(name, book, accounts[owner], units, limit, 1, until_ms)
         enter(made)
         if exchange.fills:
-            for fill in drain()[0]:
-                ask = fill.ask
-                maker = int(ask.id)
-                report((order, maker, fill.tick, fill.units))
-                if not ask.units:
-                    end(ask)
-                    placed[maker] = None
-            if not made.units:
-                placed[order] = None
+            for fill in drain():
+                report(fill.row())
         if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
@@ -121,26 +126,16 @@ def _bid(floor: Floor) -> Submit:
 
 def _ask(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    admit, enter, drain, end = exchange.admit, exchange.enter, exchange.drain, exchange.end
+    admit, enter, drain = exchange.admit_ask, exchange.enter, exchange.drain
     placed, report = floor.placed, floor.fills.extend
 
     def ask(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
-        money, capacity = accounts[owner], Balance(name, UNITS)
-        made = Order(name, book, money, capacity, tick, units, limit, 1, until_ms)
-        placed[order] = made
-        admit(made)
+        made = placed[order] = admit(name, book, accounts[owner], units, limit, until_ms)
         enter(made)
         if exchange.fills:
-            for fill in drain()[0]:
-                bid = fill.bid
-                maker = int(bid.id)
-                report((order, maker, fill.tick, fill.units))
-                if not bid.units:
-                    placed[maker] = None
-            if not made.units:
-                end(made)
-                placed[order] = None
+            for fill in drain():
+                report(fill.row())
         if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
@@ -148,16 +143,12 @@ def _ask(floor: Floor) -> Submit:
 
 
 def _cancel(floor: Floor) -> Cancel:
-    accounts, signed, placed, end = (
-        floor.accounts,
-        floor.documents,
-        floor.placed,
-        floor.exchange.end,
-    )
+    accounts, placed, end = floor.accounts, floor.placed, floor.exchange.end
+    owners = [owner for _, owner, _, _ in floor.documents]
 
     def cancel(order: int) -> None:
         made = placed[order]
-        if made is None or made.money is not accounts[signed[order][1]]:
+        if made is None or made.money is not accounts[owners[order]]:
             raise RuntimeError("not authorized")
         end(made)
         placed[order] = None
