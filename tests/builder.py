@@ -13,7 +13,8 @@ import msgspec
 from tiny_keccak import keccak256
 
 from intents.admission import DeclaredDomain, Unverified
-from intents.document import Attestation, Document, Intent, Offer, Request
+from intents.bound import TICK_UNITS
+from intents.document import Attestation, Document, Intent, Mandate, Offer, Request
 from intents.reject import Reject, RejectCode
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
@@ -39,13 +40,14 @@ from solver.core.command import (
     SessionGranted,
     StartCall,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
     Tick,
 )
 from solver.core.event import BatchCut, Event, IntentStatus
 from solver.core.invariant import check_all
 from solver.core.market import Market
-from solver.core.state import CREDIT, MAY_SIGN, IntentState, Lease
+from solver.core.state import CREDIT, MAY_SIGN, IntentState, Lease, MandateState
 
 USDC: Final = "0x" + "05" * 20
 DOMAIN: Final = Domain(chain_id=31_337, verifying_contract="0x" + "5e" * 20)
@@ -86,25 +88,66 @@ alice, bob, carol, dave = (person(name) for name in ("alice", "bob", "carol", "d
 
 
 @dataclass(frozen=True)
-class IntentBuilder:
-    """An intent to be."""
+class DocumentBuilder:
+    """What intents, offers and mandates have in common."""
 
     terms: dict[str, Any] = field(default_factory=dict)
 
     def _with(self, **terms: Any) -> Self:
         return replace(self, terms=self.terms | terms)
 
+    def _terms(self, signer: Person, **usual: Any) -> dict[str, Any]:
+        terms = {
+            "account": signer.address,
+            "resource": SEARCH,
+            "asset": USDC,
+            "valid_until": START_S + HOUR_S,
+            **usual,
+            **self.terms,
+        }
+        terms.setdefault("nonce", next(_NONCES))
+        return terms
+
     def of(self, resource: str) -> Self:
         """Of this resource."""
         return self._with(resource=resource)
 
+    def limit(self, limit: int) -> Self:
+        """For this many atoms in all: at most, or of an offer at least."""
+        return self._with(limit=limit)
+
+    def paid_in(self, asset: str) -> Self:
+        """In this asset."""
+        return self._with(asset=asset)
+
+    def not_before(self, seconds: int) -> Self:
+        """Good from this many seconds after the start."""
+        return self._with(valid_from=START_S + seconds)
+
+    def until(self, seconds: int) -> Self:
+        """Good until this many seconds after the start."""
+        return self._with(valid_until=START_S + seconds)
+
+    def epoch(self, epoch: int) -> Self:
+        """Of this epoch of the account."""
+        return self._with(epoch=epoch)
+
+    def nonce(self, nonce: int) -> Self:
+        """With this nonce instead of a fresh one."""
+        return self._with(nonce=nonce)
+
+    def for_account(self, account: Person) -> Self:
+        """For an account other than the signer's."""
+        return self._with(account=account.address)
+
+
+@dataclass(frozen=True)
+class IntentBuilder(DocumentBuilder):
+    """An intent to be."""
+
     def units(self, units: int) -> Self:
         """For this many units."""
         return self._with(units=units)
-
-    def limit(self, limit: int) -> Self:
-        """For at most this many atoms in all."""
-        return self._with(limit=limit)
 
     def at_least(self, units: int) -> Self:
         """With a minimum per execution."""
@@ -118,43 +161,9 @@ class IntentBuilder:
         """Fill now or cancel the rest."""
         return self._with(immediate=True)
 
-    def paid_in(self, asset: str) -> Self:
-        """In this asset."""
-        return self._with(asset=asset)
-
-    def not_before(self, seconds: int) -> Self:
-        """Good from this many seconds after the start."""
-        return self._with(valid_from=START_S + seconds)
-
-    def until(self, seconds: int) -> Self:
-        """Good until this many seconds after the start."""
-        return self._with(valid_until=START_S + seconds)
-
-    def epoch(self, epoch: int) -> Self:
-        """Of this epoch of the account."""
-        return self._with(epoch=epoch)
-
-    def nonce(self, nonce: int) -> Self:
-        """With this nonce instead of a fresh one."""
-        return self._with(nonce=nonce)
-
-    def for_account(self, account: Person) -> Self:
-        """For an account other than the signer's."""
-        return self._with(account=account.address)
-
     def build(self, signer: Person) -> Intent:
         """The document."""
-        terms = {
-            "account": signer.address,
-            "resource": SEARCH,
-            "asset": USDC,
-            "units": 1,
-            "limit": 100,
-            "valid_until": START_S + HOUR_S,
-            **self.terms,
-        }
-        terms.setdefault("nonce", next(_NONCES))
-        return Intent(**terms)
+        return Intent(**self._terms(signer, units=1, limit=100))
 
     def sent_by(self, signer: Person) -> Unverified[Intent]:
         """As it comes from outside."""
@@ -163,83 +172,46 @@ class IntentBuilder:
     def signed_by(self, signer: Person, authority: Authority = Authority.KEY) -> SubmitIntent:
         """As the command that admission makes of it."""
         document = self.build(signer)
-        hashed = digest(PREFIX, document)
+        name, signature = _signed(document, signer)
         return SubmitIntent(
             intent=document,
-            digest="0x" + hashed.hex(),
+            digest=name,
             signer=signer.address,
             authority=authority,
-            signature=signer.key.sign(hashed),
+            signature=signature,
+        )
+
+    def under(self, mandate: SubmitMandate, buyer: Person) -> SubmitIntent:
+        """As the command that comes under a mandate: nothing is signed."""
+        document = self.build(buyer)
+        return SubmitIntent(
+            intent=document,
+            digest="0x" + digest(PREFIX, document).hex(),
+            signer=mandate.digest,
+            authority=Authority.MANDATE,
+            signature="",
         )
 
 
 @dataclass(frozen=True)
-class OfferBuilder:
+class OfferBuilder(DocumentBuilder):
     """An offer to be."""
-
-    terms: dict[str, Any] = field(default_factory=dict)
-
-    def _with(self, **terms: Any) -> Self:
-        return replace(self, terms=self.terms | terms)
-
-    def of(self, resource: str) -> Self:
-        """Of this resource."""
-        return self._with(resource=resource)
 
     def units(self, units: int) -> Self:
         """This many units."""
         return self._with(units=units)
 
-    def limit(self, limit: int) -> Self:
-        """For at least this many atoms in all."""
-        return self._with(limit=limit)
-
     def window(self, units: int, seconds: int) -> Self:
         """At most so many units in any so many seconds."""
         return self._with(window_units=units, window_seconds=seconds)
-
-    def paid_in(self, asset: str) -> Self:
-        """In this asset."""
-        return self._with(asset=asset)
 
     def from_key(self, key: str) -> Self:
         """Served by this pooled key."""
         return self._with(key=key)
 
-    def not_before(self, seconds: int) -> Self:
-        """Good from this many seconds after the start."""
-        return self._with(valid_from=START_S + seconds)
-
-    def until(self, seconds: int) -> Self:
-        """Good until this many seconds after the start."""
-        return self._with(valid_until=START_S + seconds)
-
-    def epoch(self, epoch: int) -> Self:
-        """Of this epoch of the account."""
-        return self._with(epoch=epoch)
-
-    def nonce(self, nonce: int) -> Self:
-        """With this nonce instead of a fresh one."""
-        return self._with(nonce=nonce)
-
-    def for_account(self, account: Person) -> Self:
-        """For an account other than the signer's."""
-        return self._with(account=account.address)
-
     def build(self, signer: Person) -> Offer:
         """The document."""
-        terms = {
-            "account": signer.address,
-            "resource": SEARCH,
-            "asset": USDC,
-            "key": key_of(signer),
-            "units": 1,
-            "limit": 1,
-            "valid_until": START_S + HOUR_S,
-            **self.terms,
-        }
-        terms.setdefault("nonce", next(_NONCES))
-        return Offer(**terms)
+        return Offer(**self._terms(signer, key=key_of(signer), units=1, limit=1))
 
     def sent_by(self, signer: Person) -> Unverified[Offer]:
         """As it comes from outside."""
@@ -248,14 +220,45 @@ class OfferBuilder:
     def signed_by(self, signer: Person, authority: Authority = Authority.KEY) -> SubmitOffer:
         """As the command that admission makes of it."""
         document = self.build(signer)
-        hashed = digest(PREFIX, document)
+        name, signature = _signed(document, signer)
         return SubmitOffer(
             offer=document,
-            digest="0x" + hashed.hex(),
+            digest=name,
             signer=signer.address,
             authority=authority,
-            signature=signer.key.sign(hashed),
+            signature=signature,
         )
+
+
+@dataclass(frozen=True)
+class MandateBuilder(DocumentBuilder):
+    """A standing leave to buy, to be."""
+
+    def at_most(self, price: int) -> Self:
+        """At this many atoms a unit at most."""
+        return self._with(tick_max=price * TICK_UNITS)
+
+    def build(self, signer: Person) -> Mandate:
+        """The document."""
+        return Mandate(**self._terms(signer, tick_max=100 * TICK_UNITS, limit=1_000))
+
+    def signed_by(self, signer: Person, authority: Authority = Authority.KEY) -> SubmitMandate:
+        """As the command that admission makes of it."""
+        document = self.build(signer)
+        name, signature = _signed(document, signer)
+        return SubmitMandate(
+            mandate=document,
+            digest=name,
+            signer=signer.address,
+            authority=authority,
+            signature=signature,
+        )
+
+
+def _signed(document: Document, signer: Person) -> tuple[str, str]:
+    """A document's digest and the signature over it."""
+    hashed = digest(PREFIX, document)
+    return "0x" + hashed.hex(), signer.key.sign(hashed)
 
 
 def an_intent() -> IntentBuilder:
@@ -266,6 +269,11 @@ def an_intent() -> IntentBuilder:
 def an_offer() -> OfferBuilder:
     """One search for at least 1 atom of USDC, good for an hour."""
     return OfferBuilder()
+
+
+def a_mandate() -> MandateBuilder:
+    """Leave to buy searches for up to 100 atoms of USDC each and 1,000 in all, for an hour."""
+    return MandateBuilder()
 
 
 def an_attestation(signer: Person) -> Attestation:
@@ -466,6 +474,10 @@ class Bench:
         (lease,) = self.leases(command)
         return lease
 
+    def mandate(self, command: SubmitMandate) -> MandateState:
+        """The record of a submitted mandate."""
+        return self.market.state.mandates[command.digest]
+
     def is_live(self, command: SubmitOffer) -> bool:
         """Whether a submitted offer still sells."""
         return self.market.state.offers[command.digest].live
@@ -529,6 +541,7 @@ def nothing_is_left(bench: Bench) -> None:
         assert [s.committed for s in account.sessions.values() if s.committed] == []
     assert (state.calls, state.executions, list(state.ready)) == ({}, {}, [])
     assert [o.digest for o in state.offers.values() if o.live] == []
+    assert [m.digest for m in state.mandates.values() if m.live or m.committed] == []
 
 
 CREDITS: Final = CREDIT

@@ -33,6 +33,7 @@ from solver.core.command import (
     SolutionFill,
     StartCall,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
     Tick,
     WithdrawalRequested,
@@ -45,7 +46,10 @@ from tests.builder import (
     TOKENS,
     USDC,
     Bench,
+    IntentBuilder,
+    MandateBuilder,
     a_bench,
+    a_mandate,
     alice,
     an_intent,
     an_offer,
@@ -157,6 +161,119 @@ def _cancel_offer_twice(bench: Bench) -> Command:
     bench.do(offer)
     bench.do(_cancel(bench, offer))
     return _cancel(bench, offer)
+
+
+# -- mandates
+
+
+def _under(
+    mandate: MandateBuilder,
+    intent: IntentBuilder,
+    *,
+    changes: Callable[[Bench], None] | None = None,
+) -> Case:
+    """An intent under a mandate of alice's, after what may have changed since."""
+
+    def case(bench: Bench) -> Command:
+        bench.listing(TOKENS)
+        signed = mandate.signed_by(alice)
+        bench.do(signed)
+        if changes is not None:
+            changes(bench)
+        return intent.under(signed, alice)
+
+    return case
+
+
+def _end_the_mandate(bench: Bench) -> None:
+    (mandate,) = bench.market.state.mandates.values()
+    bench.do(CancelDocument(account=alice.address, digest=mandate.digest))
+
+
+def _wait_a_minute(bench: Bench) -> None:
+    bench.wait(60)
+
+
+def _spend_half_of_it(bench: Bench) -> None:
+    """600 atoms are held under it."""
+    (mandate,) = bench.market.state.mandates.values()
+    asset = mandate.document.asset
+    command = an_intent().units(6).limit(600).paid_in(asset).signed_by(alice)
+    under = msgspec.structs.replace(command, signer=mandate.digest, authority=Authority.MANDATE)
+    bench.do(under)
+
+
+def _pay_half_of_it(bench: Bench) -> None:
+    """600 credits were paid under it."""
+    _spend_half_of_it(bench)
+    bench.do(an_offer().units(6).limit(600).paid_in(CREDITS).signed_by(bob))
+    (lease,) = bench.market.state.leases.values()
+    bench.use(lease, 6)
+
+
+def _mandate_twice(bench: Bench) -> Command:
+    command = a_mandate().signed_by(alice)
+    bench.do(command)
+    return command
+
+
+def _mandate_with_the_nonce_of_an_intent(bench: Bench) -> Command:
+    bench.do(an_intent().nonce(9_999).signed_by(alice))
+    return a_mandate().nonce(9_999).signed_by(alice)
+
+
+def _mandate_of_an_old_epoch(bench: Bench) -> Command:
+    bench.chain(EpochBumped(account=alice.address, epoch=1))
+    return a_mandate().signed_by(alice)
+
+
+def _mandate_by_session(bench: Bench, *, cap: int = 1_000, seconds: int = 3_600) -> SubmitMandate:
+    bench.granting(SESSION, alice, cap=cap, seconds=seconds)
+    return a_mandate().for_account(alice).signed_by(SESSION, Authority.SESSION)
+
+
+def _mandate_by_an_expired_session(bench: Bench) -> Command:
+    command = _mandate_by_session(bench, seconds=60)
+    bench.wait(60)
+    return command
+
+
+def _mandate_by_a_revoked_session(bench: Bench) -> Command:
+    command = _mandate_by_session(bench)
+    bench.chain(SessionRevoked(account=alice.address, session=SESSION.address))
+    return command
+
+
+def _under_a_mandate_of_a_revoked_session(bench: Bench) -> Command:
+    command = _mandate_by_session(bench)
+    bench.do(command)
+    bench.chain(SessionRevoked(account=alice.address, session=SESSION.address))
+    return an_intent().under(command, alice)
+
+
+def _under_a_mandate_beyond_its_session(bench: Bench) -> Command:
+    command = _mandate_by_session(bench, cap=99)
+    bench.do(command)
+    return an_intent().limit(100).under(command, alice)
+
+
+def _under_anothers_mandate(bench: Bench) -> Command:
+    command = a_mandate().signed_by(bob)
+    bench.do(command)
+    return an_intent().under(command, alice)
+
+
+def _cancel_mandate_twice(bench: Bench) -> Command:
+    bench.do(a_mandate().signed_by(alice))
+    _end_the_mandate(bench)
+    (mandate,) = bench.market.state.mandates.values()
+    return CancelDocument(account=alice.address, digest=mandate.digest)
+
+
+def _cancel_anothers_mandate(bench: Bench) -> Command:
+    command = a_mandate().signed_by(alice)
+    bench.do(command)
+    return CancelDocument(account=bob.address, digest=command.digest)
 
 
 # -- calls
@@ -403,6 +520,111 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
         RejectCode.RESOURCE_UNKNOWN,
         _offer_beyond_the_key,
     ),
+    "submit a mandate twice": (RejectCode.ALREADY_KNOWN, _mandate_twice),
+    "a mandate for what is not listed": (
+        RejectCode.RESOURCE_UNKNOWN,
+        lambda _: a_mandate().of(TOKENS).signed_by(alice),
+    ),
+    "a mandate at its end": (
+        RejectCode.EXPIRED,
+        _after(60, lambda: a_mandate().until(60).signed_by(alice)),
+    ),
+    "a mandate signed by a stranger": (
+        RejectCode.NOT_AUTHORIZED,
+        lambda _: a_mandate().for_account(alice).signed_by(bob),
+    ),
+    "a mandate by no session": (
+        RejectCode.NOT_AUTHORIZED,
+        lambda _: a_mandate().for_account(alice).signed_by(SESSION, Authority.SESSION),
+    ),
+    "a mandate by a revoked session": (
+        RejectCode.NOT_AUTHORIZED,
+        _mandate_by_a_revoked_session,
+    ),
+    "a mandate by an expired session": (
+        RejectCode.SESSION_EXPIRED,
+        _mandate_by_an_expired_session,
+    ),
+    "a mandate of an old epoch": (RejectCode.EPOCH_ENDED, _mandate_of_an_old_epoch),
+    "a mandate with the nonce of an intent": (
+        RejectCode.NONCE_USED,
+        _mandate_with_the_nonce_of_an_intent,
+    ),
+    "an intent under no mandate": (
+        RejectCode.MANDATE_UNKNOWN,
+        lambda _: an_intent().under(a_mandate().signed_by(alice), alice),
+    ),
+    "an intent under another's mandate": (RejectCode.NOT_AUTHORIZED, _under_anothers_mandate),
+    "an intent under a cancelled mandate": (
+        RejectCode.MANDATE_ENDED,
+        _under(a_mandate(), an_intent(), changes=_end_the_mandate),
+    ),
+    "an intent under an expired mandate": (
+        RejectCode.MANDATE_ENDED,
+        _under(a_mandate().until(60), an_intent(), changes=_wait_a_minute),
+    ),
+    "an intent under a mandate of a revoked session": (
+        RejectCode.MANDATE_ENDED,
+        _under_a_mandate_of_a_revoked_session,
+    ),
+    "an intent for another resource than its mandate's": (
+        RejectCode.MANDATE_TERMS,
+        _under(a_mandate(), an_intent().of(TOKENS)),
+    ),
+    "an intent in another asset than its mandate's": (
+        RejectCode.MANDATE_TERMS,
+        _under(a_mandate(), an_intent().paid_in(CREDITS)),
+    ),
+    "an intent at more than its mandate's price": (
+        RejectCode.MANDATE_TERMS,
+        _under(a_mandate().at_most(99), an_intent().limit(100)),
+    ),
+    "an intent before its mandate begins": (
+        RejectCode.MANDATE_TERMS,
+        _under(a_mandate().not_before(60), an_intent()),
+    ),
+    "an intent beyond what its mandate's session may spend": (
+        RejectCode.SESSION_CAP_EXCEEDED,
+        _under_a_mandate_beyond_its_session,
+    ),
+    "an intent beyond its mandate": (
+        RejectCode.MANDATE_EXCEEDED,
+        _under(a_mandate().limit(99), an_intent().limit(100)),
+    ),
+    "an intent beyond what its mandate has left": (
+        RejectCode.MANDATE_EXCEEDED,
+        _under(a_mandate(), an_intent().units(5).limit(401), changes=_spend_half_of_it),
+    ),
+    "an intent beyond what its mandate has not paid": (
+        RejectCode.MANDATE_EXCEEDED,
+        _under(
+            a_mandate().paid_in(CREDITS),
+            an_intent().units(5).limit(401).paid_in(CREDITS),
+            changes=_pay_half_of_it,
+        ),
+    ),
+    "an intent with everything wrong but its mandate": (
+        RejectCode.MANDATE_UNKNOWN,
+        lambda _: an_intent().epoch(1).limit(10**10).under(a_mandate().signed_by(alice), alice),
+    ),
+    "an intent of an old epoch beyond its mandate's terms": (
+        RejectCode.EPOCH_ENDED,
+        _under(a_mandate(), an_intent().epoch(1).of(TOKENS)),
+    ),
+    "an intent of a used nonce beyond its mandate's terms": (
+        RejectCode.NONCE_USED,
+        _under(a_mandate().nonce(7_000), an_intent().nonce(7_000).of(TOKENS)),
+    ),
+    "an intent beyond its mandate's terms and alice's money": (
+        RejectCode.MANDATE_TERMS,
+        _under(a_mandate(), an_intent().limit(10**10)),
+    ),
+    "an intent beyond its mandate and alice's money": (
+        RejectCode.INSUFFICIENT_FUNDS,
+        _under(a_mandate().at_most(10**7), an_intent().units(10**4).limit(10**10)),
+    ),
+    "cancel a mandate twice": (RejectCode.NOT_OPEN, _cancel_mandate_twice),
+    "cancel another's mandate": (RejectCode.NOT_AUTHORIZED, _cancel_anothers_mandate),
     "cancel nothing": (
         RejectCode.NOT_FOUND,
         lambda _: CancelDocument(account=alice.address, digest="0x00"),
