@@ -79,10 +79,13 @@ _HANDLERS: Final[dict[type, Handler]] = {
 
 
 class Market:
-    """The aggregate. `state` may be read freely and is changed by `apply` alone."""
+    """The aggregate. `state` may be read freely and is changed by `apply` alone.
 
-    def __init__(self, usdc: str) -> None:
-        self.state: Final = State(usdc)
+    It starts empty, or goes on from a state that was loaded.
+    """
+
+    def __init__(self, usdc: str, state: State | None = None) -> None:
+        self.state: Final = State(usdc) if state is None else state
 
     def apply(self, command: Command) -> list[Event] | Reject:
         """Carry out one command at its `at_ms`."""
