@@ -75,6 +75,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         ):
             inside = not rows or (low <= column.min() and column.max() <= high)
             check(inside, "column_within_bounds", column=name)
+        check(bool(np.all(self.minimums <= self.units)), "minimum_within_units")
 
 
 class Sorted(msgspec.Struct, frozen=True, kw_only=True, eq=False):
