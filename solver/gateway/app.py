@@ -17,10 +17,12 @@ from solver.gateway.grant import Grants
 from solver.gateway.health import Healths
 from solver.gateway.limit import Limits
 from solver.gateway.line import Lines
+from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
 from solver.gateway.route import ROUTES
 from solver.gateway.server import close_sockets, strip_server
 from solver.runtime.clock import Clock
+from solver.verifier.pool import Verifiers
 
 
 def create_app(
@@ -34,8 +36,11 @@ def create_app(
     clock: Clock,
     limits: Limits | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
+    verifiers: Verifiers | None = None,
 ) -> web.Application:
     """The application. `grant_secret`: at least 32 random bytes, one per data directory.
+
+    `verifiers` are running already; without any, signatures are verified here.
 
     `clock` is read once, for when this process started; all else goes by the market's
     time. `alarms` says, at every GET /healthz, what an operator should see to; anyone may
@@ -43,6 +48,7 @@ def create_app(
     """
     limits = limits or Limits()
     state = sequencer.market.state
+    started_at_ms = max(clock.now_ms(), sequencer.now_ms())
     app = web.Application(middlewares=[guard], client_max_size=limits.proxy_body_bytes_max)
     app[GATEWAY] = Gateway(
         sequencer=sequencer,
@@ -52,11 +58,13 @@ def create_app(
         limits=limits,
         rates=Rates.of(limits),
         load=Load(),
+        verifiers=verifiers or Verifiers(rules),
+        macs=Macs(grant_secret, started_at_ms=started_at_ms, mandates_max=limits.mandates_max),
         grants=Grants(grant_secret),
         authenticator=Authenticator(
             state,
             rules,
-            started_at_ms=max(clock.now_ms(), sequencer.now_ms()),
+            started_at_ms=started_at_ms,
             nonces_max=limits.nonces_max,
         ),
         fills=FillIndex(state, sequencer.feed),

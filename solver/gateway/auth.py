@@ -22,7 +22,7 @@ from intents.document import Address, Nonce, Request, Seconds
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority
 from solver.core.intake import live_session
-from solver.core.state import Account, IntentState, OfferState, State
+from solver.core.state import Account, IntentState, MandateState, OfferState, State
 from solver.verifier.decode import decode_json
 
 HEADER: Final = "Keyfill-Request"
@@ -51,7 +51,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     signer: str
     permissions: int | None = None
 
-    def may_touch(self, document: IntentState | OfferState) -> bool:
+    def may_touch(self, document: IntentState | OfferState | MandateState) -> bool:
         """Whether it may act on a document of its account.
 
         A session key may act on what it signed itself or the account's contract signed.

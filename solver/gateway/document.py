@@ -3,24 +3,25 @@
 from itertools import islice
 from typing import TypeVar
 
-from intents.admission import Unverified, Verified, admit
-from intents.document import Intent, Offer
+from intents.admission import Unverified, Verified
+from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitOffer
-from solver.core.state import MAY_CANCEL, Account, IntentState, OfferState
+from solver.core.state import MAY_CANCEL, Account, IntentState, MandateState, OfferState
+from solver.gateway.auth import Caller
 from solver.gateway.contract import ask_contract
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.view import intent_told, offer_told
 from solver.gateway.wire import DocumentsQuery, IntentsTold, Nothing, OffersTold, ResultTold
 
-D = TypeVar("D", Intent, Offer)
+D = TypeVar("D", Intent, Offer, Mandate)
 
 
 async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer:
     """Admit and submit a signed intent."""
     gateway = inbound.gateway
     cursor = gateway.feed.seq
-    verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
+    verified = await gateway.verifiers.intent(inbound.raw, gateway.now_ms() // 1_000)
     if isinstance(verified, Reject):
         return verified
     bound = await bind(gateway, verified, inbound.sender)
@@ -45,7 +46,7 @@ async def submit_offer(inbound: Inbound[Unverified[Offer], Nothing]) -> Answer:
     """Admit and submit a signed offer."""
     gateway = inbound.gateway
     cursor = gateway.feed.seq
-    verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
+    verified = await gateway.verifiers.offer(inbound.raw, gateway.now_ms() // 1_000)
     if isinstance(verified, Reject):
         return verified
     bound = await bind(gateway, verified, inbound.sender)
@@ -63,7 +64,7 @@ async def submit_offer(inbound: Inbound[Unverified[Offer], Nothing]) -> Answer:
     )
     if isinstance(result, Reject):
         return result
-    return offer_told(gateway.state, gateway.state.offers[verified.digest], cursor)
+    return offer_told(gateway.state.offers[verified.digest], cursor)
 
 
 async def bind(
@@ -105,7 +106,7 @@ async def read_offer(inbound: Inbound[Nothing, Nothing]) -> Answer:
     offer = inbound.gateway.state.offers.get(digest)
     if offer is None:
         return _unknown(digest)
-    return offer_told(inbound.gateway.state, offer, inbound.gateway.feed.seq)
+    return offer_told(offer, inbound.gateway.feed.seq)
 
 
 async def list_intents(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
@@ -123,7 +124,7 @@ async def list_offers(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
     state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
     page, following = _page(inbound, state.offers)
     return OffersTold(
-        offers=tuple(offer_told(state, state.offers[digest], cursor) for digest in page),
+        offers=tuple(offer_told(state.offers[digest], cursor) for digest in page),
         next=following,
     )
 
@@ -146,7 +147,7 @@ async def _cancel(
     caller = inbound.caller
     if document is None:
         return _unknown(digest)
-    if not caller.may_touch(document) and not _may_cancel(inbound, document):
+    if not may_withdraw(caller, document):
         return reject(RejectCode.NOT_AUTHORIZED, "it is not yours to withdraw")
     result = await inbound.gateway.sequencer.submit(
         CancelDocument(account=caller.account, digest=digest)
@@ -154,8 +155,10 @@ async def _cancel(
     return result if isinstance(result, Reject) else ResultTold()
 
 
-def _may_cancel(inbound: Inbound[Nothing, Nothing], document: IntentState | OfferState) -> bool:
-    caller = inbound.caller
+def may_withdraw(caller: Caller, document: IntentState | OfferState | MandateState) -> bool:
+    """Whether the caller may withdraw it: it may act on it, or cancel anything of the account."""
+    if caller.may_touch(document):
+        return True
     may = caller.permissions is not None and bool(caller.permissions & MAY_CANCEL)
     return may and document.document.account == caller.account
 

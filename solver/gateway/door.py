@@ -92,7 +92,7 @@ async def _enter(
     gateway: Gateway, route: Route, request: web.Request
 ) -> Inbound[Any, Any] | Reject:
     limits = gateway.limits
-    bytes_max = limits.proxy_body_bytes_max if route.granted else limits.body_bytes_max
+    bytes_max = route.bytes_max(limits)
     raw = await read_body(request, bytes_max, limits.body_seconds_max)
     if isinstance(raw, Reject):
         return raw
@@ -135,6 +135,8 @@ async def _authenticate(
 
 
 def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject
+    if route.verified:
+        return Nothing()
     if route.body is not None:
         return decode_json(raw, route.body)
     if raw and not route.raw:

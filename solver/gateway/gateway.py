@@ -20,7 +20,9 @@ from solver.gateway.grant import Grants
 from solver.gateway.health import Healths
 from solver.gateway.limit import Buckets, Limits
 from solver.gateway.line import Lines
+from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
+from solver.verifier.pool import Verifiers
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -34,6 +36,8 @@ class Rates:
 
     addresses: Buckets
     accounts: Buckets
+    address_documents: Buckets
+    account_documents: Buckets
     refusals: Buckets
     contract_checks: Buckets
     probes: Buckets
@@ -44,6 +48,12 @@ class Rates:
         return cls(
             addresses=_buckets(limits.address_per_second, limits.address_burst, limits),
             accounts=_buckets(limits.account_per_second, limits.account_burst, limits),
+            address_documents=_buckets(
+                limits.address_documents_per_second, limits.address_documents_burst, limits
+            ),
+            account_documents=_buckets(
+                limits.account_documents_per_second, limits.account_documents_burst, limits
+            ),
             refusals=_buckets(limits.refusals_per_second, limits.refusals_burst, limits),
             contract_checks=_buckets(
                 limits.contract_checks_per_second, limits.contract_checks_burst, limits
@@ -59,6 +69,7 @@ class Load:
     contract_checks: int = 0
     feeds: int = 0
     solvers: int = 0
+    intakes: int = 0
     sockets: set[web.WebSocketResponse] = field(default_factory=set)
 
 
@@ -73,6 +84,8 @@ class Gateway:
     limits: Limits
     rates: Rates
     load: Load
+    verifiers: Verifiers
+    macs: Macs
     grants: Grants
     authenticator: Authenticator
     fills: FillIndex
@@ -141,9 +154,9 @@ def sender_of(request: web.Request) -> str:
     return str(IPv6Address(int(address) >> IPV6_HOST_BITS << IPV6_HOST_BITS))
 
 
-def limited(buckets: Buckets, sender: str, now_ms: int) -> Reject | None:
-    """Take a token of the sender's. Rejects: rate_limited, with the time to wait."""
-    wait_ms = buckets.take(sender, now_ms)
+def limited(buckets: Buckets, sender: str, now_ms: int, tokens: int = 1) -> Reject | None:
+    """Take tokens of the sender's. Rejects: rate_limited, with the time to wait."""
+    wait_ms = buckets.take(sender, now_ms, tokens)
     return too_fast(wait_ms) if wait_ms else None
 
 

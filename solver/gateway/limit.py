@@ -12,6 +12,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway takes at most. The defaults suit one machine."""
 
     body_bytes_max: int = 64 * 1024
+    batch_bytes_max: int = 256 * 1024
+    bulk_bytes_max: int = 512 * 1024
     proxy_body_bytes_max: int = 1024 * 1024
     head_seconds_max: float = 10
     """From connecting to a complete first request head."""
@@ -21,6 +23,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: int = 2_000
     feed_connections_max: int = 256
     solver_connections_max: int = 64
+    intake_connections_max: int = 64
+    intake_messages_max: int = 8
+    """Messages of one intake connection that are under way; no more are read meanwhile."""
     send_seconds_max: float = 10
     """How long a subscriber may take to read what was sent."""
     heartbeat_seconds: float = 20
@@ -28,6 +33,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     address_burst: int = 400
     account_per_second: int = 50
     account_burst: int = 100
+    address_documents_per_second: int = 4_000
+    """Signatures to verify of one network, in batches and on intake sockets."""
+    address_documents_burst: int = 8_000
+    account_documents_per_second: int = 4_000
+    """Documents of one account, in batches and on intake sockets."""
+    account_documents_burst: int = 8_000
     refusals_per_second: int = 10
     """Calls on one grant that are refused, and so cost it nothing."""
     refusals_burst: int = 100
@@ -45,6 +56,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Senders remembered per bucket table; the least recent is forgotten."""
     nonces_max: int = 200_000
     """Requests remembered against replay; beyond that new ones wait."""
+    mandates_max: int = 200_000
+    """Mandates whose last counter is remembered; see `mac`."""
 
 
 class Buckets:
@@ -56,11 +69,14 @@ class Buckets:
         self._entries_max = entries_max
         self._buckets: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
-    def take(self, sender: str, now_ms: int) -> int:
-        """Take a token: 0, or for how many milliseconds there is none."""
-        level, wait_ms = self._look(sender, now_ms)
+    def take(self, sender: str, now_ms: int, tokens: int = 1) -> int:
+        """Take tokens: 0, or for how many milliseconds there are not as many.
+
+        More than ever are there at once (the burst) are taken when the bucket is full.
+        """
+        level, wait_ms = self._look(sender, now_ms, tokens)
         if not wait_ms:
-            level -= MILLI
+            level -= min(self._full, tokens * MILLI)
         self._buckets[sender] = (level, now_ms)
         self._buckets.move_to_end(sender)
         if len(self._buckets) > self._entries_max:
@@ -71,10 +87,11 @@ class Buckets:
         """What `take` would answer, without taking."""
         return self._look(sender, now_ms)[1]
 
-    def _look(self, sender: str, now_ms: int) -> tuple[int, int]:
+    def _look(self, sender: str, now_ms: int, tokens: int = 1) -> tuple[int, int]:
         level, at_ms = self._buckets.get(sender, (self._full, now_ms))
         level = min(self._full, level + max(0, now_ms - at_ms) * self._per_second)
-        return level, 0 if level >= MILLI else -(-(MILLI - level) // self._per_second)
+        needed = min(self._full, tokens * MILLI)
+        return level, 0 if level >= needed else -(-(needed - level) // self._per_second)
 
     def __len__(self) -> int:
         return len(self._buckets)

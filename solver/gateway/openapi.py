@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from intents.reject import HINTS, RejectCode
+from solver.gateway import mac
 from solver.gateway.answer import INTERNAL, ErrorBody, status_of
 from solver.gateway.auth import HEADER, LIFETIME_SECONDS_MAX, Credentials
 from solver.gateway.line import LINE_TYPES
@@ -15,6 +16,9 @@ from solver.gateway.wire import (
     AcceptedMessage,
     AuctionMessage,
     CursorLine,
+    IntakeHead,
+    IntakeRefused,
+    IntakeTold,
     JudgedMessage,
     Nothing,
     RejectedMessage,
@@ -29,6 +33,7 @@ _SOCKETS: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
         (Credentials, SolutionMessage),
         (AuctionMessage, AcceptedMessage, RejectedMessage, JudgedMessage, ErrorBody),
     ),
+    "/v1/intake": ((IntakeHead,), (IntakeTold, IntakeRefused)),
 }
 """What a client sends on a socket, and what it is told."""
 _SIGNED_HELP: Final = (
@@ -36,6 +41,13 @@ _SIGNED_HELP: Final = (
     "over Request(account, method, target, bodyHash, nonce, expiresAt) for the domain of "
     "GET /v1/eip712, where target is path and query as sent and bodyHash is keccak256 of the "
     f"body. expiresAt is at most {LIFETIME_SECONDS_MAX} s ahead; a nonce is used once."
+)
+
+
+_MAC_HELP: Final = (
+    "`counter.mac`, where mac is 64 hex digits of HMAC-SHA256, by the secret of POST "
+    f"/v1/mandates, over the counter in {mac.COUNTER_BYTES} bytes (big-endian), then the body. "
+    "The counter is Unix milliseconds, or one more than the last; a lower one is refused."
 )
 
 
@@ -72,6 +84,12 @@ def build(version: str = "1") -> dict[str, Any]:
                     "scheme": "bearer",
                     "description": "A grant of POST /v1/leases/grant.",
                 },
+                "mandate": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": mac.HEADER,
+                    "description": _MAC_HELP,
+                },
             },
         },
     }
@@ -97,6 +115,7 @@ def _description() -> str:
     return (
         "Agents sign intents, contributors sign offers, calls go through a proxy, and what "
         f"was delivered is settled on chain.\n\n# Authentication\n\n`{HEADER}`: {_SIGNED_HELP}"
+        f"\n\n# Mandates\n\n`{mac.HEADER}`: {_MAC_HELP}"
         f"\n\n# Error codes\n\n{codes}\n"
     )
 
@@ -136,6 +155,8 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = [{"signed": []}]
     elif route.granted:
         operation["security"] = [{"grant": []}]
+    elif route.maced:
+        operation["security"] = [{"mandate": []}]
     if route.socket:
         sent, told = _SOCKETS[route.path]
         operation["x-sent"] = [_schema(kind) for kind in sent]

@@ -1,17 +1,31 @@
 """The one table of routes: what is served, described and tested is this."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from intents.admission import Unverified
-from intents.document import Intent, Offer
+from intents.bulk import INTENTS_MAX, UnverifiedBulk
+from intents.document import Intent, Mandate, Offer
 from intents.reject import RejectCode as R
 from solver.core.state import MAY_CANCEL, MAY_SIGN
-from solver.gateway import document, feed, key, lease, market, proxy, solve
+from solver.gateway import (
+    document,
+    feed,
+    intake,
+    key,
+    lease,
+    mandate,
+    market,
+    proxy,
+    solve,
+    stream,
+)
 from solver.gateway.gateway import Handler
+from solver.gateway.limit import Limits
 from solver.gateway.port import KeyHealth
 from solver.gateway.wire import (
     AuctionTold,
@@ -38,16 +52,20 @@ from solver.gateway.wire import (
     KeyBody,
     KeyQuery,
     LeasesTold,
+    MandateSecretTold,
+    MandateTold,
     MarketTold,
     Nothing,
     OffersTold,
     OfferTold,
+    OutcomesTold,
     PageQuery,
     ProvidersTold,
     ReceiptTold,
     ResultTold,
     SigningTold,
 )
+from solver.verifier.batch import BATCH_MAX
 
 PROXY_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -69,6 +87,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Signed requests only; a session key needs one of these."""
     granted: bool = False
     """Needs a grant."""
+    verified: bool = False
+    """Its body goes to the verifiers as it came, who decode it."""
+    maced: bool = False
+    """Needs a MAC under a mandate."""
+    bytes_max: Callable[[Limits], int] = attrgetter("body_bytes_max")
+    """How large a body may be."""
     raw: bool = False
     socket: bool = False
     rejects: Sequence[R] = ()
@@ -185,6 +209,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=document.submit_intent,
         summary="Submit a signed intent",
         body=Unverified[Intent],
+        verified=True,
         told=IntentTold,
         status=201,
         rejects=(
@@ -192,6 +217,88 @@ ROUTES: Final[tuple[Route, ...]] = (
             *_AUTHORITY,
             R.INSUFFICIENT_FUNDS,
             R.SESSION_CAP_EXCEEDED,
+            *_SEQUENCED,
+        ),
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/batch",
+        handler=intake.submit_batch,
+        summary=f"Submit up to {BATCH_MAX} signed intents; an outcome for each",
+        body=tuple[Unverified[Intent], ...],
+        verified=True,
+        bytes_max=attrgetter("batch_bytes_max"),
+        told=OutcomesTold,
+        rejects=_SEQUENCED,
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/bulk",
+        handler=intake.submit_bulk,
+        summary=f"Submit up to {INTENTS_MAX} intents over one signature; an outcome for each",
+        body=UnverifiedBulk,
+        verified=True,
+        bytes_max=attrgetter("bulk_bytes_max"),
+        told=OutcomesTold,
+        rejects=(
+            R.WRONG_DOMAIN,
+            R.SIGNATURE_MALFORMED,
+            R.SIGNATURE_HIGH_S,
+            R.SIGNATURE_INVALID,
+            *_SEQUENCED,
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/intake",
+        handler=stream.intake,
+        summary="Submit intents over a WebSocket, answered in order",
+        socket=True,
+        rejects=(R.BUSY,),
+    ),
+    Route(
+        method="POST",
+        path="/v1/mandates",
+        handler=mandate.submit_mandate,
+        summary="Register a signed mandate; the answer has its secret",
+        body=Unverified[Mandate],
+        told=MandateSecretTold,
+        status=201,
+        permissions=MAY_SIGN,
+        rejects=(*_ADMISSION, *_AUTHORITY, *_SEQUENCED),
+    ),
+    Route(
+        method="GET",
+        path="/v1/mandates/{digest}",
+        handler=mandate.read_mandate,
+        summary="One mandate and how far it is used",
+        told=MandateTold,
+        rejects=(R.MANDATE_UNKNOWN,),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/mandates/{digest}",
+        handler=mandate.end_mandate,
+        summary="Withdraw a mandate, and what is open under it",
+        told=ResultTold,
+        permissions=MAY_SIGN | MAY_CANCEL,
+        rejects=(R.MANDATE_UNKNOWN, R.NOT_OPEN, *_SEQUENCED),
+    ),
+    Route(
+        method="POST",
+        path="/v1/mandates/{digest}/intents",
+        handler=mandate.submit_mandated,
+        summary=f"Submit up to {BATCH_MAX} intents under a mandate; an outcome for each",
+        body=tuple[Intent, ...],
+        verified=True,
+        maced=True,
+        bytes_max=attrgetter("batch_bytes_max"),
+        told=OutcomesTold,
+        rejects=(
+            R.UNAUTHENTICATED,
+            R.REPLAYED,
+            R.MANDATE_UNKNOWN,
+            R.MANDATE_ENDED,
             *_SEQUENCED,
         ),
     ),
@@ -226,6 +333,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=document.submit_offer,
         summary="Submit a signed offer",
         body=Unverified[Offer],
+        verified=True,
         told=OfferTold,
         status=201,
         rejects=(*_ADMISSION, *_AUTHORITY, R.KEY_UNKNOWN, R.KEY_NOT_LIVE, *_SEQUENCED),
@@ -387,6 +495,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="A call on a lease, described in JSON",
         body=CallBody,
         granted=True,
+        bytes_max=attrgetter("proxy_body_bytes_max"),
         rejects=_PROXY,
     ),
     Route(
@@ -434,6 +543,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             summary="A call on a lease, passed through; use it as a base URL",
             query=None,
             granted=True,
+            bytes_max=attrgetter("proxy_body_bytes_max"),
             raw=True,
             rejects=_PROXY,
         )

@@ -15,6 +15,7 @@ from solver.core.state import (
     Batch,
     IntentState,
     Lease,
+    MandateState,
     OfferState,
     Session,
     State,
@@ -29,6 +30,7 @@ from solver.gateway.wire import (
     IntentTold,
     LeaseTold,
     LevelTold,
+    MandateTold,
     OfferTold,
     ProposedFill,
     SessionTold,
@@ -71,7 +73,7 @@ def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
     )
 
 
-def offer_told(state: State, offer: OfferState, cursor: int) -> OfferTold:
+def offer_told(offer: OfferState, cursor: int) -> OfferTold:
     """An offer."""
     return OfferTold(
         **msgspec.structs.asdict(offer.document),
@@ -82,6 +84,19 @@ def offer_told(state: State, offer: OfferState, cursor: int) -> OfferTold:
         live=offer.live,
         open_units=offer.open_units,
         cursor=cursor,
+    )
+
+
+def mandate_told(mandate: MandateState) -> MandateTold:
+    """A mandate."""
+    return MandateTold(
+        **msgspec.structs.asdict(mandate.document),
+        digest=mandate.digest,
+        signer=mandate.signer,
+        authority=mandate.authority,
+        live=mandate.live,
+        spent=mandate.spent,
+        committed=mandate.committed,
     )
 
 

@@ -17,9 +17,10 @@ from solver.client import Rejected
 from solver.core.command import AllSessionsRevoked, OpenAuction, SolutionFill
 from solver.core.state import MAY_CANCEL, MAY_SETTLE
 from solver.engine.feed import Feed
-from solver.gateway import auth, body, grant, market, proxy, view
+from solver.gateway import auth, grant, market, proxy, view
 from solver.gateway.auth import Authenticator, Caller, Nonces
 from solver.gateway.gateway import Load
+from solver.verifier import decode
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import DOCS, EPOCHS, World, a_world
 
@@ -333,7 +334,7 @@ PROMISES: list[tuple[Check, Plant]] = [
     (a_grant_expires, eternal_grants),
     (a_grant_is_for_its_intent_alone, any_lease_grants),
     (solutions_are_sealed, unsealed),
-    (names_are_not_repeated, patching(body, "_distinct", dict)),
+    (names_are_not_repeated, patching(decode, "_distinct", dict)),
     (replay_equals_live, skipping_feed),
     (sockets_are_counted, leaking_sockets),
 ]

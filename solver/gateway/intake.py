@@ -1,0 +1,236 @@
+"""Many intents at once: verified by others, bound to their accounts, submitted as one group.
+
+Each intent has its own outcome, as if it had come alone; what one of them lacks does not
+harm its neighbours. A batch has a signature for each, a bulk one for all, and intents under
+a mandate none: their sender is known by a MAC.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+import msgspec
+
+from intents.admission import Unverified, Verified
+from intents.bulk import UnverifiedBulk, proven_digest
+from intents.document import Intent
+from intents.reject import Reject, RejectCode, reject
+from intents.typed_data import struct_hash
+from solver.core.command import Authority, SubmitIntent
+from solver.engine.sequencer import GROUP_MAX, Result
+from solver.gateway.answer import status_of
+from solver.gateway.contract import ask_contract
+from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.wire import Nothing, OutcomesTold, OutcomeTold
+from solver.verifier.batch import Kind
+from solver.verifier.pool import weight_of
+
+CREATED: Final = 201
+SHARES: Final = {Kind.BULK: 8, Kind.MANDATED: 32}
+"""How many intents cost as much as one with a signature of its own."""
+
+Bound = tuple[str, Authority] | Reject
+"""Who signed and how that binds the account."""
+
+
+class Mandated(msgspec.Struct, frozen=True, kw_only=True):
+    """The mandate under which intents come; their sender proved that it may."""
+
+    digest: str
+    account: str
+
+
+async def submit_batch(inbound: Inbound[tuple[Unverified[Intent], ...], Nothing]) -> Answer:
+    """Submit intents that are signed one by one."""
+    return told(await take(inbound.gateway, Kind.BATCH, inbound.raw, inbound.sender))
+
+
+async def submit_bulk(inbound: Inbound[UnverifiedBulk, Nothing]) -> Answer:
+    """Submit intents that are signed together."""
+    return told(await take(inbound.gateway, Kind.BULK, inbound.raw, inbound.sender))
+
+
+def told(outcomes: list[OutcomeTold] | Reject) -> Answer:
+    """Outcomes as an answer."""
+    return outcomes if isinstance(outcomes, Reject) else OutcomesTold(outcomes=tuple(outcomes))
+
+
+def cost_of(kind: Kind, raw: bytes) -> int:
+    """How many signatures a body has to verify, about."""
+    return -(-weight_of(raw) // SHARES.get(kind, 1))
+
+
+async def take(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> list[OutcomeTold] | Reject:
+    """Take a body of many signed intents. Rejects as a whole: rate_limited, busy, malformed."""
+    return within_rate(gateway, kind, raw, sender) or await take_paid(gateway, kind, raw, sender)
+
+
+def within_rate(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> Reject | None:
+    """Charge the sender's network for a body. Rejects: rate_limited."""
+    cost = cost_of(kind, raw)
+    return limited(gateway.rates.address_documents, sender, gateway.now_ms(), cost)
+
+
+async def take_paid(
+    gateway: Gateway, kind: Kind, raw: bytes, sender: str, mandated: Mandated | None = None
+) -> list[OutcomeTold] | Reject:
+    """Take a body whose sender is within its rate."""
+    results = await gateway.verifiers.many(kind, raw, gateway.now_ms() // 1_000)
+    if isinstance(results, Reject):
+        return results
+    if mandated is None:
+        commands = await _signed_commands(gateway, results, sender)
+    else:
+        commands = [_mandated_command(result, mandated) for result in results]
+    return await _submit(gateway, _within_rates(gateway, commands))
+
+
+async def _submit(gateway: Gateway, commands: Sequence[SubmitIntent | Reject]) -> list[OutcomeTold]:
+    good = [command for command in commands if not isinstance(command, Reject)]
+    groups = [good[start : start + GROUP_MAX] for start in range(0, len(good), GROUP_MAX)]
+    submitted = await asyncio.gather(*map(gateway.sequencer.submit_many, groups))
+    results = chain.from_iterable(submitted)
+    return [
+        _refused(command) if isinstance(command, Reject) else _outcome(command, next(results))
+        for command in commands
+    ]
+
+
+async def _signed_commands(
+    gateway: Gateway, results: Sequence[Verified[Intent] | Reject], sender: str
+) -> list[SubmitIntent | Reject]:
+    bound = await _bind_all(gateway, results, sender)
+    return [
+        result if isinstance(result, Reject) else _command(result, bound[_question(result)])
+        for result in results
+    ]
+
+
+_Question = tuple[str, str | None, str]
+"""What has to be known to bind an intent: its account, its signer, its signature."""
+
+
+def _question(verified: Verified[Intent]) -> _Question:
+    """A bulk's intents of one account share it: the signature, not the intent, is asked about."""
+    return verified.document.account, verified.signer, verified.signature
+
+
+async def _bind_all(
+    gateway: Gateway, results: Sequence[Verified[Intent] | Reject], sender: str
+) -> dict[_Question, Bound]:
+    """How each signature binds its account; contracts are asked at the same time."""
+    answers: dict[_Question, Bound] = {}
+    asked: dict[_Question, Verified[Intent]] = {}
+    for result in results:
+        if isinstance(result, Reject) or (question := _question(result)) in answers:
+            continue
+        account, signer, _ = question
+        if signer is None or not _is_known(gateway, account, signer):
+            asked.setdefault(question, result)
+        else:
+            answers[question] = signer, _authority(account, signer)
+    if asked:
+        found = await asyncio.gather(*(_ask(gateway, one, sender) for one in asked.values()))
+        answers.update(zip(asked, found, strict=True))
+    return answers
+
+
+def _is_known(gateway: Gateway, account: str, signer: str) -> bool:
+    if signer == account:
+        return True
+    record = gateway.state.accounts.get(account)
+    return record is not None and signer in record.sessions
+
+
+def _authority(account: str, signer: str) -> Authority:
+    return Authority.KEY if signer == account else Authority.SESSION
+
+
+async def _ask(gateway: Gateway, verified: Verified[Intent], sender: str) -> Bound:
+    """Whether the account's contract accepts what was signed: the intent, or the tree."""
+    signed: bytes | Reject = bytes.fromhex(verified.digest[2:])
+    if verified.proof:
+        prefix = gateway.rules.domain.prefix()
+        signed = proven_digest(prefix, struct_hash(verified.document), verified.proof)
+    if isinstance(signed, Reject):
+        return signed
+    account = verified.document.account
+    valid = await ask_contract(gateway, account, "0x" + signed.hex(), verified.signature, sender)
+    if isinstance(valid, Reject):
+        return valid
+    if not valid:
+        return reject(
+            RejectCode.NOT_AUTHORIZED,
+            f"{verified.signer or 'this signature'} does not speak for {account}",
+        )
+    return account, Authority.CONTRACT
+
+
+def _command(verified: Verified[Intent], bound: Bound) -> SubmitIntent | Reject:
+    if isinstance(bound, Reject):
+        return bound
+    signer, authority = bound
+    return SubmitIntent(
+        intent=verified.document,
+        digest=verified.digest,
+        signer=signer,
+        authority=authority,
+        signature=verified.signature,
+        proof=verified.proof,
+    )
+
+
+def _mandated_command(
+    result: Verified[Intent] | Reject, mandated: Mandated
+) -> SubmitIntent | Reject:
+    if isinstance(result, Reject):
+        return result
+    if result.document.account != mandated.account:
+        return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
+    return SubmitIntent(
+        intent=result.document,
+        digest=result.digest,
+        signer=mandated.digest,
+        authority=Authority.MANDATE,
+        signature="",
+    )
+
+
+def _within_rates(
+    gateway: Gateway, commands: Sequence[SubmitIntent | Reject]
+) -> Sequence[SubmitIntent | Reject]:
+    """All of an account's intents, or none of them: as many as its rate allows."""
+    counts = Counter(
+        command.intent.account for command in commands if not isinstance(command, Reject)
+    )
+    now_ms = gateway.now_ms()
+    refused = {
+        account: fault
+        for account, count in counts.items()
+        if (fault := limited(gateway.rates.account_documents, account, now_ms, count))
+    }
+    if not refused:
+        return commands
+    return [
+        command if isinstance(command, Reject) else refused.get(command.intent.account, command)
+        for command in commands
+    ]
+
+
+def _outcome(command: SubmitIntent, result: Result) -> OutcomeTold:
+    if isinstance(result, Reject):
+        return _refused(result, command.digest)
+    return OutcomeTold(status=CREATED, digest=command.digest)
+
+
+def _refused(refused: Reject, digest: str = "") -> OutcomeTold:
+    return OutcomeTold(
+        status=status_of(refused.code),
+        digest=digest,
+        code=refused.code,
+        message=refused.message,
+        hint=refused.hint,
+        retry_after_ms=refused.retry_after_ms,
+    )

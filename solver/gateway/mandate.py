@@ -1,0 +1,108 @@
+"""Mandates: registered once over a signature, then used by whoever knows their secret."""
+
+from intents.admission import Unverified, admit
+from intents.document import Intent, Mandate
+from intents.reject import Reject, RejectCode, reject
+from solver.core.command import CancelDocument, SubmitMandate
+from solver.core.state import MandateState
+from solver.gateway.document import bind, may_withdraw
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.intake import Mandated, take_paid, told, within_rate
+from solver.gateway.mac import HEADER, Mac, read_mac
+from solver.gateway.view import mandate_told
+from solver.gateway.wire import MandateSecretTold, Nothing, OutcomeTold, ResultTold
+from solver.verifier.batch import Kind
+
+
+async def submit_mandate(inbound: Inbound[Unverified[Mandate], Nothing]) -> Answer:
+    """Register a mandate and tell its secret. To register it again tells it again.
+
+    The mandate itself becomes public when it settles, so only a signed request of who may
+    act on it is told the secret.
+    """
+    gateway = inbound.gateway
+    verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
+    if isinstance(verified, Reject):
+        return verified
+    if verified.document.account != inbound.caller.account:
+        return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
+    known = gateway.state.mandates.get(verified.digest)
+    if known is not None:
+        return _secret_told(inbound, known)
+    bound = await bind(gateway, verified, inbound.sender)
+    if isinstance(bound, Reject):
+        return bound
+    signer, authority = bound
+    result = await gateway.sequencer.submit(
+        SubmitMandate(
+            mandate=verified.document,
+            digest=verified.digest,
+            signer=signer,
+            authority=authority,
+            signature=verified.signature,
+        )
+    )
+    if isinstance(result, Reject):
+        return result
+    return _secret_told(inbound, gateway.state.mandates[verified.digest])
+
+
+async def read_mandate(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """One mandate, without its secret."""
+    found = _find(inbound.gateway, inbound.path("digest"))
+    return found if isinstance(found, Reject) else mandate_told(found)
+
+
+async def end_mandate(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Withdraw a mandate, and what is open under it."""
+    found = _find(inbound.gateway, inbound.path("digest"))
+    if isinstance(found, Reject):
+        return found
+    if not may_withdraw(inbound.caller, found):
+        return reject(RejectCode.NOT_AUTHORIZED, "it is not yours to withdraw")
+    result = await inbound.gateway.sequencer.submit(
+        CancelDocument(account=inbound.caller.account, digest=found.digest)
+    )
+    return result if isinstance(result, Reject) else ResultTold()
+
+
+async def submit_mandated(inbound: Inbound[tuple[Intent, ...], Nothing]) -> Answer:
+    """Submit intents under a mandate; the MAC says who sends them."""
+    said = read_mac(inbound.request.headers.getall(HEADER, []))
+    if isinstance(said, Reject):
+        return said
+    gateway, raw, sender = inbound.gateway, inbound.raw, inbound.sender
+    refused = within_rate(gateway, Kind.MANDATED, raw, sender)
+    digest = inbound.path("digest")
+    return refused or told(await take_mandated(gateway, digest, said, raw, sender))
+
+
+async def take_mandated(
+    gateway: Gateway, digest: str, said: Mac, raw: bytes, sender: str
+) -> list[OutcomeTold] | Reject:
+    """Take a body of intents under a mandate.
+
+    Rejects as a whole: mandate_unknown, unauthenticated, replayed, mandate_ended, busy,
+    malformed, too_large.
+    """
+    found = _find(gateway, digest)
+    if isinstance(found, Reject):
+        return found
+    refused = gateway.macs.check(digest, said, raw, gateway.now_ms())
+    if refused is not None:
+        return refused
+    if not found.live:
+        return reject(RejectCode.MANDATE_ENDED, digest)
+    mandated = Mandated(digest=digest, account=found.document.account)
+    return await take_paid(gateway, Kind.MANDATED, raw, sender, mandated)
+
+
+def _find(gateway: Gateway, digest: str) -> MandateState | Reject:
+    return gateway.state.mandates.get(digest) or reject(RejectCode.MANDATE_UNKNOWN, digest)
+
+
+def _secret_told(inbound: Inbound[Unverified[Mandate], Nothing], found: MandateState) -> Answer:
+    if not inbound.caller.may_touch(found):
+        return reject(RejectCode.NOT_AUTHORIZED, "another key of the account signed it")
+    secret = inbound.gateway.macs.secret_of(found.digest).hex()
+    return MandateSecretTold(mandate=mandate_told(found), secret=secret)
