@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,16 +40,17 @@ from solver.core.command import (
     OpenResource,
     RetireKey,
 )
-from solver.core.market import Market
 from solver.core.state import CREDIT, State
+from solver.engine.collector import settle, uncollected
 from solver.engine.competition import Competition
-from solver.engine.feed import Feed
-from solver.engine.recovery import Recovered, lost_calls, replay
+from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
 from solver.gateway.limit import Limits
 from solver.gateway.server import serve
 from solver.journal import Genesis, Journal
+from solver.journal.keeper import SnapshotKeeper
+from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
 from solver.runtime.clock import SystemClock
 from solver.runtime.config import Config
 from solver.settlement.chain import ChainClient
@@ -80,6 +81,7 @@ SESSION_SECONDS: Final = 365 * 86_400
 GAS_FUNDS_WEI: Final = 10 * 10**18
 RECONCILE_SECONDS: Final = 5
 DRAIN_SECONDS_MAX: Final = 10
+RECOVERY_TOLD_EVERY: Final = 1_000_000
 SECRET_BYTES: Final = 32
 LOCAL_CHAIN_ID: Final = 31_337
 SELECTIONS: Final = {"least-recently-used": least_recently_used, "round-robin": round_robin}
@@ -199,6 +201,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
                     Cutter(sequencer, _cut_policy(config)).run(),
                     _competition(config, deployment, sequencer).run(),
                     _reconcile_forever(node),
+                    SnapshotKeeper(config.data_dir, lambda: sequencer.seq).run(),
                 )
             ]
             try:
@@ -283,16 +286,37 @@ def _deployer(config: Config) -> SigningKey:
 
 
 def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> Sequencer:
-    """Replay the journal, verified on the way, into a fresh market."""
+    """Bring the market back: the newest snapshot and the journal, verified on the way."""
     genesis = Genesis(
         chain_id=deployment.chain_id, settlement=deployment.settlement, usdc=deployment.usdc
     )
-    journal = Journal.open(config.data_dir / "journal.db", genesis)
+    journal = Journal.open(config.data_dir / JOURNAL, genesis)
     stack.callback(journal.close)
-    fresh = Recovered(market=Market(deployment.usdc), feed=Feed())
-    found = replay(fresh, journal.read(), journal.checkpoints())
-    LOG.info("journal_replayed", commands=found.seq, state_hash=found.market.state.hash())
-    return Sequencer(found.market, journal, SystemClock(), found.feed, found.outcome)
+    with uncollected():
+        found = restore(journal, config.data_dir / SNAPSHOTS, _told_now_and_then())
+    settle()
+    LOG.info(
+        "journal_replayed",
+        commands=found.recovered.seq,
+        snapshot=found.snapshot_seq,
+        passed_over=found.passed_over,
+        outcome=found.recovered.outcome.hex(),
+    )
+    recovered = found.recovered
+    return Sequencer(recovered.market, journal, SystemClock(), recovered.feed, recovered.outcome)
+
+
+def _told_now_and_then() -> Callable[[int], None]:
+    """Log how far a long recovery is."""
+    told = 0
+
+    def tell(seq: int) -> None:
+        nonlocal told
+        if seq - told >= RECOVERY_TOLD_EVERY:
+            told = seq
+            LOG.info("journal_is_replayed", commands=seq)
+
+    return tell
 
 
 async def _vault(config: Config, sequencer: Sequencer, stack: AsyncExitStack) -> Vault:

@@ -96,7 +96,7 @@ def _named(kind: type[msgspec.Struct], values: Row) -> dict[str, Any]:
 
 
 def _read_intent(row: Row) -> SubmitIntent:
-    _, at_ms, document, digest, signer, authority, signature = row
+    _, at_ms, document, digest, signer, authority, signature, proof = row
     account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = (
         document
     )
@@ -120,6 +120,7 @@ def _read_intent(row: Row) -> SubmitIntent:
         signer=signer,
         authority=_AUTHORITIES[authority],
         signature=signature,
+        proof=proof,
     )
 
 

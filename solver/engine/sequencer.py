@@ -98,7 +98,13 @@ class Sequencer:
         self._group: asyncio.Task[None] | None = None
         """The newest group, from its first command to its last answer; older ones are on disk."""
         self._has_room = True
+        self._seq = 0
         self._stopped = False
+
+    @property
+    def seq(self) -> int:
+        """Number of the last command that is on disk; 0 before this process wrote one."""
+        return self._seq
 
     def now_ms(self) -> int:
         """The market's time: the clock's, but never before what was already applied."""
@@ -210,7 +216,7 @@ class Sequencer:
         self._outcome = outcome_after(self._outcome, [events for _, events in published])
         group = Group(commands=len(applied), payload=encode(applied), outcome=self._outcome)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self._journal.append, group)
+        self._seq = await loop.run_in_executor(self._writer, self._journal.append, group)
 
     def _apply(
         self,

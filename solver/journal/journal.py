@@ -29,7 +29,9 @@ from solver.journal.record import (
     Record,
     last_record,
     link,
+    noted_hashes,
     read_verified,
+    record_ending_at,
     stored_genesis,
 )
 from solver.journal.room import Room
@@ -137,7 +139,7 @@ class Journal:
 
     def checkpoints(self) -> dict[int, str]:
         """State hashes by number of the last command."""
-        return dict(self._connection.execute("SELECT seq, state_hash FROM checkpoint"))
+        return noted_hashes(self._connection)
 
     def has_room(self) -> bool:
         """Whether the disk takes new work, or only what brings begun work to its end."""
@@ -148,10 +150,12 @@ class Journal:
 
         Raises JournalCorrupt at the first that does not follow from those before.
         """
-        for record in read_verified(self._connection, self.genesis):
-            if record.last == self._mark.seq and record.chain != self._mark.chain:
-                raise JournalCorrupt(record.seq, "not what was acknowledged")
-            yield record
+        mark = (self._mark.seq, self._mark.chain)
+        return read_verified(self._connection, self.genesis, mark, self._seq)
+
+    def ending_at(self, seq: int) -> Record | None:
+        """The group whose last command has this number, without its payload."""
+        return record_ending_at(self._connection, seq)
 
     def close(self) -> None:
         """Close the database and release the lock. Closing twice does nothing."""

@@ -25,14 +25,8 @@ class Mark:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._next = 0
-        self.seq, self.chain = 0, b""
-        content = page.read()
-        for place in (0, _SECTOR):
-            found = _read(content[place : place + _SECTOR])
-            if found is not None and found[0] > self.seq:
-                self.seq, self.chain = found
-                self._next = _SECTOR - place
+        place, self.seq, self.chain = _newest(page.read())
+        self._next = _SECTOR - place
 
     def move(self, seq: int, chain: bytes) -> None:
         """Note that everything up to `seq` is on disk."""
@@ -45,6 +39,22 @@ class Mark:
         """Have the disk take it, and let go."""
         self._page.sync()
         self._page.close()
+
+
+def read_mark(content: bytes) -> tuple[int, bytes]:
+    """What a mark's page says: the last acknowledged command, and the chain after it."""
+    _, seq, chain = _newest(content)
+    return seq, chain
+
+
+def _newest(content: bytes) -> tuple[int, int, bytes]:
+    """The newer of the two places, its number and its chain."""
+    newest = (_SECTOR, 0, b"")
+    for place in (0, _SECTOR):
+        found = _read(content[place : place + _SECTOR])
+        if found is not None and found[0] > newest[1]:
+            newest = (place, *found)
+    return newest
 
 
 def _read(sector: bytes) -> tuple[int, bytes] | None:

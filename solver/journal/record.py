@@ -30,6 +30,9 @@ INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?)"
 _STEP: Final = (
     "SELECT seq, commands, payload, outcome, chain FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
 )
+_ENDING_AT: Final = (
+    "SELECT seq, commands, outcome, chain FROM record WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+)
 _LAST: Final = "SELECT seq + commands - 1, chain FROM record ORDER BY seq DESC LIMIT 1"
 
 
@@ -97,22 +100,45 @@ def last_record(connection: Connection, genesis: Genesis) -> tuple[int, bytes]:
     return (rows[0][0], rows[0][1]) if rows else (0, first_link(genesis))
 
 
-def read_verified(connection: Connection, genesis: Genesis) -> Iterator[Record]:
-    """Every group from the first, each verified against the chain.
+def record_ending_at(connection: Connection, seq: int) -> Record | None:
+    """The group whose last command has this number, as stored; None if there is none."""
+    for row in connection.execute(_ENDING_AT, (seq,)):
+        record = Record(seq=row[0], commands=row[1], payload=b"", outcome=row[2], chain=row[3])
+        return record if record.last == seq else None
+    return None
 
-    Raises JournalCorrupt at the first that does not follow from those before.
+
+def noted_hashes(connection: Connection) -> dict[int, str]:
+    """State hashes of clean stops, by the number of the last command."""
+    return dict(connection.execute("SELECT seq, state_hash FROM checkpoint"))
+
+
+def read_verified(
+    connection: Connection, genesis: Genesis, mark: tuple[int, bytes], up_to: int
+) -> Iterator[Record]:
+    """Every group from the first to the one that ends at `up_to`, each verified.
+
+    Raises JournalCorrupt at the first that does not follow from those before, or is not
+    what the mark says was acknowledged.
     """
     chain, expected = first_link(genesis), 1
     try:
-        while rows := list(connection.execute(_STEP, (expected, STEP_MAX))):
+        while expected <= up_to:
+            rows = list(connection.execute(_STEP, (expected, STEP_MAX)))
+            if not rows:
+                raise JournalCorrupt(expected, "missing; it was there")
             for seq, commands, payload, outcome, stored in rows:
                 if seq != expected or commands < 1:
                     raise JournalCorrupt(expected, f"missing; the next one is {seq}")
+                if seq > up_to:
+                    return
                 group = Group(commands=commands, payload=payload, outcome=outcome)
                 chain = link(chain, seq, group)
                 if chain != stored:
                     raise JournalCorrupt(seq, "its bytes do not match its hash")
                 expected += commands
+                if expected - 1 == mark[0] and chain != mark[1]:
+                    raise JournalCorrupt(seq, "not what was acknowledged")
                 yield Record(
                     seq=seq, commands=commands, payload=payload, outcome=outcome, chain=chain
                 )
