@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter_ns, process_time
 
 from tests.bench.engine import Engine
-from tests.bench.flow import ASK, BID, FILL_FIELDS, Event, Flow
+from tests.bench.flow import ASK, BID, Event, Flow
 
 Answer = dict[str, float | str]
 
@@ -117,10 +117,11 @@ def _resident_bytes() -> int:
 
 
 def _save_fills(engine: Engine, path: Path) -> None:
-    fills = array("q", engine.fills() if callable(engine.fills) else engine.fills)
-    for place in range(2, len(fills), FILL_FIELDS):
-        fills[place] //= engine.tick_scale
-    path.write_bytes(fills.tobytes())
+    scale = engine.tick_scale
+    numbers = array("q")
+    for taker, maker, tick, units in engine.fills():
+        numbers.extend((taker, maker, tick // scale, units))
+    path.write_bytes(numbers.tobytes())
 
 
 def main() -> None:

@@ -4,10 +4,11 @@
 has none, but the check is made). Every bid has its whole limit held, and freed again as it
 fills or ends; every ask's units are an account of their own; every order has a deadline
 one to eleven minutes away, and the clock is looked at every 64 orders; whoever cancels must
-be the owner. Fills are drained after every call, and who is filled is forgotten.
+be the owner. Fills are drained after every call, by the ids that the orders came with.
 
 What a signed document says (its id, its owner, its limit, its end) is made before the clock
-starts, as prices are; looking the owner's account up is not.
+starts, as prices are. Looking the owner's account up and deriving the price from the limit
+is not.
 """
 
 import sys
@@ -17,7 +18,7 @@ from typing import Final
 from solver.core.book import Book, Order
 from solver.core.exchange import Exchange
 from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, transfer
-from tests.bench.engine import Cancel, Engine, Submit
+from tests.bench.engine import Cancel, Engine, Fill, Submit, by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -43,12 +44,6 @@ Document = tuple[str, str, int, int]
 """Id, owner, limit, deadline."""
 
 
-def batched_by_four(items: list[str | int]) -> Iterator[tuple[str | int, ...]]:
-    """Four by four."""
-    numbered = iter(items)
-    return zip(numbered, numbered, numbered, numbered, strict=True)
-
-
 class Floor:
     """An exchange with one book, rich accounts, and the documents of a flow."""
 
@@ -58,16 +53,14 @@ class Floor:
         self.documents: Final = documents(flow)
         self.accounts: Final = {owner: _rich(owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.fills: Final[list[str | int]] = []
-        """Bid, ask, tick and units of each."""
+        self.told: Final[list[str | int]] = []
+        """Bid, ask, tick and units of each fill, one after the other."""
 
-    def rows(self) -> list[int]:
+    def fills(self) -> Iterator[Fill]:
         """The fills by the flow's numbers; the taker is who came later."""
-        rows: list[int] = []
-        for bid, ask, tick, units in batched_by_four(self.fills):
-            first, second = int(bid), int(ask)
-            rows += (max(first, second), min(first, second), int(tick), int(units))
-        return rows
+        for bid, ask, tick, units in by_four(self.told):
+            first, second = sorted((int(bid), int(ask)))
+            yield second, first, int(tick), int(units)
 
     def expire(self, now_ms: int) -> None:
         """End every order whose time is over."""
@@ -103,13 +96,13 @@ def engine(flow: Flow) -> Engine:
     """An exchange for this flow."""
     floor = Floor(flow)
     source = str(sys.modules[Exchange.__module__].__file__)
-    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.rows, source, TICK_SCALE)
+    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.fills, source, TICK_SCALE)
 
 
 def _bid(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
     admit, enter, drain = exchange.admit_bid, exchange.enter, exchange.drain
-    placed, report = floor.placed, floor.fills.extend
+    placed, report = floor.placed, floor.told.extend
 
     def bid(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
@@ -127,7 +120,7 @@ def _bid(floor: Floor) -> Submit:
 def _ask(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
     admit, enter, drain = exchange.admit_ask, exchange.enter, exchange.drain
-    placed, report = floor.placed, floor.fills.extend
+    placed, report = floor.placed, floor.told.extend
 
     def ask(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]

@@ -5,9 +5,10 @@ every callback; those that we need not know of do nothing.
 """
 
 import importlib
+from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.bench.engine import Engine
+from tests.bench.engine import Engine, Fill, by_four
 from tests.bench.flow import Flow
 
 liquibook: Any = importlib.import_module("liquibook")
@@ -18,8 +19,8 @@ _KEPT: Final[list[Any]] = []
 
 def engine(flow: Flow) -> Engine:
     """A book for this flow."""
-    fills: list[int] = []
-    listener = _listener(fills)
+    told: list[int] = []
+    listener = _listener(told)
     _KEPT.append(listener)
     book = liquibook.DepthOrderBook()
     book.set_order_listener(listener)
@@ -38,11 +39,15 @@ def engine(flow: Flow) -> Engine:
         withdraw(placed[order])
         placed[order] = None
 
+    def fills() -> Iterator[Fill]:
+        for taker, maker, tick, units in by_four(told):
+            yield taker - 1, maker - 1, tick, units
+
     return Engine(bid, ask, cancel, fills, liquibook.__file__)
 
 
-def _listener(fills: list[int]) -> Any:
-    extend = fills.extend
+def _listener(told: list[int]) -> Any:
+    extend = told.extend
 
     class Listener(liquibook.OrderListener):  # type: ignore[misc]  # it has no types
         def __init__(self) -> None:
@@ -55,6 +60,6 @@ def _listener(fills: list[int]) -> Any:
             pass
 
         def on_fill(self, taker: Any, maker: Any, units: int, tick: int) -> None:
-            extend((taker.order_id_ - 1, maker.order_id_ - 1, tick, units))
+            extend((taker.order_id_, maker.order_id_, tick, units))
 
     return Listener()

@@ -5,9 +5,10 @@ Prices may be any number that compares: integers are the fastest.
 """
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
-from tests.bench.engine import Engine
+from tests.bench.engine import Engine, Fill, by_four
 from tests.bench.flow import Flow
 
 
@@ -15,7 +16,7 @@ def log_engine(module: str, flow: Flow) -> Engine:
     """A book of `module` for this flow."""
     peer: Any = importlib.import_module(module)
     book = peer.OrderBook()
-    fills: list[int] = []
+    told: list[str | int] = []
     names: list[str] = [""] * flow.order_count
     make, add, withdraw = peer.Order, book.add_limit_order, book.cancel_order
     bid_side, ask_side = peer.OrderSide.BID, peer.OrderSide.ASK
@@ -23,8 +24,7 @@ def log_engine(module: str, flow: Flow) -> Engine:
 
     def drain() -> None:
         for trade in log:
-            taker, maker = int(trade.aggressor_id) - 1, int(trade.filler_id) - 1
-            fills.extend((taker, maker, trade.price, trade.quantity_filled))
+            told.extend((trade.aggressor_id, trade.filler_id, trade.price, trade.quantity_filled))
         log.clear()
 
     def bid(order: int, tick: int, units: int) -> None:
@@ -43,5 +43,9 @@ def log_engine(module: str, flow: Flow) -> Engine:
 
     def cancel(order: int) -> None:
         withdraw(names[order])
+
+    def fills() -> Iterator[Fill]:
+        for taker, maker, tick, units in by_four(told):
+            yield int(taker) - 1, int(maker) - 1, tick, units
 
     return Engine(bid, ask, cancel, fills, peer.__file__)
