@@ -80,10 +80,10 @@ def _amounts(bids: Sorted, asks: Sorted, rule: Rule) -> tuple[Integers, Integers
         for place in _unmet(bids, bought):
             _pass_over(bids, bought, left, place)
     else:
-        apart = _share_last_levels(bids, bought)
+        apart = _share_last_levels(bids, bought, bids.columns.minimums)
     sold = _sold_by_time(bids, asks, bought)
     if rule is Rule.PRO_RATA:
-        _share_last_levels(asks, sold)
+        _share_last_levels(asks, sold, np.ones_like(sold))
     return bought, sold, apart
 
 
@@ -141,7 +141,7 @@ def _pass_over(bids: Sorted, bought: Integers, left: Integers, place: int) -> No
     bought[place : place + len(got)] = got
 
 
-def _share_last_levels(side: Sorted, amounts: Integers) -> set[int]:
+def _share_last_levels(side: Sorted, amounts: Integers, minimums: Integers) -> set[int]:
     """Share pro rata what each book's last price that trades got by time.
 
     Where somebody with a minimum would share, the book is left out and returned.
@@ -153,7 +153,7 @@ def _share_last_levels(side: Sorted, amounts: Integers) -> set[int]:
         last = side.levels[start + np.flatnonzero(amounts[start:end])[-1]]
         level = start + np.flatnonzero(side.levels[start:end] == last)
         units, got = side.columns.units[level], int(amounts[level].sum())
-        if int(units.sum()) > got and int(side.columns.minimums[level].max()) > 1:
+        if int(units.sum()) > got and int(minimums[level].max()) > 1:
             apart.add(book)
             amounts[start:end] = 0
         else:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solver.core.check import Violation
-from solver.strategies.crossing import clear_book
+from solver.strategies import tangle
+from solver.strategies.crossing import Clearing, clear_book
+from solver.strategies.pairing import pair, part
 from solver.strategies.share import Rule, share
 from tests.strategies.book import (
     Order,
@@ -151,3 +153,21 @@ def test_pro_rata_is_by_size_at_the_last_price_only() -> None:
     assert clearing is not None
     assert amounts(clearing.lines, 0, 4) == [4, 5, 3, 2]
     assert clearing.tick == 4
+
+
+@given(bids=orders(accounts=2, minimum=5, most=12), asks=orders(accounts=2, most=12), rule=rules)
+def test_rounds_of_a_tangled_book_are_bounded(
+    bids: list[Order], asks: list[Order], rule: Rule
+) -> None:
+    """Once rounds are over, bids with a minimum stand back: still valid, of the most units."""
+    buying, selling = bids_of(bids), asks_of(asks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tangle, "ROUNDS_MAX", 0)
+        crossing = tangle.untangle(buying, selling, rule)
+    simple = bids_of([order for order in bids if order[2] == 1])
+    units = sum(crossing.bought) if crossing else 0
+    assert units == best_ticks(simple, selling, TICKS)[1]
+    if crossing is not None:
+        lines = part(pair(crossing.bought, crossing.sold), buying.accounts, selling.accounts)
+        assert lines is not None
+        check_valid(buying, selling, Clearing(tick=crossing.tick, lines=lines))
