@@ -2,7 +2,8 @@
 
 Format 1 had a row per command, with a hash of the state noted now and then. What its
 commands led to was not noted, so migrated groups carry no outcome: replay has nothing to
-compare there, and goes on from what it finds. The old file is kept as `*.v1`.
+compare there, and goes on from what it finds. Its market named leases and auctions
+otherwise: see `translation`. The old file is kept as `*.v1`.
 """
 
 import sqlite3
@@ -19,6 +20,7 @@ from solver.engine.payload import encode
 from solver.journal.disk import sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
 from solver.journal.record import INSERT, SCHEMA, Genesis, first_link, link, stored_genesis
+from solver.journal.translation import Translation, Untranslatable, named_leases
 
 OLD_VERSION: Final = 1
 GROUP_COMMANDS: Final = 256
@@ -31,7 +33,8 @@ def migrate(path: Path, genesis: Genesis) -> bool:
 
     Raises:
         JournalCorrupt: the old journal's chain breaks; nothing was changed.
-        JournalForeign: it was made for another market, or is of a newer format.
+        JournalForeign: it was made for another market, is of a newer format, or names what
+            today's market does not have; nothing was changed.
         JournalWriteFailed: there is no room for the new file.
     """
     if not path.exists() or not _is_old(path, genesis):
@@ -40,10 +43,17 @@ def migrate(path: Path, genesis: Genesis) -> bool:
     try:
         _remove(draft)
         _fold_log(path)
-        _write(draft, genesis, _old_commands(path, genesis))
+        named = named_leases(_old_commands(path, genesis))
+        translation = Translation(genesis.usdc, named)
+        _write(draft, genesis, translation.translate(_old_commands(path, genesis)))
         _keep_old(path)
         draft.replace(path)
         sync_folder(path.parent)
+    except Untranslatable as error:
+        _remove(draft)
+        raise JournalForeign(
+            f"this journal of format {OLD_VERSION} cannot go on: {error}"
+        ) from error
     except (sqlite3.OperationalError, OSError) as error:
         raise JournalWriteFailed(f"migration: {error}") from error
     return True
