@@ -182,14 +182,17 @@ def _joined(bought: Integers, sold: Integers) -> _Fills:
     """
     buying, selling = np.flatnonzero(bought), np.flatnonzero(sold)
     bid_ends, ask_ends = np.cumsum(bought[buying]), np.cumsum(sold[selling])
-    ends = np.concatenate((bid_ends, ask_ends))
-    ends.sort(kind="stable")
-    if len(ends):
-        ends = ends[np.concatenate(([True], ends[1:] != ends[:-1]))]
+    is_ask = np.zeros(len(buying) + len(selling), np.bool_)
+    is_ask[np.searchsorted(bid_ends, ask_ends) + np.arange(len(selling))] = True
+    ends = np.empty(len(is_ask), np.int64)
+    ends[is_ask], ends[~is_ask] = ask_ends, bid_ends
+    asks_before: Integers = np.cumsum(is_ask) - is_ask
+    bids_before = np.arange(len(ends)) - asks_before
+    # Where both sides have a cut the ask's comes first, and the bid's adds nothing.
+    units = np.diff(ends, prepend=0)
+    cuts = np.flatnonzero(units)
     return _Fills(
-        bids=buying[np.searchsorted(bid_ends, ends)],
-        asks=selling[np.searchsorted(ask_ends, ends)],
-        units=np.diff(ends, prepend=0),
+        bids=buying[bids_before[cuts]], asks=selling[asks_before[cuts]], units=units[cuts]
     )
 
 
@@ -200,9 +203,9 @@ def _parted(bids: Sorted, asks: Sorted, fills: _Fills) -> tuple[_Fills, set[int]
     if not len(meeting):
         return fills, set()
     units, new, tangled = fills.units.copy(), [], set()
-    books = bids.columns.books[fills.bids]
-    for book in np.unique(books[meeting]).tolist():
-        start, end = np.searchsorted(books, (book, book + 1)).tolist()
+    starts = np.searchsorted(fills.bids, bids.starts).tolist()
+    for book in np.unique(bids.columns.books[fills.bids[meeting]]).tolist():
+        start, end = starts[book], starts[book + 1]
         swaps = Swaps(buyers[start:end].data, sellers[start:end].data, fills.units[start:end].data)
         own = meeting[(start <= meeting) & (meeting < end)] - start
         if not all(swaps.free(place) for place in own.tolist()):
@@ -222,7 +225,7 @@ def _merged(bids: Integers, asks: Integers, units: Integers, added: Integers) ->
     """Old and new lines in order of bids, then asks, each pair once, none empty."""
     bids, asks = np.concatenate((bids, added[:, 0])), np.concatenate((asks, added[:, 1]))
     units = np.concatenate((units, added[:, 2]))
-    order = np.lexsort((asks, bids))
+    order = np.argsort(bids * (int(asks.max(initial=0)) + 1) + asks, kind="stable")
     order = order[units[order] > 0]
     bids, asks, units = bids[order], asks[order], units[order]
     new_pair = np.ones(len(order), np.bool_)

@@ -97,27 +97,38 @@ class Sorted(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 def sort(bids: Columns, asks: Columns, book_count: int) -> tuple[Sorted, Sorted]:
     """Both sides in order of priority, without orders that no price would let trade."""
     bid_rows, ask_rows = _that_reach(bids, asks, book_count)
-    bids, asks = bids.rows(bid_rows), asks.rows(ask_rows)
     place_bits = max(len(bid_rows), len(ask_rows), 1).bit_length()
     room = BITS - place_bits - book_count.bit_length()
-    bid_codes, ask_codes, width = _codes(bids.ticks, asks.ticks, room)
+    bid_codes, ask_codes, width = _codes(bids.ticks[bid_rows], asks.ticks[ask_rows], room)
     top = (1 << width) - 1
-    bid_order, bid_levels = _order(bids.books << width | (top - bid_codes), place_bits)
-    ask_order, ask_levels = _order(asks.books << width | ask_codes, place_bits)
+    bid_levels = bids.books[bid_rows] << width | (top - bid_codes)
+    ask_levels = asks.books[ask_rows] << width | ask_codes
     bounds = np.arange(book_count + 1, dtype=np.int64) << width
     return (
-        Sorted(
-            rows=bid_rows[bid_order],
-            columns=bids.rows(bid_order),
-            levels=bid_levels ^ top,
-            starts=np.searchsorted(bid_levels, bounds),
-        ),
-        Sorted(
-            rows=ask_rows[ask_order],
-            columns=asks.rows(ask_order),
-            levels=ask_levels,
-            starts=np.searchsorted(ask_levels, bounds),
-        ),
+        _sorted(bids, bid_rows, bid_levels, bounds, place_bits=place_bits, flip=top),
+        _sorted(asks, ask_rows, ask_levels, bounds, place_bits=place_bits, flip=0),
+    )
+
+
+def _sorted(
+    side: Columns,
+    rows: Integers,
+    levels: Integers,
+    bounds: Integers,
+    *,
+    place_bits: int,
+    flip: int,
+) -> Sorted:
+    """Rows by level, then place; `flip` turns a level's price from best to cheapest first."""
+    keys = levels << place_bits | np.arange(len(levels))
+    keys.sort()
+    levels = keys >> place_bits
+    rows = rows[keys & ((1 << place_bits) - 1)]
+    return Sorted(
+        rows=rows,
+        columns=side.rows(rows),
+        levels=levels ^ flip,
+        starts=np.searchsorted(levels, bounds),
     )
 
 
@@ -143,10 +154,3 @@ def _codes(bids: Integers, asks: Integers, room: int) -> tuple[Integers, Integer
         return bids - low, asks - low, width
     ticks, ranks = np.unique(np.concatenate((bids, asks)), return_inverse=True)
     return ranks[: len(bids)], ranks[len(bids) :], len(ticks).bit_length()
-
-
-def _order(levels: Integers, place_bits: int) -> tuple[Integers, Integers]:
-    """Sort by level, then place: the order, and the levels in it."""
-    keys = levels << place_bits | np.arange(len(levels))
-    keys.sort()
-    return keys & ((1 << place_bits) - 1), keys >> place_bits
