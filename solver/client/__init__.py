@@ -5,19 +5,26 @@ from solver.client.agent import Agent, Answer, BoughtIntent, Stream
 from solver.client.contributor import Contributor
 from solver.client.fault import MarketFault, NotFilled, Rejected, Unexpected, Unreachable
 from solver.client.key import read_key
+from solver.client.mandate import MandateSession
 from solver.client.market import Market
+from solver.client.purchase import Bought, Purchase
 from solver.client.solver import Desk, Solver
+from solver.client.stream import Intake
 from solver.core.command import SolutionFill
 
 __all__ = [
     "Agent",
     "Answer",
+    "Bought",
     "BoughtIntent",
     "Contributor",
     "Desk",
+    "Intake",
+    "MandateSession",
     "Market",
     "MarketFault",
     "NotFilled",
+    "Purchase",
     "Rejected",
     "SigningKey",
     "SolutionFill",

@@ -1,7 +1,8 @@
 """What a buyer does: sign an intent, wait for it, call through it, be done."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -13,8 +14,27 @@ from intents import document as signed
 from intents.bound import NONCE_MAX
 from intents.signature import SigningKey
 from solver.client.fault import NotFilled, Rejected, Unexpected
+from solver.client.mandate import MandateSession
 from solver.client.market import Identity, Market, rejected, whole
-from solver.client.model import Balance, Grant, Intent, Lease, Leases, Receipt, Result
+from solver.client.model import (
+    Balance,
+    Grant,
+    Intent,
+    Lease,
+    Leases,
+    MandateSecret,
+    Receipt,
+    Result,
+)
+from solver.client.purchase import (
+    Bought,
+    Outcomes,
+    Purchase,
+    bought,
+    parts_of,
+    signed_bulk,
+)
+from solver.client.stream import TARGET, Intake
 from solver.client.watch import Watch
 
 GRANT_MARGIN_SECONDS: Final = 30
@@ -85,30 +105,109 @@ class Agent:
 
         Raises Rejected; submitting is safe to repeat, as the same document counts once.
         """
-        now_s = self.market.time_s()
-
-        def document() -> signed.Intent:
-            return signed.Intent(
-                account=self.account,
-                resource=resource,
-                asset=asset or self.market.signing.assets.usdc,
-                units=units,
-                units_min=units_min,
-                limit=limit,
-                valid_from=now_s + delay_seconds if delay_seconds else 0,
-                valid_until=now_s + delay_seconds + valid_seconds,
-                immediate=immediate,
-                epoch=self._epoch,
-                nonce=secrets.randbelow(NONCE_MAX + 1),
-            )
-
+        purchase = Purchase(
+            resource=resource,
+            units=units,
+            limit=limit,
+            asset=asset,
+            units_min=units_min,
+            immediate=immediate,
+            valid_seconds=valid_seconds,
+            delay_seconds=delay_seconds,
+        )
         try:
-            return await self.submit(document())
+            return await self.submit(self._document(purchase))
         except Rejected as refused:
             if refused.code != "epoch_ended":
                 raise
             await self.balance()
-            return await self.submit(document())
+            return await self.submit(self._document(purchase))
+
+    async def buy_many(self, purchases: Sequence[Purchase]) -> list[Bought]:
+        """Submit many intents over one signature (one for each thousand of them).
+
+        What became of each is told in order; raises Rejected only where all were refused.
+        `find` gives a handle on one.
+        """
+        found = await self.submit_many([self._document(one) for one in purchases])
+        late = [place for place, one in enumerate(found) if _is_of_an_old_epoch(one)]
+        if late:
+            await self.balance()
+            again = await self.submit_many([self._document(purchases[place]) for place in late])
+            for place, one in zip(late, again, strict=True):
+                found[place] = one
+        return found
+
+    async def submit_many(self, documents: Sequence[signed.Intent]) -> list[Bought]:
+        """Sign and submit documents of your own making; submitting them again is safe."""
+        found: list[Bought] = []
+        for part in parts_of(documents):
+            body = signed_bulk(self.market, self.identity, part)
+            told = await self.market.request(
+                "POST", "/v1/intents/bulk", Outcomes, body=body, repeatable=True
+            )
+            found += bought(self.market, part, told.outcomes)
+        return found
+
+    async def mandate(
+        self,
+        *,
+        limit: int,
+        tick_max: int,
+        resource: str = "",
+        asset: str | None = None,
+        valid_seconds: int = 86_400,
+    ) -> MandateSession:
+        """Sign a mandate: buy within it without signing each intent.
+
+        `limit` atoms in all at most, and at most `tick_max` atoms for 10⁶ units; an empty
+        `resource` means any. Whoever knows its secret can use it up: keep the session.
+        """
+        document = signed.Mandate(
+            account=self.account,
+            resource=resource,
+            asset=asset or self.market.signing.assets.usdc,
+            tick_max=tick_max,
+            limit=limit,
+            valid_until=self.market.time_s() + valid_seconds,
+            epoch=self._epoch,
+            nonce=secrets.randbelow(NONCE_MAX + 1),
+        )
+        try:
+            return await self.register(document)
+        except Rejected as refused:
+            if refused.code != "epoch_ended":
+                raise
+            await self.balance()
+            return await self.register(msgspec.structs.replace(document, epoch=self._epoch))
+
+    async def register(self, document: signed.Mandate) -> MandateSession:
+        """Sign and register a mandate of your own making; again gives the same secret."""
+        _, signature = self.market.sign(self.identity.key, document)
+        told = await self.market.request(
+            "POST",
+            "/v1/mandates",
+            MandateSecret,
+            body={"document": document, "signature": signature},
+            signed_by=self.identity,
+            repeatable=True,
+        )
+        return MandateSession(self.market, self.identity, told)
+
+    @asynccontextmanager
+    async def intake(self) -> AsyncIterator[Intake]:
+        """A socket that intents are submitted on, until the block is left."""
+        async with self.market.socket(TARGET) as socket:
+            intake = Intake(self.market, self.identity, socket)
+            task = self.market.keep(intake.read())
+            try:
+                yield intake
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+
+    def _document(self, purchase: Purchase) -> signed.Intent:
+        return purchase.document(self.market, self.account, self._epoch)
 
     async def submit(self, document: signed.Intent) -> "BoughtIntent":
         """Sign and submit a document of your own making."""
@@ -129,6 +228,10 @@ class Agent:
     async def find(self, digest: str) -> "BoughtIntent":
         """A handle on an intent that was submitted before."""
         return BoughtIntent(self, await self.market.get(f"/v1/intents/{digest}", Intent))
+
+
+def _is_of_an_old_epoch(one: Bought) -> bool:
+    return one.refused is not None and one.refused.code == "epoch_ended"
 
 
 class BoughtIntent:

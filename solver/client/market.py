@@ -9,7 +9,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -84,10 +84,11 @@ class Market:
         except BaseException:
             await self._session.close()
             raise
-        self._prefix = Domain(
+        self.domain = Domain(
             chain_id=self.signing.domain.chain_id,
             verifying_contract=self.signing.domain.verifying_contract,
-        ).prefix()
+        )
+        self._prefix = self.domain.prefix()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -111,6 +112,10 @@ class Market:
     def time_s(self) -> int:
         """The market's time, by our clock."""
         return int(time.time() + self._ahead_s)
+
+    def time_ms(self) -> int:
+        """The same in milliseconds."""
+        return int((time.time() + self._ahead_s) * 1_000)
 
     @asynccontextmanager
     async def feed(
@@ -138,15 +143,21 @@ class Market:
         *,
         body: object = None,
         signed_by: Identity | None = None,
+        headers: Callable[[bytes], dict[str, str]] | None = None,
         repeatable: bool,
     ) -> M:
-        """A request and its decoded answer. Raises Rejected, Unreachable, Unexpected."""
+        """A request and its decoded answer. Raises Rejected, Unreachable, Unexpected.
+
+        `headers` makes what an attempt needs beside the usual, given the body's bytes.
+        """
         raw = b"" if body is None else msgspec.json.encode(body)
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._once(method, target, kind, raw, signed_by)
+                sent = self._headers(method, target, raw, signed_by)
+                sent |= {} if headers is None else headers(raw)
+                return await self._once(method, target, kind, raw, sent)
             except MarketFault as fault:
                 if attempt >= ATTEMPTS_MAX or not may_repeat(fault, repeatable=repeatable):
                     raise
@@ -156,6 +167,10 @@ class Market:
         """(digest, signature) of a document for this market."""
         hashed = digest(self._prefix, document)
         return "0x" + hashed.hex(), key.sign(hashed)
+
+    def digest_of(self, document: Document) -> str:
+        """The id of a document in this market."""
+        return "0x" + digest(self._prefix, document).hex()
 
     def signer_of(self, document: Document, signature: str) -> str | None:
         """Who signed a document for this market; None for no valid signature."""
@@ -226,13 +241,18 @@ class Market:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _once(
-        self, method: str, target: str, kind: type[M], raw: bytes, signed_by: Identity | None
-    ) -> M:
+    def _headers(
+        self, method: str, target: str, raw: bytes, signed_by: Identity | None
+    ) -> dict[str, str]:
         headers = {"Content-Type": "application/json"} if raw else {}
         if signed_by is not None:
             signed = msgspec.json.encode(self.credentials(signed_by, method, target, raw))
             headers["Keyfill-Request"] = base64.urlsafe_b64encode(signed).decode()
+        return headers
+
+    async def _once(
+        self, method: str, target: str, kind: type[M], raw: bytes, headers: dict[str, str]
+    ) -> M:
         async with self.open(method, target, raw=raw, headers=headers) as response:
             content = await whole(self.chunks(response))
             if response.status >= 300:  # noqa: PLR2004

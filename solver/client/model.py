@@ -72,6 +72,32 @@ class Intent(Model, frozen=True, kw_only=True):
         return self.status not in ("open", "filled", "delivered")
 
 
+class Mandate(Model, frozen=True, kw_only=True):
+    """A mandate and how far it is used. `committed`: what is open or not settled may cost."""
+
+    digest: str
+    account: str
+    resource: str
+    asset: str
+    tick_max: int
+    limit: int
+    valid_until: int
+    epoch: int
+    live: bool
+    spent: int
+    committed: int
+
+
+class MandateSecret(Model, frozen=True, kw_only=True):
+    """A mandate, and the secret that authenticates intents under it."""
+
+    mandate: Mandate
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"MandateSecret(mandate={self.mandate.digest})"
+
+
 class Offer(Model, frozen=True, kw_only=True):
     """An offer and what is left of it."""
 

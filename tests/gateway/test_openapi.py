@@ -83,6 +83,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/balance": "/v1/balance",
     "GET /v1/keys/balance": "/v1/keys/balance",
     "GET /v1/keys/health": "/v1/keys/health?key={key}",
+    "GET /v1/mandates/{digest}": "/v1/mandates/{mandate}",
 }
 
 
@@ -108,6 +109,7 @@ async def furnished(world: World) -> dict[str, str]:
         "offer": next(iter(state.offers)),
         "key": next(iter(state.keys)),
         "auction": str(next(iter(state.auctions))),
+        "mandate": (await world.agent(alice).mandate(limit=1, tick_max=1)).digest,
     }
 
 

@@ -73,6 +73,10 @@ BODY_LIMIT: Final = 64 * 1024
 GENEROUS: Final = Limits(
     address_per_second=10**6,
     address_burst=10**6,
+    address_documents_per_second=10**6,
+    address_documents_burst=10**6,
+    account_documents_per_second=10**6,
+    account_documents_burst=10**6,
     account_per_second=10**6,
     account_burst=10**6,
     refusals_per_second=10**4,
@@ -229,6 +233,7 @@ class Contracts:
 
     valid: set[str] = field(default_factory=set)
     asked: int = 0
+    digests: list[str] = field(default_factory=list)
     breaking: Exception | None = None
     hanging: bool = False
 
@@ -237,6 +242,7 @@ class Contracts:
         assert digest.startswith("0x")
         assert signature.startswith("0x")
         self.asked += 1
+        self.digests.append(digest)
         if self.breaking is not None:
             raise self.breaking
         if self.hanging:
