@@ -1,0 +1,205 @@
+"""What a verifier answers is what admission says, whatever way it came."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intents.admission import Rules, Unverified, Verified, admit
+from intents.bulk import UnverifiedBulk, admit_bulk, sign_bulk
+from intents.document import Intent, Offer
+from intents.reject import Reject, RejectCode
+from intents.typed_data import digest
+from solver.core.state import CREDIT
+from solver.verifier import decode
+from solver.verifier.batch import BATCH_MAX, Kind, Row, answer, read
+from solver.verifier.decode import Strict, decode_json
+from tests.builder import DOMAIN, PREFIX, START_S, USDC, alice, an_intent, an_offer, unverified
+
+RULES = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
+SIGNED = Strict(
+    Unverified[Intent], lambda value: b"" if value.domain else msgspec.json.encode(value)
+)
+
+
+def verified(kind: Kind, raw: bytes) -> list[Verified[Any] | Reject] | Reject:
+    """There and back, as between processes."""
+    rows: list[Row] = msgspec.msgpack.decode(
+        msgspec.msgpack.encode(answer(kind, raw, RULES, START_S))
+    )
+    return read(kind, rows)
+
+
+def one(raw: bytes) -> Verified[Any] | Reject:
+    """What becomes of one signed intent."""
+    found = verified(Kind.INTENT, raw)
+    assert isinstance(found, list)
+    (only,) = found
+    return only
+
+
+def sent(document: Intent | Offer, **changes: Any) -> bytes:
+    """A signed document as clients send it."""
+    body = {"document": document, "signature": unverified(document, alice).signature}
+    return msgspec.json.encode(body | changes)
+
+
+# -- rows
+
+
+def test_a_verified_document_survives_the_way_between_processes() -> None:
+    """Every field of it, and of what is known about it, for both kinds."""
+    intent = an_intent().units(5).limit(100).immediate().build(alice)
+    offer = an_offer().units(5).limit(100).window(3, 60).build(alice)
+    for kind, document in ((Kind.INTENT, intent), (Kind.OFFER, offer)):
+        expected = admit(unverified(document, alice), RULES, START_S)
+        assert verified(kind, sent(document)) == [expected]
+
+
+def test_a_reject_survives_it_too() -> None:
+    """Code, message, hint and time to wait."""
+    for changes in ({"signature": "0x"}, {"extra": 1}):
+        found = one(sent(an_intent().build(alice), **changes))
+        assert isinstance(found, Reject)
+        assert found.code in (RejectCode.SIGNATURE_MALFORMED, RejectCode.MALFORMED)
+        assert found.message
+        assert found.hint
+
+
+def test_bulks_and_mandated_intents_are_what_admission_says() -> None:
+    """A bulk's rows are `admit_bulk`'s; under a mandate only signer and signature are missing."""
+    intents = [an_intent().limit(10 * number).build(alice) for number in range(5)]
+    bulk = UnverifiedBulk(intents=tuple(intents), signature=sign_bulk(alice.key, DOMAIN, intents))
+    raw = msgspec.json.encode({"intents": intents, "signature": bulk.signature})
+    assert verified(Kind.BULK, raw) == admit_bulk(bulk, RULES, START_S)
+    found = verified(Kind.MANDATED, msgspec.json.encode(intents))
+    assert isinstance(found, list)
+    for item, intent in zip(found, intents, strict=True):
+        if isinstance(item, Verified):
+            assert (item.document, item.signer, item.signature) == (intent, None, "")
+            assert item.digest == "0x" + digest(PREFIX, intent).hex()
+        else:
+            assert (item.code, intent.limit) == (RejectCode.LIMIT_OUT_OF_RANGE, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH_MAX, BATCH_MAX + 1])
+def test_a_batch_is_bounded(count: int) -> None:
+    """One to the bound; beyond it the whole batch is refused."""
+    raw = b"[" + b",".join([b"{}"] * count) + b"]"
+    found = verified(Kind.BATCH, raw)
+    if 1 <= count <= BATCH_MAX:
+        assert isinstance(found, list)
+        assert len(found) == count
+    else:
+        assert isinstance(found, Reject)
+        assert found.code is RejectCode.TOO_LARGE
+
+
+# -- strictness: the quick way decides as the slow way does
+
+_NAMES = [*(field.encode_name for field in msgspec.structs.fields(Intent)), "signature", "domain"]
+_VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 2**54)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "0x", "0x" + "AB" * 20, "a/b:c", "\u00e9", "signature", '":', "\\"])
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Signed intents with something odd about them: spaces, order, repeats, escapes, types."""
+    document = json.loads(msgspec.json.encode(an_intent().build(alice)))
+    pairs = list(document.items())
+    outer: list[tuple[str, Any]] = [("signature", "0x" + "11" * 65)]
+    for _ in range(draw(st.integers(0, 3))):
+        target = draw(st.sampled_from([pairs, outer]))
+        action = draw(st.sampled_from(["drop", "repeat", "change", "case"]))
+        place = draw(st.integers(0, len(target) - 1)) if target else 0
+        if not target:
+            continue
+        if action == "drop":
+            target.pop(place)
+        elif action == "repeat":
+            target.append(draw(st.sampled_from([target[place], (target[place][0], draw(_VALUES))])))
+        elif action == "change":
+            target[place] = (target[place][0], draw(_VALUES))
+        else:
+            target[place] = (draw(st.sampled_from(_NAMES)), target[place][1])
+    colon = draw(st.sampled_from([":", ": ", " :\n"]))
+    comma = draw(st.sampled_from([",", ", "]))
+
+    def written(items: list[tuple[str, str]]) -> str:
+        return "{" + comma.join(f"{json.dumps(name)}{colon}{value}" for name, value in items) + "}"
+
+    inner = written([(name, json.dumps(value)) for name, value in pairs])
+    whole = [("document", inner), *((name, json.dumps(value)) for name, value in outer)]
+    text = written(draw(st.permutations(whole)))
+    if draw(st.booleans()):
+        text = text.replace("units", "\\u0075nits", 1)
+    return text.encode()
+
+
+@given(raw=bodies())
+def test_the_quick_way_agrees_with_the_slow_one(raw: bytes) -> None:
+    """The same document, or the same refusal, for whatever is sent."""
+    assert SIGNED.decode(raw) == decode_json(raw, Unverified[Intent])
+
+
+@given(raw=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_garbage_is_refused_alike(raw: bytes) -> None:
+    """Bytes that are no JSON never raise."""
+    quick = SIGNED.decode(raw)
+    assert isinstance(quick, Reject)
+    assert quick == decode_json(raw, Unverified[Intent])
+
+
+REPEATS = [
+    b'{"document":%b,"signature":"0x00","signature":"%b"}',
+    b'{"signature":"0x","document":%b,"signature":"%b"}',
+    b'{"document":1,"document":%b,"signature":"%b"}',
+]
+
+
+@pytest.mark.parametrize("form", REPEATS)
+def test_repeated_names_are_refused(form: bytes) -> None:
+    """Also where both parsers would take the same, last value."""
+    document = an_intent().build(alice)
+    signature = unverified(document, alice).signature.encode()
+    found = one(form % (msgspec.json.encode(document), signature))
+    assert isinstance(found, Reject)
+    assert "twice" in found.message
+
+
+def test_a_quick_way_that_looks_for_no_repeats_would_be_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The planted bug: without the look, a repeated name gets through."""
+    monkeypatch.setattr(decode, "_repeats_nothing", lambda _: True)
+    document = an_intent().build(alice)
+    signature = unverified(document, alice).signature.encode()
+    found = one(REPEATS[0] % (msgspec.json.encode(document), signature))
+    assert isinstance(found, Verified)
+
+
+def test_either_case_of_hex_is_taken() -> None:
+    """Accounts come out in lower case, alone, in batches, bulks and under mandates."""
+    document = an_intent().build(alice)
+    shouted = alice.address.upper().replace("0X", "0x").encode()
+    intents = [document, an_intent().build(alice)]
+    signature = sign_bulk(alice.key, DOMAIN, intents)
+    alone = sent(document)
+    for kind, raw in (
+        (Kind.INTENT, alone),
+        (Kind.BATCH, b"[" + alone + b"]"),
+        (Kind.BULK, msgspec.json.encode({"intents": intents, "signature": signature})),
+        (Kind.MANDATED, msgspec.json.encode(intents)),
+    ):
+        found = verified(kind, raw.replace(alice.address.encode(), shouted))
+        assert found == verified(kind, raw)
+        assert isinstance(found, list)
+        assert all(isinstance(item, Verified) for item in found)

@@ -1,0 +1,327 @@
+"""Verifiers as processes: what they answer, how much waits, and what happens when they die."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import uvloop
+
+from intents.admission import Verified, admit
+from intents.document import Intent
+from intents.reject import Reject, RejectCode
+from solver.verifier import pool
+from solver.verifier.batch import Kind
+from solver.verifier.frame import FRAME_BYTES_MAX, Frames, FrameTooLarge, Task, encode
+from solver.verifier.pool import Bounds, Verifiers, weight_of
+from solver.verifier.process import Verifier, VerifierFailed
+from tests.builder import START_S, alice, an_intent, an_offer, unverified
+from tests.verifier.test_batch import RULES, sent
+
+PATIENCE_S = 20
+
+
+@asynccontextmanager
+async def running(processes: int = 1, **bounds: float) -> AsyncIterator[Verifiers]:
+    """Verifiers at work."""
+    limits = msgspec.convert(bounds, Bounds)
+    async with asyncio.timeout(PATIENCE_S):
+        async with Verifiers(RULES, processes=processes, bounds=limits).running() as verifiers:
+            yield verifiers
+
+
+def signed() -> bytes:
+    """A fresh signed intent."""
+    return sent(an_intent().build(alice))
+
+
+def batch_of(count: int) -> bytes:
+    """A batch of signed intents."""
+    return b"[" + b",".join(signed() for _ in range(count)) + b"]"
+
+
+def pids(verifiers: Verifiers) -> list[int]:
+    """The processes that are there."""
+    return [_pid(verifier) for verifier in verifiers._verifiers]
+
+
+def _pid(verifier: Verifier) -> int:
+    assert verifier._process is not None
+    return verifier._process.pid
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait for something that will be."""
+    for _ in range(PATIENCE_S * 200):
+        if is_so():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come")
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs (one that has ended and was not waited for does not)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+async def test_the_answer_is_admission_s_wherever_it_is_made(processes: int) -> None:
+    """On the spot or in processes: each body its own answer, of every kind."""
+    intent, offer = an_intent().build(alice), an_offer().build(alice)
+    async with running(processes) as verifiers:
+        assert await verifiers.intent(sent(intent), START_S) == admit(
+            unverified(intent, alice), RULES, START_S
+        )
+        assert await verifiers.offer(sent(offer), START_S) == admit(
+            unverified(offer, alice), RULES, START_S
+        )
+        late = await verifiers.intent(sent(intent), intent.valid_until)
+        assert isinstance(late, Reject)
+        assert late.code is RejectCode.EXPIRED, "the time is the caller's"
+        found = await verifiers.many(Kind.BATCH, batch_of(3), START_S)
+        assert isinstance(found, list)
+        assert [type(one) for one in found] == [Verified] * 3
+
+
+async def test_many_side_by_side_get_their_own_answers() -> None:
+    """Hundreds at once, over two processes and many tasks: nobody gets another's."""
+    documents = [an_intent().limit(number + 1).build(alice) for number in range(300)]
+    async with running(2) as verifiers:
+        found = await asyncio.gather(
+            *(verifiers.intent(sent(document), START_S) for document in documents)
+        )
+    assert [one.document if isinstance(one, Verified) else one for one in found] == documents
+
+
+def test_it_runs_on_uvloop_too() -> None:
+    """The same, on the loop that the market runs on where it can."""
+
+    async def verify() -> Verified[Intent] | Reject:
+        async with running(1) as verifiers:
+            return await verifiers.intent(signed(), START_S)
+
+    assert isinstance(uvloop.run(verify()), Verified)
+
+
+# -- bounds
+
+
+async def test_beyond_the_line_it_is_busy_and_memory_does_not_grow() -> None:
+    """A flood is refused with a time to come back; what waits never exceeds its bounds."""
+    async with running(1, weight_max=50, bytes_max=30_000) as verifiers:
+        flood = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(1_000)]
+        seen = 0, 0
+        while not all(task.done() for task in flood):
+            seen = max(seen, verifiers.waiting)
+            assert verifiers.waiting[0] <= 50
+            assert verifiers.waiting[1] <= 30_000
+            await asyncio.sleep(0)
+        results = [task.result() for task in flood]
+        refused = [one for one in results if isinstance(one, Reject)]
+        assert seen[0] > 0
+        assert verifiers.waiting == (0, 0)
+    assert {one.code for one in refused} == {RejectCode.BUSY}
+    assert all(one.hint and one.retry_after_ms for one in refused)
+    assert 0 < len(results) - len(refused) < 1_000
+
+
+async def test_who_can_wait_is_told_when_there_is_room() -> None:
+    """`room` holds a sender back while the line is more than half full, and no longer."""
+    async with running(1, weight_max=40) as verifiers:
+        await asyncio.wait_for(verifiers.room(), 1)
+        tasks = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(30)]
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(verifiers.room(), 0)
+        await verifiers.room()
+        assert verifiers.waiting[0] <= 20
+        await asyncio.gather(*tasks)
+
+
+async def test_who_leaves_is_not_verified_and_leaves_room() -> None:
+    """A cancelled caller's body is dropped from the line, and counted out."""
+    async with running(1) as verifiers:
+        tasks = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(500)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(await verifiers.intent(signed(), START_S), Verified)
+        assert verifiers.waiting == (0, 0)
+
+
+def test_a_frame_is_bounded() -> None:
+    """Lengths that nothing of ours has are not waited for."""
+    frames = Frames()
+    with pytest.raises(FrameTooLarge):
+        list(frames.feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big")))
+
+
+def test_frames_come_whole_however_they_are_cut() -> None:
+    """One byte at a time, or several in a chunk."""
+    task = Task(7, [(Kind.INTENT, b"abc")])
+    stream = encode(task) * 3
+    bytewise = Frames()
+    found = [frame for byte in stream for frame in bytewise.feed(bytes([byte]))]
+    assert found == list(Frames().feed(stream))
+    assert len(found) == 3
+
+
+# -- death
+
+
+async def test_what_a_killed_verifier_had_is_verified_by_another() -> None:
+    """Killed in the middle of its work: everybody gets an answer, and the right one."""
+    async with running(2) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        documents = [an_intent().limit(number + 1).build(alice) for number in range(400)]
+        tasks = [
+            asyncio.create_task(verifiers.intent(sent(document), START_S)) for document in documents
+        ]
+        await until(lambda: len(verifiers._taken()) > 64)
+        os.kill(pids(verifiers)[0], signal.SIGKILL)
+        found = await asyncio.gather(*tasks)
+        assert [one.document if isinstance(one, Verified) else one for one in found] == documents
+        await until(lambda: len(verifiers._verifiers) == 2)
+
+
+async def test_what_kills_two_verifiers_is_refused() -> None:
+    """Outstanding bodies are sent again once; then nobody waits any longer."""
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        first = pids(verifiers)
+        os.kill(first[0], signal.SIGSTOP)
+        waiting = asyncio.create_task(verifiers.many(Kind.BATCH, batch_of(64), START_S))
+        await until(verifiers._taken)
+        os.kill(first[0], signal.SIGKILL)
+        await until(lambda: pids(verifiers) not in ([], first))
+        second = pids(verifiers)
+        os.kill(second[0], signal.SIGKILL)
+        refused = await waiting
+        assert isinstance(refused, Reject)
+        assert (refused.code, refused.retry_after_ms) == (RejectCode.BUSY, 1_000)
+        assert isinstance(await verifiers.intent(signed(), START_S), Verified)
+        assert verifiers.waiting == (0, 0)
+
+
+async def test_a_verifier_that_hangs_is_replaced() -> None:
+    """One that does not answer in time is ended, and what it had goes to the next one."""
+    async with running(1, seconds_max=0.6) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        stuck = pids(verifiers)[0]
+        os.kill(stuck, signal.SIGSTOP)
+        assert isinstance(await verifiers.intent(signed(), START_S), Verified)
+        assert not is_there(stuck)
+
+
+async def test_without_any_verifier_nobody_waits_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If none can be started, bodies are refused once they have waited long enough."""
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("solver.verifier.process.subprocess.Popen", failing)
+    async with running(2, seconds_max=0.3) as verifiers:
+        refused = await verifiers.intent(signed(), START_S)
+        assert isinstance(refused, Reject)
+        assert refused.code is RejectCode.BUSY
+        assert verifiers.waiting == (0, 0)
+
+
+async def test_a_bug_of_ours_is_told_and_harms_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A verifier that raises says what; the caller's request fails, the verifier goes on."""
+    async with running(1) as verifiers:
+        broken = pool._Body(Kind.INTENT, signed(), START_S)
+        broken.kind = 99  # type: ignore[assignment]
+        verifiers._enter(broken)
+        verifiers._feed_soon()
+        with pytest.raises(VerifierFailed, match="ValueError"):
+            await broken.answered
+        assert isinstance(await verifiers.intent(signed(), START_S), Verified)
+        assert verifiers._verifiers[0].answered >= 2
+
+
+async def test_stopping_leaves_neither_waiters_nor_processes() -> None:
+    """Who waits is told shutting_down, and every process is gone; later ones are told, too."""
+    async with running(2) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        there = pids(verifiers)
+        waiting = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(500)]
+        await asyncio.sleep(0)
+    found = await asyncio.gather(*waiting)
+    assert {one.code for one in found if isinstance(one, Reject)} == {RejectCode.SHUTTING_DOWN}
+    assert not any(map(is_there, there))
+    after = await verifiers.intent(signed(), START_S)
+    assert isinstance(after, Reject)
+    assert after.code is RejectCode.SHUTTING_DOWN
+
+
+PARENT = """
+import asyncio, sys
+from tests.verifier.test_pool import running, until, pids
+async def main():
+    async with running(2) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        print(*pids(verifiers), flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_verifiers_never_outlive_the_market() -> None:
+    """Killed without a word, it takes its verifiers with it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+    there = [int(word) for word in line.split()]
+    assert len(there) == 2
+    assert all(map(is_there, there))
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        await until(lambda: not any(_runs(pid) for pid in there))
+
+
+def _runs(pid: int) -> bool:
+    """Whether it still does anything: an orphan that has ended may wait for its reaper."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.parent.parent.joinpath("self").exists():
+        return is_there(pid)
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+MODULES = """
+import sys
+import solver.verifier.worker
+print(*sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)))
+"""
+
+
+async def test_a_verifier_imports_admission_and_nothing_else() -> None:
+    """No server, no core, no vault: it starts fast, stays small, and has nothing to leak."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MODULES, stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
+    )
+    out, _ = await process.communicate()
+    names = set(out.decode().split())
+    assert {"intents", "solver", "msgspec", "coincurve", "tiny_keccak"} <= names
+    assert not names & {"aiohttp", "structlog", "web3", "uvloop", "cryptography", "pydantic"}
+
+
+def test_a_body_counts_as_many_as_it_may_hold() -> None:
+    """No signed intent is so short that a batch of them counts for fewer than half."""
+    assert weight_of(b"") == 1
+    assert 32 <= weight_of(batch_of(64)) <= 128
