@@ -17,7 +17,7 @@ from typing import Final
 
 from solver.core.book import Book, Order
 from solver.core.exchange import Exchange
-from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, transfer
+from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, Ledger, transfer
 from tests.bench.engine import Cancel, Engine, Fill, Submit, by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
@@ -49,9 +49,10 @@ class Floor:
 
     def __init__(self, flow: Flow) -> None:
         self.exchange: Final = Exchange()
-        self.book: Final = a_book()
+        ledger = Ledger()
+        self.book: Final = a_book(ledger)
         self.documents: Final = documents(flow)
-        self.accounts: Final = {owner: _rich(owner) for owner in (*BUYERS, *SELLERS)}
+        self.accounts: Final = {owner: rich(ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
         self.told: Final[list[str | int]] = []
         """Bid, ask, tick and units of each fill, one after the other."""
@@ -69,15 +70,22 @@ class Floor:
             self.exchange.end(timed)
 
 
-def a_book() -> Book:
+def a_book(ledger: Ledger) -> Book:
     """A continuous book of one resource in one asset."""
     return Book(
-        clearing=Balance(CLEARING, ASSET),
-        supply=Balance(SUPPLY, UNITS),
-        served=Balance(SERVED, UNITS),
-        lapsed=Balance(LAPSED, UNITS),
+        clearing=ledger.account(CLEARING, ASSET),
+        supply=ledger.account(SUPPLY, UNITS),
+        served=ledger.account(SERVED, UNITS),
+        lapsed=ledger.account(LAPSED, UNITS),
         continuous=True,
     )
+
+
+def rich(ledger: Ledger, owner: str) -> Balance:
+    """The account of somebody who can pay for everything."""
+    balance = ledger.account(owner, ASSET)
+    transfer(ledger.account(ISSUANCE, ASSET), balance, MONEY)
+    return balance
 
 
 def documents(flow: Flow) -> list[Document]:
@@ -147,9 +155,3 @@ def _cancel(floor: Floor) -> Cancel:
         placed[order] = None
 
     return cancel
-
-
-def _rich(owner: str) -> Balance:
-    balance = Balance(owner, ASSET)
-    transfer(Balance(ISSUANCE, ASSET), balance, MONEY)
-    return balance
