@@ -15,9 +15,11 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from solver.core.book import Book, Order
+from solver.core.book import Order
+from solver.core.command import Mode
 from solver.core.exchange import Exchange
-from solver.core.ledger import CLEARING, ISSUANCE, LAPSED, SERVED, SUPPLY, Balance, Ledger, transfer
+from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
+from solver.core.state import State
 from tests.bench.engine import Cancel, Engine, Fill, Submit, by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
@@ -27,8 +29,8 @@ MONEY: Final = 10**18
 """What every account has, in atoms: enough for all that it ever bids."""
 TICK_SCALE: Final = 10**6
 """Our ticks to one of the flow: a price of the flow is atoms for a unit, so nothing rounds."""
-ASSET: Final = "0x" + "00" * 20
-UNITS: Final = "units:bench/flow:call"
+ASSET: Final = "0x" + "05" * 20
+RESOURCE: Final = "bench/flow:call"
 NOW_MS: Final = 1_700_000_000_000
 LIFE_MS: Final = 60_000
 """The shortest life of an order."""
@@ -48,11 +50,11 @@ class Floor:
     """An exchange with one book, rich accounts, and the documents of a flow."""
 
     def __init__(self, flow: Flow) -> None:
-        self.exchange: Final = Exchange()
-        ledger = Ledger()
-        self.book: Final = a_book(ledger)
+        state = a_state()
+        self.exchange: Final = state.exchange
+        self.book: Final = state.book(RESOURCE, ASSET)
         self.documents: Final = documents(flow)
-        self.accounts: Final = {owner: rich(ledger, owner) for owner in (*BUYERS, *SELLERS)}
+        self.accounts: Final = {owner: rich(state.ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
         self.told: Final[list[str | int]] = []
         """Bid, ask, tick and units of each fill, one after the other."""
@@ -70,15 +72,11 @@ class Floor:
             self.exchange.end(timed)
 
 
-def a_book(ledger: Ledger) -> Book:
-    """A continuous book of one resource in one asset."""
-    return Book(
-        clearing=ledger.account(CLEARING, ASSET),
-        supply=ledger.account(SUPPLY, UNITS),
-        served=ledger.account(SERVED, UNITS),
-        lapsed=ledger.account(LAPSED, UNITS),
-        continuous=True,
-    )
+def a_state() -> State:
+    """The state of a market that lists one resource, to be traded continuously."""
+    state = State(ASSET)
+    state.resources[RESOURCE] = Mode.CONTINUOUS
+    return state
 
 
 def rich(ledger: Ledger, owner: str) -> Balance:

@@ -20,7 +20,6 @@ from solver.core.command import CancelDocument
 from solver.core.deadline import Deadlines, Timed
 from solver.core.event import Event, Filled, OfferAccepted
 from solver.core.exchange import Exchange, Fill
-from solver.core.ledger import Ledger
 from tests.bench import market as market_floor
 from tests.bench import ours, traffic
 from tests.bench.engine import by_four
@@ -40,12 +39,12 @@ class Venue:
     """An exchange with one book, driven by the flow's numbers."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
-        ledger = Ledger()
-        self.book = ours.a_book(ledger)
+        state = ours.a_state()
+        self.exchange = state.exchange
+        self.book = state.book(ours.RESOURCE, ours.ASSET)
         self.orders: dict[int, Order] = {}
-        self._buyer = ours.rich(ledger, "buyer")
-        self._seller = ours.rich(ledger, "seller")
+        self._buyer = ours.rich(state.ledger, "buyer")
+        self._seller = ours.rich(state.ledger, "seller")
 
     def bid(self, order: int, tick: int, units: int) -> Order:
         """Bid `tick` atoms for each unit."""
