@@ -75,6 +75,7 @@ from solver.vault import (
     load_catalogue,
     round_robin,
 )
+from solver.verifier.pool import Verifiers
 
 ATOMS_PER_USDC: Final = 10**6
 SESSION_SECONDS: Final = 365 * 86_400
@@ -168,9 +169,11 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
         watcher = _watcher(config, chain, deployment, sequencer)
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
         custody = VaultCustody(vault, proxy, sequencer)
+        rules = Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT}))
+        verifiers = Verifiers(rules, processes=_verifier_count(config))
         app = create_app(
             sequencer=sequencer,
-            rules=Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT})),
+            rules=rules,
             custody=custody,
             contract_signatures=ContractSignatures(chain, deployment),
             grant_secret=_secret_file(config.data_dir / "grant.secret"),
@@ -178,6 +181,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             receipt_key=ground.session,
             limits=_limits(config),
             alarms=lambda: _alarms(submitter),
+            verifiers=await stack.enter_async_context(verifiers.running()),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
@@ -427,7 +431,19 @@ def _limits(config: Config) -> Limits:
         address_burst=2 * rates.address_per_second,
         account_per_second=rates.account_per_second,
         account_burst=2 * rates.account_per_second,
+        address_documents_per_second=rates.documents_per_second,
+        address_documents_burst=2 * rates.documents_per_second,
+        account_documents_per_second=rates.documents_per_second,
+        account_documents_burst=2 * rates.documents_per_second,
     )
+
+
+def _verifier_count(config: Config) -> int:
+    if config.gateway.verifiers is not None:
+        return config.gateway.verifiers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -> Competition:

@@ -15,9 +15,10 @@ from solver.cli.context import ERR, NodeFile
 from solver.run import Node, market
 from solver.runtime.config import Config, load_config
 from solver.runtime.log import configure_log
+from solver.runtime.loop import run
 
 
-async def up(
+def up(
     *,
     config: Annotated[Path | None, Parameter(help="settings, a TOML file")] = None,
     data_dir: Annotated[
@@ -34,6 +35,11 @@ async def up(
     """
     settings = load_config(config, data_dir=data_dir, host=host, port=port, log_level=log_level)
     configure_log(level=settings.log_level)
+    run(_up(settings, json=json))
+
+
+async def _up(settings: Config, *, json: bool) -> None:
+    """Run a market until a signal."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -53,6 +53,10 @@ class GatewayConfig(_Section):
 
     address_per_second: int = Field(default=200, ge=1, le=100_000)
     account_per_second: int = Field(default=50, ge=1, le=100_000)
+    documents_per_second: int = Field(default=4_000, ge=1, le=1_000_000)
+    """Intents in batches and on intake sockets: of one network, and of one account."""
+    verifiers: int | None = Field(default=None, ge=0, le=256)
+    """Processes that verify signatures. None: one for each core; 0: the market does it."""
 
 
 class Config(_Section):

@@ -59,8 +59,10 @@ from solver.gateway import (
 from solver.gateway.gateway import GATEWAY, Gateway
 from solver.journal import Genesis, Journal
 from solver.runtime.clock import Clock, SystemClock
+from solver.verifier.pool import Verifiers
 from tests.builder import DOMAIN, USDC, Person, alice, bob, carol, dave
 
+RULES: Final = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
 DOCS: Final = "datasette/docs:call"
 CHAT: Final = "openai-compatible/chat:token"
 EPOCHS: Final = "datasette/batch:call"
@@ -526,6 +528,7 @@ async def a_world(
     limits: Limits = GENEROUS,
     feed: Feed | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
+    verifiers: Verifiers | None = None,
 ) -> AsyncIterator[World]:
     """A market that lists three resources, with four rich people."""
     clock, upstream, contracts = OffsetClock(), Upstream(), Contracts()
@@ -537,7 +540,7 @@ async def a_world(
         clock.ahead_ms = -5_000
         app = create_app(
             sequencer=sequencer,
-            rules=Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT})),
+            rules=RULES,
             custody=vault,
             contract_signatures=contracts,
             grant_secret=GRANT_SECRET,
@@ -545,6 +548,7 @@ async def a_world(
             clock=clock,
             limits=limits,
             alarms=alarms,
+            verifiers=verifiers,
         )
         clock.ahead_ms = 0
         await _furnish(sequencer)
