@@ -213,22 +213,16 @@ class Side:
 
 
 class Book:
-    """Both sides of one resource in one asset, and the accounts that its trades pass through.
-
-    `clearing` stands for sellers that are not found yet, `served` for units on their way
-    to buyers.
-    """
+    """Both sides of one resource in one asset, and where its units come from and go to."""
 
     def __init__(
         self,
         *,
-        clearing: Balance,
         supply: Balance,
         served: Balance,
         lapsed: Balance,
         continuous: bool,
     ) -> None:
-        self.clearing: Final = clearing
         self.supply: Final = supply
         self.served: Final = served
         self.lapsed: Final = lapsed

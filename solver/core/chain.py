@@ -22,7 +22,7 @@ from solver.core.command import (
 from solver.core.delivery import end_lease
 from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
-from solver.core.ledger import CHAIN, Balance, hold, release, transfer
+from solver.core.ledger import CHAIN, hold, release, transfer
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
 from solver.core.state import MAY_SIGN, IntentState, MandateState, OfferState, Session, State
 from solver.core.trade import end_intent, end_mandate, end_offer
@@ -77,8 +77,8 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
     What is leased already can still be settled on chain until the exit delay is over.
     """
     account = state.account(fact.account)
-    money, chain = _withdrawal_accounts(state, fact.account)
-    release(money, chain, account.withdrawal_held)
+    money = state.ledger.account(fact.account, state.usdc)
+    release(money, account.withdrawal_held)
     account.withdrawing, account.withdrawal_held = fact.amount, 0
     if fact.amount:
         for digest in list(account.nonces.values()):
@@ -86,23 +86,18 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
             if intent is not None and intent.document.asset == state.usdc:
                 end_intent(state, intent, IntentStatus.CANCELLED)
         account.withdrawal_held = min(max(0, money.available), fact.amount)
-        hold(money, chain, account.withdrawal_held)
+        hold(money, account.withdrawal_held)
     emit_balance(state, fact.account, state.usdc, "withdrawal requested")
 
 
 def _withdraw(state: State, fact: Withdrawn) -> None:
     account = state.account(fact.account)
-    money, chain = _withdrawal_accounts(state, fact.account)
-    release(money, chain, account.withdrawal_held)
+    money = state.ledger.account(fact.account, state.usdc)
+    release(money, account.withdrawal_held)
     account.withdrawing, account.withdrawal_held = 0, 0
-    transfer(money, chain, fact.amount, forced=True)
+    transfer(money, state.ledger.account(CHAIN, state.usdc), fact.amount, forced=True)
     check(money.total >= 0, "chain_pays_no_more_than_it_has", account=fact.account)
     emit_balance(state, fact.account, state.usdc, "withdrawn")
-
-
-def _withdrawal_accounts(state: State, address: str) -> tuple[Balance, Balance]:
-    ledger = state.ledger
-    return ledger.account(address, state.usdc), ledger.account(CHAIN, state.usdc)
 
 
 def _cancel_nonce(state: State, fact: NonceCancelled) -> None:

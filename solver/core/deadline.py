@@ -1,8 +1,9 @@
-"""What ends at a known time, in order of time, forgotten the moment it ends earlier.
+"""What ends at a known time, in order of time, forgotten when it ends earlier.
 
-A heap of entries would keep every cancelled order until its time is over. Here entries of
-one millisecond form a linked list, so that removal is exact and O(1), and the heap holds
-times only.
+A heap of entries would keep every cancelled order until its time is over. Here the heap
+holds times only. What is removed is marked and stays in its time's list, until the list
+has more of those than of others and is written anew: O(1) amortised, and no more memory
+than twice what is needed.
 """
 
 from heapq import heapify, heappop, heappush
@@ -10,19 +11,19 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-SPARE_MAX: Final = 1_024
-"""Times without entries that may lie in the heap, beyond as many as there are with entries."""
+SPARE_MAX: Final = 8
+"""Removed entries that a list may hold beyond as many as there are others."""
+TIMES_SPARE_MAX: Final = 1_024
+"""Times without entries that the heap may hold beyond as many as there are others."""
 
 
 @mypyc_attr(acyclic=True)
 class Timed:
     """Whatever can be given a deadline: one at a time."""
 
-    __slots__ = ("due_next", "due_previous", "due_slot")
+    __slots__ = ("due_slot",)
 
     due_slot: "Slot | None"
-    due_previous: "Timed | None"
-    due_next: "Timed | None"
 
     def __init__(self) -> None:
         self.due_slot = None
@@ -32,12 +33,21 @@ class Timed:
 class Slot:
     """All that ends at one millisecond, in the order in which it was added."""
 
-    __slots__ = ("at_ms", "first", "last")
+    __slots__ = ("at_ms", "entries", "first", "live")
 
     def __init__(self, at_ms: int) -> None:
         self.at_ms = at_ms
-        self.first: Timed | None = None
-        self.last: Timed | None = None
+        self.entries: list[Timed] = []
+        """With some that were removed, or added twice: those whose `due_slot` this is, count."""
+        self.first = 0
+        """Where the entries begin that have not been taken out."""
+        self.live = 0
+
+    def compact(self) -> None:
+        """Keep what counts, once."""
+        rest = self.entries[self.first :]
+        self.entries = list({entry: None for entry in rest if entry.due_slot is self})
+        self.first = 0
 
 
 class Deadlines:
@@ -46,19 +56,28 @@ class Deadlines:
     def __init__(self) -> None:
         self._slots: dict[int, Slot] = {}
         self._times: list[int] = []
-        self._empty = 0
+        self._idle = 0
+        """Slots without a live entry."""
 
     @property
     def next_ms(self) -> int | None:
         """When the next entry ends."""
         while self._times:
             at_ms = self._times[0]
-            if self._slots[at_ms].first is not None:
+            if self._slots[at_ms].live:
                 return at_ms
             heappop(self._times)
             del self._slots[at_ms]
-            self._empty -= 1
+            self._idle -= 1
         return None
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether any entry ends by `now_ms`. Nearly always one comparison."""
+        times = self._times
+        if not times or times[0] > now_ms:
+            return False
+        at_ms = self.next_ms
+        return at_ms is not None and at_ms <= now_ms
 
     def add(self, entry: Timed, at_ms: int) -> None:
         """Have `entry`, which has no deadline now, end at `at_ms`."""
@@ -66,16 +85,10 @@ class Deadlines:
         if slot is None:
             slot = self._slots[at_ms] = Slot(at_ms)
             heappush(self._times, at_ms)
-        elif slot.first is None:
-            self._empty -= 1
-        last = slot.last
-        if last is None:
-            slot.first = entry
-        else:
-            last.due_next = entry
-        entry.due_previous = last
-        entry.due_next = None
-        slot.last = entry
+        elif not slot.live:
+            self._idle -= 1
+        slot.entries.append(entry)
+        slot.live += 1
         entry.due_slot = slot
 
     def remove(self, entry: Timed) -> None:
@@ -83,28 +96,24 @@ class Deadlines:
         slot = entry.due_slot
         if slot is None:
             return
-        before, after = entry.due_previous, entry.due_next
-        if before is None:
-            slot.first = after
-        else:
-            before.due_next = after
-        if after is None:
-            slot.last = before
-        else:
-            after.due_previous = before
-        entry.due_slot = entry.due_previous = entry.due_next = None
-        if slot.first is None:
-            self._empty += 1
-            if self._empty > SPARE_MAX and 2 * self._empty > len(self._times):
-                self._compact()
+        entry.due_slot = None
+        live = slot.live - 1
+        slot.live = live
+        if len(slot.entries) - slot.first > live + live + SPARE_MAX:
+            slot.compact()
+        if not live:
+            self._grow_idle()
 
     def pop(self, now_ms: int) -> Timed | None:
         """Take out the first entry that ends by `now_ms`."""
-        at_ms = self.next_ms
-        if at_ms is None or at_ms > now_ms:
+        if not self.is_due(now_ms):
             return None
-        entry = self._slots[at_ms].first
-        assert entry is not None
+        slot = self._slots[self._times[0]]
+        entry = slot.entries[slot.first]
+        while entry.due_slot is not slot:
+            slot.first += 1
+            entry = slot.entries[slot.first]
+        slot.first += 1
         self.remove(entry)
         return entry
 
@@ -112,14 +121,15 @@ class Deadlines:
         """All entries, in the order in which they end."""
         found: list[Timed] = []
         for at_ms in sorted(self._slots):
-            entry = self._slots[at_ms].first
-            while entry is not None:
-                found.append(entry)
-                entry = entry.due_next
+            slot = self._slots[at_ms]
+            slot.compact()
+            found += slot.entries
         return found
 
-    def _compact(self) -> None:
-        self._slots = {at_ms: slot for at_ms, slot in self._slots.items() if slot.first is not None}
-        self._times = list(self._slots)
-        heapify(self._times)
-        self._empty = 0
+    def _grow_idle(self) -> None:
+        self._idle += 1
+        if self._idle > TIMES_SPARE_MAX and 2 * self._idle > len(self._times):
+            self._slots = {at_ms: slot for at_ms, slot in self._slots.items() if slot.live}
+            self._times = list(self._slots)
+            heapify(self._times)
+            self._idle = 0

@@ -144,8 +144,8 @@ def _move(state: State, lease: Lease) -> None:
         cost = payment_at(lease.tick, units)
         lease.units -= units
         lease.held -= freed
-        release(intent.order.money, old.order.money, freed)
-        hold(intent.order.money, ask.money, cost)
+        release(intent.order.money, freed)
+        hold(intent.order.money, cost)
         commit(state, intent, cost - freed)
         lease.reserved -= units
         post(old.capacity, ask.book.served, units, 0)
@@ -233,7 +233,7 @@ def _close(state: State, lease: Lease) -> None:
     intent, offer = state.intents[lease.intent], state.offers[lease.offer]
     freed = lease.held - lease.payment
     lease.held -= freed
-    release(intent.order.money, offer.order.money, freed)
+    release(intent.order.money, freed)
     commit(state, intent, -freed)
     _close_capacity(state, intent, offer, lease)
     intent.serving -= 1

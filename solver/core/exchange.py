@@ -70,7 +70,7 @@ class Exchange:
         until_ms: int,
     ) -> Order:
         """A bid with its limit held, that has not entered yet. Violation: never_overdrawn."""
-        hold(money, book.clearing, limit)
+        hold(money, limit)
         order = bid_order(order_id, book, money, units, limit, minimum, until_ms)
         order.held = limit
         return order
@@ -85,10 +85,11 @@ class Exchange:
         transfer(book.supply, capacity, units)
         return order
 
-    def enter(self, order: Order) -> None:
+    def enter(self, order: Order) -> bool:
         """Match an order with what rests, then rest what is left of it; a new place in time.
 
         In a book that is not continuous it only rests. What rests ends at its deadline.
+        Answers whether there are fills.
         """
         if order.due_slot is not None:
             self.deadlines.remove(order)
@@ -102,7 +103,7 @@ class Exchange:
             if order.units >= order.minimum:
                 book.rest(order)
                 self.deadlines.add(order, order.until_ms)
-            return
+            return len(self.fills) > 0
         best = book.buy.best
         if best is not None and best.tick >= order.tick and book.continuous:
             self._sell(order)
@@ -111,6 +112,7 @@ class Exchange:
             self.deadlines.add(order, order.until_ms)
             if book.waiting_count and book.continuous:
                 self._retry_waiting(book)
+        return len(self.fills) > 0
 
     def end(self, order: Order) -> None:
         """Take an order out for good and release what it held."""
@@ -119,7 +121,7 @@ class Exchange:
         self.deadlines.remove(order)
         capacity = order.capacity
         if capacity is None:
-            release(order.money, book.clearing, order.held)
+            release(order.money, order.held)
             order.held = 0
         else:
             transfer(capacity, book.lapsed, capacity.available)
@@ -144,7 +146,7 @@ class Exchange:
         capacity = ask.capacity
         assert capacity is not None
         ask.units -= units
-        hold(capacity, ask.book.served, units)
+        hold(capacity, units)
         if not ask.units:
             self._leave(ask)
 
@@ -284,16 +286,13 @@ class Exchange:
         freed = bid.held - keep
         if cost > freed:
             violate("fill_within_limit", order=bid.id)
-        book, capacity = bid.book, ask.capacity
+        capacity = ask.capacity
         assert capacity is not None
         bid.units = left
         bid.held = keep
         bid.money.debits_pending += cost - freed
-        book.clearing.credits_pending -= freed
-        ask.money.credits_pending += cost
         ask.units -= units
         capacity.debits_pending += units
-        book.served.credits_pending += units
         self.fills.append(Fill(bid, ask, units, tick, cost, freed, execution))
 
     def _leave(self, order: Order) -> None:

@@ -11,7 +11,7 @@ from intents.rounding import payment_at, pro_rata
 from solver.core.check import check
 from solver.core.command import Authority
 from solver.core.event import LeaseStatus
-from solver.core.ledger import CHAIN, CLEARING, Balance
+from solver.core.ledger import Balance
 from solver.core.settling import counted_units
 from solver.core.state import CREDIT, State
 
@@ -20,29 +20,23 @@ _HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
 
 
 def ledger_balanced(state: State) -> None:
-    """I1: per asset, debits equal credits, posted and pending."""
-    totals: dict[str, list[int]] = {}
+    """I1: per asset, debits equal credits."""
+    totals: dict[str, int] = {}
     for balance in _balances(state):
-        sums = totals.setdefault(balance.asset, [0, 0, 0, 0])
-        for place, amount in enumerate(balance.sums()):
-            sums[place] += amount
-    for asset, sums in totals.items():
-        check(sums[0] == sums[1], "ledger_balanced", asset=asset, sums=sums)
-        check(sums[2] == sums[3], "ledger_balanced_pending", asset=asset, sums=sums)
+        totals[balance.asset] = totals.get(balance.asset, 0) + balance.total
+    for asset, total in totals.items():
+        check(total == 0, "ledger_balanced", asset=asset, off=total)
 
 
 def pending_is_held(state: State) -> None:
-    """Pending sums are exactly what orders, leases and withdrawals hold, on both sides."""
-    debits: dict[tuple[str, str], int] = {}
-    credits_: dict[tuple[str, str], int] = {}
-    for debit, credit, amount in _holds(state):
-        for sums, balance in ((debits, debit), (credits_, credit)):
-            key = (balance.owner, balance.asset)
-            sums[key] = sums.get(key, 0) + amount
+    """What an account has pending is exactly what orders, leases and withdrawals hold."""
+    held: dict[tuple[str, str], int] = {}
+    for debit, amount in _holds(state):
+        key = (debit.owner, debit.asset)
+        held[key] = held.get(key, 0) + amount
     for balance in _balances(state):
         key = (balance.owner, balance.asset)
-        check(balance.debits_pending == debits.get(key, 0), "pending_is_held", owner=key)
-        check(balance.credits_pending == credits_.get(key, 0), "pending_is_held", owner=key)
+        check(balance.debits_pending == held.get(key, 0), "pending_is_held", owner=key)
 
 
 def nobody_is_overdrawn(state: State) -> None:
@@ -258,7 +252,7 @@ def money_is_escrowed(state: State) -> None:
     outside = sum(
         state.ledger.balance(owner, asset).total
         for owner, asset in state.ledger.accounts()
-        if asset == state.usdc and owner.startswith("@") and owner != CLEARING
+        if asset == state.usdc and owner.startswith("@")
     )
     check(owed + outside == 0, "money_is_escrowed", owed=owed, outside=outside)
 
@@ -288,17 +282,15 @@ def _balances(state: State) -> list[Balance]:
     return state.ledger.balances() + [offer.capacity for offer in state.offers.values()]
 
 
-def _holds(state: State) -> Iterator[tuple[Balance, Balance, int]]:
-    """Every pending transfer: from whom, to whom, how much."""
+def _holds(state: State) -> Iterator[tuple[Balance, int]]:
+    """Every hold: whose, how much."""
     for intent in state.intents.values():
-        yield intent.order.money, intent.order.book.clearing, intent.order.held
+        yield intent.order.money, intent.order.held
     for lease in state.leases.values():
-        buyer, seller = state.intents[lease.intent].order, state.offers[lease.offer].order
-        yield buyer.money, seller.money, lease.held
-        yield state.offers[lease.offer].capacity, seller.book.served, lease.reserved
-    chain = state.ledger.balance(CHAIN, state.usdc)
+        yield state.intents[lease.intent].order.money, lease.held
+        yield state.offers[lease.offer].capacity, lease.reserved
     for address, account in state.accounts.items():
-        yield state.ledger.balance(address, state.usdc), chain, account.withdrawal_held
+        yield state.ledger.balance(address, state.usdc), account.withdrawal_held
 
 
 def check_all(state: State) -> None:

@@ -1,10 +1,11 @@
-"""Double entry with two phases: a transfer is posted at once, or held and then posted or released.
+"""Double entry in two phases: what may have to be paid is held, then posted or released.
 
 One ledger keeps every asset: USDC, credits, and the units of each offer's capacity. An
-account is (owner, asset). Owners that start with "@" stand for the world outside (the
-chain, an issuance, supply) and may go below zero; nobody else may, except where the
-chain says that money has already left (`forced`). Who holds something keeps the amount;
-`invariant.pending_is_held` adds them up.
+account is (owner, asset). Posting moves an amount from one account to another, so all
+accounts of an asset sum to zero; a hold is the payer's alone until then. Owners that start
+with "@" stand for the world outside (the chain, an issuance, supply) and may go below zero;
+nobody else may, except where the chain says that money has already left (`forced`). Who
+holds something keeps the amount; `invariant.pending_is_held` adds them up.
 """
 
 from typing import Final
@@ -15,35 +16,35 @@ from solver.core.check import violate
 
 CHAIN: Final = "@chain"
 ISSUANCE: Final = "@issuance"
-CLEARING: Final = "@clearing"
 SUPPLY: Final = "@supply"
 SERVED: Final = "@served"
 LAPSED: Final = "@lapsed"
 
-Sums = tuple[int, int, int, int]
-"""Debits and credits posted, debits and credits pending."""
+Sums = tuple[int, int, int]
+"""Debits and credits posted, debits pending."""
 
 
 @mypyc_attr(acyclic=True)
 class Balance:
-    """Running sums of one account; all four only count what really moved."""
+    """Running sums of one account; they only count what really moved."""
 
     __slots__ = (
         "asset",
-        "credits_pending",
         "credits_posted",
         "debits_pending",
         "debits_posted",
+        "outside",
         "owner",
     )
 
-    def __init__(self, owner: str, asset: str) -> None:
+    def __init__(self, owner: str, asset: str, *, outside: bool = False) -> None:
         self.owner = owner
+        self.outside = outside
+        """Whether it stands for the world outside, and may go below zero."""
         self.asset = asset
         self.debits_posted = 0
         self.credits_posted = 0
         self.debits_pending = 0
-        self.credits_pending = 0
 
     @property
     def total(self) -> int:
@@ -56,43 +57,41 @@ class Balance:
         return self.credits_posted - self.debits_posted - self.debits_pending
 
     def sums(self) -> Sums:
-        """All four, for sums over accounts and for the state's image."""
-        return (self.debits_posted, self.credits_posted, self.debits_pending, self.credits_pending)
+        """All three, for sums over accounts and for the state's snapshot."""
+        return (self.debits_posted, self.credits_posted, self.debits_pending)
 
 
 def transfer(debit: Balance, credit: Balance, amount: int, *, forced: bool = False) -> None:
     """Move `amount` at once. `forced` records what the chain already did."""
     if amount < 0:
         violate("transfer_not_negative", amount=amount)
-    if amount > debit.credits_posted - debit.debits_posted - debit.debits_pending:
-        _check_covered(debit, amount, forced=forced)
+    if not debit.outside and not forced:
+        _check_covered(debit, amount)
     debit.debits_posted += amount
     credit.credits_posted += amount
 
 
-def hold(debit: Balance, credit: Balance, amount: int) -> None:
-    """Open a pending transfer. Callers check `available` first; here a shortfall is a Violation."""
+def hold(debit: Balance, amount: int) -> None:
+    """Open a hold. Callers check `available` first; here a shortfall is a Violation."""
     if amount < 0:
         violate("hold_not_negative", amount=amount)
     if amount > debit.credits_posted - debit.debits_posted - debit.debits_pending:
         _check_covered(debit, amount)
     debit.debits_pending += amount
-    credit.credits_pending += amount
 
 
-def release(debit: Balance, credit: Balance, amount: int) -> None:
-    """Give back `amount` of what is held between the two."""
-    if not 0 <= amount <= debit.debits_pending or amount > credit.credits_pending:
+def release(debit: Balance, amount: int) -> None:
+    """Give back `amount` of what is held."""
+    if not 0 <= amount <= debit.debits_pending:
         violate("release_within_hold", debit=debit.owner, amount=amount)
     debit.debits_pending -= amount
-    credit.credits_pending -= amount
 
 
 def post(debit: Balance, credit: Balance, held: int, amount: int) -> None:
     """Carry out `amount` of what is held and release the rest: the hold is over."""
     if not 0 <= amount <= held:
         violate("post_within_hold", debit=debit.owner, amount=amount)
-    release(debit, credit, held)
+    release(debit, held)
     debit.debits_posted += amount
     credit.credits_posted += amount
 
@@ -108,7 +107,8 @@ class Ledger:
         key = (owner, asset)
         balance = self._balances.get(key)
         if balance is None:
-            balance = self._balances[key] = Balance(owner, asset)
+            outside = owner.startswith("@")
+            balance = self._balances[key] = Balance(owner, asset, outside=outside)
         return balance
 
     def balance(self, owner: str, asset: str) -> Balance:
@@ -129,7 +129,7 @@ class Ledger:
         return sorted(self._balances)
 
 
-def _check_covered(debit: Balance, amount: int, *, forced: bool = False) -> None:
-    """The rare case: more than is available. The world outside may, and what the chain did."""
-    if amount and not forced and not debit.owner.startswith("@"):
-        violate("never_overdrawn", owner=debit.owner, available=debit.available, amount=amount)
+def _check_covered(debit: Balance, amount: int) -> None:
+    available = debit.available
+    if amount > available and amount and not debit.outside:
+        violate("never_overdrawn", owner=debit.owner, available=available, amount=amount)

@@ -97,8 +97,7 @@ class Market:
         if isinstance(command, Tick):
             _tick(state)
         else:
-            due_ms = state.next_due_ms
-            check(due_ms is None or due_ms > command.at_ms, "time_is_ticked_first")
+            check(not state.is_due(command.at_ms), "time_is_ticked_first")
             refused = _HANDLERS[type(command)](state, command)
             if refused is not None:
                 check(not state.events, "reject_changes_nothing", code=refused.code)
@@ -109,8 +108,7 @@ class Market:
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a `Tick` must come before anything else at this time."""
-        due_ms = self.state.next_due_ms
-        return due_ms is not None and due_ms <= now_ms
+        return self.state.is_due(now_ms)
 
 
 def _tick(state: State) -> None:
@@ -119,10 +117,9 @@ def _tick(state: State) -> None:
     At one time leases end first, then documents, so that nothing over is filled by the rest.
     """
     now_ms = state.now_ms
-    while True:
+    while state.is_due(now_ms):
         at_ms = state.next_due_ms
-        if at_ms is None or at_ms > now_ms:
-            break
+        assert at_ms is not None
         state.now_ms = at_ms
         lease = state.lease_ends.pop(at_ms)
         if lease is not None:

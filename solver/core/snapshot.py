@@ -33,7 +33,7 @@ from solver.core.window import Window
 
 FORMAT_VERSION: Final = 1
 
-Sums = tuple[str, str, str, str]
+Sums = tuple[str, str, str]
 """A balance, as text: sums of many amounts outgrow the 64 bits of MessagePack."""
 
 
@@ -247,13 +247,13 @@ def state_hash(state: State) -> str:
 
 
 def _sums(balance: Balance) -> Sums:
-    one, two, three, four = balance.sums()
-    return (str(one), str(two), str(three), str(four))
+    debits, credits_, pending = balance.sums()
+    return (str(debits), str(credits_), str(pending))
 
 
 def _fill_balance(balance: Balance, sums: Sums) -> None:
     balance.debits_posted, balance.credits_posted = int(sums[0]), int(sums[1])
-    balance.debits_pending, balance.credits_pending = int(sums[2]), int(sums[3])
+    balance.debits_pending = int(sums[2])
 
 
 def _ids(deadlines: Deadlines) -> list[str]:

@@ -23,7 +23,7 @@ from solver.core.command import Authority, Limit, Mode
 from solver.core.deadline import Deadlines, Timed
 from solver.core.event import Event, IntentStatus, LeaseStatus
 from solver.core.exchange import Exchange
-from solver.core.ledger import CLEARING, LAPSED, SERVED, SUPPLY, Balance, Ledger
+from solver.core.ledger import LAPSED, SERVED, SUPPLY, Balance, Ledger
 from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.window import Window
 
@@ -407,6 +407,12 @@ class State:
         """Have `subject` fall due at `at_ms`; what is gone by then is passed over."""
         heapq.heappush(self.due, (at_ms, _RANK[due], self.next_seq(), subject))
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether anything falls due by `now_ms`."""
+        if self.due and self.due[0][0] <= now_ms:
+            return True
+        return self.exchange.deadlines.is_due(now_ms) or self.lease_ends.is_due(now_ms)
+
     @property
     def next_due_ms(self) -> int | None:
         """When the next thing falls due."""
@@ -439,7 +445,6 @@ class State:
         if book is None:
             unit, ledger = capacity_asset(resource), self.ledger
             book = self.books[key] = Book(
-                clearing=ledger.account(CLEARING, asset),
                 supply=ledger.account(SUPPLY, unit),
                 served=ledger.account(SERVED, unit),
                 lapsed=ledger.account(LAPSED, unit),

@@ -23,9 +23,7 @@ ID_CHARS: Final = 50
 def enter_intent(state: State, intent: IntentState) -> None:
     """An intent becomes tradable: match it, then rest or end what is left."""
     order = intent.order
-    exchange = state.exchange
-    exchange.enter(order)
-    if exchange.fills:
+    if state.exchange.enter(order):
         carry_out(state)
     if order.units and intent.document.immediate and order.book.continuous:
         end_intent(state, intent, IntentStatus.UNFILLED)
@@ -33,9 +31,7 @@ def enter_intent(state: State, intent: IntentState) -> None:
 
 def enter_offer(state: State, offer: OfferState) -> None:
     """An offer becomes tradable: match it, rest what is left, try the waiting bids again."""
-    exchange = state.exchange
-    exchange.enter(offer.order)
-    if exchange.fills:
+    if state.exchange.enter(offer.order):
         carry_out(state)
 
 
