@@ -6,7 +6,7 @@ import msgspec
 
 from intents.reject import Reject
 from solver.core.check import Violation, check
-from solver.core.command import FinishCall, Outcome
+from solver.core.command import Command, FinishCall, Outcome
 from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
@@ -36,7 +36,7 @@ def replay(
     where a checkpoint's state hash differs, or where an invariant does not hold at the end.
     """
     for group in groups:
-        _apply(recovered, group)
+        apply_group(recovered, group)
         expected = checkpoints.get(recovered.seq)
         if expected is not None:
             state_hash = recovered.market.state.hash()
@@ -45,18 +45,13 @@ def replay(
     return recovered
 
 
-def lost_calls(market: Market) -> list[FinishCall]:
-    """What a restart says of calls that were in flight: nobody knows what became of them.
+def apply_group(
+    recovered: Recovered, group: RecordedGroup
+) -> tuple[list[Command], list[list[Event]]]:
+    """Apply the group that comes next; its commands, and the events of each.
 
-    Capacity counts as used and the buyer is not charged (the third outcome).
+    Raises a Violation like `replay`.
     """
-    return [
-        FinishCall(call=call_id, outcome=Outcome.UNKNOWN, units=call.units)
-        for call_id, call in market.state.calls.items()
-    ]
-
-
-def _apply(recovered: Recovered, group: RecordedGroup) -> None:
     check(group.seq == recovered.seq + 1, "replay_goes_on_where_it_stopped", seq=group.seq)
     try:
         commands = decode(group.payload)
@@ -75,3 +70,15 @@ def _apply(recovered: Recovered, group: RecordedGroup) -> None:
     noted = group.outcome or recovered.outcome
     check(recovered.outcome == noted, "replay_equal", seq=group.seq)
     recovered.seq += group.commands
+    return commands, told
+
+
+def lost_calls(market: Market) -> list[FinishCall]:
+    """What a restart says of calls that were in flight: nobody knows what became of them.
+
+    Capacity counts as used and the buyer is not charged (the third outcome).
+    """
+    return [
+        FinishCall(call=call_id, outcome=Outcome.UNKNOWN, units=call.units)
+        for call_id, call in market.state.calls.items()
+    ]
