@@ -1,9 +1,9 @@
 """What ends at a known time, in order of time, forgotten when it ends earlier.
 
 A heap of entries would keep every cancelled order until its time is over. Here the heap
-holds times only. What is removed is marked and stays in its time's list, until the list
-has more of those than of others and is written anew: O(1) amortised, and no more memory
-than twice what is needed.
+holds times only. What is removed leaves a gap in its time's list, until the list has more
+gaps than entries and is written anew: O(1) amortised, and no more memory than twice what is
+needed. Nothing that is gone is referred to, and what is added again stands last again.
 """
 
 from heapq import heapify, heappop, heappush
@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 SPARE_MAX: Final = 8
-"""Removed entries that a list may hold beyond as many as there are others."""
+"""Gaps that a list may have beyond as many as it has entries."""
 TIMES_SPARE_MAX: Final = 1_024
 """Times without entries that the heap may hold beyond as many as there are others."""
 
@@ -21,9 +21,11 @@ TIMES_SPARE_MAX: Final = 1_024
 class Timed:
     """Whatever can be given a deadline: one at a time."""
 
-    __slots__ = ("due_slot",)
+    __slots__ = ("due_place", "due_slot")
 
     due_slot: "Slot | None"
+    due_place: int
+    """Where it stands in its slot, if it has one."""
 
     def __init__(self) -> None:
         self.due_slot = None
@@ -37,16 +39,20 @@ class Slot:
 
     def __init__(self, at_ms: int) -> None:
         self.at_ms = at_ms
-        self.entries: list[Timed] = []
-        """With some that were removed, or added twice: those whose `due_slot` this is, count."""
+        self.entries: list[Timed | None] = []
+        """With a gap for each that was removed."""
         self.first = 0
-        """Where the entries begin that have not been taken out."""
+        """Before this there are gaps only."""
         self.live = 0
 
     def compact(self) -> None:
-        """Keep what counts, once."""
-        rest = self.entries[self.first :]
-        self.entries = list({entry: None for entry in rest if entry.due_slot is self})
+        """Close the gaps."""
+        entries: list[Timed | None] = []
+        for entry in self.entries:
+            if entry is not None:
+                entry.due_place = len(entries)
+                entries.append(entry)
+        self.entries = entries
         self.first = 0
 
 
@@ -87,6 +93,7 @@ class Deadlines:
             heappush(self._times, at_ms)
         elif not slot.live:
             self._idle -= 1
+        entry.due_place = len(slot.entries)
         slot.entries.append(entry)
         slot.live += 1
         entry.due_slot = slot
@@ -97,6 +104,7 @@ class Deadlines:
         if slot is None:
             return
         entry.due_slot = None
+        slot.entries[entry.due_place] = None
         live = slot.live - 1
         slot.live = live
         if len(slot.entries) - slot.first > live + live + SPARE_MAX:
@@ -110,10 +118,9 @@ class Deadlines:
             return None
         slot = self._slots[self._times[0]]
         entry = slot.entries[slot.first]
-        while entry.due_slot is not slot:
+        while entry is None:
             slot.first += 1
             entry = slot.entries[slot.first]
-        slot.first += 1
         self.remove(entry)
         return entry
 
@@ -121,9 +128,7 @@ class Deadlines:
         """All entries, in the order in which they end."""
         found: list[Timed] = []
         for at_ms in sorted(self._slots):
-            slot = self._slots[at_ms]
-            slot.compact()
-            found += slot.entries
+            found += [entry for entry in self._slots[at_ms].entries if entry is not None]
         return found
 
     def _grow_idle(self) -> None:
