@@ -87,7 +87,7 @@ def test_planted_leak_of_one_atom_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
         post(debit, credit, held, amount)
         posted += 1
         if posted == 100:
-            transfer(Balance(ISSUANCE, credit.asset), credit, 1)
+            transfer(Balance(ISSUANCE, credit.asset), credit, 1, forced=True)
 
     monkeypatch.setattr(settling, "post", leaking)
     with pytest.raises(Violation, match="tally_agrees"):

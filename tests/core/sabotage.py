@@ -1,0 +1,56 @@
+"""How a bug is planted: a function does nothing, or a line of its source says something else."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from solver.core import exchange
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+pure_only = pytest.mark.skipif(
+    not str(exchange.__file__).endswith(".py"),
+    reason="compiled functions have no source to change, and cannot be replaced",
+)
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Sabotage by doing nothing."""
+
+
+def never(name: str, module: Any) -> Patch:
+    """A function of a module, or a method of a class, that does nothing."""
+    return lambda monkeypatch: monkeypatch.setattr(module, name, nothing)
+
+
+def edited(target: Any, name: str, old: str, new: str) -> Patch:
+    """A function whose source has `new` for its one `old`.
+
+    A place that is not found once means that the bug has to be planted anew.
+    """
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        function = inspect.getattr_static(target, name)
+        source = textwrap.dedent(inspect.getsource(function))
+        assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {name}"
+        module = target if isinstance(target, ModuleType) else inspect.getmodule(target)
+        assert module is not None
+        made: dict[str, Any] = {}
+        exec(source.replace(old, new), vars(module), made)  # noqa: S102  the source is our own
+        monkeypatch.setattr(target, name, made[name])
+
+    return patch
+
+
+def all_of(*patches: Patch) -> Patch:
+    """Several changes that are one bug."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        for one in patches:
+            one(monkeypatch)
+
+    return patch
