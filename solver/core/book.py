@@ -29,13 +29,13 @@ class Order(Timed):
     """An intent or offer as the book trades it.
 
     `units` is what can be filled now. A bid holds `held` atoms of `money`; `limit` for
-    `total` units is what was signed. An ask sells units of `capacity` and is paid into
-    `money`. Whoever has the same `money` is the same account.
+    `total` units is what was signed. An ask is paid into `money`. Whoever has the same
+    `money` is the same account.
     """
 
     __slots__ = (
         "book",
-        "capacity",
+        "buys",
         "held",
         "id",
         "level",
@@ -54,13 +54,15 @@ class Order(Timed):
     level: "Level | None"
     previous: "Order | None"
     next: "Order | None"
+    held: int
+    seq: int
 
     def __init__(  # noqa: PLR0917  positional: made for every order
         self,
         id: str,  # noqa: A002  an order's id is its id
         book: "Book",
         money: Balance,
-        capacity: Balance | None,
+        buys: bool,  # noqa: FBT001
         tick: int,
         units: int,
         limit: int,
@@ -72,25 +74,18 @@ class Order(Timed):
         self.id = id
         self.book = book
         self.money = money
-        self.capacity = capacity
+        self.buys = buys
         self.tick = tick
         self.units = units
         self.limit = limit
         self.total = units
         self.minimum = minimum
         self.until_ms = until_ms
-        self.held = 0
-        self.seq = 0
 
     @property
     def account(self) -> str:
         """Whose it is."""
         return self.money.owner
-
-    @property
-    def is_bid(self) -> bool:
-        """Whether it buys."""
-        return self.capacity is None
 
 
 def bid_order(  # noqa: PLR0917  positional: called for every order
@@ -104,16 +99,19 @@ def bid_order(  # noqa: PLR0917  positional: called for every order
 ) -> Order:
     """A bid of up to `limit` atoms for all its units, at the highest tick that this allows."""
     tick = bid_tick(limit, units)
-    return Order(order_id, book, money, None, tick, units, limit, minimum, until_ms)
+    order = Order(order_id, book, money, True, tick, units, limit, minimum, until_ms)
+    order.held = limit
+    return order
 
 
 def ask_order(  # noqa: PLR0917  positional: called for every order
     order_id: str, book: "Book", money: Balance, units: int, limit: int, until_ms: int
 ) -> Order:
     """An ask of at least `limit` atoms for all its units, at the lowest tick that this allows."""
-    capacity = Balance(order_id, book.supply.asset)
     tick = ask_tick(limit, units)
-    return Order(order_id, book, money, capacity, tick, units, limit, 1, until_ms)
+    order = Order(order_id, book, money, False, tick, units, limit, 1, until_ms)
+    order.held = 0
+    return order
 
 
 @mypyc_attr(acyclic=True)
@@ -213,19 +211,9 @@ class Side:
 
 
 class Book:
-    """Both sides of one resource in one asset, and where its units come from and go to."""
+    """Both sides of one resource in one asset."""
 
-    def __init__(
-        self,
-        *,
-        supply: Balance,
-        served: Balance,
-        lapsed: Balance,
-        continuous: bool,
-    ) -> None:
-        self.supply: Final = supply
-        self.served: Final = served
-        self.lapsed: Final = lapsed
+    def __init__(self, *, continuous: bool) -> None:
         self.continuous: Final = continuous
         self.buy: Final = Side(1)
         self.sell: Final = Side(-1)
@@ -236,13 +224,13 @@ class Book:
         """Put an order where it belongs: on its side, or beside the book if it has a minimum."""
         if order.units < order.minimum:
             violate("order_open", order=order.id)
-        if order.capacity is not None:
+        if not order.buys:
             self.sell.append(order)
-        elif order.minimum > 1:
+        elif order.minimum == 1:
+            self.buy.append(order)
+        else:
             self._waiting[(-order.tick, order.seq)] = order
             self.waiting_count += 1
-        else:
-            self.buy.append(order)
 
     def remove(self, order: Order) -> None:
         """Take an order out, if it is here. O(1); O(log n) for one that waits."""

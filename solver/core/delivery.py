@@ -13,7 +13,7 @@ from solver.core.event import (
     LeaseMoved,
     LeaseStatus,
 )
-from solver.core.ledger import hold, post, release, transfer
+from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
 from solver.core.settling import finish_execution
 from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
@@ -148,9 +148,10 @@ def _move(state: State, lease: Lease) -> None:
         hold(intent.order.money, cost)
         commit(state, intent, cost - freed)
         lease.reserved -= units
-        post(old.capacity, ask.book.served, units, 0)
-        transfer(old.capacity, ask.book.lapsed, units)
+        release(old.capacity, units)
+        transfer(old.capacity, state.units(LAPSED, lease.resource), units)
         state.exchange.take_units(ask, units)
+        hold(state.offers[ask.id].capacity, units)
         moved = open_lease(
             state,
             state.executions[lease.execution],
@@ -261,13 +262,12 @@ def _close_capacity(state: State, intent: IntentState, offer: OfferState, lease:
     Under a minimum they lapse: on chain all that was filled counts against the offer, so
     selling them again would overfill it. An offer is live only while its key is.
     """
-    book = offer.order.book
     used = lease.delivered + lease.lapsed
-    post(offer.capacity, book.served, lease.reserved, used)
+    post(offer.capacity, state.units(SERVED, lease.resource), lease.reserved, used)
     lease.reserved = 0
     unused = lease.units - used
     if unused and offer.live and not intent.has_minimum:
         lease.returned = unused
         state.schedule(state.now_ms, Due.RETURN_UNITS, lease.offer)
     else:
-        transfer(offer.capacity, book.lapsed, unused)
+        transfer(offer.capacity, state.units(LAPSED, lease.resource), unused)

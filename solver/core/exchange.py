@@ -1,4 +1,4 @@
-"""Matching with everything that a fill moves: money held, units reserved, deadlines, minimums.
+"""Matching with everything that a fill moves: money held, units, deadlines, minimums.
 
 The exchange knows orders, not documents: who may trade what is decided before, what a
 fill means for calls and payment after. Each call appends what happened to `fills` and
@@ -12,10 +12,10 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from intents.rounding import payment_at, pro_rata
-from solver.core.book import MATCHES_MAX, Book, Order, Side, ask_order, bid_order
+from solver.core.book import MATCHES_MAX, Book, Order, Side, bid_order
 from solver.core.check import check, violate
 from solver.core.deadline import Deadlines
-from solver.core.ledger import Balance, hold, release, transfer
+from solver.core.ledger import Balance, hold, release
 
 
 @mypyc_attr(acyclic=True)
@@ -71,19 +71,12 @@ class Exchange:
     ) -> Order:
         """A bid with its limit held, that has not entered yet. Violation: never_overdrawn."""
         hold(money, limit)
-        order = bid_order(order_id, book, money, units, limit, minimum, until_ms)
-        order.held = limit
-        return order
+        return bid_order(order_id, book, money, units, limit, minimum, until_ms)
 
-    def admit_ask(  # noqa: PLR0917  positional: called for every order
-        self, order_id: str, book: Book, money: Balance, units: int, limit: int, until_ms: int
-    ) -> Order:
-        """An ask with its units on the capacity ledger, that has not entered yet."""
-        order = ask_order(order_id, book, money, units, limit, until_ms)
-        capacity = order.capacity
-        assert capacity is not None
-        transfer(book.supply, capacity, units)
-        return order
+    def postpone(self, order: Order) -> None:
+        """An order whose time to enter has not come: all that can happen is that it ends."""
+        order.seq = 0
+        self.deadlines.add(order, order.until_ms)
 
     def enter(self, order: Order) -> bool:
         """Match an order with what rests, then rest what is left of it; a new place in time.
@@ -96,7 +89,7 @@ class Exchange:
         self.seq += 1
         order.seq = self.seq
         book = order.book
-        if order.capacity is None:
+        if order.buys:
             best = book.sell.best
             if best is not None and best.tick <= order.tick and book.continuous:
                 self._buy(order)
@@ -115,17 +108,14 @@ class Exchange:
         return len(self.fills) > 0
 
     def end(self, order: Order) -> None:
-        """Take an order out for good and release what it held."""
-        book = order.book
-        book.remove(order)
+        """Take an order out for good: nothing of it is open, nothing is held for it."""
+        order.book.remove(order)
         self.deadlines.remove(order)
-        capacity = order.capacity
-        if capacity is None:
-            release(order.money, order.held)
-            order.held = 0
-        else:
-            transfer(capacity, book.lapsed, capacity.available)
         order.units = 0
+        held = order.held
+        if held:
+            order.held = 0
+            release(order.money, held)
 
     def fill_together(self, bid: Order, lines: list[tuple[Order, int]], tick: int) -> None:
         """One execution of agreed fills at one price. The caller checked limits and minimum."""
@@ -141,23 +131,20 @@ class Exchange:
                 self.ended.append(bid)
 
     def take_units(self, ask: Order, units: int) -> None:
-        """Reserve units of a resting ask for a lease that is paid for already."""
+        """Take units of a resting ask for a lease that is paid for already."""
         check(0 < units <= ask.units, "no_overfill")
-        capacity = ask.capacity
-        assert capacity is not None
         ask.units -= units
-        hold(capacity, units)
         if not ask.units:
             self._leave(ask)
 
-    def return_units(self, ask: Order) -> None:
-        """Sell again what is free of an ask: all of it takes a new place in time."""
-        capacity = ask.capacity
-        assert capacity is not None
-        if ask.units != capacity.available:
-            self._leave(ask)
-            ask.units = capacity.available
-            self.enter(ask)
+    def resell(self, ask: Order, units: int) -> bool:
+        """Sell `units` of an ask instead of what it has open: all take a new place in time.
+
+        Answers whether there are fills.
+        """
+        self._leave(ask)
+        ask.units = units
+        return self.enter(ask)
 
     def drain(self) -> list[Fill]:
         """Take the fills since the last call."""
@@ -279,20 +266,17 @@ class Exchange:
                     self.deadlines.add(bid, bid.until_ms)
 
     def _move(self, bid: Order, ask: Order, units: int, tick: int, execution: int) -> None:
-        """What a fill moves on both ledgers."""
+        """What a fill moves."""
         left = bid.units - units
         keep = pro_rata(bid.limit, bid.total, left)
         cost = payment_at(tick, units)
         freed = bid.held - keep
         if cost > freed:
             violate("fill_within_limit", order=bid.id)
-        capacity = ask.capacity
-        assert capacity is not None
         bid.units = left
         bid.held = keep
         bid.money.debits_pending += cost - freed
         ask.units -= units
-        capacity.debits_pending += units
         self.fills.append(Fill(bid, ask, units, tick, cost, freed, execution))
 
     def _leave(self, order: Order) -> None:

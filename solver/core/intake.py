@@ -4,6 +4,7 @@ from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
+from solver.core.book import ask_order
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -24,7 +25,7 @@ from solver.core.event import (
     OfferAccepted,
     ResourceOpened,
 )
-from solver.core.ledger import ISSUANCE, transfer
+from solver.core.ledger import ISSUANCE, SUPPLY, transfer
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
@@ -129,7 +130,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
         )
     )
     if document.valid_from * 1_000 > state.now_ms:
-        state.exchange.deadlines.add(order, until_ms)
+        state.exchange.postpone(order)
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, command.digest)
     else:
         enter_intent(state, intent)
@@ -150,7 +151,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     until_ms = signed_until_ms(
         state, document.account, document.valid_until, command.authority, command.signer
     )
-    order = state.exchange.admit_ask(
+    order = ask_order(
         command.digest,
         state.book(document.resource, document.asset),
         state.ledger.account(document.account, document.asset),
@@ -166,6 +167,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
         signature=command.signature,
         order=order,
     )
+    transfer(state.units(SUPPLY, document.resource), offer.capacity, document.units)
     state.account(document.account).nonces[document.nonce] = command.digest
     state.offers[command.digest] = offer
     state.keys[document.key].offers[command.digest] = None
@@ -182,7 +184,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
         )
     )
     if document.valid_from * 1_000 > state.now_ms:
-        state.exchange.deadlines.add(order, until_ms)
+        state.exchange.postpone(order)
         state.schedule(document.valid_from * 1_000, Due.ACTIVATE_OFFER, command.digest)
     else:
         enter_offer(state, offer)

@@ -137,7 +137,7 @@ def _tick(state: State) -> None:
 
 
 def _expire(state: State, order: Order) -> None:
-    if order.capacity is None:
+    if order.buys:
         end_intent(state, state.intents[order.id], IntentStatus.EXPIRED)
     else:
         end_offer(state, state.offers[order.id], "expired")

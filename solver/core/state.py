@@ -23,7 +23,7 @@ from solver.core.command import Authority, Limit, Mode
 from solver.core.deadline import Deadlines, Timed
 from solver.core.event import Event, IntentStatus, LeaseStatus
 from solver.core.exchange import Exchange
-from solver.core.ledger import LAPSED, SERVED, SUPPLY, Balance, Ledger
+from solver.core.ledger import Balance, Ledger
 from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.window import Window
 
@@ -178,6 +178,7 @@ class OfferState:
 
     __slots__ = (
         "authority",
+        "capacity",
         "digest",
         "document",
         "leases_kept",
@@ -205,6 +206,8 @@ class OfferState:
         self.signature = signature
         self.order = order
         self.tick = order.tick
+        self.capacity = Balance(digest, capacity_asset(document.resource))
+        """The account of its units: signed, reserved, and gone."""
         self.live = True
         self.leases_kept = 0
         """Leases of it that are remembered; an offer is remembered as long."""
@@ -213,13 +216,6 @@ class OfferState:
     def open_units(self) -> int:
         """Units that can be sold now."""
         return self.order.units
-
-    @property
-    def capacity(self) -> Balance:
-        """The account of its units: signed, reserved, and gone."""
-        capacity = self.order.capacity
-        assert capacity is not None
-        return capacity
 
 
 @mypyc_attr(acyclic=True)
@@ -443,14 +439,13 @@ class State:
         key = (resource, asset)
         book = self.books.get(key)
         if book is None:
-            unit, ledger = capacity_asset(resource), self.ledger
-            book = self.books[key] = Book(
-                supply=ledger.account(SUPPLY, unit),
-                served=ledger.account(SERVED, unit),
-                lapsed=ledger.account(LAPSED, unit),
-                continuous=self.resources[resource] is Mode.CONTINUOUS,
-            )
+            continuous = self.resources[resource] is Mode.CONTINUOUS
+            book = self.books[key] = Book(continuous=continuous)
         return book
+
+    def units(self, owner: str, resource: str) -> Balance:
+        """An outside account of a resource's units: where they come from or go to."""
+        return self.ledger.account(owner, capacity_asset(resource))
 
     def windows_of(self, key: str, offer: str, resource: str) -> list[Window]:
         """Every window that a call through this key and offer must fit."""

@@ -6,6 +6,7 @@ from solver.core.check import check
 from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
 from solver.core.exchange import Fill
+from solver.core.ledger import LAPSED, hold, transfer
 from solver.core.state import (
     LEASE_MS_MAX,
     Execution,
@@ -44,8 +45,9 @@ def return_units(state: State, offer: OfferState) -> None:
     if offer.order.until_ms <= state.now_ms:
         end_offer(state, offer, "expired")
         return
-    state.exchange.return_units(offer.order)
-    carry_out(state)
+    free = offer.capacity.available
+    if offer.order.units != free and state.exchange.resell(offer.order, free):
+        carry_out(state)
 
 
 def carry_out(state: State) -> None:
@@ -157,6 +159,8 @@ def end_offer(state: State, offer: OfferState, reason: str) -> None:
         return
     offer.live = False
     state.exchange.end(offer.order)
+    lapsed = state.units(LAPSED, offer.document.resource)
+    transfer(offer.capacity, lapsed, offer.capacity.available)
     del state.keys[offer.document.key].offers[offer.digest]
     account = offer.document.account
     state.emit(OfferEnded(offer=offer.digest, account=account, reason=reason))
@@ -247,4 +251,5 @@ def _lease_fill(state: State, execution: Execution, intent: IntentState, fill: F
     if intent.authority is not Authority.KEY:
         commit(state, intent, fill.cost - fill.freed)
     offer = state.offers[fill.ask.id]
+    hold(offer.capacity, fill.units)
     open_lease(state, execution, intent, offer, units=fill.units, tick=fill.tick, held=fill.cost)
