@@ -7,6 +7,7 @@ own uniform price, so no one pays above, or sells below, its limit.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from operator import mul
 from typing import Final, Self
 
@@ -77,6 +78,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     resources: tuple[str, ...]
     units: Integers
     """Of each intent."""
+    starts: Integers
+    """Where the choices of each intent begin; each has one at least."""
     choosers: Integers
     """Of each choice, its intent; then its resource and its limit."""
     choice_resources: Integers
@@ -90,21 +93,21 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         codes = {name: code for code, name in enumerate({offer.resource: 0 for offer in offers})}
         intents = [intent for intent in intents if not codes.keys().isdisjoint(intent.choices)]
         choices = [
-            (number, codes[resource], limit)
-            for number, intent in enumerate(intents)
-            for resource, limit in intent.choices.items()
-            if resource in codes
+            [(codes[name], limit) for name, limit in intent.choices.items() if name in codes]
+            for intent in intents
         ]
-        check(len(codes) <= RESOURCES_MAX and len(choices) <= ROWS_MAX, "network_within_bounds")
-        columns = np.array(choices, np.int64).reshape(-1, 3)
+        counts = np.array([len(some) for some in choices], np.int64)
+        flat = np.fromiter(chain.from_iterable(chain.from_iterable(choices)), np.int64)
+        check(len(codes) <= RESOURCES_MAX and len(flat) <= 2 * ROWS_MAX, "network_within_bounds")
         network = cls(
             intents=intents,
             offers=offers,
             resources=tuple(codes),
             units=np.array([intent.units for intent in intents], np.int64),
-            choosers=columns[:, 0].copy(),
-            choice_resources=columns[:, 1].copy(),
-            limits=columns[:, 2].copy(),
+            starts=np.cumsum(counts) - counts,
+            choosers=np.repeat(np.arange(len(counts)), counts),
+            choice_resources=flat[::2].copy(),
+            limits=flat[1::2].copy(),
             asks=_asks(offers, codes),
         )
         network.asks.check(len(codes))
@@ -129,11 +132,24 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         clearings = clear_columns(bids, self.asks, book_count=len(self.resources))
         return rows[clearings.bids], clearings
 
-    def assignment(self, choice_units: Integers, bound: int | None = None) -> Assignment:
-        """The outcome of an assignment; without a bound it is known to be the best."""
-        choices, clearings = self.clear(choice_units)
+    def savings(self, prices: Integers) -> Integers:
+        """What each choice would save its intent, for each unit; below 0 if it costs more."""
+        return self.limits - prices[self.choice_resources]
+
+    def bound(self, prices: Integers) -> int:
+        """No assignment has more welfare than all would save that trade all at any prices."""
+        best = greatest(self.savings(prices), self.starts)
+        gains = prices[self.asks.books] - self.asks.ticks
+        sums = ((best, self.units), (gains, self.asks.units))
+        return sum(_product(np.maximum(ticks, 0), units) for ticks, units in sums)
+
+    def welfare(self, choices: Integers, clearings: Clearings) -> int:
+        """The sum of units × (limit − ask)."""
         margins = self.limits[choices] - self.asks.ticks[clearings.asks]
-        welfare = sum(map(mul, margins.tolist(), clearings.units.tolist()))
+        return _product(margins, clearings.units)
+
+    def assignment(self, choices: Integers, clearings: Clearings, bound: int) -> Assignment:
+        """What was cleared, in names."""
         return Assignment(
             ticks={
                 name: tick
@@ -141,25 +157,28 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 if tick != NO_TICK
             },
             fills=self._fills(choices, clearings),
-            welfare=welfare,
-            bound=welfare if bound is None else bound,
+            welfare=self.welfare(choices, clearings),
+            bound=bound,
         )
 
     def _fills(self, choices: Integers, clearings: Clearings) -> tuple[SubstituteFill, ...]:
+        intents = [self.intents[number].id for number in self.choosers[choices].tolist()]
+        offers = [self.offers[number] for number in clearings.asks.tolist()]
         return tuple(
-            SubstituteFill(
-                intent=self.intents[intent].id,
-                offer=self.offers[offer].id,
-                resource=self.offers[offer].resource,
-                units=units,
-            )
-            for intent, offer, units in zip(
-                self.choosers[choices].tolist(),
-                clearings.asks.tolist(),
-                clearings.units.tolist(),
-                strict=True,
-            )
+            SubstituteFill(intent=intent, offer=offer.id, resource=offer.resource, units=units)
+            for intent, offer, units in zip(intents, offers, clearings.units.tolist(), strict=True)
         )
+
+
+def greatest(values: Integers, starts: Integers) -> Integers:
+    """The greatest of each run of values; runs begin at `starts`."""
+    greatest: Integers = np.maximum.reduceat(values, starts) if len(starts) else values
+    return greatest
+
+
+def _product(ticks: Integers, units: Integers) -> int:
+    """The sum of products, which 64 bits would not hold."""
+    return sum(map(mul, ticks.tolist(), units.tolist()))
 
 
 def _asks(offers: Sequence[SubstituteOffer], codes: dict[str, int]) -> Columns:

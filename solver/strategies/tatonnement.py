@@ -13,11 +13,18 @@ than everybody would save if it could trade all it wants at those prices.
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from intents.bound import TICK_MAX
 from solver.strategies.column import Integers
-from solver.strategies.substitute import Assignment, Network, SubstituteIntent, SubstituteOffer
+from solver.strategies.substitute import (
+    Assignment,
+    Network,
+    SubstituteIntent,
+    SubstituteOffer,
+    greatest,
+)
 
 ROUNDS: Final = 6
 """Rounds of prices. Each takes about two thirds off what is missed."""
@@ -25,43 +32,48 @@ STEP_QUARTERS: Final = 5
 """A step goes 5/4 of the way: rounds approach from one side, so a little more is nearer."""
 
 
+class Guess(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Prices at which about as much of each resource is wanted as is for sale."""
+
+    prices: Integers
+    step: int
+    """The greatest change of the last round: about how far they may be off."""
+
+
 def assign_nearly(
     intents: Sequence[SubstituteIntent], offers: Sequence[SubstituteOffer]
 ) -> Assignment:
     """An assignment of nearly the most welfare, and a bound on it."""
     network = Network.of(intents, offers)
-    if not len(network.limits):
-        return network.assignment(np.zeros(0, np.int64), 0)
-    starts = np.flatnonzero(np.diff(network.choosers, prepend=-1))
-    prices = _prices(network, starts)
-    units = _best_choices(network, prices, starts)
-    units = _with_what_is_left(network, units)
-    return network.assignment(units, _bound(network, prices, starts))
+    prices = guess_prices(network).prices
+    units = _with_what_is_left(network, _best_choices(network, prices))
+    return network.assignment(*network.clear(units), network.bound(prices))
 
 
-def _prices(network: Network, starts: Integers) -> Integers:
-    """A price for each resource at which about as much is wanted as is for sale."""
+def guess_prices(network: Network) -> Guess:
+    """Some rounds of prices, each of all resources at once."""
     asks, resources = network.asks, len(network.resources)
     supply = np.zeros(resources, np.int64)
     np.add.at(supply, asks.books, asks.units)
     books = np.concatenate((network.choice_resources, asks.books))
     units = np.concatenate((network.units[network.choosers], asks.units))
     prices = np.full(resources, TICK_MAX, np.int64)
+    step = 0
     for number in range(ROUNDS):
-        worth = np.concatenate((_worth(network, prices, starts), asks.ticks))
-        new = _bought_out(books, worth, units, supply)
-        prices = prices + (new - prices) * STEP_QUARTERS // 4 if number else new
-        prices = np.clip(prices, 0, TICK_MAX)
-    return prices
+        worth = np.concatenate((_worth(network, prices), asks.ticks))
+        change = _bought_out(books, worth, units, supply) - prices
+        step = int(np.abs(change).max(initial=0))
+        prices = np.clip(prices + (change * STEP_QUARTERS // 4 if number else change), 0, TICK_MAX)
+    return Guess(prices=prices, step=step)
 
 
-def _worth(network: Network, prices: Integers, starts: Integers) -> Integers:
+def _worth(network: Network, prices: Integers) -> Integers:
     """What each choice is worth to its intent, given what the others would save it."""
-    savings = network.limits - prices[network.choice_resources]
-    best = np.maximum.reduceat(savings, starts)[network.choosers]
+    savings = network.savings(prices)
+    best = greatest(savings, network.starts)[network.choosers]
     is_best = savings == best
     others = np.where(is_best, -TICK_MAX, savings)
-    second = np.maximum.reduceat(others, starts)[network.choosers]
+    second = greatest(others, network.starts)[network.choosers]
     other = np.where(is_best, second, best)
     worth: Integers = np.maximum(network.limits - np.maximum(other, 0), 0)
     return worth
@@ -80,11 +92,11 @@ def _bought_out(books: Integers, worth: Integers, units: Integers, supply: Integ
     return worth[order[np.searchsorted(taken, before + supply)]]
 
 
-def _best_choices(network: Network, prices: Integers, starts: Integers) -> Integers:
+def _best_choices(network: Network, prices: Integers) -> Integers:
     """All units of each intent on the first choice that saves most, if any saves."""
-    savings = network.limits - prices[network.choice_resources]
-    best = np.maximum.reduceat(savings, starts)
-    chosen = np.flatnonzero((savings == best[network.choosers]) & (savings >= 0))
+    savings = network.savings(prices)
+    best = greatest(savings, network.starts)[network.choosers]
+    chosen = np.flatnonzero((savings == best) & (savings >= 0))
     chosen = chosen[np.diff(network.choosers[chosen], prepend=-1) > 0]
     units = np.zeros_like(network.limits)
     units[chosen] = network.units[network.choosers[chosen]]
@@ -132,16 +144,3 @@ def _take(shelf: list[list[int]], limit: int, wanted: int) -> int:
         if not shelf[-1][1]:
             shelf.pop()
     return took
-
-
-def _bound(network: Network, prices: Integers, starts: Integers) -> int:
-    """What everybody together would save if all could trade at these prices."""
-    savings = network.limits - prices[network.choice_resources]
-    best = np.maximum(np.maximum.reduceat(savings, starts), 0)
-    gains = np.maximum(prices[network.asks.books] - network.asks.ticks, 0)
-    return _product(best, network.units) + _product(gains, network.asks.units)
-
-
-def _product(ticks: Integers, units: Integers) -> int:
-    """The sum of products, which 64 bits would not hold."""
-    return sum(tick * some for tick, some in zip(ticks.tolist(), units.tolist(), strict=True))

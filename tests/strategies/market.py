@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from functools import cache
 from random import Random
 
+import numpy as np
+import pytest
 from hypothesis import strategies as st
 
-from solver.strategies.flow import assign_exactly
-from solver.strategies.substitute import Assignment, SubstituteIntent, SubstituteOffer
+from solver.strategies import flow
+from solver.strategies.substitute import (
+    Assignment,
+    Network,
+    SubstituteIntent,
+    SubstituteOffer,
+)
 from solver.strategies.tatonnement import assign_nearly
 
 Market = tuple[list[SubstituteIntent], list[SubstituteOffer]]
@@ -103,10 +110,24 @@ def check_assignment(
 
 
 def check_small_market(market: Market) -> None:
-    """The exact way equals brute force; the near one is valid and its bound is one."""
+    """Both exact ways equal brute force; the near one is valid and its bound is one."""
     best = best_welfare(*market)
-    exact, near = assign_exactly(*market), assign_nearly(*market)
-    check_assignment(*market, exact)
+    for orders_min in (0, 1_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(flow, "MARGIN_ORDERS_MIN", orders_min)
+            exact = flow.assign_exactly(*market)
+        check_assignment(*market, exact)
+        assert exact.welfare == exact.bound == best
+    near = assign_nearly(*market)
     check_assignment(*market, near)
-    assert exact.welfare == exact.bound == best
     assert near.welfare <= best <= near.bound
+
+
+def check_wrong_guess(market: Market, prices: Sequence[int], width: int) -> None:
+    """From any prices, and any doubt about them: the best, or no answer."""
+    network = Network.of(*market)
+    some = np.array(prices[: len(network.resources)], np.int64)
+    found = flow._proven(network, some, width)
+    if found is not None:
+        check_assignment(*market, found)
+        assert found.welfare == best_welfare(*market)

@@ -5,11 +5,13 @@ from random import Random
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from intents.bound import TICK_MAX, UNITS_MAX
 from solver.core.check import Violation
-from solver.strategies import assignment
+from solver.strategies import flow
 from solver.strategies.assignment import assign
+from solver.strategies.column import Integers
 from solver.strategies.flow import NotSolvable, assign_exactly
 from solver.strategies.substitute import RESOURCES_MAX, SubstituteIntent, SubstituteOffer
 from solver.strategies.tatonnement import assign_nearly
@@ -17,6 +19,7 @@ from tests.strategies.market import (
     Market,
     check_assignment,
     check_small_market,
+    check_wrong_guess,
     random_market,
     small_markets,
 )
@@ -26,6 +29,18 @@ from tests.strategies.market import (
 def test_small_markets_equal_brute_force(market: Market) -> None:
     """Every unit with every other: the flow finds the most welfare, at prices all accept."""
     check_small_market(market)
+
+
+@given(
+    market=small_markets,
+    prices=st.lists(st.integers(0, 9), min_size=3, max_size=3),
+    width=st.integers(0, 4),
+)
+def test_no_wrong_guess_is_taken_for_the_best(
+    market: Market, prices: list[int], width: int
+) -> None:
+    """Whatever prices say is clear, an answer is given only if it is proven."""
+    check_wrong_guess(market, prices, width)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -60,10 +75,15 @@ def test_the_greatest_welfare_is_exact() -> None:
     assert (near.welfare, near.bound) == (TICK_MAX * UNITS_MAX, TICK_MAX * UNITS_MAX)
 
 
-def test_what_the_flow_cannot_hold_is_assigned_nearly() -> None:
-    """Two coprime ticks so great that OR-tools refuses: its reason, and an answer anyway."""
+def test_what_the_flow_cannot_hold_is_assigned_nearly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks so great and so many that OR-tools refuses: its reason, and an answer anyway.
+
+    What is in doubt near the prices has smaller numbers, and is solved even so.
+    """
     market = random_market(Random(2), orders=2_000, units_max=9, ticks=TICK_MAX)  # noqa: S311
-    with pytest.raises(NotSolvable, match="assign greedily instead"):
+    assert assign_exactly(*market).gap == 0.0
+    monkeypatch.setattr(flow, "MARGIN_ORDERS_MIN", 10**9)
+    with pytest.raises(NotSolvable, match="assign nearly instead"):
         assign_exactly(*market)
     found = assign(*market)
     check_assignment(*market, found)
@@ -78,12 +98,31 @@ def test_without_ortools_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     assert assign(*_one_pair(5, 1)).welfare == TICK_MAX - 5
 
 
-def test_the_way_fits_the_number_of_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few orders exactly, many nearly."""
-    market = random_market(Random(5), orders=60, units_max=9, ticks=100)  # noqa: S311
-    assert assign(*market) == assign_exactly(*market)
-    monkeypatch.setattr(assignment, "EXACT_ORDERS_MAX", 10)
-    assert assign(*market) == assign_nearly(*market)
+def test_only_what_is_in_doubt_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far fewer orders than there are, and the same welfare, proven by prices."""
+    market = random_market(Random(5), orders=4_000, units_max=900, ticks=10**10)  # noqa: S311
+    searched: list[int] = []
+    original = flow._solve
+
+    def solve(tails: Integers, *rest: Integers) -> Integers:
+        searched.append(len(tails))
+        return original(tails, *rest)
+
+    monkeypatch.setattr(flow, "_solve", solve)
+    found = assign_exactly(*market)
+    check_assignment(*market, found)
+    monkeypatch.setattr(flow, "MARGIN_ORDERS_MIN", 10**9)
+    assert assign_exactly(*market).welfare == found.welfare == found.bound
+    assert len(searched) == 2
+    assert searched[0] < searched[1] / 2
+
+
+def test_a_margin_that_is_too_narrow_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking everything as clear proves nothing; then everything is searched."""
+    market = random_market(Random(6), orders=1_000, units_max=900, ticks=10**10)  # noqa: S311
+    best = assign_exactly(*market).welfare
+    monkeypatch.setattr(flow, "WIDENINGS", (0,))
+    assert assign_exactly(*market).welfare == best
 
 
 def test_nothing_trades_where_nothing_meets() -> None:
