@@ -1,0 +1,1 @@
+"""The whole system from one seed: real market, engine, journal; everything around it is fake."""

@@ -1,0 +1,495 @@
+"""An outsider's books: kept from what is public, held against what clients were told.
+
+It knows what clients signed, every answer that reached one, the feed, and the chain's
+final blocks. It imports nothing that the market decides with, so that a bug of the
+market's cannot hide in both.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from intents.bound import ADDRESS_ZERO
+from intents.document import Intent, Offer
+from intents.reject import Reject, RejectCode
+from simulations.swarm.chain import Chain
+from simulations.swarm.competition import Contests
+from simulations.swarm.contract import SkipReason
+from simulations.swarm.finding import expect
+from simulations.swarm.gate import Answer, Cancel, Done, Message, Served
+from solver.core.command import Outcome
+from solver.core.event import (
+    AuctionClosed,
+    AuctionOpened,
+    BalanceChanged,
+    BatchCut,
+    BatchFinal,
+    CallFinished,
+    CallStarted,
+    ChainApplied,
+    Event,
+    Filled,
+    IntentAccepted,
+    IntentEnded,
+    KeyPooled,
+    KeyRetired,
+    LeaseClosed,
+    LeaseMoved,
+    OfferAccepted,
+    OfferEnded,
+    PaymentSettled,
+    PaymentSkipped,
+    SolutionAccepted,
+    SolutionJudged,
+)
+from solver.engine.sequencer import Applied
+
+TICK_UNITS: Final = 10**6
+LEASE_MS_MAX: Final = 600_000
+
+
+class Paper(msgspec.Struct, kw_only=True):
+    """A document as its client and the feed know it."""
+
+    document: Intent | Offer
+    signer: str
+    accepted: bool = False
+    ended: bool = False
+    units: int = 0
+    """Filled or sold, less what came back."""
+
+    @property
+    def dearest(self) -> int:
+        """The most that a buyer pays, as a tick."""
+        return self.document.limit * TICK_UNITS // self.document.units
+
+    @property
+    def cheapest(self) -> int:
+        """The least that a seller takes, as a tick."""
+        return -(-self.document.limit * TICK_UNITS // self.document.units)
+
+
+class Fill(msgspec.Struct, kw_only=True):
+    """A fill, from the feed."""
+
+    intent: str
+    offer: str
+    units: int
+    tick: int
+    until_ms: int
+    delivered: int = 0
+    lapsed: int = 0
+    in_flight: int = 0
+    closed: bool = False
+    payment: int = 0
+    batch: int = -1
+    over: bool = False
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """A call, from the feed."""
+
+    fill: str
+    units: int
+    finished: CallFinished | None = None
+
+
+class Auditor:
+    """`publish` takes the feed, `hear` takes answers; both raise a Finding."""
+
+    def __init__(self, usdc: str) -> None:
+        self._usdc = usdc
+        self.entries: list[tuple[int, Event]] = []
+        self.papers: dict[str, Paper] = {}
+        self.fills: dict[str, Fill] = {}
+        self.calls: dict[str, Call] = {}
+        self.totals: dict[tuple[str, str], int] = {}
+        self.issued = 0
+        self.contests = Contests(self.papers)
+        self.open_fills: dict[str, dict[str, int]] = {}
+        """By buyer and intent: how many of its fills may be used."""
+        self.secrets: list[bytes] = []
+        self.revoked: set[str] = set()
+        self.left: set[str] = set()
+        self.chain: Chain | None = None
+        self.on_event: Callable[[Event], None] = lambda _: None
+        self._digest = blake2b(digest_size=32)
+        self._nonces: dict[tuple[str, int], str] = {}
+        self._batches: dict[int, tuple[str, ...]] = {}
+        self._final_batches: set[int] = set()
+        self._executions: set[int] = set()
+        self._keys: dict[str, bool] = {}
+        self._by_ms: dict[int, list[Event]] = {}
+        self._told: set[str] = set()
+        self.last_ms = 0
+        self._moved: set[str] = set()
+        self._arrived: set[str] = set()
+        self._handlers: Final[dict[type, Callable[[int, Any], None]]] = {
+            IntentAccepted: self._accepted,
+            OfferAccepted: self._accepted,
+            Filled: self._filled,
+            LeaseMoved: self._lease_moved,
+            IntentEnded: self._intent_ended,
+            OfferEnded: self._offer_ended,
+            CallStarted: self._call_started,
+            CallFinished: self._call_finished,
+            LeaseClosed: self._lease_closed,
+            BatchCut: self._batch_cut,
+            BatchFinal: self._batch_final,
+            PaymentSettled: self._settled,
+            PaymentSkipped: self._skipped,
+            BalanceChanged: self._balance,
+            ChainApplied: self._chain_applied,
+            KeyPooled: self._key_pooled,
+            KeyRetired: self._key_retired,
+            AuctionOpened: self.contests.opened,
+            SolutionAccepted: self.contests.accepted,
+            SolutionJudged: self.contests.judged,
+            AuctionClosed: self.contests.closed,
+        }
+
+    @property
+    def chain_hash(self) -> str:
+        """Commits to every event and its time, in order."""
+        return self._digest.hexdigest()
+
+    # ---------------------------------------------------------------- what clients know
+
+    def sign(self, digest: str, document: Intent | Offer, signer: str) -> None:
+        """A client signs something."""
+        self.papers.setdefault(digest, Paper(document=document, signer=signer))
+
+    def hear(self, message: Message, answer: Answer | None) -> None:
+        """An answer reached its client: from now on it must stay true (P1)."""
+        match answer:
+            case Applied():
+                known = self._by_ms.get(answer.at_ms, [])
+                for event in answer.events:
+                    expect(event in known, "p1_acknowledged_is_published", event=event)
+                    if isinstance(event, IntentAccepted):
+                        self._told.add(event.intent)
+                    if isinstance(event, OfferAccepted):
+                        self._told.add(event.offer)
+            case Reject(code=RejectCode.NOT_FOUND):
+                named = ""
+                if isinstance(message, Cancel | Done):
+                    named = message.digest if isinstance(message, Cancel) else message.intent
+                expect(named not in self._told, "p1_acknowledged_is_lost", digest=named)
+            case Served():
+                self._served(answer)
+
+    def _served(self, answer: Served) -> None:
+        for secret in self.secrets:
+            expect(secret not in answer.body, "i13_no_secret_bytes", call=answer.call)
+        if answer.units is None:
+            return
+        call = self.calls.get(answer.call)
+        expect(call is not None and call.finished is not None, "p1_call_is_recorded")
+        assert call is not None
+        assert call.finished is not None
+        expect(call.finished.units == answer.units, "p1_call_is_recorded", call=answer.call)
+
+    # ---------------------------------------------------------------- the feed
+
+    def publish(self, seq: int, at_ms: int, events: list[Event]) -> None:
+        """Events from number `seq` on: new ones, or the same as ever after a restart (P6)."""
+        known = self.entries[seq - 1 : seq - 1 + len(events)]
+        for place, event in enumerate(events[: len(known)]):
+            expect(known[place] == (at_ms, event), "p6_replay_publishes_the_same", seq=seq + place)
+        fresh = events[len(known) :]
+        if not fresh:
+            return
+        expect(not known, "p6_replay_publishes_whole_commands", seq=seq)
+        expect(seq == len(self.entries) + 1, "feed_has_no_gap", seq=seq)
+        expect(at_ms >= self.last_ms, "time_never_falls", at_ms=at_ms)
+        for event in fresh:
+            self.on_event(event)
+            self.entries.append((at_ms, event))
+            self._by_ms.setdefault(at_ms, []).append(event)
+            self._digest.update(msgspec.msgpack.encode((at_ms, event)))
+        self._command(at_ms, fresh)
+        self.last_ms = at_ms
+
+    def recovered(self, newest: int) -> None:
+        """A process has replayed its journal: nothing that was published may be missing."""
+        expect(newest >= len(self.entries), "p1_published_is_durable", newest=newest)
+
+    def _command(self, at_ms: int, events: list[Event]) -> None:
+        self._moved = {event.to_lease for event in events if isinstance(event, LeaseMoved)}
+        self._arrived = {
+            event.intent if isinstance(event, IntentAccepted) else event.offer
+            for event in events
+            if isinstance(event, IntentAccepted | OfferAccepted)
+        }
+        for event in events:
+            handler = self._handlers.get(type(event))
+            if handler is not None:
+                handler(at_ms, event)
+        self._minimums(events)
+
+    def _minimums(self, events: list[Event]) -> None:
+        units: dict[tuple[int, str], int] = {}
+        for event in events:
+            if isinstance(event, Filled) and event.execution not in self._executions:
+                key = (event.execution, event.intent)
+                units[key] = units.get(key, 0) + event.units
+        for (execution, intent), total in units.items():
+            document = self.papers[intent].document
+            assert isinstance(document, Intent)
+            expect(total >= document.units_min, "minimum_is_met", intent=intent, units=total)
+            self._executions.add(execution)
+
+    # ---------------------------------------------------------------- documents
+
+    def _accepted(self, at_ms: int, event: IntentAccepted | OfferAccepted) -> None:
+        digest = event.intent if isinstance(event, IntentAccepted) else event.offer
+        paper = self.papers.get(digest)
+        expect(paper is not None, "accepted_was_signed", digest=digest)
+        assert paper is not None
+        document = paper.document
+        place = (document.account, document.nonce)
+        expect(not paper.accepted, "p1_applied_once", digest=digest)
+        expect(place not in self._nonces, "i5_nonce_once", place=place)
+        expect(at_ms < document.valid_until * 1_000, "accepted_before_its_end", digest=digest)
+        named = (event.account, event.resource, event.units, event.limit)
+        signed = (document.account, document.resource, document.units, document.limit)
+        expect(named == signed, "accepted_as_signed", digest=digest)
+        self._nonces[place] = digest
+        paper.accepted = True
+
+    def _filled(self, at_ms: int, event: Filled) -> None:
+        intent, offer = self.papers[event.intent], self.papers[event.offer]
+        moved = event.fill in self._moved
+        self._fill_is_allowed(at_ms, event, intent, offer, moved=moved)
+        facts = {"fill": event.fill, "tick": event.tick}
+        expect(event.tick <= intent.dearest, "p2_no_buyer_pays_more", **facts)
+        expect(event.tick >= offer.cheapest, "p2_no_seller_gets_less", **facts)
+        if not moved:
+            intent.units += event.units
+            self._maker_sets_the_price(event, intent, offer)
+        offer.units += event.units
+        for paper in (intent, offer):
+            expect(paper.units <= paper.document.units, "i4_no_overfill", **facts)
+        expect(event.fill not in self.fills, "fill_is_new", **facts)
+        self.fills[event.fill] = Fill(
+            intent=event.intent,
+            offer=event.offer,
+            units=event.units,
+            tick=event.tick,
+            until_ms=event.until_ms,
+        )
+        fills = self.open_fills.setdefault(event.buyer, {})
+        fills[event.intent] = fills.get(event.intent, 0) + 1
+        if not moved:
+            self.contests.filled(event)
+
+    def _fill_is_allowed(
+        self, at_ms: int, event: Filled, intent: Paper, offer: Paper, *, moved: bool
+    ) -> None:
+        bought, sold = intent.document, offer.document
+        expect(event.units > 0, "fill_has_units", fill=event.fill)
+        expect(intent.accepted and offer.accepted, "fill_of_accepted", fill=event.fill)
+        expect(not offer.ended and (moved or not intent.ended), "i9_no_fill_after_end")
+        expect((event.buyer, event.seller) == (bought.account, sold.account), "fill_names_parties")
+        expect(bought.account != sold.account, "no_self_match", fill=event.fill)
+        expect((bought.asset, bought.resource) == (sold.asset, sold.resource), "fill_of_one_kind")
+        for document in (bought, sold):
+            until_ms = document.valid_until * 1_000
+            # A tick may be late, but then nothing else came before it at or after the end.
+            expect(self.last_ms < until_ms, "i9_no_fill_after_deadline", fill=event.fill)
+            expect(at_ms >= document.valid_from * 1_000, "no_fill_before_time", fill=event.fill)
+            expect(event.until_ms <= until_ms, "lease_ends_with_documents", fill=event.fill)
+        expect(event.until_ms <= at_ms + LEASE_MS_MAX, "lease_is_bounded", fill=event.fill)
+
+    def _maker_sets_the_price(self, event: Filled, intent: Paper, offer: Paper) -> None:
+        if self.contests.trades(event.resource):
+            return
+        either = {intent.dearest, offer.cheapest}
+        document = intent.document
+        assert isinstance(document, Intent)
+        if event.intent in self._arrived:
+            either = {offer.cheapest}
+        elif event.offer in self._arrived and document.units_min == 1:
+            either = {intent.dearest}
+        expect(event.tick in either, "maker_sets_the_price", fill=event.fill, tick=event.tick)
+
+    def _lease_moved(self, _: int, event: LeaseMoved) -> None:
+        old, new = self.fills[event.lease], self.fills[event.to_lease]
+        expect(old.intent == new.intent and old.tick == new.tick, "moved_at_its_price")
+        expect(new.units == event.units <= old.units, "moved_units_are_not_new")
+        expect(new.until_ms <= old.until_ms, "moved_lease_lives_no_longer")
+        old.units -= event.units
+        self.papers[old.offer].units -= event.units
+
+    def _intent_ended(self, _: int, event: IntentEnded) -> None:
+        paper = self.papers[event.intent]
+        expect(paper.accepted and not paper.ended, "ends_once", digest=event.intent)
+        paper.ended = True
+
+    def _offer_ended(self, _: int, event: OfferEnded) -> None:
+        paper = self.papers[event.offer]
+        expect(paper.accepted and not paper.ended, "ends_once", digest=event.offer)
+        paper.ended = True
+
+    def _key_pooled(self, _: int, event: KeyPooled) -> None:
+        expect(event.key not in self._keys, "key_pooled_once", key=event.key)
+        self._keys[event.key] = True
+
+    def _key_retired(self, _: int, event: KeyRetired) -> None:
+        expect(self._keys.get(event.key, False), "key_retired_once", key=event.key)
+        self._keys[event.key] = False
+
+    # ---------------------------------------------------------------- delivery
+
+    def _call_started(self, at_ms: int, event: CallStarted) -> None:
+        fill = self.fills[event.lease]
+        gone = fill.delivered + fill.lapsed + fill.in_flight
+        expect(event.call not in self.calls, "call_is_new", call=event.call)
+        expect(not fill.closed and at_ms < fill.until_ms, "no_call_after_lease", call=event.call)
+        expect(self._keys.get(event.key, False), "p4_no_call_on_a_dead_key", key=event.key)
+        expect(0 < event.units <= fill.units - gone, "no_call_beyond_lease", call=event.call)
+        fill.in_flight += event.units
+        self.calls[event.call] = Call(fill=event.lease, units=event.units)
+
+    def _call_finished(self, _: int, event: CallFinished) -> None:
+        call = self.calls[event.call]
+        expect(call.finished is None, "call_finishes_once", call=event.call)
+        call.finished = event
+        fill = self.fills[call.fill]
+        fill.in_flight -= call.units
+        left = fill.units - fill.delivered - fill.lapsed - fill.in_flight
+        if event.outcome is Outcome.DELIVERED:
+            fill.delivered += min(event.units, left)
+        elif event.outcome is Outcome.UNKNOWN:
+            fill.lapsed += min(max(event.units, call.units), left)
+
+    def _lease_closed(self, _: int, event: LeaseClosed) -> None:
+        fill = self.fills[event.lease]
+        expect(not fill.closed and not fill.in_flight, "lease_closes_once", lease=event.lease)
+        fill.closed = True
+        fill.payment = event.payment
+        fills = self.open_fills[self.papers[fill.intent].document.account]
+        fills[fill.intent] -= 1
+        if not fills[fill.intent]:
+            del fills[fill.intent]
+        expect(event.units == fill.units, "lease_has_its_units", lease=event.lease)
+        expect(event.delivered <= fill.delivered, "paid_for_delivered_only", lease=event.lease)
+        # A move may withdraw what a later call of an orphan would have used.
+        owed = fill.tick * event.delivered // TICK_UNITS
+        expect(event.payment == owed, "payment_is_for_delivery", lease=event.lease, owed=owed)
+        document = self.papers[fill.intent].document
+        within = event.payment * document.units <= event.delivered * document.limit
+        expect(within, "p2_no_buyer_pays_more", lease=event.lease)
+        kept = event.delivered + fill.lapsed
+        expect(0 <= event.returned <= fill.units - kept, "used_units_do_not_return")
+        self.papers[fill.offer].units -= event.returned
+
+    # ---------------------------------------------------------------- money
+
+    def _batch_cut(self, _: int, event: BatchCut) -> None:
+        expect(event.number == len(self._batches), "batches_are_numbered", number=event.number)
+        for line in event.lines:
+            fill = self.fills[line.fill]
+            expect(fill.closed and fill.batch < 0 and not fill.over, "i16_batched_once")
+            expect(line.payment == fill.payment, "batched_as_closed", fill=line.fill)
+            fill.batch = event.number
+        self._batches[event.number] = tuple(line.fill for line in event.lines)
+
+    def _batch_final(self, _: int, event: BatchFinal) -> None:
+        expect(event.number not in self._final_batches, "i16_settled_once", number=event.number)
+        self._final_batches.add(event.number)
+        for fill in self._batches[event.number]:
+            expect(self.fills[fill].over, "batch_speaks_of_each_line", fill=fill)
+
+    def _settled(self, _: int, event: PaymentSettled) -> None:
+        fill = self._end(event.fill)
+        paid = self.papers[fill.intent].document.asset
+        parties = (
+            self.papers[fill.intent].document.account,
+            self.papers[fill.offer].document.account,
+        )
+        expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
+        expect((event.buyer, event.seller) == parties, "settled_between_parties", fill=event.fill)
+        expect(fill.batch >= 0 or paid != self._usdc or not event.payment, "usdc_is_batched")
+        for account, amount in ((event.buyer, -event.payment), (event.seller, event.payment)):
+            key = (account, paid)
+            self.totals[key] = self.totals.get(key, 0) + amount
+
+    def _skipped(self, _: int, event: PaymentSkipped) -> None:
+        fill = self._end(event.fill)
+        signers = {self.papers[fill.intent].signer, self.papers[fill.offer].signer}
+        buyer = self.papers[fill.intent].document.account
+        allowed = {
+            SkipReason.EXPIRED,
+            SkipReason.EPOCH_ENDED,
+            SkipReason.CANCELLED,
+            *([SkipReason.SESSION_REFUSED] if signers & self.revoked else []),
+            *([SkipReason.INSUFFICIENT] if buyer in self.left else []),
+        }
+        expect(event.reason in allowed, "skipped_for_a_reason", reason=event.reason)
+
+    def _end(self, name: str) -> Fill:
+        fill = self.fills[name]
+        expect(fill.closed and not fill.over, "i16_settled_once", fill=name)
+        fill.over = True
+        return fill
+
+    def _balance(self, _: int, event: BalanceChanged) -> None:
+        key = (event.account, event.asset)
+        known = self.totals.get(key, 0)
+        match event.reason:
+            case "deposited":
+                expect(event.total > known, "a_deposit_adds", account=event.account)
+            case "withdrawn":
+                expect(event.total <= known, "a_withdrawal_takes", account=event.account)
+                self.left.add(event.account)
+            case "withdrawal requested":
+                expect(event.total == known, "a_request_moves_nothing", account=event.account)
+            case _:
+                self.issued += event.total - known
+        expect(event.total >= 0, "nobody_is_overdrawn", account=event.account)
+        self.totals[key] = event.total
+
+    def _chain_applied(self, _: int, event: ChainApplied) -> None:
+        """I17: the books are the contract's, as of that block."""
+        assert self.chain is not None
+        found = self.chain.blocks[event.number].ledger.balances
+        mine = {
+            account: sum_ for (account, asset), sum_ in self.totals.items() if asset == self._usdc
+        }
+        for account in found.keys() | mine.keys():
+            amounts = (mine.get(account, 0), found.get(account, 0))
+            expect(amounts[0] == amounts[1], "i17_chain_matches_ledger", amounts=amounts)
+
+    # ---------------------------------------------------------------- the end
+
+    def unfinished(self) -> str:
+        """What has not come to its end yet; empty if all has (P9, I20)."""
+        for digest, paper in self.papers.items():
+            if paper.accepted and not paper.ended:
+                return f"{type(paper.document).__name__} {digest}"
+        for name, fill in self.fills.items():
+            if not fill.over:
+                return f"fill {name}"
+        for name, call in self.calls.items():
+            if call.finished is None:
+                return f"call {name}"
+        if open_batches := self._batches.keys() - self._final_batches:
+            return f"batch {min(open_batches)}"
+        return self.contests.unfinished()
+
+    def reconcile(self, balance: Callable[[str, str], tuple[int, int]], granted: int) -> None:
+        """At the end: what accounts are told they own is what these books say (P3, P10)."""
+        credits_owned = sum(
+            sum_ for (_, asset), sum_ in self.totals.items() if asset == ADDRESS_ZERO
+        )
+        expect(credits_owned == self.issued <= granted, "i2_credits_conserved")
+        for (account, asset), mine in self.totals.items():
+            total, available = balance(account, asset)
+            expect(total == mine, "p10_balances_can_be_recomputed", account=account)
+            assert self.chain is not None
+            leaving = asset == self._usdc and account in self.chain.final.ledger.withdrawals
+            free = available == total or leaving
+            expect(free, "i20_nothing_stays_held", account=account, asset=asset)

@@ -1,0 +1,295 @@
+"""A chain with a pool, reorganisations and finality, as far as a market can see one."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+import msgspec
+from tiny_keccak import keccak256
+
+from simulations.swarm.contract import CREATED, Ledger, Log, Revert
+from simulations.swarm.fault import FaultKind, Faults
+
+BLOCK_S: Final = 2
+FINALITY_BLOCKS: Final = 10
+REORG_BLOCKS_MAX: Final = 8
+BASE_FEE_WEI: Final = 10**9
+GAS_USED: Final = 300_000
+POOL_MAX: Final = 64
+BUMP_PERCENT: Final = 110
+_SHORT_MAX: Final = 55
+_SINGLE_BYTE_END: Final = 0x80
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """Signed bytes of the operator's session key, decoded."""
+
+    hash: str
+    nonce: int
+    max_wei: int
+    tip_wei: int
+    gas: int
+    data: bytes
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction of a client's own wallet: a call of the contract."""
+
+    name: str
+    account: str
+    terms: dict[str, Any]
+
+
+class Mined(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a transaction in its block."""
+
+    transaction: Transaction
+    succeeded: bool
+
+
+class ChainBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A block and everything that is true after it."""
+
+    number: int
+    hash: str
+    time_s: int
+    nonce: int
+    """Of the session key."""
+    ledger: Ledger
+    logs: tuple[tuple[Log, str], ...] = ()
+    """Each with the hash of its transaction."""
+    mined: tuple[Mined, ...] = ()
+    acts: tuple[Act, ...] = ()
+
+
+class PoolRefused(Exception):
+    """The node's words."""
+
+
+class Chain:
+    """`mine` makes the next block; faults decide what of the pool gets into it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        accounts: dict[str, str],
+        faults: Faults,
+        random: Random,
+        now_s: Callable[[], int],
+    ) -> None:
+        self._faults = faults
+        self._random = random
+        self._now_s = now_s
+        self._salt = 0
+        self.pool: dict[int, Transaction] = {}
+        self._acts: list[Act] = []
+        self._stuck: dict[str, int] = {}
+        self._seen: list[bytes] = []
+        made = tuple(((CREATED, "factory", item), "0x" + "00" * 32) for item in accounts.items())
+        self.blocks: list[ChainBlock] = [
+            ChainBlock(
+                number=0, hash=self._hash(0), time_s=now_s(), nonce=0, ledger=ledger, logs=made
+            )
+        ]
+
+    @property
+    def head(self) -> ChainBlock:
+        """The newest block."""
+        return self.blocks[-1]
+
+    @property
+    def final(self) -> ChainBlock:
+        """The newest block that stays."""
+        return self.blocks[max(0, self.head.number - FINALITY_BLOCKS)]
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing waits to be mined or to become final."""
+        recent = self.blocks[self.final.number + 1 :]
+        return not self.pool and not self._acts and not any(block.logs for block in recent)
+
+    # ---------------------------------------------------------------- what is sent
+
+    def act(self, name: str, account: str, **terms: Any) -> None:  # noqa: ANN401
+        """A client's wallet sends; its wallet sees to it that it is mined."""
+        if len(self._acts) < POOL_MAX:
+            self._acts.append(Act(name=name, account=account, terms=terms))
+
+    def send(self, raw: bytes) -> None:
+        """Offer signed bytes. Raises PoolRefused with a node's words."""
+        transaction = decode(raw)
+        if transaction.nonce < self.head.nonce:
+            raise PoolRefused("nonce too low")
+        old = self.pool.get(transaction.nonce)
+        if old is not None and old.hash == transaction.hash:
+            raise PoolRefused("already known")
+        if transaction.max_wei < BASE_FEE_WEI:
+            raise PoolRefused("max fee per gas less than block base fee")
+        if old is not None and (
+            transaction.max_wei * 100 < old.max_wei * BUMP_PERCENT
+            or transaction.tip_wei * 100 < old.tip_wei * BUMP_PERCENT
+        ):
+            raise PoolRefused("replacement transaction underpriced")
+        if len(self.pool) < POOL_MAX:
+            self.pool[transaction.nonce] = transaction
+            self._seen.append(raw)
+
+    # ---------------------------------------------------------------- blocks
+
+    def mine(self) -> None:
+        """Make a block of what waits."""
+        self._disturb()
+        parent = self.head
+        ledger, logs, nonce = parent.ledger, [], parent.nonce
+        mined: list[Mined] = []
+        time_s = max(self._now_s(), parent.time_s + 1)
+        acts, self._acts = tuple(self._acts), []
+        chosen = self._chosen(nonce)
+        if acts or chosen:
+            ledger = ledger.copy()
+        number = parent.number + 1
+        block_hash = self._hash(number)
+        for act in acts:
+            found = ledger.act(act.name, act.account, time_s, **act.terms)
+            logs += [(log, block_hash) for log in found]
+        for transaction in chosen:
+            nonce += 1
+            succeeded, found = self._execute(ledger, transaction, time_s)
+            logs += [(log, transaction.hash) for log in found]
+            mined.append(Mined(transaction=transaction, succeeded=succeeded))
+        self.blocks.append(
+            ChainBlock(
+                number=number,
+                hash=block_hash,
+                time_s=time_s,
+                nonce=nonce,
+                ledger=ledger,
+                logs=tuple(logs),
+                mined=tuple(mined),
+                acts=acts,
+            )
+        )
+
+    def reorganise(self, depth: int) -> None:
+        """Forget the newest blocks and mine as many others."""
+        depth = min(depth, self.head.number - self.final.number - 1)
+        if depth < 1:
+            return
+        gone = self.blocks[-depth:]
+        del self.blocks[-depth:]
+        self._acts = [act for block in gone for act in block.acts] + self._acts
+        for block in gone:
+            for entry in block.mined:
+                # The pool may remember what was mined, or not.
+                if self._random.random() < 0.5:  # noqa: PLR2004  a coin
+                    self.pool.setdefault(entry.transaction.nonce, entry.transaction)
+        for _ in range(depth):
+            self.mine()
+
+    def find(self, transaction_hash: str) -> tuple[ChainBlock, Mined] | None:
+        """Where a transaction was mined."""
+        for block in reversed(self.blocks):
+            for entry in block.mined:
+                if entry.transaction.hash == transaction_hash:
+                    return block, entry
+        return None
+
+    def simulate(self, data: bytes, block: ChainBlock) -> None:
+        """Settle on a copy. Raises Revert."""
+        block.ledger.copy().settle(data, max(self._now_s(), block.time_s))
+
+    def _execute(
+        self, ledger: Ledger, transaction: Transaction, time_s: int
+    ) -> tuple[bool, list[Log]]:
+        if not transaction.data or self._faults.strike(FaultKind.TX_REVERTED):
+            return not transaction.data, []
+        trial = ledger.copy()
+        try:
+            logs = trial.settle(transaction.data, time_s)
+        except Revert:
+            return False, []
+        for name in vars(trial):
+            setattr(ledger, name, getattr(trial, name))
+        return True, logs
+
+    def _chosen(self, nonce: int) -> list[Transaction]:
+        chosen = []
+        while (transaction := self.pool.get(nonce)) is not None:
+            if self._stuck.get(transaction.hash, 0) > self.head.number:
+                break
+            del self.pool[nonce]
+            chosen.append(transaction)
+            nonce += 1
+        for stale in [old for old in self.pool if old < nonce]:
+            del self.pool[stale]
+        return chosen
+
+    def _disturb(self) -> None:
+        """What happens to a pool."""
+        strike = self._faults.strike
+        for nonce, transaction in list(self.pool.items()):
+            if transaction.hash not in self._stuck:
+                stuck = strike(FaultKind.TX_STUCK)
+                wait = self._random.randint(2, 12) if stuck else 0
+                self._stuck[transaction.hash] = self.head.number + wait
+            if strike(FaultKind.TX_DROPPED):
+                del self.pool[nonce]
+            elif nonce == self.head.nonce and strike(FaultKind.TX_REPLACED):
+                # Somebody uses the same key by hand.
+                self.pool[nonce] = _alien(nonce, transaction)
+        if self._seen and self._faults.may(FaultKind.TX_DUPLICATED):
+            self._faults.note(FaultKind.TX_DUPLICATED)
+            try:
+                self.send(self._random.choice(self._seen))
+            except PoolRefused:
+                return
+
+    def _hash(self, number: int) -> str:
+        self._salt += 1
+        return "0x" + keccak256(f"{number}:{self._salt}".encode()).hex()
+
+
+def _alien(nonce: int, old: Transaction) -> Transaction:
+    hashed = "0x" + keccak256(b"alien" + old.hash.encode()).hex()
+    return Transaction(
+        hash=hashed, nonce=nonce, max_wei=2 * old.max_wei, tip_wei=old.tip_wei, gas=21_000, data=b""
+    )
+
+
+def decode(raw: bytes) -> Transaction:
+    """An EIP-1559 transaction from its bytes."""
+    fields = _items(raw[1:])
+    number = [int.from_bytes(field, "big") for field in fields[:5]]
+    return Transaction(
+        hash="0x" + keccak256(raw).hex(),
+        nonce=number[1],
+        tip_wei=number[2],
+        max_wei=number[3],
+        gas=number[4],
+        data=fields[7],
+    )
+
+
+def _items(raw: bytes) -> list[bytes]:
+    """The items of an RLP list of byte strings; inner lists come as their bytes."""
+    at, end = _payload(raw, 0, 0xC0)
+    found = []
+    while at < end:
+        lead = raw[at]
+        if lead < _SINGLE_BYTE_END:
+            found.append(raw[at : at + 1])
+            at += 1
+            continue
+        start, stop = _payload(raw, at, 0x80 if lead < 0xC0 else 0xC0)  # noqa: PLR2004  RLP
+        found.append(raw[start:stop])
+        at = stop
+    return found
+
+
+def _payload(raw: bytes, at: int, offset: int) -> tuple[int, int]:
+    size = raw[at] - offset
+    if size <= _SHORT_MAX:
+        return at + 1, at + 1 + size
+    width = size - _SHORT_MAX
+    length = int.from_bytes(raw[at + 1 : at + 1 + width], "big")
+    return at + 1 + width, at + 1 + width + length

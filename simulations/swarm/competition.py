@@ -1,0 +1,92 @@
+"""The auditor's view of auctions: one price, the best solution wins, everybody is judged."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from intents.reject import RejectCode
+from simulations.swarm.finding import expect
+from solver.core.event import (
+    AuctionClosed,
+    AuctionOpened,
+    Filled,
+    SolutionAccepted,
+    SolutionJudged,
+)
+
+if TYPE_CHECKING:
+    from simulations.swarm.auditor import Paper
+
+
+class Contests:
+    """From the feed alone: what was opened, bid, judged and carried out."""
+
+    def __init__(self, papers: "dict[str, Paper]") -> None:
+        self._papers = papers
+        self._open: dict[int, Counter[str]] = {}
+        self._resources: set[str] = set()
+        self._judged: dict[int, list[SolutionJudged]] = {}
+        self._cleared: list[Filled] = []
+        self.poisoned: Final[set[str]] = set()
+        """Solvers whose solutions must never count."""
+
+    def trades(self, resource: str) -> bool:
+        """Whether this resource trades in auctions."""
+        return resource in self._resources
+
+    def opened(self, _: int, event: AuctionOpened) -> None:
+        """An auction opens."""
+        expect(event.auction not in self._open, "auction_is_new", auction=event.auction)
+        self._open[event.auction] = Counter()
+        self._resources.add(event.resource)
+
+    def accepted(self, _: int, event: SolutionAccepted) -> None:
+        """A sealed bid is in."""
+        expect(event.auction in self._open, "bid_in_time", auction=event.auction)
+        self._open[event.auction][event.solver] += 1
+
+    def judged(self, _: int, event: SolutionJudged) -> None:
+        """One solution hears its rank."""
+        expect(event.auction in self._open, "judged_once", auction=event.auction)
+        ranks = self._judged.setdefault(event.auction, [])
+        ranks.append(event)
+        expect(event.rank == len(ranks), "ranks_are_in_order", auction=event.auction)
+        self._cleared = []
+        if event.solver in self.poisoned:
+            unsound = event.reason is not None and event.reason.code is not RejectCode.OUTBID
+            expect(unsound, "malicious_solution_does_not_count", solver=event.solver)
+
+    def filled(self, event: Filled) -> None:
+        """A fill; those before an auction's close are its outcome."""
+        self._cleared.append(event)
+
+    def closed(self, _: int, event: AuctionClosed) -> None:
+        """I7 and I10."""
+        bids = self._open.pop(event.auction)
+        judged = self._judged.pop(event.auction, [])
+        heard = Counter(each.solver for each in judged)
+        expect(heard == bids, "every_solution_is_judged", auction=event.auction)
+        sound = [
+            each for each in judged if each.reason is None or each.reason.code is RejectCode.OUTBID
+        ]
+        best = max((each.score for each in sound), default=0)
+        expect(event.score == best, "i10_winner_is_best", auction=event.auction, best=best)
+        expect(bool(event.winner) == bool(sound), "i10_winner_is_best", auction=event.auction)
+        if event.winner:
+            self._winner_is_carried_out(event, sound)
+        self._cleared = []
+
+    def _winner_is_carried_out(self, event: AuctionClosed, sound: list[SolutionJudged]) -> None:
+        winners = [each for each in sound if each.reason is None]
+        expect([each.solver for each in winners] == [event.winner], "one_winner")
+        fills = [fill for fill in self._cleared if fill.resource == event.resource]
+        expect(fills, "a_winner_is_carried_out", auction=event.auction)
+        expect({fill.tick for fill in fills} == {event.tick}, "i7_uniform_price")
+        surplus = sum(
+            fill.units * (self._papers[fill.intent].dearest - self._papers[fill.offer].cheapest)
+            for fill in fills
+        )
+        expect(surplus == event.score, "score_is_surplus", auction=event.auction)
+
+    def unfinished(self) -> str:
+        """An auction that never closed."""
+        return f"auction {min(self._open)}" if self._open else ""

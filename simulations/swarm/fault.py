@@ -1,0 +1,198 @@
+"""Every fault that can strike a world, and how likely each is in the world of one seed.
+
+Swarm testing: a seed draws which classes of faults exist at all, then a rate for each kind.
+Some worlds have no fault of a class, some have one class only, and a few have none.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+from simulations.stream import stream
+
+
+class FaultKind(StrEnum):
+    """What can go wrong; the part before the dot is its class."""
+
+    CRASH_AT_AWAIT = "process.crash_at_await"
+    CRASH_IN_WRITE = "process.crash_in_write"
+    CRASH_AFTER_WRITE = "process.crash_after_write"
+    CRASH_BEFORE_SEND = "process.crash_between_record_and_send"
+    PAUSE = "process.pause"
+
+    TORN_WRITE = "disk.torn_write"
+    UNSYNCED_LOST = "disk.unsynced_lost"
+    DISK_FULL = "disk.full"
+    WRITE_ERROR = "disk.write_error"
+    SYNC_ERROR = "disk.sync_error"
+    BIT_FLIP = "disk.bit_flip"
+    TRUNCATED_TAIL = "disk.truncated_tail"
+    OLD_SNAPSHOT = "disk.old_snapshot"
+    DAMAGED_SNAPSHOT = "disk.damaged_snapshot"
+
+    CLOCK_SKEW = "clock.skew"
+    CLOCK_FREEZE = "clock.freeze"
+    CLOCK_BACKWARDS = "clock.backwards"
+
+    DROP = "message.drop"
+    DUPLICATE = "message.duplicate"
+    REORDER = "message.reorder"
+    DELAY = "message.delay_past_epoch"
+    REPLAY = "message.replay"
+
+    TX_DROPPED = "chain.dropped"
+    TX_DUPLICATED = "chain.duplicated"
+    TX_REPLACED = "chain.replaced"
+    TX_STUCK = "chain.stuck"
+    TX_REVERTED = "chain.reverted"
+    REORG = "chain.reorg"
+    RPC_TIMEOUT = "chain.rpc_timeout"
+    STALE_HEAD = "chain.stale_head"
+    UNKNOWN_SEND = "chain.unknown_outcome_of_send"
+    DUPLICATE_FACTS = "chain.duplicate_facts"
+    LATE_FACTS = "chain.late_facts"
+
+    LIMITED = "upstream.limited"
+    REFUSED = "upstream.key_refused"
+    SERVER_ERROR = "upstream.server_error"
+    UNREACHABLE = "upstream.unreachable"
+    TIMEOUT_BEFORE = "upstream.timeout_before_bytes"
+    TIMEOUT_AFTER = "upstream.timeout_after_bytes"
+    RESET = "upstream.reset_mid_stream"
+    WRONG_USAGE = "upstream.wrong_usage"
+    KEY_ECHOED = "upstream.key_echoed"
+
+    MUTATED_SOLUTION = "solver.mutated_solution"
+    LATE_SOLUTION = "solver.late"
+    OVERSIZE_SOLUTION = "solver.oversize"
+
+    MALFORMED = "input.malformed"
+    BAD_SIGNATURE = "input.bad_signature"
+    REPLAYED_DOCUMENT = "input.replayed"
+    WRONG_EPOCH = "input.wrong_epoch"
+    USED_NONCE = "input.used_nonce"
+    FOREIGN_DOCUMENT = "input.not_the_owner"
+
+    TWO_ENGINES = "operator.two_engines_on_one_journal"
+
+    @property
+    def family(self) -> str:
+        """The class that it is drawn with."""
+        return self.value.partition(".")[0]
+
+
+FAMILIES: Final = tuple(dict.fromkeys(kind.family for kind in FaultKind))
+
+RATES: Final[dict[FaultKind, float]] = {
+    FaultKind.CRASH_AT_AWAIT: 0.0008,
+    FaultKind.CRASH_IN_WRITE: 0.004,
+    FaultKind.CRASH_AFTER_WRITE: 0.004,
+    FaultKind.CRASH_BEFORE_SEND: 0.3,
+    FaultKind.PAUSE: 0.02,
+    FaultKind.TORN_WRITE: 0.004,
+    FaultKind.UNSYNCED_LOST: 0.004,
+    FaultKind.DISK_FULL: 0.003,
+    FaultKind.WRITE_ERROR: 0.003,
+    FaultKind.SYNC_ERROR: 0.003,
+    FaultKind.BIT_FLIP: 0.15,
+    FaultKind.TRUNCATED_TAIL: 0.0,
+    FaultKind.OLD_SNAPSHOT: 0.3,
+    FaultKind.DAMAGED_SNAPSHOT: 0.3,
+    FaultKind.CLOCK_SKEW: 0.02,
+    FaultKind.CLOCK_FREEZE: 0.02,
+    FaultKind.CLOCK_BACKWARDS: 0.02,
+    FaultKind.DROP: 0.1,
+    FaultKind.DUPLICATE: 0.2,
+    FaultKind.REORDER: 0.2,
+    FaultKind.DELAY: 0.05,
+    FaultKind.REPLAY: 0.1,
+    FaultKind.TX_DROPPED: 0.1,
+    FaultKind.TX_DUPLICATED: 0.1,
+    FaultKind.TX_REPLACED: 0.15,
+    FaultKind.TX_STUCK: 0.2,
+    FaultKind.TX_REVERTED: 0.2,
+    FaultKind.REORG: 0.1,
+    FaultKind.RPC_TIMEOUT: 0.05,
+    FaultKind.STALE_HEAD: 0.1,
+    FaultKind.UNKNOWN_SEND: 0.2,
+    FaultKind.DUPLICATE_FACTS: 0.2,
+    FaultKind.LATE_FACTS: 0.1,
+    FaultKind.LIMITED: 0.1,
+    FaultKind.REFUSED: 0.04,
+    FaultKind.SERVER_ERROR: 0.1,
+    FaultKind.UNREACHABLE: 0.05,
+    FaultKind.TIMEOUT_BEFORE: 0.05,
+    FaultKind.TIMEOUT_AFTER: 0.05,
+    FaultKind.RESET: 0.05,
+    FaultKind.WRONG_USAGE: 0.5,
+    FaultKind.KEY_ECHOED: 0.1,
+    FaultKind.MUTATED_SOLUTION: 0.7,
+    FaultKind.LATE_SOLUTION: 0.2,
+    FaultKind.OVERSIZE_SOLUTION: 0.1,
+    FaultKind.MALFORMED: 0.1,
+    FaultKind.BAD_SIGNATURE: 0.1,
+    FaultKind.REPLAYED_DOCUMENT: 0.2,
+    FaultKind.WRONG_EPOCH: 0.05,
+    FaultKind.USED_NONCE: 0.1,
+    FaultKind.FOREIGN_DOCUMENT: 0.1,
+    FaultKind.TWO_ENGINES: 0.02,
+}
+"""The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""
+
+NEVER: Final = 2**62
+CALM_WORLDS: Final = 0.05
+SINGLE_CLASS_WORLDS: Final = 0.25
+CLASS_PRESENT: Final = 0.6
+
+
+class Faults:
+    """The dice of one world. `count` says how often each kind really struck."""
+
+    def __init__(self, seed: int) -> None:
+        random = stream(seed, "weather")
+        self._dice: Final = stream(seed, "faults")
+        self._rates: Final = _rates(random)
+        self.families: Final = tuple(dict.fromkeys(kind.family for kind in self._rates))
+        self.count: Final[dict[FaultKind, int]] = {}
+        self.active = True
+        self.on_strike: Callable[[FaultKind], None] = lambda _: None
+
+    def strike(self, kind: FaultKind) -> bool:
+        """Whether this kind strikes at this opportunity; counted if it does."""
+        if not self.may(kind):
+            return False
+        self.note(kind)
+        return True
+
+    def may(self, kind: FaultKind) -> bool:
+        """Like `strike`, for a caller that still has to see whether it can; it then notes it."""
+        rate = self._rates.get(kind)
+        return rate is not None and self.active and self._dice.random() < rate
+
+    def note(self, kind: FaultKind) -> None:
+        """Count a fault that struck."""
+        self.count[kind] = self.count.get(kind, 0) + 1
+        self.on_strike(kind)
+
+    def gap(self, kind: FaultKind) -> int:
+        """How many opportunities pass before this kind strikes; for those that are too many."""
+        rate = self._rates.get(kind)
+        return int(self._dice.expovariate(rate)) + 1 if rate else NEVER
+
+    def has(self, family: str) -> bool:
+        """Whether this world knows faults of this class."""
+        return family in self.families
+
+
+def _rates(random: Random) -> dict[FaultKind, float]:
+    draw = random.random()
+    if draw < CALM_WORLDS:
+        return {}
+    if draw < CALM_WORLDS + SINGLE_CLASS_WORLDS:
+        present = {random.choice(FAMILIES)}
+    else:
+        present = {family for family in FAMILIES if random.random() < CLASS_PRESENT}
+    # The scale is drawn for absent kinds too: one class more leaves the others' rates alone.
+    scaled = {kind: rate * random.choice((0.3, 1.0, 3.0)) for kind, rate in RATES.items()}
+    return {kind: min(rate, 0.9) for kind, rate in scaled.items() if kind.family in present}

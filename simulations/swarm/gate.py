@@ -1,0 +1,228 @@
+"""What the gateway does with a request, without HTTP: decode, admit, hand on, answer."""
+
+from typing import Any, Final
+
+import msgspec
+
+from intents.admission import Rules, Unverified, Verified, admit
+from intents.document import Intent, Offer
+from intents.reject import Reject, RejectCode, reject
+from simulations.swarm.upstream import PROVIDER, RESOURCES, HeldKey, Vault
+from solver.core.auction import Snapshot
+from solver.core.command import (
+    Authority,
+    CancelDocument,
+    EndLeases,
+    KeyEnd,
+    Limit,
+    PoolKey,
+    ProposeSolution,
+    RetireKey,
+    SolutionFill,
+    SubmitIntent,
+    SubmitOffer,
+)
+from solver.engine.sequencer import Applied, Sequencer
+from solver.vault.fault import EgressFault
+from solver.vault.operation import CallRequest
+from solver.vault.proxy import Proxy
+
+BODY_BYTES_MAX: Final = 16 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A request on the wire. `sender` is whoever signed it."""
+
+    sender: str
+
+
+class Publish(Message, frozen=True, kw_only=True):
+    """POST of an intent or an offer."""
+
+    kind: type[Intent] | type[Offer]
+    body: bytes
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """Withdraw a document."""
+
+    digest: str
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """End an intent's leases."""
+
+    intent: str
+
+
+class Fetch(Message, frozen=True, kw_only=True):
+    """A call on an intent."""
+
+    intent: str
+    request: CallRequest
+
+
+class Contribute(Message, frozen=True, kw_only=True):
+    """A key for the pool."""
+
+    key: str
+    secret: bytes
+    limits: tuple[Limit, ...]
+
+
+class Revoke(Message, frozen=True, kw_only=True):
+    """A key leaves."""
+
+    key: str
+
+
+class Look(Message, frozen=True, kw_only=True):
+    """The snapshots of open auctions."""
+
+
+class Propose(Message, frozen=True, kw_only=True):
+    """A solution."""
+
+    auction: int
+    snapshot: str
+    tick: int
+    fills: tuple[SolutionFill, ...]
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """A call's answer. `units` is what was metered; None where it broke off."""
+
+    call: str
+    status: int
+    body: bytes
+    units: int | None
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """Open auctions, each with the hash of its snapshot."""
+
+    auctions: tuple[tuple[Snapshot, str], ...]
+
+
+Answer = Applied | Served | Seen | Reject
+
+
+class Gate:
+    """One process's public face."""
+
+    def __init__(self, sequencer: Sequencer, proxy: Proxy, vault: Vault, rules: Rules) -> None:
+        self._sequencer = sequencer
+        self._proxy = proxy
+        self._vault = vault
+        self._rules = rules
+
+    async def serve(self, message: Message) -> Answer:  # noqa: PLR0911  one a route
+        """Answer a request. Whatever this raises would be a 500."""
+        submit = self._sequencer.submit
+        match message:
+            case Publish():
+                return await self._publish(message)
+            case Cancel():
+                command = CancelDocument(account=message.sender, digest=message.digest)
+                return await submit(command)
+            case Done():
+                return await submit(EndLeases(account=message.sender, intent=message.intent))
+            case Fetch():
+                return await self._fetch(message)
+            case Contribute():
+                return await self._contribute(message)
+            case Revoke():
+                return await self._revoke(message)
+            case Propose():
+                return await submit(_proposal(message))
+            case Look():
+                return self._look()
+        raise TypeError(f"no such request: {message}")
+
+    async def _publish(self, message: Publish) -> Answer:
+        if len(message.body) > BODY_BYTES_MAX:
+            return reject(RejectCode.TOO_LARGE)
+        try:
+            sent = msgspec.json.decode(message.body, type=_FORMS[message.kind])
+        except msgspec.MsgspecError as error:
+            return reject(RejectCode.MALFORMED, str(error))
+        except (UnicodeDecodeError, RecursionError):
+            return reject(RejectCode.MALFORMED)
+        verified = admit(sent, self._rules, self._sequencer.now_ms() // 1_000)
+        if isinstance(verified, Reject):
+            return verified
+        return await self._sequencer.submit(_submission(verified))
+
+    async def _fetch(self, message: Fetch) -> Answer:
+        record = self._sequencer.market.state.intents.get(message.intent)
+        if record is None:
+            return reject(RejectCode.LEASE_UNKNOWN)
+        if record.document.account != message.sender:
+            return reject(RejectCode.NOT_AUTHORIZED)
+        answer = await self._proxy.call(message.intent, message.request, buyer=message.sender)
+        if isinstance(answer, Reject):
+            return answer
+        body = b""
+        async with answer:
+            try:
+                async for chunk in answer:
+                    body += chunk
+            except EgressFault:
+                return Served(call=answer.call, status=answer.status, body=body, units=None)
+        return Served(call=answer.call, status=answer.status, body=body, units=answer.units)
+
+    async def _contribute(self, message: Contribute) -> Answer:
+        if message.key in self._vault.keys:
+            return reject(RejectCode.KEY_DUPLICATE)
+        self._vault.keys[message.key] = HeldKey(
+            owner=message.sender, secret=message.secret, limits=message.limits
+        )
+        return await self._sequencer.submit(
+            PoolKey(
+                key=message.key,
+                owner=message.sender,
+                provider=PROVIDER.name,
+                resources=RESOURCES,
+                limits=message.limits,
+            )
+        )
+
+    async def _revoke(self, message: Revoke) -> Answer:
+        held = self._vault.keys.get(message.key)
+        if held is not None and held.owner != message.sender:
+            return reject(RejectCode.NOT_AUTHORIZED)
+        self._vault.erase(message.key)
+        return await self._sequencer.submit(RetireKey(key=message.key, reason=KeyEnd.REVOKED))
+
+    def _look(self) -> Seen:
+        auctions = self._sequencer.market.state.auctions.values()
+        return Seen(
+            auctions=tuple((a.snapshot, a.snapshot_digest) for a in auctions if not a.closed)
+        )
+
+
+_FORMS: Final[dict[type, Any]] = {Intent: Unverified[Intent], Offer: Unverified[Offer]}
+
+
+def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer:
+    document = verified.document
+    own = verified.signer == document.account
+    terms: dict[str, Any] = {
+        "digest": verified.digest,
+        "signer": verified.signer,
+        "authority": Authority.KEY if own else Authority.SESSION,
+        "signature": verified.signature,
+    }
+    if isinstance(document, Intent):
+        return SubmitIntent(intent=document, **terms)
+    return SubmitOffer(offer=document, **terms)
+
+
+def _proposal(message: Propose) -> ProposeSolution:
+    return ProposeSolution(
+        auction=message.auction,
+        solver=message.sender,
+        snapshot=message.snapshot,
+        tick=message.tick,
+        fills=message.fills,
+    )

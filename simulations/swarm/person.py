@@ -1,0 +1,79 @@
+"""Who takes part: the same people in every world, each with a wallet."""
+
+from typing import Final
+
+import msgspec
+from tiny_keccak import keccak256
+
+from contracts.deploy import Deployment
+from intents.document import Intent, Offer
+from intents.signature import SigningKey
+from intents.typed_data import Domain, digest
+
+CHAIN_ID: Final = 31_337
+
+
+def _address(name: str) -> str:
+    return "0x" + keccak256(f"address:{name}".encode())[12:].hex()
+
+
+DEPLOYMENT: Final = Deployment(
+    chain_id=CHAIN_ID,
+    deploy_block=0,
+    usdc=_address("usdc"),
+    settlement=_address("settlement"),
+    implementation=_address("implementation"),
+    factory=_address("factory"),
+    operator_account=_address("operator"),
+    operator_owner=_address("owner"),
+    entry_point=_address("entry"),
+    exit_delay_s=600,
+)
+DOMAIN: Final = Domain(chain_id=CHAIN_ID, verifying_contract=DEPLOYMENT.settlement)
+_PREFIX: Final = DOMAIN.prefix()
+
+
+class Person:
+    """An account, and the key that signs for it: its own, or a session's."""
+
+    def __init__(self, name: str, *, session: bool = False) -> None:
+        self.name: Final = name
+        self.key: Final = SigningKey(keccak256(f"swarm:{name}".encode()))
+        self.is_session: Final = session
+        self.account: Final = _address(name) if session else self.key.address
+
+    def sign(self, document: Intent | Offer) -> tuple[str, str]:
+        """Digest and signature."""
+        hashed = digest(_PREFIX, document)
+        return "0x" + hashed.hex(), self.key.sign(hashed)
+
+
+BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), Person("dora", session=True))
+SELLERS: Final = (Person("eli"), Person("fay"), Person("gus"), Person("hana", session=True))
+PEOPLE: Final = (*BUYERS, *SELLERS)
+OPERATOR: Final = SigningKey(keccak256(b"swarm:operator session"))
+
+
+class Paperwork(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed document, as a client keeps it."""
+
+    document: Intent | Offer
+    digest: str
+    signature: str
+    body: bytes
+
+    @property
+    def kind(self) -> type[Intent] | type[Offer]:
+        """What it is."""
+        return type(self.document)
+
+
+def paperwork(person: Person, document: Intent | Offer) -> Paperwork:
+    """Sign a document and put it into the form in which it is sent."""
+    hashed, signature = person.sign(document)
+    return Paperwork(
+        document=document,
+        digest=hashed,
+        signature=signature,
+        body=msgspec.json.encode({"document": document, "signature": signature}),
+    )

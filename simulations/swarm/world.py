@@ -1,0 +1,450 @@
+"""A world from a seed: everything put together, struck by faults, then left in peace.
+
+First `steps` steps with the faults of this seed. Then no faults and no new business:
+within a bounded time everything must have come to its end, and all books must agree.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from logging import CRITICAL
+from types import SimpleNamespace
+from typing import Final
+
+import msgspec
+import structlog
+from tiny_keccak import keccak256
+
+import solver.bridge as bridge_module
+import solver.engine.sequencer as sequencer_module
+import solver.settlement.cutter as cutter_module
+import solver.settlement.outbox as outbox_module
+from simulations.stream import stream
+from simulations.swarm.auditor import Auditor
+from simulations.swarm.chain import BLOCK_S, REORG_BLOCKS_MAX, Chain
+from simulations.swarm.client import SESSION_CAP, Buyer, Client, Seller, Surroundings, grant
+from simulations.swarm.clock import HOUR_MS, MachineClock
+from simulations.swarm.contract import Ledger, Registry
+from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
+from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.finding import Finding, expect
+from simulations.swarm.gate import Gate
+from simulations.swarm.loop import PowerCut, Process, VirtualLoop
+from simulations.swarm.network import Network
+from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
+from simulations.swarm.person import BUYERS, DEPLOYMENT, PEOPLE, SELLERS
+from simulations.swarm.rpc import Provider, client_of
+from simulations.swarm.snapshot import PATCHES
+from simulations.swarm.solving import Solver
+from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
+from solver.core.command import IssueCredits
+from solver.engine.feed import Feed
+from solver.engine.sequencer import SequencerStopped
+from solver.journal import Journal, JournalLocked, JournalWriteFailed
+from solver.journal import recovery as recovery_module
+from solver.journal.recovery import restore
+from solver.settlement.fault import ChainUnreachable, OutboxWriteFailed, RequestRefused
+from solver.settlement.watcher import WatchStopped
+
+TICK_S: Final = 0.25
+POLL_S: Final = 1.0
+CALM_S_MAX: Final = 400
+CALM_LOOK_S: Final = 2.0
+CHAOS_S: Final = 1.0
+START_ATOMS: Final = 60_000
+GRANT_ATOMS: Final = 5_000
+
+EXPECTED: Final = (
+    JournalWriteFailed,
+    OutboxWriteFailed,
+    SequencerStopped,
+    WatchStopped,
+    StartFailed,
+    ChainUnreachable,
+    RequestRefused,
+)
+"""Faults that end a process without being anybody's mistake: it is started again."""
+
+
+Trace = Callable[[float, str, object], None]
+"""Told of everything worth telling: when, what kind, and what."""
+
+
+def _no_trace(_: float, __: str, ___: object) -> None:
+    """Tell nobody."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What one world came to."""
+
+    seed: int
+    steps: int
+    commands: int
+    events: int
+    starts: int
+    seconds: int
+    chain_hash: str
+    """Commits to every event, to the state on the way, and to the state at the end."""
+    faults: dict[str, int]
+
+
+class World:
+    """Build one, `run` it once."""
+
+    def __init__(self, seed: int, steps: int, trace: Trace = _no_trace) -> None:
+        self.seed: Final = seed
+        self._steps = steps
+        self._trace = trace
+        self.faults: Final = Faults(seed)
+        self._random = stream(seed, "world")
+        delays = stream(seed, "threads")
+        self.loop: Final = VirtualLoop(lambda: delays.uniform(0.0002, 0.004), self._between)
+        self._outside: Final = Process("outside", mortal=False)
+        self.clock: Final = MachineClock(self.loop)
+        self.auditor: Final = Auditor(DEPLOYMENT.usdc)
+        self.disk: Final = Disk(self.faults, stream(seed, "disk"))
+        self.vault: Final = Vault()
+        self._registry = Registry()
+        self.chain: Final = self._new_chain()
+        self.auditor.chain = self.chain
+        self.auditor.on_event = lambda event: self._tell("event", event)
+        self.faults.on_strike = lambda kind: self._tell("fault", kind.value)
+        provider = Provider(self.chain, DEPLOYMENT, self.faults, stream(seed, "rpc"))
+        upstream = Upstream(self.vault, self.faults, stream(seed, "upstream"), self._times_ms)
+        self.machine: Final = Machine(
+            self.loop,
+            self.clock,
+            self.disk,
+            client_of(provider),
+            self.vault,
+            upstream,
+            self.auditor,
+        )
+        self.network: Final = Network(
+            self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
+        )
+        self.node: Node | None = None
+        self.starts = 0
+        self._granted = 0
+        self._damage: Damage | None = None
+        self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
+        self._next_look_s = 0.0
+        self._is_closing = False
+
+    # ---------------------------------------------------------------- the course of things
+
+    def run(self) -> Report:
+        """Live through it. Raises whatever the world finds wrong."""
+        with self._mounted():
+            try:
+                self._begin()
+                self.loop.run_steps(self._steps, lambda: False)
+                self._calm_down()
+                self._settle()
+                return self._report(self._close())
+            finally:
+                self._dispose()
+
+    def _begin(self) -> None:
+        self._start()
+        around = Surroundings(
+            network=self.network,
+            chain=self.chain,
+            market_ms=self.machine.market_ms,
+            auditor=self.auditor,
+            registry=self._registry,
+            faults=self.faults,
+            seed=self.seed,
+        )
+        clients: list[Client] = [Buyer(person, around) for person in BUYERS]
+        clients += [Seller(person, around) for person in SELLERS]
+        for person in PEOPLE:
+            self.chain.act("deposit", person.account, amount=START_ATOMS)
+            if person.is_session:
+                grant(self.chain, person, self.chain.head.time_s, cap=SESSION_CAP)
+        for client in clients:
+            self.loop.spawn(client.live(), self._outside)
+        for name in ("sol", "mallory"):
+            self.loop.spawn(Solver(name, around).live(), self._outside)
+        self.loop.spawn(self._mine_forever(), self._outside)
+        self.loop.spawn(self._chaos(), self._outside)
+        self.loop.spawn(self._snapshot_forever(), self._outside)
+        self.loop.spawn(self._issue_forever(), self._outside)
+
+    def _calm_down(self) -> None:
+        """No more faults; what they left behind is mended."""
+        self.faults.active = False
+        self.disk.full = False
+        self.clock.catch_up(self.machine.market_ms())
+        if self.node is not None and self.node.process.paused:
+            self.loop.resume(self.node.process)
+
+    def _settle(self) -> None:
+        """P9: everything comes to its end within a bounded time."""
+        deadline_s = self.loop.now_s + CALM_S_MAX
+        self.loop.run_steps(self._steps * 20 + 200_000, lambda: self._is_over(deadline_s))
+        left = self.auditor.unfinished()
+        expect(not left, "p9_everything_ends", left=left, seconds=CALM_S_MAX)
+        expect(self.node is not None and self.node.gate is not None, "p9_the_market_is_up")
+
+    def _is_over(self, deadline_s: float) -> bool:
+        if self.loop.now_s < self._next_look_s:
+            return False
+        self._next_look_s = self.loop.now_s + CALM_LOOK_S
+        if self.loop.now_s > deadline_s:
+            return True
+        up = self.node is not None and self.node.gate is not None
+        if not up or self.auditor.unfinished() or not self.chain.is_settled:
+            return False
+        return not self._differing()
+
+    def _differing(self) -> list[str]:
+        """Whose money is not what the chain says (P7)."""
+        final = self.chain.final.ledger.balances
+        totals = self.auditor.totals
+        return [
+            person.name
+            for person in PEOPLE
+            if totals.get((person.account, DEPLOYMENT.usdc), 0) != final.get(person.account, 0)
+        ]
+
+    def _close(self) -> str:
+        """The last audit; the hash of the final state."""
+        node = self.node
+        assert node is not None
+        state = node.state
+        self.auditor.reconcile(
+            lambda owner, asset: (
+                state.ledger.balance(owner, asset).total,
+                state.ledger.balance(owner, asset).available,
+            ),
+            self._granted,
+        )
+        expect(not self._differing(), "p7_book_and_chain_agree", who=self._differing())
+        by_market = self.faults.has("clock")
+        for key, held in self.vault.every().items():
+            limit = overuse(held, by_market_clock=by_market)
+            expect(limit is None, "i12_limit_never_exceeded", key=key, limit=limit)
+        self._is_closing = True
+        engine = node.stop()
+        self.loop.run_steps(self._steps, engine.done)
+        live_hash = state.hash()
+        node.process.die()
+        expect(self._replayed() == live_hash, "i14_replay_equal")
+        return live_hash
+
+    def _replayed(self) -> str:
+        """The state that a third party gets from the journal."""
+        reader = Process("reader", mortal=False)
+
+        def read() -> str:
+            journal = Journal.open(JOURNAL, GENESIS, JournalDisk(self.disk))
+            return restore(journal, None).recovered.market.state.hash()
+
+        return reader.context.run(read)
+
+    def _tell(self, kind: str, what: object) -> None:
+        self._trace(self.loop.now_s, kind, what)
+
+    def _report(self, state_hash: str) -> Report:
+        hashes = self.machine.hashes
+        hashes.update(self.auditor.chain_hash.encode())
+        hashes.update(state_hash.encode())
+        return Report(
+            seed=self.seed,
+            steps=self.loop.steps,
+            commands=self.machine.applied,
+            events=len(self.auditor.entries),
+            starts=self.starts,
+            seconds=int(self.loop.now_s),
+            chain_hash=hashes.hexdigest(),
+            faults={kind.value: count for kind, count in sorted(self.faults.count.items())},
+        )
+
+    # ---------------------------------------------------------------- processes
+
+    def _reached(self) -> tuple[Gate, Process] | None:
+        node = self.node
+        return (node.gate, node.process) if node is not None and node.gate is not None else None
+
+    def _start(self) -> None:
+        self.starts += 1
+        self._tell("start", f"process {self.starts}")
+        node = Node(self.machine, self._random, self.starts, self._ended)
+        node.process.on_death = lambda: self._died(node)
+        self.node = node
+        node.start()
+
+    def _died(self, node: Node) -> None:
+        """However a process ended: its files are given up, and somebody starts another."""
+        self._tell("death", node.process.name)
+        self.disk.release(node.process)
+        if self.node is node and not self._is_closing:
+            self.node = None
+            self.machine.snapshots.disturb(self.faults, self._random)
+            if self._damage is None and self.faults.may(FaultKind.BIT_FLIP):
+                self._damage = self.disk.damage(JOURNAL)
+                if self._damage is not None:
+                    self.faults.note(self._damage.kind)
+            self.loop.spawn(self._restart(), self._outside)
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(self._random.uniform(0.2, 4))
+        # Whoever starts a process again sees to the disk first.
+        self.disk.full = False
+        if self.node is None:
+            self._start()
+
+    def _ended(self, node: Node, error: BaseException) -> None:
+        """A process gave up by itself: rightly so?"""
+        self._tell("end", f"{type(error).__name__} {error}")
+        if self._is_closing:
+            return
+        if self._damage is not None and node.sequencer is None:
+            self._damage.mend()
+            self._damage = None
+        elif not isinstance(error, (*EXPECTED, PowerCut)):
+            self.loop.failure = self.loop.failure or error
+            return
+        self.loop.call_soon(node.process.die, context=self._outside.context)
+
+    def _between(self, process: Process) -> None:
+        """Between two steps of a process: it may be its last."""
+        if self.loop.steps >= self._crash_at:
+            self._crash_at = self.loop.steps + self.faults.gap(FaultKind.CRASH_AT_AWAIT)
+            if self.faults.active:
+                self.faults.note(FaultKind.CRASH_AT_AWAIT)
+                process.die()
+
+    # ---------------------------------------------------------------- what goes on outside
+
+    async def _mine_forever(self) -> None:
+        while True:
+            await asyncio.sleep(BLOCK_S)
+            self.chain.mine()
+            if self.faults.strike(FaultKind.REORG):
+                self.chain.reorganise(self._random.randint(1, REORG_BLOCKS_MAX))
+
+    async def _issue_forever(self) -> None:
+        """The operator hands out credits."""
+        while self.faults.active:
+            if self._reached() is not None:
+                assert self.node is not None
+                self.loop.spawn(self._issue(self.node), self.node.process)
+            await asyncio.sleep(self._random.uniform(2, 8))
+
+    async def _issue(self, node: Node) -> None:
+        assert node.sequencer is not None
+        account = self._random.choice(PEOPLE).account
+        self._granted += GRANT_ATOMS
+        await node.sequencer.submit(
+            IssueCredits(account=account, amount=GRANT_ATOMS, reason="a gift")
+        )
+
+    async def _snapshot_forever(self) -> None:
+        """Another process takes snapshots, beside a market that may or may not run."""
+        while True:
+            await asyncio.sleep(self._random.uniform(8, 30))
+            if self._damage is None:
+                self.machine.snapshots.take(self.disk, GENESIS)
+
+    async def _chaos(self) -> None:
+        """What does not come with a message, a block or a write."""
+        while self.faults.active:
+            await asyncio.sleep(CHAOS_S)
+            self._disturb_clock()
+            if self.disk.full and self._random.random() < 0.2:  # noqa: PLR2004  somebody tidies up
+                self.disk.full = False
+            node = self.node
+            if node is None:
+                continue
+            if self.faults.strike(FaultKind.PAUSE):
+                node.process.paused = True
+                self.loop.call_later(self._random.uniform(1, 20), self.loop.resume, node.process)
+            if node.gate is not None and self.faults.strike(FaultKind.TWO_ENGINES):
+                self._start_a_second()
+            if node.gate is not None:
+                self._repeat_facts(node)
+
+    def _disturb_clock(self) -> None:
+        strike, random = self.faults.strike, self._random
+        if strike(FaultKind.CLOCK_SKEW):
+            self.clock.step(random.randint(-HOUR_MS, HOUR_MS))
+        if strike(FaultKind.CLOCK_BACKWARDS):
+            self.clock.step(-random.randint(1, HOUR_MS))
+        if strike(FaultKind.CLOCK_FREEZE):
+            self.clock.freeze()
+            self.loop.call_later(random.uniform(1, 10), self.clock.thaw)
+
+    def _repeat_facts(self, node: Node) -> None:
+        """A range of blocks that was applied is told once more."""
+        blocks = self.machine.last_blocks
+        if blocks is None or blocks.number > node.state.cursor:
+            return
+        if self.faults.strike(FaultKind.DUPLICATE_FACTS):
+            assert node.sequencer is not None
+            self.loop.spawn(node.sequencer.submit(blocks), node.process)
+
+    def _start_a_second(self) -> None:
+        """Two engines on one journal: the second must be refused."""
+        second = Node(self.machine, self._random, -self.starts, self._second_ended)
+        second.start()
+
+    def _second_ended(self, node: Node, error: BaseException) -> None:
+        node.process.alive = False
+        if not isinstance(error, JournalLocked):
+            self.loop.failure = self.loop.failure or Finding("two_engines", error=error)
+
+    # ---------------------------------------------------------------- small things
+
+    def _times_ms(self) -> tuple[int, int]:
+        return self.clock.true_ms(), self.machine.market_ms()
+
+    def _new_chain(self) -> Chain:
+        names = {keccak256(name.encode()).hex(): name for name in RESOURCES}
+        ledger = Ledger(self._registry, names, DEPLOYMENT.usdc)
+        accounts = {person.account: person.key.address for person in PEOPLE if person.is_session}
+        return Chain(
+            ledger,
+            accounts,
+            self.faults,
+            stream(self.seed, "chain"),
+            lambda: self.clock.true_ms() // 1_000,
+        )
+
+    @contextmanager
+    def _mounted(self) -> Iterator[None]:
+        """Put this world's disk, pace and dice under the production modules."""
+        dice = stream(self.seed, "names")
+        names = SimpleNamespace(token_hex=lambda size: dice.randbytes(size).hex())
+        with ExitStack() as stack:
+            stack.callback(structlog.configure, **structlog.get_config())
+            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(CRITICAL))
+            stack.enter_context(self.disk.mounted(outbox_module))
+            for module, name, value in (
+                (bridge_module, "secrets", names),
+                (recovery_module, "Feed", self._new_feed),
+                *PATCHES,
+                (sequencer_module, "TICK_INTERVAL_S", TICK_S),
+                (cutter_module, "POLL_S", POLL_S),
+            ):
+                stack.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, value)
+            yield
+
+    def _new_feed(self, *, seq: int = 0) -> Feed:
+        """Whoever replays the journal tells the auditor what it led to: it is always the same."""
+        return PublicFeed(self.auditor, seq)
+
+    def _dispose(self) -> None:
+        """Leave nothing for the garbage collector to unwind."""
+        if self.node is not None:
+            self.node.process.on_death = None
+            self.node.process.die()
+        self._outside.die()
+        self.loop.dispose()
+
+
+def a_world(seed: int, steps: int) -> Report:
+    """Run the world of a seed."""
+    return World(seed, steps).run()
