@@ -146,6 +146,8 @@ class Side:
 
     def append(self, order: Order) -> None:
         """Rest an order behind those of its price."""
+        if order.units <= 0:
+            violate("order_open", order=order.id)
         tick = order.tick
         level = self._levels.get(tick)
         if level is None:
@@ -220,25 +222,15 @@ class Book:
         self._waiting: SortedDict[tuple[int, int], Order] = SortedDict()
         self.waiting_count = 0
 
-    def rest(self, order: Order) -> None:
-        """Put an order where it belongs: on its side, or beside the book if it has a minimum."""
-        if order.units < order.minimum:
-            violate("order_open", order=order.id)
-        if not order.buys:
-            self.sell.append(order)
-        elif order.minimum == 1:
-            self.buy.append(order)
-        else:
-            self._waiting[(-order.tick, order.seq)] = order
-            self.waiting_count += 1
+    def wait(self, order: Order) -> None:
+        """Keep a bid with a minimum beside the book."""
+        self._waiting[-order.tick, order.seq] = order
+        self.waiting_count += 1
 
-    def remove(self, order: Order) -> None:
-        """Take an order out, if it is here. O(1); O(log n) for one that waits."""
-        if order.level is not None:
-            order.level.side.remove(order)
-        elif order.minimum > 1:
-            self._waiting.pop((-order.tick, order.seq), None)
-            self.waiting_count = len(self._waiting)
+    def stop_waiting(self, order: Order) -> None:
+        """Forget a bid with a minimum, if it waits here. O(log n)."""
+        self._waiting.pop((-order.tick, order.seq), None)
+        self.waiting_count = len(self._waiting)
 
     def holds(self, order: Order) -> bool:
         """Whether it rests or waits here."""

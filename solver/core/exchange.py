@@ -94,14 +94,17 @@ class Exchange:
             if best is not None and best.tick <= order.tick and book.continuous:
                 self._buy(order)
             if order.units >= order.minimum:
-                book.rest(order)
+                if order.minimum == 1:
+                    book.buy.append(order)
+                else:
+                    book.wait(order)
                 self.deadlines.add(order, order.until_ms)
             return len(self.fills) > 0
         best = book.buy.best
         if best is not None and best.tick >= order.tick and book.continuous:
             self._sell(order)
         if order.units:
-            book.rest(order)
+            book.sell.append(order)
             self.deadlines.add(order, order.until_ms)
             if book.waiting_count and book.continuous:
                 self._retry_waiting(book)
@@ -109,8 +112,7 @@ class Exchange:
 
     def end(self, order: Order) -> None:
         """Take an order out for good: nothing of it is open, nothing is held for it."""
-        order.book.remove(order)
-        self.deadlines.remove(order)
+        self._leave(order)
         order.units = 0
         held = order.held
         if held:
@@ -262,7 +264,7 @@ class Exchange:
                 self._leave(bid)
                 self._buy(bid)
                 if bid.units >= bid.minimum:
-                    book.rest(bid)
+                    book.wait(bid)
                     self.deadlines.add(bid, bid.until_ms)
 
     def _move(self, bid: Order, ask: Order, units: int, tick: int, execution: int) -> None:
@@ -281,5 +283,10 @@ class Exchange:
 
     def _leave(self, order: Order) -> None:
         """Out of the book, and with nothing to end at its deadline."""
-        order.book.remove(order)
-        self.deadlines.remove(order)
+        level = order.level
+        if level is not None:
+            level.side.remove(order)
+        elif order.minimum > 1:
+            order.book.stop_waiting(order)
+        if order.due_slot is not None:
+            self.deadlines.remove(order)

@@ -398,8 +398,18 @@ def _load_orders(state: State, image: _Snapshot) -> dict[str, Order]:
     in_book |= {row.digest for row in image.offers if row.order.in_book}
     for order in sorted(orders.values(), key=lambda order: order.seq):
         if order.id in in_book:
-            order.book.rest(order)
+            _put_back(order)
     return orders
+
+
+def _put_back(order: Order) -> None:
+    book = order.book
+    if not order.buys:
+        book.sell.append(order)
+    elif order.minimum == 1:
+        book.buy.append(order)
+    else:
+        book.wait(order)
 
 
 def _intent_from(state: State, row: _Intent) -> IntentState:
