@@ -4,18 +4,22 @@ The only place in Python that knows it. Big-endian fields without padding; offer
 by (account, nonce), because the contract refuses any other order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.document import Intent, Offer
+from intents.bulk import INDEX_BYTES, NODE_BYTES
+from intents.document import Intent, Mandate, Offer
 
 LINES_PER_INTENT_MAX: Final = 255
 OFFERS_MAX: Final = 2**16 - 1
 SIGNATURE_BYTES_MAX: Final = 2**16 - 1
+_FORM_SHIFT: Final = 2
+_FORM_MANDATE: Final = 32
+"""Above the two bits of the authority: 0, the height of a bulk, or this."""
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +41,25 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignedIntent(msgspec.Struct, frozen=True, kw_only=True):
-    """An intent with the lines that settle it."""
+    """An intent with the lines that settle it. With a `proof` the signature is of its bulk."""
 
     intent: Intent
     authority: int
     signature: str
     lines: tuple[Line, ...]
+    proof: str = ""
+
+
+class SignedMandate(msgspec.Struct, frozen=True, kw_only=True):
+    """A mandate with the lines of all intents under it."""
+
+    mandate: Mandate
+    authority: int
+    signature: str
+    lines: tuple[Line, ...]
+
+
+Entry = SignedIntent | SignedMandate
 
 
 def offer_order(offer: Offer) -> tuple[int, int]:
@@ -50,15 +67,15 @@ def offer_order(offer: Offer) -> tuple[int, int]:
     return int(offer.account, 16), offer.nonce
 
 
-def pack(offers: Sequence[SignedOffer], intents: Sequence[SignedIntent]) -> bytes:
+def pack(offers: Sequence[SignedOffer], entries: Sequence[Entry]) -> bytes:
     """The `batch` argument of `settle`."""
-    names = _resources(offers, intents)
+    names = _resources(offers, entries)
     places = {name: place for place, name in enumerate(names)}
     parts = [_count(len(names)), *(keccak256(name.encode()) for name in names)]
     parts.append(_count(len(offers)))
     parts += [_offer(signed, places[signed.offer.resource]) for signed in offers]
-    parts.append(_count(len(intents)))
-    parts += [_intent(signed, places[signed.intent.resource]) for signed in intents]
+    parts.append(_count(len(entries)))
+    parts += _entries(entries, places)
     return b"".join(parts)
 
 
@@ -68,11 +85,32 @@ def settle_call(number: int, digest: str, packed: bytes) -> bytes:
     return ACCOUNT.function("callSettlement").encode(settle)
 
 
-def _resources(offers: Iterable[SignedOffer], intents: Iterable[SignedIntent]) -> list[str]:
-    """Each resource once, in order of first use."""
+def _resources(offers: Iterable[SignedOffer], entries: Iterable[Entry]) -> list[str]:
+    """Each resource once, in order of first use; any resource is the empty name."""
     names = [signed.offer.resource for signed in offers]
-    names += [signed.intent.resource for signed in intents]
+    names += [_document(entry).resource for entry in entries]
     return list(dict.fromkeys(names))
+
+
+def _document(entry: Entry) -> Intent | Mandate:
+    return entry.intent if isinstance(entry, SignedIntent) else entry.mandate
+
+
+def _entries(entries: Iterable[Entry], places: dict[str, int]) -> Iterator[bytes]:
+    """The signature of a bulk is left out where it is that of the last intent in one."""
+    last = ""
+    for entry in entries:
+        resource = places[_document(entry).resource]
+        if isinstance(entry, SignedMandate):
+            yield _mandate(entry, resource)
+        elif not entry.proof:
+            yield _intent(entry, resource, _bytes(entry.signature), form=0)
+        else:
+            proof = _bytes(entry.proof)
+            signature = b"" if entry.signature == last else _bytes(entry.signature)
+            height = (len(proof) - INDEX_BYTES) // NODE_BYTES
+            yield _intent(entry, resource, proof + signature, form=height)
+            last = entry.signature
 
 
 def _offer(signed: SignedOffer, resource: int) -> bytes:
@@ -97,8 +135,8 @@ def _offer(signed: SignedOffer, resource: int) -> bytes:
     )
 
 
-def _intent(signed: SignedIntent, resource: int) -> bytes:
-    intent, signature = signed.intent, _bytes(signed.signature)
+def _intent(signed: SignedIntent, resource: int, signature: bytes, *, form: int) -> bytes:
+    intent = signed.intent
     return b"".join(
         (
             _bytes(intent.account),
@@ -111,11 +149,39 @@ def _intent(signed: SignedIntent, resource: int) -> bytes:
             intent.immediate.to_bytes(1, "big"),
             intent.epoch.to_bytes(4, "big"),
             intent.nonce.to_bytes(8, "big"),
-            signed.authority.to_bytes(1, "big"),
-            len(signed.lines).to_bytes(1, "big"),
+            _signed(signed, signature, form),
+        )
+    )
+
+
+def _mandate(signed: SignedMandate, resource: int) -> bytes:
+    """Stands where an intent would, with its price in the place of units."""
+    mandate = signed.mandate
+    return b"".join(
+        (
+            _bytes(mandate.account),
+            _count(resource),
+            mandate.tick_max.to_bytes(8, "big"),
+            bytes(8),
+            mandate.limit.to_bytes(12, "big"),
+            mandate.valid_from.to_bytes(5, "big"),
+            mandate.valid_until.to_bytes(5, "big"),
+            bytes(1),
+            mandate.epoch.to_bytes(4, "big"),
+            mandate.nonce.to_bytes(8, "big"),
+            _signed(signed, _bytes(signed.signature), _FORM_MANDATE),
+        )
+    )
+
+
+def _signed(entry: Entry, signature: bytes, form: int) -> bytes:
+    return b"".join(
+        (
+            (entry.authority | form << _FORM_SHIFT).to_bytes(1, "big"),
+            len(entry.lines).to_bytes(1, "big"),
             _count(len(signature)),
             signature,
-            *(_line(line) for line in signed.lines),
+            *(_line(line) for line in entry.lines),
         )
     )
 

@@ -6,10 +6,14 @@ against it.
 
 import sys
 
-from intents.document import Intent, Offer
+from tiny_keccak import keccak256
+
+from intents.bound import TICK_UNITS
+from intents.bulk import BULK_TYPE_HASHES, BULK_TYPE_STRINGS, HEIGHT_MAX
+from intents.document import Intent, Mandate, Offer
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
-SETTLED = (Intent, Offer)
+SETTLED = (Intent, Offer, Mandate)
 """The documents that reach the chain."""
 
 
@@ -32,8 +36,38 @@ def market_types() -> str:
             f"    bytes32 internal constant {document.__name__.upper()}_TYPEHASH =",
             f"        0x{TYPE_HASHES[document].hex()};",
         ]
-    lines += ["}", ""]
+    lines += ["", *_numbers(), "", *_bulks(), "}", ""]
     return "\n".join(lines)
+
+
+def _numbers() -> list[str]:
+    return [
+        "    /// @dev A price is atoms per this many units.",
+        f"    uint256 internal constant TICK_UNITS = {TICK_UNITS:_};",
+        "",
+        "    /// @dev keccak256 of an empty name, which a mandate for any resource has.",
+        "    bytes32 internal constant RESOURCE_EMPTY =",
+        f"        0x{keccak256(b'').hex()};",
+        "",
+        f"    uint256 internal constant BULK_HEIGHT_MAX = {HEIGHT_MAX};",
+    ]
+
+
+def _bulks() -> list[str]:
+    """A type hash for each height, chosen by comparing: cheaper than any table."""
+    lines = [
+        "    /// @dev For height 1 to BULK_HEIGHT_MAX, keccak256 of",
+        f"    /// {BULK_TYPE_STRINGS[1]}",
+        "    /// with one `[2]` for each level; zero for any other.",
+        "    function bulkTypehash(uint256 height) internal pure returns (bytes32 hash) {",
+    ]
+    for height, hashed in BULK_TYPE_HASHES.items():
+        lines += [
+            f"        if (height == {height}) {{",
+            f"            return 0x{hashed.hex()};",
+            "        }",
+        ]
+    return [*lines, "    }"]
 
 
 if __name__ == "__main__":

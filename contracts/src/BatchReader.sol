@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
+import {BulkTree} from "./BulkTree.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 
 /// @title The packed layout of a batch
@@ -17,7 +18,15 @@ import {MarketTypes} from "./MarketTypes.sol";
 ///              authority u8, lineCount u8, signatureSize u16, signature, line each
 ///   line     = offer u16, units u64, delivered u64, payment u96, fill bytes32
 ///
-/// `resource` and `offer` are indices into the batch's own lists.
+/// `resource` and `offer` are indices into the batch's own lists. An intent's `authority` says in its
+/// lowest two bits whose signature it is, and above them what it is of:
+///
+///   0        the intent
+///   1 to 10  a bulk of this height. Then `signature` begins with the proof, index u16 and a sibling
+///            bytes32 for each level; if nothing follows the proof, the signature is that of the
+///            last intent that was in a bulk
+///   32       a mandate: `units` is its tickMax, `unitsMin` and `immediate` mean nothing, and the
+///            lines are of any of the account's intents under it
 /// @dev Every field is cut to its width here, so nothing downstream has to ask again. Reads past the
 /// end see foreign or zero bytes; `finish` then reverts the whole batch, because a cursor only grows.
 library BatchReader {
@@ -48,6 +57,7 @@ library BatchReader {
         uint256 signatureSize;
         uint256 linesAt;
         uint256 lineCount;
+        uint256 proofAt;
     }
 
     /// @dev The first 13 words are the EIP-712 encoding of the document, in its order.
@@ -80,6 +90,14 @@ library BatchReader {
 
     /// @dev The bytes are not a batch: too short, too long, or with an unknown resource.
     error BatchMalformed();
+
+    uint256 internal constant AUTHORITY_MASK = 3;
+    /// @dev Above the mask: the height of a bulk, or that it is a mandate.
+    uint256 internal constant FORM_SHIFT = 2;
+    uint256 internal constant FORM_MANDATE = 32;
+
+    /// @dev Stands for every resource; no name has this hash.
+    bytes32 internal constant RESOURCE_ANY = 0;
 
     uint256 private constant INTENT_SIZE = 77;
     uint256 private constant OFFER_SIZE = 112;
@@ -128,13 +146,13 @@ library BatchReader {
             intent.nonce = _load(start + 65, 8);
             intent.authority = _load(start + 73, 1);
             uint256 lineCount = _load(start + 74, 1);
-            intent.lineCount = lineCount;
             uint256 size = _load(start + 75, 2);
+            start += INTENT_SIZE;
+            intent.lineCount = lineCount;
+            intent.linesAt = start + size;
+            cursor.next = start + size + lineCount * LINE_SIZE;
+            intent.signatureAt = start;
             intent.signatureSize = size;
-            intent.signatureAt = start + INTENT_SIZE;
-            start += INTENT_SIZE + size;
-            intent.linesAt = start;
-            cursor.next = start + lineCount * LINE_SIZE;
         }
     }
 
@@ -174,6 +192,18 @@ library BatchReader {
         }
     }
 
+    /// @dev Takes the proof for a bulk of this height off the front of the signature.
+    function takeProof(Intent memory intent, uint256 height) internal pure {
+        uint256 proofSize = BulkTree.proofSize(height);
+        require(intent.signatureSize >= proofSize, BatchMalformed());
+        intent.proofAt = intent.signatureAt;
+        // Unchecked: see above, and the reason in readIntent.
+        unchecked {
+            intent.signatureAt += proofSize;
+            intent.signatureSize -= proofSize;
+        }
+    }
+
     function signatureOf(Intent memory intent) internal pure returns (bytes calldata) {
         return _slice(intent.signatureAt, intent.signatureSize);
     }
@@ -195,6 +225,33 @@ library BatchReader {
         assembly ("memory-safe") {
             result := keccak256(offer, OFFER_HASHED_BYTES)
         }
+    }
+
+    /// @return the EIP-712 struct hash of the mandate that stands in the intent's place
+    function hashOfMandate(Intent memory intent) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                MarketTypes.MANDATE_TYPEHASH,
+                intent.account,
+                intent.resource,
+                intent.asset,
+                intent.units,
+                intent.limit,
+                intent.validFrom,
+                intent.validUntil,
+                intent.epoch,
+                intent.nonce
+            )
+        );
+    }
+
+    /// @dev Makes of a mandate what its lines are held against: a million units for `tickMax`, of any
+    /// resource if its name is empty.
+    function turnToLines(Intent memory intent) internal pure {
+        if (intent.resource == MarketTypes.RESOURCE_EMPTY) intent.resource = RESOURCE_ANY;
+        intent.limit = intent.units;
+        intent.units = MarketTypes.TICK_UNITS;
+        intent.unitsMin = 0;
     }
 
     function newIntent(address asset) internal pure returns (Intent memory intent) {

@@ -13,8 +13,9 @@ interface ISettlement {
     /// with the intent itself (NotYetValid, Expired, EpochEnded, Cancelled,
     /// BadSignature), then UnknownOffer, then the same of the offer, then ResourceMismatch, SelfMatch,
     /// UnitsZero, UnitsOverfilled, DeliveredAboveUnits, PriceAboveLimit, PriceBelowLimit,
-    /// InsufficientBalance. UnitsBelowMinimum and SessionRefused need all lines of an intent and
-    /// come last.
+    /// InsufficientBalance or, where a mandate has less left than its account, MandateExceeded.
+    /// UnitsBelowMinimum and SessionRefused need all lines of an intent and come last. For a mandate's
+    /// lines the same holds with the mandate in the intent's place.
     enum SkipReason {
         None,
         UnknownOffer,
@@ -32,7 +33,8 @@ interface ISettlement {
         PriceAboveLimit,
         PriceBelowLimit,
         InsufficientBalance,
-        UnitsZero
+        UnitsZero,
+        MandateExceeded
     }
 
     /// @notice A signed demand: `units` for at most `limit` atoms in all. So k delivered units never
@@ -65,6 +67,20 @@ interface ISettlement {
         uint96 limit;
         uint64 windowUnits;
         uint40 windowSeconds;
+        uint40 validFrom;
+        uint40 validUntil;
+        uint32 epoch;
+        uint64 nonce;
+    }
+
+    /// @notice A buyer's leave to settle fills that carry no signature of their own: all of them together
+    /// cost at most `limit` atoms, and k delivered units of one at most floor(k * tickMax / 10^6).
+    /// @dev As for Intent. The hash of an empty name as `resource` means any. The nonce counts atoms.
+    struct Mandate {
+        address account;
+        bytes32 resource;
+        uint64 tickMax;
+        uint96 limit;
         uint40 validFrom;
         uint40 validUntil;
         uint32 epoch;
@@ -237,6 +253,16 @@ interface ISettlement {
 
     /// @notice What the offer's account signs.
     function offerDigest(Offer calldata offer) external view returns (bytes32);
+
+    /// @notice What the mandate's account signs.
+    function mandateDigest(Mandate calldata mandate) external view returns (bytes32);
+
+    /// @notice What is signed once for all intents of a bulk, as this one of them proves it.
+    /// @param proof the intent's index in 2 bytes, then a sibling of 32 bytes for each level
+    function bulkDigest(Intent calldata intent, bytes calldata proof)
+        external
+        view
+        returns (bytes32);
 
     /// @notice The ERC-3009 nonce that binds an authorization to the account it tops up.
     function authorizationNonce(address account, bytes32 salt) external pure returns (bytes32);

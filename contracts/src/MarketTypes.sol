@@ -14,4 +14,53 @@ library MarketTypes {
     /// @dev keccak256 of Offer(address account,string resource,address asset,bytes32 key,uint64 units,uint96 limit,uint64 windowUnits,uint40 windowSeconds,uint40 validFrom,uint40 validUntil,uint32 epoch,uint64 nonce)
     bytes32 internal constant OFFER_TYPEHASH =
         0x997c15905ac2cca1fa0edd2c83460a05cdb8628874e45075e49673c947f5a99d;
+
+    /// @dev keccak256 of Mandate(address account,string resource,address asset,uint64 tickMax,uint96 limit,uint40 validFrom,uint40 validUntil,uint32 epoch,uint64 nonce)
+    bytes32 internal constant MANDATE_TYPEHASH =
+        0x53fe4d724cac0f8db0a094728978cad1094562c6360ad7811fba7f87c785c4ad;
+
+    /// @dev A price is atoms per this many units.
+    uint256 internal constant TICK_UNITS = 1_000_000;
+
+    /// @dev keccak256 of an empty name, which a mandate for any resource has.
+    bytes32 internal constant RESOURCE_EMPTY =
+        0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470;
+
+    uint256 internal constant BULK_HEIGHT_MAX = 10;
+
+    /// @dev For height 1 to BULK_HEIGHT_MAX, keccak256 of
+    /// BulkIntent(Intent[2] tree)Intent(address account,string resource,address asset,uint64 units,uint64 unitsMin,uint96 limit,uint40 validFrom,uint40 validUntil,bool immediate,uint32 epoch,uint64 nonce)
+    /// with one `[2]` for each level; zero for any other.
+    function bulkTypehash(uint256 height) internal pure returns (bytes32 hash) {
+        if (height == 1) {
+            return 0xd9abda06b5df98cab06f1bdea832be0ed9a495ed5d30927f34e98de05f9caac8;
+        }
+        if (height == 2) {
+            return 0xd38d257bdce3b4b0e64442e3a23a3cca6b2dfa00f8ef2598572949653dcc7077;
+        }
+        if (height == 3) {
+            return 0xdc5fc9be0e7ccdfb44121dbce98dda8ea2f988125f1e03df2d7e97fca8ca3512;
+        }
+        if (height == 4) {
+            return 0x455e5d1216661960ae2a0bc08882416d20acf800a258037baa99223f150b67ca;
+        }
+        if (height == 5) {
+            return 0x2d5a2ad68c5f350dbbdc73cd684f269bf79ca72cb865ae71bc64e8f26f99fd11;
+        }
+        if (height == 6) {
+            return 0xe5b2969c5111e9d89db4cd27f556a4cd61e0bd9bcfc10b5ef4fdf1cebee08bb1;
+        }
+        if (height == 7) {
+            return 0x28b78ddaeb65bb695374ea50b6431bc1a6a2a58777e780a756caab5ec4f17a27;
+        }
+        if (height == 8) {
+            return 0x27cbc186e8995dbcec10695c2ab6e1fcd6827017a695299b0e5b09275757f9f8;
+        }
+        if (height == 9) {
+            return 0xb67dfd1136f82deae356e1bfc98af769060904cd0a9f222d8e7107bc43785a17;
+        }
+        if (height == 10) {
+            return 0x60db0e7388a85fdafb0ce3fcbe0273c75bc9f389380835fab9fcd09f544cb579;
+        }
+    }
 }

@@ -12,6 +12,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {AccountWord} from "./AccountWord.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {BoundedCall} from "./BoundedCall.sol";
+import {BulkTree} from "./BulkTree.sol";
 import {IERC3009Receiver} from "./IERC3009Receiver.sol";
 import {ISessionSigner} from "./ISessionSigner.sol";
 import {ISettlement} from "./ISettlement.sol";
@@ -43,22 +44,29 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         uint256 earned;
     }
 
-    /// @dev One intent while its lines are checked. `account` and `lanes` are the words of its buyer
-    /// and of its counter. `accepted` has one bit for each line that passed; `units` and `payment`
-    /// are sums over these.
+    /// @dev One intent, or mandate, while its lines are checked. `account` and `lanes` are the words of
+    /// its buyer and of its counter; `spendable` is what of the balance it may pay. `accepted` has one
+    /// bit for each line that passed; `units` and `payment` are sums over these.
     struct Draft {
+        bytes32 digest;
+        bool isMandate;
         uint256 account;
         uint256 lanes;
-        uint256 balance;
+        uint256 spendable;
         uint256 unitsLeft;
         uint256 accepted;
         uint256 units;
         uint256 payment;
     }
 
-    /// @dev A batch while it is settled. `line` is the one being looked at.
+    /// @dev A batch while it is settled. `line` is the one being looked at; `signedBulk` is
+    /// what `signedBy` was last found to have signed, and the signature the last one given for a bulk.
     struct Run {
         bytes32 domain;
+        bytes32 signedBulk;
+        address signedBy;
+        uint256 signatureAt;
+        uint256 signatureSize;
         BatchReader.Cursor cursor;
         Standing[] standings;
         BatchReader.Line line;
@@ -281,21 +289,41 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ISettlement
     function intentDigest(Intent calldata intent) external view returns (bytes32) {
+        return _hashTypedDataV4(_structHash(intent));
+    }
+
+    /// @inheritdoc ISettlement
+    function bulkDigest(Intent calldata intent, bytes calldata proof)
+        external
+        view
+        returns (bytes32)
+    {
+        uint256 height = proof.length / 32;
+        require(
+            height != 0 && proof.length == BulkTree.proofSize(height), BulkTree.BulkProofMalformed()
+        );
+        uint256 proofAt;
+        assembly ("memory-safe") {
+            proofAt := proof.offset
+        }
+        return _hashTypedDataV4(BulkTree.structHash(_structHash(intent), height, proofAt));
+    }
+
+    /// @inheritdoc ISettlement
+    function mandateDigest(Mandate calldata mandate) external view returns (bytes32) {
         return _hashTypedDataV4(
             keccak256(
                 abi.encode(
-                    MarketTypes.INTENT_TYPEHASH,
-                    intent.account,
-                    intent.resource,
+                    MarketTypes.MANDATE_TYPEHASH,
+                    mandate.account,
+                    mandate.resource,
                     address(_TOKEN),
-                    intent.units,
-                    intent.unitsMin,
-                    intent.limit,
-                    intent.validFrom,
-                    intent.validUntil,
-                    intent.immediate,
-                    intent.epoch,
-                    intent.nonce
+                    mandate.tickMax,
+                    mandate.limit,
+                    mandate.validFrom,
+                    mandate.validUntil,
+                    mandate.epoch,
+                    mandate.nonce
                 )
             )
         );
@@ -438,18 +466,97 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     function _settleIntent(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
         private
     {
-        SkipReason problem = _openDraft(run.domain, intent, draft);
+        SkipReason problem = intent.authority > BatchReader.AUTHORITY_MASK
+            ? _openForm(run, intent, draft)
+            : _openIntent(run.domain, intent, draft);
         if (problem != SkipReason.None) return _skipAll(run, intent, problem);
         _draftLines(run, intent, draft);
         if (draft.units == 0) return;
-        problem = _draftProblem(run.domain, intent, draft);
+        problem = _draftProblem(intent, draft);
         if (problem != SkipReason.None) return _release(run, intent, draft, problem);
         _commit(run, intent, draft);
     }
 
-    /// @dev What is wrong with the intent whatever its lines are. A session's signature waits until
-    /// it is known what to charge.
-    function _openDraft(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
+    /// @dev What is wrong with an intent that is signed alone, whatever its lines are.
+    function _openIntent(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
+        private
+        view
+        returns (SkipReason problem)
+    {
+        problem = _openDraft(intent, draft);
+        if (problem != SkipReason.None) return problem;
+        return _signatureProblem(domain, intent, draft, intent.hashOf());
+    }
+
+    /// @dev The same of an intent of a bulk, or a mandate.
+    function _openForm(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
+        private
+        view
+        returns (SkipReason problem)
+    {
+        uint256 form = intent.authority >> BatchReader.FORM_SHIFT;
+        intent.authority &= BatchReader.AUTHORITY_MASK;
+        bool isMandate = form == BatchReader.FORM_MANDATE;
+        if (!isMandate) _takeProof(run, intent, form);
+        problem = _openDraft(intent, draft);
+        if (problem != SkipReason.None) return problem;
+        if (isMandate) return _openMandate(run.domain, intent, draft);
+        return _bulkProblem(
+            run, intent, draft, BulkTree.structHash(intent.hashOf(), form, intent.proofAt)
+        );
+    }
+
+    /// @dev Before anything can be wrong with the intent: the next one may rely on its signature.
+    function _takeProof(Run memory run, BatchReader.Intent memory intent, uint256 height)
+        private
+        pure
+    {
+        intent.takeProof(height);
+        if (intent.signatureSize == 0) {
+            intent.signatureAt = run.signatureAt;
+            intent.signatureSize = run.signatureSize;
+        } else {
+            run.signatureAt = intent.signatureAt;
+            run.signatureSize = intent.signatureSize;
+        }
+    }
+
+    /// @dev Neighbours of one bulk are asked for once: what an account is found to have signed, it has
+    /// signed for the whole batch. A session is asked for each, as it is charged for each.
+    function _bulkProblem(
+        Run memory run,
+        BatchReader.Intent memory intent,
+        Draft memory draft,
+        bytes32 hash
+    ) private view returns (SkipReason problem) {
+        if (intent.authority == AUTHORITY_SESSION) {
+            return _signatureProblem(run.domain, intent, draft, hash);
+        }
+        if (hash == run.signedBulk && intent.account == run.signedBy) return SkipReason.None;
+        problem = _signatureProblem(run.domain, intent, draft, hash);
+        if (problem != SkipReason.None) return problem;
+        run.signedBulk = hash;
+        run.signedBy = intent.account;
+    }
+
+    /// @dev A mandate's lines are those of an intent at its highest price, without units of its own. What
+    /// its nonce counts is atoms.
+    function _openMandate(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
+        private
+        view
+        returns (SkipReason)
+    {
+        bytes32 hash = intent.hashOfMandate();
+        uint256 left = draft.lanes.unitsLeft(intent.nonce, intent.limit);
+        draft.isMandate = true;
+        draft.spendable = Math.min(draft.spendable, left);
+        draft.unitsLeft = type(uint256).max;
+        intent.turnToLines();
+        return _signatureProblem(domain, intent, draft, hash);
+    }
+
+    /// @dev Whether the terms are good now; whatever the intent is, its draft starts anew.
+    function _openDraft(BatchReader.Intent memory intent, Draft memory draft)
         private
         view
         returns (SkipReason problem)
@@ -458,17 +565,13 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         (problem, draft.account, word) = _termsProblem(
             intent.account, intent.nonce, intent.validFrom, intent.validUntil, intent.epoch
         );
+        draft.isMandate = false;
         draft.lanes = word;
-        draft.balance = draft.account.balanceOf();
+        draft.spendable = draft.account.balanceOf();
         draft.unitsLeft = word.unitsLeft(intent.nonce, intent.units);
         draft.accepted = 0;
         draft.units = 0;
         draft.payment = 0;
-        if (problem != SkipReason.None || intent.authority == AUTHORITY_SESSION) return problem;
-        bytes32 digest = domain.toTypedDataHash(intent.hashOf());
-        if (!_isSigned(intent.account, intent.authority, digest, intent.signatureOf())) {
-            problem = SkipReason.BadSignature;
-        }
     }
 
     /// @dev Skips the bad lines; reserves the good ones' units in their standings and sums them up.
@@ -514,7 +617,9 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     ) private pure returns (SkipReason) {
         SkipReason problem = standing.problem;
         if (problem != SkipReason.None) return problem;
-        if (intent.resource != standing.resource) return SkipReason.ResourceMismatch;
+        if (intent.resource != standing.resource && intent.resource != BatchReader.RESOURCE_ANY) {
+            return SkipReason.ResourceMismatch;
+        }
         if (intent.account == standing.account) return SkipReason.SelfMatch;
         uint256 units = line.units;
         uint256 delivered = line.delivered;
@@ -532,23 +637,26 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             if ((payment + 1) * standing.units <= delivered * standing.limit) {
                 return SkipReason.PriceBelowLimit;
             }
-            if (draft.payment + payment > draft.balance) return SkipReason.InsufficientBalance;
+            if (draft.payment + payment > draft.spendable) {
+                return draft.spendable == draft.account.balanceOf()
+                    ? SkipReason.InsufficientBalance
+                    : SkipReason.MandateExceeded;
+            }
         }
         return SkipReason.None;
     }
 
     /// @dev What can only be judged on all good lines together. The session is charged last, when
     /// nothing else can fail: what it is charged is what is then paid.
-    function _draftProblem(bytes32 domain, BatchReader.Intent memory intent, Draft memory draft)
+    function _draftProblem(BatchReader.Intent memory intent, Draft memory draft)
         private
         returns (SkipReason)
     {
         bool isLast = draft.units == draft.unitsLeft;
         if (draft.units < intent.unitsMin && !isLast) return SkipReason.UnitsBelowMinimum;
         if (intent.authority != AUTHORITY_SESSION) return SkipReason.None;
-        bytes32 digest = domain.toTypedDataHash(intent.hashOf());
         bool charged =
-            _isSessionCharged(intent.account, digest, intent.signatureOf(), draft.payment);
+            _isSessionCharged(intent.account, draft.digest, intent.signatureOf(), draft.payment);
         return charged ? SkipReason.None : SkipReason.SessionRefused;
     }
 
@@ -556,7 +664,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     /// read: everything that writes is behind the reentrancy guard.
     function _commit(Run memory run, BatchReader.Intent memory intent, Draft memory draft) private {
         _lanes[UnitLanes.keyOf(intent.account, intent.nonce)] =
-            draft.lanes.add(intent.nonce, draft.units);
+            draft.lanes.add(intent.nonce, draft.isMandate ? draft.payment : draft.units);
         // Unchecked: each line was checked against the balance, so payments are below 2^72.
         unchecked {
             _accounts[intent.account] = draft.account - draft.payment;
@@ -616,6 +724,39 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     }
 
     // ------------------------------------------------------------------ private: documents
+
+    /// @dev A session's signature waits until it is known what to charge.
+    function _signatureProblem(
+        bytes32 domain,
+        BatchReader.Intent memory intent,
+        Draft memory draft,
+        bytes32 hash
+    ) private view returns (SkipReason) {
+        bytes32 digest = domain.toTypedDataHash(hash);
+        draft.digest = digest;
+        if (intent.authority == AUTHORITY_SESSION) return SkipReason.None;
+        bool signed = _isSigned(intent.account, intent.authority, digest, intent.signatureOf());
+        return signed ? SkipReason.None : SkipReason.BadSignature;
+    }
+
+    function _structHash(Intent calldata intent) private view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                MarketTypes.INTENT_TYPEHASH,
+                intent.account,
+                intent.resource,
+                address(_TOKEN),
+                intent.units,
+                intent.unitsMin,
+                intent.limit,
+                intent.validFrom,
+                intent.validUntil,
+                intent.immediate,
+                intent.epoch,
+                intent.nonce
+            )
+        );
+    }
 
     /// @dev Time, epoch and cancellation of an intent or offer, and what else its slots say.
     function _termsProblem(

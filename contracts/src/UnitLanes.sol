@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-/// @title Four counters of settled units in one storage word
-/// @dev A nonce's lane has 63 bits of units and, on top, one flag: "a cancellation is recorded
+/// @title Four counters of settled units, or of a mandate's atoms, in one storage word
+/// @dev A nonce's lane has 63 bits of these and, on top, one flag: "a cancellation is recorded
 /// elsewhere". So a document that was never cancelled costs one slot, read and written once, and
 /// four consecutive nonces share it.
 library UnitLanes {

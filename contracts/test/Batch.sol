@@ -35,6 +35,20 @@ struct SettledIntent {
     Line[] lines;
 }
 
+struct SettledMandate {
+    address account;
+    bytes32 resource;
+    uint64 tickMax;
+    uint96 limit;
+    uint40 validFrom;
+    uint40 validUntil;
+    uint32 epoch;
+    uint64 nonce;
+    uint8 authority;
+    bytes signature;
+    Line[] lines;
+}
+
 struct Line {
     uint16 offer;
     uint64 units;
@@ -52,20 +66,36 @@ library Batch {
         "Offer(address account,string resource,address asset,bytes32 key,uint64 units,uint96 limit,uint64 windowUnits,uint40 windowSeconds,uint40 validFrom,uint40 validUntil,uint32 epoch,uint64 nonce)"
     );
 
+    uint8 internal constant MANDATE_FORM = 0x80;
+    bytes32 internal constant MANDATE_TYPEHASH = keccak256(
+        "Mandate(address account,string resource,address asset,uint64 tickMax,uint96 limit,uint40 validFrom,uint40 validUntil,uint32 epoch,uint64 nonce)"
+    );
+
     function encode(SettledOffer[] memory offers, SettledIntent[] memory intents)
         internal
         pure
         returns (bytes memory)
     {
-        bytes32[] memory resources = _resourcesOf(offers, intents);
+        return encode(offers, intents, new SettledMandate[](0));
+    }
+
+    function encode(
+        SettledOffer[] memory offers,
+        SettledIntent[] memory intents,
+        SettledMandate[] memory mandates
+    ) internal pure returns (bytes memory) {
+        bytes32[] memory resources = _resourcesOf(offers, intents, mandates);
         bytes memory packed = abi.encodePacked(uint16(resources.length), resources);
         packed = abi.encodePacked(packed, uint16(offers.length));
         for (uint256 i = 0; i < offers.length; ++i) {
             packed = abi.encodePacked(packed, encode(offers[i], resources));
         }
-        packed = abi.encodePacked(packed, uint16(intents.length));
+        packed = abi.encodePacked(packed, uint16(intents.length + mandates.length));
         for (uint256 i = 0; i < intents.length; ++i) {
             packed = abi.encodePacked(packed, encode(intents[i], resources));
+        }
+        for (uint256 i = 0; i < mandates.length; ++i) {
+            packed = abi.encodePacked(packed, encode(mandates[i], resources));
         }
         return packed;
     }
@@ -118,14 +148,58 @@ library Batch {
             intent.authority,
             uint8(intent.lines.length),
             uint16(intent.signature.length),
-            intent.signature
+            intent.signature,
+            _encode(intent.lines)
         );
-        for (uint256 i = 0; i < intent.lines.length; ++i) {
-            Line memory line = intent.lines[i];
-            packed = abi.encodePacked(
-                packed, line.offer, line.units, line.delivered, line.payment, line.fill
-            );
-        }
+    }
+
+    function encode(SettledMandate memory mandate, bytes32[] memory resources)
+        internal
+        pure
+        returns (bytes memory packed)
+    {
+        packed = abi.encodePacked(
+            mandate.account,
+            _indexOf(resources, mandate.resource),
+            mandate.tickMax,
+            uint64(0),
+            mandate.limit,
+            mandate.validFrom,
+            mandate.validUntil,
+            false
+        );
+        packed = abi.encodePacked(
+            packed,
+            mandate.epoch,
+            mandate.nonce,
+            mandate.authority | MANDATE_FORM,
+            uint8(mandate.lines.length),
+            uint16(mandate.signature.length),
+            mandate.signature,
+            _encode(mandate.lines)
+        );
+    }
+
+    function digestOf(SettledMandate memory mandate, ISettlement settlement)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 hash = keccak256(
+            abi.encode(
+                MANDATE_TYPEHASH,
+                mandate.account,
+                mandate.resource,
+                settlement.asset(),
+                mandate.tickMax,
+                mandate.limit,
+                mandate.validFrom,
+                mandate.validUntil,
+                mandate.epoch,
+                mandate.nonce
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", settlement.domainSeparator(), hash));
     }
 
     function digestOf(SettledIntent memory intent, ISettlement settlement)
@@ -133,12 +207,24 @@ library Batch {
         view
         returns (bytes32)
     {
-        bytes32 hash = keccak256(
+        return keccak256(
+            abi.encodePacked(
+                hex"1901", settlement.domainSeparator(), structHashOf(intent, settlement.asset())
+            )
+        );
+    }
+
+    function structHashOf(SettledIntent memory intent, address asset)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(
             abi.encode(
                 INTENT_TYPEHASH,
                 intent.account,
                 intent.resource,
-                settlement.asset(),
+                asset,
                 intent.units,
                 intent.unitsMin,
                 intent.limit,
@@ -149,7 +235,6 @@ library Batch {
                 intent.nonce
             )
         );
-        return keccak256(abi.encodePacked(hex"1901", settlement.domainSeparator(), hash));
     }
 
     function digestOf(SettledOffer memory offer, ISettlement settlement)
@@ -177,24 +262,48 @@ library Batch {
         return keccak256(abi.encodePacked(hex"1901", settlement.domainSeparator(), hash));
     }
 
-    function _resourcesOf(SettledOffer[] memory offers, SettledIntent[] memory intents)
-        private
-        pure
-        returns (bytes32[] memory resources)
-    {
-        resources = new bytes32[](offers.length + intents.length);
+    function _encode(Line[] memory lines) private pure returns (bytes memory packed) {
+        for (uint256 i = 0; i < lines.length; ++i) {
+            Line memory line = lines[i];
+            packed = abi.encodePacked(
+                packed, line.offer, line.units, line.delivered, line.payment, line.fill
+            );
+        }
+    }
+
+    function _resourcesOf(
+        SettledOffer[] memory offers,
+        SettledIntent[] memory intents,
+        SettledMandate[] memory mandates
+    ) private pure returns (bytes32[] memory resources) {
+        resources = new bytes32[](offers.length + intents.length + mandates.length);
         uint256 count;
-        for (uint256 i = 0; i < offers.length + intents.length; ++i) {
-            bytes32 resource =
-                i < offers.length ? offers[i].resource : intents[i - offers.length].resource;
-            uint256 found;
-            while (found < count && resources[found] != resource) ++found;
-            if (found == count) resources[count++] = resource;
+        for (uint256 i = 0; i < offers.length; ++i) {
+            count = _list(resources, count, offers[i].resource);
+        }
+        for (uint256 i = 0; i < intents.length; ++i) {
+            count = _list(resources, count, intents[i].resource);
+        }
+        for (uint256 i = 0; i < mandates.length; ++i) {
+            count = _list(resources, count, mandates[i].resource);
         }
         // Shortens a list that only this function holds.
         assembly ("memory-safe") {
             mstore(resources, count)
         }
+    }
+
+    /// @dev Each resource once; returns how many there are.
+    function _list(bytes32[] memory resources, uint256 count, bytes32 resource)
+        private
+        pure
+        returns (uint256)
+    {
+        for (uint256 i = 0; i < count; ++i) {
+            if (resources[i] == resource) return count;
+        }
+        resources[count] = resource;
+        return count + 1;
     }
 
     function _indexOf(bytes32[] memory resources, bytes32 resource) private pure returns (uint16) {

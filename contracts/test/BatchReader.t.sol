@@ -2,7 +2,7 @@
 pragma solidity =0.8.37;
 
 import {BatchReader} from "../src/BatchReader.sol";
-import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {Test} from "./Test.sol";
 
 /// @title What the encoder writes is what the reader reads
@@ -34,6 +34,7 @@ contract BatchReaderTest is Test {
 
     function testFuzz_readIntent(SettledIntent memory intent) public view {
         vm.assume(intent.signature.length < 2 ** 16 && intent.lines.length < 2 ** 8);
+        intent.authority %= 4;
         SettledIntent[] memory intents = new SettledIntent[](1);
         intents[0] = intent;
         (BatchReader.Intent memory read, BatchReader.Line[] memory lines, bytes memory signature) =
@@ -54,6 +55,73 @@ contract BatchReaderTest is Test {
         for (uint256 i = 0; i < lines.length; ++i) {
             vm.assertEq(keccak256(abi.encode(lines[i])), keccak256(abi.encode(intent.lines[i])));
         }
+    }
+
+    /// @dev A proof stands before the signature, and is not part of it.
+    function testFuzz_readIntent_ofBulk(
+        SettledIntent memory intent,
+        uint8 height,
+        bytes memory signature
+    ) public view {
+        vm.assume(signature.length != 0 && signature.length < 2 ** 12);
+        vm.assume(intent.lines.length < 2 ** 8);
+        height = uint8(_bound(height, 1, 31));
+        intent.authority = (intent.authority % 4) | height << 2;
+        bytes memory proof = new bytes(2 + 32 * uint256(height));
+        intent.signature = bytes.concat(proof, signature);
+        SettledIntent[] memory intents = new SettledIntent[](1);
+        intents[0] = intent;
+        (BatchReader.Intent memory read, BatchReader.Line[] memory lines, bytes memory found) =
+            this.intentOf(Batch.encode(new SettledOffer[](0), intents));
+        vm.assertEq(read.authority, intent.authority);
+        vm.assertEq(read.proofAt + proof.length, read.signatureAt);
+        vm.assertEq(keccak256(found), keccak256(signature));
+        vm.assertEq(keccak256(abi.encode(lines)), keccak256(abi.encode(intent.lines)));
+    }
+
+    function test_readIntent_RevertIf_shorterThanItsProof() public {
+        SettledIntent[] memory intents = new SettledIntent[](1);
+        intents[0].authority = 2 << 2;
+        intents[0].signature = new bytes(65);
+        bytes memory batch = Batch.encode(new SettledOffer[](0), intents);
+        vm.expectRevert(BatchReader.BatchMalformed.selector);
+        this.intentOf(batch);
+    }
+
+    function testFuzz_readMandate(SettledMandate memory mandate) public view {
+        vm.assume(mandate.signature.length < 2 ** 16 && mandate.lines.length < 2 ** 8);
+        SettledMandate[] memory mandates = new SettledMandate[](1);
+        mandates[0] = mandate;
+        mandates[0].authority %= 4;
+        (BatchReader.Intent memory read, BatchReader.Line[] memory lines, bytes memory signature) =
+            this.intentOf(Batch.encode(new SettledOffer[](0), new SettledIntent[](0), mandates));
+        vm.assertEq(read.account, mandate.account);
+        vm.assertEq(read.resource, mandate.resource);
+        vm.assertEq(read.units, mandate.tickMax);
+        vm.assertEq(read.limit, mandate.limit);
+        vm.assertEq(read.validFrom, mandate.validFrom);
+        vm.assertEq(read.validUntil, mandate.validUntil);
+        vm.assertEq(read.epoch, mandate.epoch);
+        vm.assertEq(read.nonce, mandate.nonce);
+        vm.assertEq(read.authority >> 2, 32);
+        vm.assertEq(read.authority & 3, mandate.authority);
+        vm.assertEq(keccak256(signature), keccak256(mandate.signature));
+        vm.assertEq(keccak256(abi.encode(lines)), keccak256(abi.encode(mandate.lines)));
+    }
+
+    /// @dev A million units for the mandate's price, whatever else the entry says.
+    function testFuzz_turnToLines(BatchReader.Intent memory mandate) public pure {
+        uint256 tickMax = mandate.units;
+        bytes32 resource = mandate.resource;
+        vm.assume(resource != keccak256(""));
+        mandate.turnToLines();
+        vm.assertEq(mandate.units, 1_000_000);
+        vm.assertEq(mandate.limit, tickMax);
+        vm.assertEq(mandate.unitsMin, 0);
+        vm.assertEq(mandate.resource, resource);
+        mandate.resource = keccak256("");
+        mandate.turnToLines();
+        vm.assertEq(mandate.resource, 0);
     }
 
     function offerOf(bytes calldata batch)
@@ -85,6 +153,8 @@ contract BatchReaderTest is Test {
         intent = BatchReader.newIntent(address(1));
         cursor.readIntent(intent);
         cursor.finish();
+        uint256 form = intent.authority >> 2;
+        if (form != 0 && form != 32) intent.takeProof(form);
         lines = new BatchReader.Line[](intent.lineCount);
         for (uint256 i = 0; i < lines.length; ++i) {
             intent.readLine(i, lines[i]);

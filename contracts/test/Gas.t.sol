@@ -3,7 +3,7 @@ pragma solidity =0.8.37;
 
 import {ISettlement} from "../src/ISettlement.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
-import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
 
 /// @title What things cost, as whole transactions: intrinsic gas, calldata and the account included
@@ -11,6 +11,7 @@ import {MarketTest} from "./MarketTest.sol";
 contract GasTest is MarketTest {
     uint256 private constant BUYERS = 50;
     uint256 private constant SELLERS = 10;
+    uint256 private constant BULK = 64;
 
     Party[] private _buyers;
     Party[] private _sellers;
@@ -67,13 +68,22 @@ contract GasTest is MarketTest {
         return _line(uint16(i % SELLERS), 500, 480, 720_000, keccak256(abi.encode("fill", i)));
     }
 
-    /// @return gas of the whole transaction: the operator's session key calls its account
     function _operate(SettledOffer[] memory offers, SettledIntent[] memory intents)
         private
         returns (uint256 gas)
     {
+        return _operate(offers, intents, new SettledMandate[](0));
+    }
+
+    /// @return gas of the whole transaction: the operator's session key calls its account
+    function _operate(
+        SettledOffer[] memory offers,
+        SettledIntent[] memory intents,
+        SettledMandate[] memory mandates
+    ) private returns (uint256 gas) {
         bytes memory data = abi.encodeCall(
-            ISettlement.settle, (batchNumber++, keccak256("batch"), Batch.encode(offers, intents))
+            ISettlement.settle,
+            (batchNumber++, keccak256("batch"), Batch.encode(offers, intents, mandates))
         );
         vm.recordLogs();
         vm.prank(operatorKey.addr);
@@ -133,6 +143,41 @@ contract GasTest is MarketTest {
         uint256 gas = _operate(_offers(1), intents);
         _assertSettled(keccak256(abi.encode(uint256(9), uint16(9))));
         _record("per fill: 100 fills, 10 new buyers x 10 lines", gas / 100);
+    }
+
+    /// @dev 64 intents of one buyer, signed once; those after the first carry their proof alone.
+    function test_gas_settle_bulkOf64() public {
+        SettledIntent[] memory intents = new SettledIntent[](BULK);
+        for (uint256 i = 0; i < BULK; ++i) {
+            intents[i] = _intent(_buyers[0].addr, uint64(4 + i), 1000, 2_000_000);
+            intents[i].lines = _list(_gasLine(i));
+        }
+        intents = _bulkSigned(intents, _buyers[0]);
+        for (uint256 i = 1; i < BULK; ++i) {
+            bytes memory proof = intents[i].signature;
+            // Shortens it by the signature, which is that of the intent before.
+            assembly ("memory-safe") {
+                mstore(proof, sub(mload(proof), 64))
+            }
+        }
+        uint256 gas = _operate(_offers(1), intents);
+        _assertAllSettled();
+        _record("per fill: 64 intents of one bulk, 10 standing offers", gas / BULK);
+    }
+
+    /// @dev 64 fills under one mandate.
+    function test_gas_settle_mandateOf64() public {
+        SettledMandate[] memory mandates = new SettledMandate[](1);
+        mandates[0] = _mandate(_buyers[0].addr, 4, 100_000_000);
+        mandates[0].tickMax = 2_000_000_000;
+        mandates[0].lines = new Line[](BULK);
+        for (uint256 i = 0; i < BULK; ++i) {
+            mandates[0].lines[i] = _gasLine(i);
+        }
+        mandates[0] = _signed(mandates[0], _buyers[0]);
+        uint256 gas = _operate(_offers(1), new SettledIntent[](0), mandates);
+        _assertAllSettled();
+        _record("per fill: 64 fills of one mandate, 10 standing offers", gas / BULK);
     }
 
     function test_gas_settle_badFills() public {

@@ -7,7 +7,8 @@ import {SessionAccount} from "../src/SessionAccount.sol";
 import {SessionAccountFactory} from "../src/SessionAccountFactory.sol";
 import {Settlement} from "../src/Settlement.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
-import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
+import {Bulk} from "./Bulk.sol";
 import {Test} from "./Test.sol";
 import {Vm} from "./Vm.sol";
 
@@ -123,6 +124,21 @@ abstract contract MarketTest is Test {
         offer.nonce = nonce;
     }
 
+    /// @dev Up to `limit` atoms for RESOURCE at up to 2 atoms a unit, without lines and signature.
+    function _mandate(address account, uint64 nonce, uint96 limit)
+        internal
+        pure
+        returns (SettledMandate memory mandate)
+    {
+        mandate.account = account;
+        mandate.resource = RESOURCE;
+        mandate.tickMax = 2_000_000;
+        mandate.limit = limit;
+        mandate.validFrom = NOW;
+        mandate.validUntil = NOW + 1 days;
+        mandate.nonce = nonce;
+    }
+
     function _line(uint16 offer, uint64 units, uint64 delivered, uint96 payment, bytes32 fill)
         internal
         pure
@@ -147,6 +163,30 @@ abstract contract MarketTest is Test {
     {
         offer.signature = _sign(party, Batch.digestOf(offer, settlement));
         return offer;
+    }
+
+    function _signed(SettledMandate memory mandate, Party memory party)
+        internal
+        view
+        returns (SettledMandate memory)
+    {
+        mandate.signature = _sign(party, Batch.digestOf(mandate, settlement));
+        return mandate;
+    }
+
+    /// @dev Proves each intent by one signature over all; the authorities stay as they are.
+    function _bulkSigned(SettledIntent[] memory intents, Party memory party)
+        internal
+        view
+        returns (SettledIntent[] memory)
+    {
+        bytes memory signature = _sign(party, Bulk.digestOf(intents, settlement));
+        bytes32[] memory leaves = Bulk.leavesOf(intents, address(usdc));
+        for (uint16 i = 0; i < intents.length; ++i) {
+            intents[i].authority |= Bulk.flag(Bulk.heightOf(intents.length));
+            intents[i].signature = bytes.concat(Bulk.proofOf(leaves, i), signature);
+        }
+        return intents;
     }
 
     /// @dev The buyer's signed intent for 100 units at up to 200 atoms, all of one line's units delivered.
@@ -215,6 +255,15 @@ abstract contract MarketTest is Test {
         (intents[0], intents[1]) = (first, second);
     }
 
+    function _list(SettledMandate memory mandate)
+        internal
+        pure
+        returns (SettledMandate[] memory mandates)
+    {
+        mandates = new SettledMandate[](1);
+        mandates[0] = mandate;
+    }
+
     // ------------------------------------------------------------------ settlement
 
     /// @dev Settles as the operator's account and notes what became of each fill.
@@ -222,10 +271,26 @@ abstract contract MarketTest is Test {
         internal
         returns (uint256 paid)
     {
+        return _settle(offers, intents, new SettledMandate[](0));
+    }
+
+    function _settle(
+        SettledOffer[] memory offers,
+        SettledIntent[] memory intents,
+        SettledMandate[] memory mandates
+    ) internal returns (uint256 paid) {
+        bytes memory batch = Batch.encode(offers, intents, mandates);
         vm.recordLogs();
         vm.prank(address(operator));
-        paid = settlement.settle(batchNumber++, keccak256("batch"), Batch.encode(offers, intents));
+        paid = settlement.settle(batchNumber++, keccak256("batch"), batch);
         _noteOutcomes();
+    }
+
+    function _settle(SettledOffer memory offer, SettledMandate memory mandate)
+        internal
+        returns (uint256 paid)
+    {
+        return _settle(_list(offer), new SettledIntent[](0), _list(mandate));
     }
 
     function _settle(SettledOffer memory offer, SettledIntent memory intent)

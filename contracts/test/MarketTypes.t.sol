@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
+import {BulkTree} from "../src/BulkTree.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MarketTypes} from "../src/MarketTypes.sol";
-import {Batch, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Batch, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
+import {Bulk} from "./Bulk.sol";
 import {MarketTest} from "./MarketTest.sol";
 
 /// @title The generated constants and the digests against a second way of making them
@@ -11,6 +13,11 @@ contract MarketTypesTest is MarketTest {
     function test_typeHashes_areOfTheTypes() public pure {
         vm.assertEq(MarketTypes.INTENT_TYPEHASH, Batch.INTENT_TYPEHASH);
         vm.assertEq(MarketTypes.OFFER_TYPEHASH, Batch.OFFER_TYPEHASH);
+        vm.assertEq(MarketTypes.MANDATE_TYPEHASH, Batch.MANDATE_TYPEHASH);
+        vm.assertEq(MarketTypes.RESOURCE_EMPTY, keccak256(""));
+        for (uint256 height = 1; height <= MarketTypes.BULK_HEIGHT_MAX; ++height) {
+            vm.assertEq(MarketTypes.bulkTypehash(height), Bulk.typehash(height));
+        }
     }
 
     function test_domainSeparator_isOfTheDomain() public view {
@@ -57,5 +64,80 @@ contract MarketTypesTest is MarketTest {
         same.epoch = offer.epoch;
         same.nonce = offer.nonce;
         vm.assertEq(settlement.offerDigest(offer), Batch.digestOf(same, settlement));
+    }
+
+    function testFuzz_mandateDigest(ISettlement.Mandate memory mandate) public view {
+        SettledMandate memory same;
+        same.account = mandate.account;
+        same.resource = mandate.resource;
+        same.tickMax = mandate.tickMax;
+        same.limit = mandate.limit;
+        same.validFrom = mandate.validFrom;
+        same.validUntil = mandate.validUntil;
+        same.epoch = mandate.epoch;
+        same.nonce = mandate.nonce;
+        vm.assertEq(settlement.mandateDigest(mandate), Batch.digestOf(same, settlement));
+    }
+
+    /// @dev Each leaf of a tree of any size proves the same digest.
+    function testFuzz_bulkDigest(uint256 seed, uint256 count, uint256 index) public view {
+        count = _bound(count, 1, 70);
+        SettledIntent[] memory intents = new SettledIntent[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            intents[i] = _intent(address(uint160(seed)), uint64(i), 1, 1);
+        }
+        uint16 place = uint16(_bound(index, 0, count - 1));
+        bytes32[] memory leaves = Bulk.leavesOf(intents, address(usdc));
+        vm.assertEq(
+            settlement.bulkDigest(_signedTypeOf(intents[place]), Bulk.proofOf(leaves, place)),
+            Bulk.digestOf(intents, settlement)
+        );
+    }
+
+    function test_bulkDigest_ofTheHighestTree() public view {
+        SettledIntent[] memory intents = new SettledIntent[](1024);
+        for (uint256 i = 0; i < intents.length; ++i) {
+            intents[i] = _intent(address(1), uint64(i), 1, 1);
+        }
+        bytes32[] memory leaves = Bulk.leavesOf(intents, address(usdc));
+        vm.assertEq(
+            settlement.bulkDigest(_signedTypeOf(intents[1023]), Bulk.proofOf(leaves, 1023)),
+            Bulk.digestOf(intents, settlement)
+        );
+    }
+
+    /// @dev Height 0 or 11, part of a word, or an index beyond the tree.
+    function test_bulkDigest_RevertIf_proofMalformed() public {
+        bytes[6] memory proofs = [
+            bytes(""),
+            new bytes(2),
+            new bytes(2 + 31),
+            new bytes(2 + 33),
+            new bytes(2 + 32 * 11),
+            bytes.concat(hex"0002", new bytes(32))
+        ];
+        for (uint256 i = 0; i < proofs.length; ++i) {
+            vm.expectRevert(BulkTree.BulkProofMalformed.selector);
+            settlement.bulkDigest(_signedTypeOf(_intent(address(1), 1, 1, 1)), proofs[i]);
+        }
+    }
+
+    function _signedTypeOf(SettledIntent memory intent)
+        private
+        pure
+        returns (ISettlement.Intent memory)
+    {
+        return ISettlement.Intent(
+            intent.account,
+            intent.resource,
+            intent.units,
+            intent.unitsMin,
+            intent.limit,
+            intent.validFrom,
+            intent.validUntil,
+            intent.immediate,
+            intent.epoch,
+            intent.nonce
+        );
     }
 }

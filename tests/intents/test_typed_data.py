@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tiny_keccak import keccak256
 
 from intents import bound
+from intents.bulk import BULK_TYPE_HASHES
 from intents.document import SIGNED, Attestation, Document, Intent, Mandate, Offer, Request
 from intents.signature import SigningKey, recover
 from intents.solidity import market_types
@@ -194,8 +195,14 @@ def _constants(solidity: str) -> dict[str, str]:
     return dict(re.findall(r"constant\s+(\w+)\s*=\s*([^;]+?)\s*;", solidity))
 
 
+def _hashes(solidity: str) -> list[str]:
+    """Every 32-byte number, in order: the type hashes of bulks are no constants."""
+    return re.findall(r"0x[0-9a-f]{64}", solidity)
+
+
 def _drift(committed: str) -> bool:
-    return _constants(committed) != _constants(market_types())
+    ours = market_types()
+    return _constants(committed) != _constants(ours) or _hashes(committed) != _hashes(ours)
 
 
 def test_contracts_hash_with_our_constants() -> None:
@@ -204,8 +211,10 @@ def test_contracts_hash_with_our_constants() -> None:
     assert not _drift(committed)
     assert _constants(committed)["INTENT_TYPEHASH"] == "0x" + TYPE_HASHES[Intent].hex()
     assert _constants(committed)["OFFER_TYPEHASH"] == "0x" + TYPE_HASHES[Offer].hex()
-    for document in (Intent, Offer):
+    for document in (Intent, Offer, Mandate):
         assert TYPE_STRINGS[document] in committed
+    for height, hashed in BULK_TYPE_HASHES.items():
+        assert f"height == {height}) {{\n            return 0x{hashed.hex()};" in committed
 
 
 @pytest.mark.parametrize(
@@ -215,6 +224,8 @@ def test_contracts_hash_with_our_constants() -> None:
         (TYPE_HASHES[Offer].hex()[:-1], "0" * 63),
         ('"Keyfill"', '"Keyfil"'),
         ("OFFER_TYPEHASH", "ORDER_TYPEHASH"),
+        (BULK_TYPE_HASHES[3].hex(), BULK_TYPE_HASHES[4].hex()),
+        ("1_000_000", "1_000_001"),
     ],
 )
 def test_a_planted_change_is_drift(old: str, new: str) -> None:
