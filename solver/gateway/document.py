@@ -12,19 +12,30 @@ from solver.gateway.auth import Caller
 from solver.gateway.contract import ask_contract
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
 from solver.gateway.view import intent_told, offer_told
-from solver.gateway.wire import DocumentsQuery, IntentsTold, Nothing, OffersTold, ResultTold
+from solver.gateway.wire import (
+    DocumentsQuery,
+    IntentsTold,
+    IntentTold,
+    Nothing,
+    OffersTold,
+    ResultTold,
+)
 
 D = TypeVar("D", Intent, Offer, Mandate)
 
 
 async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer:
     """Admit and submit a signed intent."""
-    gateway = inbound.gateway
+    return await take_intent(inbound.gateway, inbound.raw, inbound.sender)
+
+
+async def take_intent(gateway: Gateway, raw: bytes, sender: str) -> IntentTold | Reject:
+    """Admit and submit the intent of a body."""
     cursor = gateway.feed.seq
-    verified = await gateway.verifiers.intent(inbound.raw, gateway.now_ms() // 1_000)
+    verified = await gateway.verifiers.intent(raw, gateway.now_ms() // 1_000)
     if isinstance(verified, Reject):
         return verified
-    bound = await bind(gateway, verified, inbound.sender)
+    bound = await bind(gateway, verified, sender)
     if isinstance(bound, Reject):
         return bound
     signer, authority = bound

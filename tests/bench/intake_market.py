@@ -1,0 +1,234 @@
+"""One round of durable intake: bodies, verifiers, a real market, a real journal, the answer.
+
+All is as `keyfill up` runs it but for HTTP, which is measured by itself (`single_post`):
+uvloop, a verifier for each core, rates that are checked and never met. An intent counts
+once its answer is encoded, which is after its group was synced.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from time import perf_counter
+from typing import Final, cast
+
+import msgspec
+from aiohttp import web
+
+from intents.admission import Unverified, Verified, admit
+from intents.document import Mandate
+from intents.reject import Reject
+from intents.signature import SigningKey
+from solver.core.command import (
+    ApplyBlocks,
+    Authority,
+    Command,
+    Deposited,
+    Mode,
+    OpenResource,
+    SubmitMandate,
+)
+from solver.core.market import Market
+from solver.engine.collector import settle
+from solver.engine.feed import Feed
+from solver.engine.sequencer import Sequencer
+from solver.gateway.app import create_app
+from solver.gateway.document import take_intent
+from solver.gateway.gateway import GATEWAY, Gateway
+from solver.gateway.intake import take, told
+from solver.gateway.limit import Limits
+from solver.gateway.mac import AHEAD_MS_MAX, Mac, mac_of
+from solver.gateway.mandate import take_mandated
+from solver.gateway.port import ContractSignatures, Custody
+from solver.gateway.wire import OutcomesTold, OutcomeTold
+from solver.journal import Genesis, Journal
+from solver.runtime.loop import run
+from solver.verifier.batch import Kind
+from solver.verifier.pool import Verifiers
+from tests.bench.environment import WORK
+from tests.bench.intake_bodies import (
+    ACCOUNTS,
+    BATCH,
+    BEGIN_S,
+    DOMAIN,
+    RESOURCE,
+    RULES,
+    USDC,
+    Bodies,
+    key_of,
+)
+
+VERIFIERS: Final = 2
+UNDER_WAY: Final = 16
+"""Batches that are sent and not answered."""
+MONEY: Final = 10**15
+UNLIMITED: Final = Limits(
+    address_documents_per_second=10**9,
+    address_documents_burst=10**9,
+    account_documents_per_second=10**9,
+    account_documents_burst=10**9,
+    address_per_second=10**9,
+    address_burst=10**9,
+    account_per_second=10**9,
+    account_burst=10**9,
+)
+
+
+class RunningClock:
+    """The machine's clock, moved to where the bodies are good."""
+
+    def __init__(self, begin_ms: int) -> None:
+        self._ahead_s = begin_ms / 1_000 - perf_counter()
+
+    def now_ms(self) -> int:
+        """The time there."""
+        return int((perf_counter() + self._ahead_s) * 1_000)
+
+
+@asynccontextmanager
+async def an_app(folder: Path) -> AsyncIterator[web.Application]:
+    """A furnished market on a journal of its own."""
+    clock = RunningClock(BEGIN_S * 1_000)
+    genesis = Genesis(chain_id=DOMAIN.chain_id, settlement=DOMAIN.verifying_contract, usdc=USDC)
+    journal = Journal.open(folder / "journal.db", genesis)
+    sequencer = Sequencer(Market(USDC), journal, clock, Feed())
+    async with Verifiers(RULES, processes=VERIFIERS).running() as verifiers:
+        app = create_app(
+            sequencer=sequencer,
+            rules=RULES,
+            custody=cast("Custody", None),
+            contract_signatures=cast("ContractSignatures", None),
+            grant_secret=bytes(32),
+            receipt_key=SigningKey(bytes([1]) * 32),
+            clock=clock,
+            limits=UNLIMITED,
+            verifiers=verifiers,
+        )
+        running = asyncio.create_task(sequencer.run())
+        await _furnish(sequencer)
+        settle()
+        try:
+            yield app
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            journal.close()
+
+
+async def _furnish(sequencer: Sequencer) -> None:
+    deposits = tuple(
+        Deposited(account=key_of(number).address, amount=MONEY) for number in range(ACCOUNTS)
+    )
+    commands: tuple[Command, ...] = (
+        OpenResource(resource=RESOURCE, mode=Mode.CONTINUOUS),
+        ApplyBlocks(number=1, block_hash="0x" + "01" * 32, facts=deposits),
+    )
+    for command in commands:
+        assert not isinstance(await sequencer.submit(command), Reject)
+
+
+Send = Callable[[bytes], Awaitable[list[OutcomeTold] | Reject]]
+
+
+async def _rate_of(bodies: list[bytes], send: Send) -> float:
+    """Intents a second from the first body to the last answer."""
+    left = iter(bodies)
+
+    async def worker() -> None:
+        for body in left:
+            outcomes = told(await send(body))
+            assert isinstance(outcomes, OutcomesTold), outcomes
+            assert all(one.status == 201 for one in outcomes.outcomes)
+            msgspec.json.encode(outcomes)
+
+    started = perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(UNDER_WAY):
+            tasks.create_task(worker())
+    return len(bodies) * BATCH / (perf_counter() - started)
+
+
+async def _ecdsa(gateway: Gateway, bodies: Bodies) -> float:
+    return await _rate_of(bodies.batches, lambda body: take(gateway, Kind.BATCH, body, ""))
+
+
+async def _bulk(gateway: Gateway, bodies: Bodies) -> float:
+    return await _rate_of(bodies.bulks, lambda body: take(gateway, Kind.BULK, body, ""))
+
+
+async def _session(gateway: Gateway, bodies: Bodies) -> float:
+    mandate = await _register(gateway, bodies.mandate)
+    secret = gateway.macs.secret_of(mandate)
+    # A market that has just started takes no counter that it may have seen before.
+    await asyncio.sleep(1.1 * AHEAD_MS_MAX / 1_000)
+    first = gateway.now_ms()
+    macs = {
+        body: Mac(counter=first + place, mac=mac_of(secret, first + place, body))
+        for place, body in enumerate(bodies.mandated)
+    }
+    return await _rate_of(
+        bodies.mandated, lambda body: take_mandated(gateway, mandate, macs[body], body, "")
+    )
+
+
+async def _register(gateway: Gateway, raw: bytes) -> str:
+    unverified = msgspec.json.decode(raw, type=Unverified[Mandate])
+    verified = admit(unverified, RULES, BEGIN_S)
+    assert isinstance(verified, Verified)
+    command = SubmitMandate(
+        mandate=verified.document,
+        digest=verified.digest,
+        signer=verified.document.account,
+        authority=Authority.KEY,
+        signature=verified.signature,
+    )
+    assert not isinstance(await gateway.sequencer.submit(command), Reject)
+    return verified.digest
+
+
+async def _latencies(gateway: Gateway, bodies: Bodies, per_second: float) -> list[float]:
+    """Milliseconds from when each intent was due to its durable answer; arrivals are random."""
+    random, loop = Random(1), asyncio.get_running_loop()  # noqa: S311  arrivals, no secret
+    found: list[float] = []
+
+    async def one(body: bytes, due: float) -> None:
+        answer = await take_intent(gateway, body, "")
+        assert not isinstance(answer, Reject), answer
+        msgspec.json.encode(answer)
+        found.append((loop.time() - due) * 1_000)
+
+    due = loop.time()
+    async with asyncio.TaskGroup() as tasks:
+        for body in bodies.singles:
+            due += random.expovariate(per_second)
+            if (wait := due - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            tasks.create_task(one(body, due))
+    return found
+
+
+RATES: Final = {"ecdsa": _ecdsa, "bulk": _bulk, "session": _session}
+
+
+def rate(kind: str, bodies: Bodies) -> float:
+    """Durable intents a second, sent this way."""
+
+    async def measure() -> float:
+        with tempfile.TemporaryDirectory(dir=WORK) as folder:
+            async with an_app(Path(folder)) as app:
+                return await RATES[kind](app[GATEWAY], bodies)
+
+    return run(measure())
+
+
+def latencies(per_second: float, bodies: Bodies) -> list[float]:
+    """Milliseconds to the durable answer of each single intent, at this load."""
+
+    async def measure() -> list[float]:
+        with tempfile.TemporaryDirectory(dir=WORK) as folder:
+            async with an_app(Path(folder)) as app:
+                return await _latencies(app[GATEWAY], bodies, per_second)
+
+    return run(measure())
