@@ -75,7 +75,12 @@ class Flow:
 
 
 def load_numbers(path: Path) -> "array[int]":
-    """Every integer of a file: the fills that a run wrote."""
+    """Every integer of a file."""
     numbers = array("q")
     numbers.frombytes(path.read_bytes())
     return numbers
+
+
+def save_numbers(numbers: "array[int]", path: Path) -> None:
+    """Write what `load_numbers` reads."""
+    path.write_bytes(numbers.tobytes())

@@ -1,7 +1,7 @@
 """One run of one engine, in a process of its own: `python -m tests.bench.lap --help`.
 
 Needs the standard library alone, as a peer's interpreter has nothing else of ours. Prints
-one JSON object; `--fills` names the file to which the fills go, which the caller compares.
+one JSON object; fills go to a file, which the caller compares with those expected.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter_ns, process_time
 
 from tests.bench.engine import Engine
-from tests.bench.flow import ASK, BID, Event, Flow
+from tests.bench.flow import ASK, BID, Event, Flow, save_numbers
 
 Answer = dict[str, float | str]
 
@@ -29,26 +29,23 @@ def speed(engine: Engine, flow: Flow) -> Answer:
     return {"seconds": _run(engine, events), "operations": len(events)}
 
 
-def latency(engine: Engine, flow: Flow) -> Answer:
-    """The slowest of every hundred and of every thousand operations, in microseconds."""
-    _run(engine, scaled(flow, engine, 0, flow.preload))
-    events = list(scaled(flow, engine, flow.preload, len(flow)))
-    _settle()
-    taken = sorted(_run_each(engine, events))
-    last = len(taken) - 1
-    return {
-        "us_p50": taken[last // 2] / 1_000,
-        "us_p99": taken[last * 99 // 100] / 1_000,
-        "us_p999": taken[last * 999 // 1_000] / 1_000,
-    }
-
-
-def stall(engine: Engine, flow: Flow) -> Answer:
-    """The slowest single operation, in milliseconds, and how many took over one."""
+def times(engine: Engine, flow: Flow) -> "array[int]":
+    """Nanoseconds of each operation after the preload, by the wall clock."""
     _run(engine, scaled(flow, engine, 0, flow.preload))
     _settle()
-    taken = _run_each(engine, scaled(flow, engine, flow.preload, len(flow)))
-    return {"ms_max": max(taken) / 1e6, "over_1_ms": sum(ns > 1_000_000 for ns in taken)}
+    events = scaled(flow, engine, flow.preload, len(flow))
+    bid, ask, cancel, clock = engine.bid, engine.ask, engine.cancel, perf_counter_ns
+    taken = array("q")
+    for kind, order, tick, units in events:
+        started = clock()
+        if kind == BID:
+            bid(order, tick, units)
+        elif kind == ASK:
+            ask(order, tick, units)
+        else:
+            cancel(order)
+        taken.append(clock() - started)
+    return taken
 
 
 def memory(engine: Engine, flow: Flow) -> Answer:
@@ -59,9 +56,6 @@ def memory(engine: Engine, flow: Flow) -> Answer:
     gc.collect()
     grown = _resident_bytes() - before
     return {"bytes_per_order": grown / flow.preload}
-
-
-MODES = {"speed": speed, "latency": latency, "stall": stall, "memory": memory}
 
 
 def scaled(flow: Flow, engine: Engine, first: int, last: int) -> Iterable[Event]:
@@ -86,22 +80,6 @@ def _run(engine: Engine, events: Iterable[Event]) -> float:
     return process_time() - started
 
 
-def _run_each(engine: Engine, events: Iterable[Event]) -> "array[int]":
-    """Nanoseconds of each operation, by the wall clock."""
-    bid, ask, cancel, clock = engine.bid, engine.ask, engine.cancel, perf_counter_ns
-    taken = array("q")
-    for kind, order, tick, units in events:
-        started = clock()
-        if kind == BID:
-            bid(order, tick, units)
-        elif kind == ASK:
-            ask(order, tick, units)
-        else:
-            cancel(order)
-        taken.append(clock() - started)
-    return taken
-
-
 def _settle() -> None:
     """What is loaded is no garbage: a process that serves freezes it."""
     gc.collect()
@@ -116,26 +94,30 @@ def _resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1_024
 
 
-def _save_fills(engine: Engine, path: Path) -> None:
+def _told(engine: Engine) -> "array[int]":
     scale = engine.tick_scale
     numbers = array("q")
     for taker, maker, tick, units in engine.fills():
         numbers.extend((taker, maker, tick // scale, units))
-    path.write_bytes(numbers.tobytes())
+    return numbers
 
 
 def main() -> None:
     """Read the options, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engine", help="a module with engine(flow)")
-    parser.add_argument("mode", choices=MODES)
-    parser.add_argument("flow", type=Path)
-    parser.add_argument("--fills", type=Path, required=True)
+    parser.add_argument("mode", choices=("speed", "times", "memory"))
+    parser.add_argument("flow", type=Path, help="a file")
+    parser.add_argument("into", type=Path, help="a folder, for `fills` and `times`")
     options = parser.parse_args()
     flow = Flow.load(options.flow)
     engine: Engine = importlib.import_module(options.engine).engine(flow)
-    answer = MODES[options.mode](engine, flow) | {"source": engine.source}
-    _save_fills(engine, options.fills)
+    answer: Answer = {"source": engine.source}
+    if options.mode == "times":
+        save_numbers(times(engine, flow), options.into / "times")
+    else:
+        answer |= speed(engine, flow) if options.mode == "speed" else memory(engine, flow)
+    save_numbers(_told(engine), options.into / "fills")
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

@@ -22,7 +22,7 @@ from solver.core.command import (
 )
 from solver.core.event import Event, Filled
 from solver.core.market import Market
-from tests.bench.engine import Engine, Fill, by_four
+from tests.bench.engine import Engine, Fill, Told, by_four
 from tests.bench.flow import BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -34,9 +34,6 @@ RESOURCE: Final = "bench/flow:call"
 NOW_S: Final = 1_700_000_000
 SECONDS: Final = 600
 LIFE_S: Final = 60
-
-Told = list[str | int]
-"""Intent, offer, units and tick of each fill, one after the other."""
 
 
 def buyer(number: int) -> str:
@@ -87,7 +84,7 @@ def commands(flow: Flow) -> Iterator[Command]:
 
 def engine(flow: Flow) -> Engine:
     """A market for this flow; its commands are made before the clock starts."""
-    market, told = a_market(), list[str | int]()
+    market, told = a_market(), Told()
     submitted, cancels = _sorted_commands(flow)
 
     def submit(order: int, _tick: int, _units: int) -> None:

@@ -2,7 +2,7 @@
 
 64 accounts, 32 that buy and 32 that sell (peers do not look for self-matches, so the flow
 has none, but the check is made). Every bid has its whole limit held, and freed again as it
-fills or ends; every ask's units are an account of their own; every order has a deadline
+fills or ends; what an ask sells is counted down with its bid; every order has a deadline
 one to eleven minutes away, and the clock is looked at every 64 orders; whoever cancels must
 be the owner. Fills are drained after every call, by the ids that the orders came with.
 
@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from solver.core.book import Order
+from solver.core.book import Order, ask_order
 from solver.core.command import Mode
 from solver.core.exchange import Exchange
 from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
 from solver.core.state import State
-from tests.bench.engine import Cancel, Engine, Fill, Submit, by_four
+from tests.bench.engine import Cancel, Engine, Fill, Submit, Told, by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -56,8 +56,8 @@ class Floor:
         self.documents: Final = documents(flow)
         self.accounts: Final = {owner: rich(state.ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.told: Final[list[str | int]] = []
-        """Bid, ask, tick and units of each fill, one after the other."""
+        self.told: Final = Told()
+        """Bid, ask, tick and units of each fill."""
 
     def fills(self) -> Iterator[Fill]:
         """The fills by the flow's numbers; the taker is who came later."""
@@ -113,8 +113,7 @@ def _bid(floor: Floor) -> Submit:
     def bid(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
         made = placed[order] = admit(name, book, accounts[owner], units, limit, 1, until_ms)
-        enter(made)
-        if exchange.fills:
+        if enter(made):
             for fill in drain():
                 report(fill.row())
         if not order & LOOK_MASK:
@@ -125,14 +124,13 @@ def _bid(floor: Floor) -> Submit:
 
 def _ask(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    admit, enter, drain = exchange.admit_ask, exchange.enter, exchange.drain
+    enter, drain = exchange.enter, exchange.drain
     placed, report = floor.placed, floor.told.extend
 
     def ask(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
-        made = placed[order] = admit(name, book, accounts[owner], units, limit, until_ms)
-        enter(made)
-        if exchange.fills:
+        made = placed[order] = ask_order(name, book, accounts[owner], units, limit, until_ms)
+        if enter(made):
             for fill in drain():
                 report(fill.row())
         if not order & LOOK_MASK:

@@ -41,12 +41,12 @@ class Course:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._expected: dict[str, array[int]] = {}
 
     def flow(self, name: str) -> Path:
         """The file of a flow."""
-        path = self._folder / f"{name}.flow"
+        path = self.folder / f"{name}.flow"
         if name not in self._expected:
             traffic = FLOWS[name]()
             traffic.flow.save(path)
@@ -56,9 +56,9 @@ class Course:
     def check(self, entrant: Entrant) -> None:
         """Compare the fills of the last run with the reference's, one by one."""
         expected = self._expected[entrant.flow]
-        fills = load_numbers(self.fills)
         if entrant.mode == "memory":
-            return  # it stops after the preload
+            return  # it stops after the preload, when nothing is filled yet
+        fills = load_numbers(self.folder / "fills")
         if fills == expected:
             return
         count = min(len(fills), len(expected))
@@ -70,10 +70,14 @@ class Course:
             f"not {expected[place : place + FILL_FIELDS].tolist()}"
         )
 
-    @property
-    def fills(self) -> Path:
-        """The file that a run leaves its fills in."""
-        return self._folder / "last.fills"
+
+def timed(course: Course, entrant: Entrant, rounds: int) -> "list[array[int]]":
+    """The nanoseconds of each operation, round by round."""
+    taken: list[array[int]] = []
+    for _ in range(rounds):
+        run(course, entrant)
+        taken.append(load_numbers(course.folder / "times"))
+    return taken
 
 
 def race(course: Course, entrants: dict[str, Entrant], rounds: int) -> dict[str, list[Answer]]:
@@ -91,7 +95,7 @@ def race(course: Course, entrants: dict[str, Entrant], rounds: int) -> dict[str,
 def run(course: Course, entrant: Entrant) -> Answer:
     """One run, its fills compared."""
     flow = course.flow(entrant.flow)
-    arguments = (entrant.engine, entrant.mode, str(flow), "--fills", str(course.fills))
+    arguments = (entrant.engine, entrant.mode, str(flow), str(course.folder))
     result = subprocess.run(  # every argument is ours
         entrant.environment.command("tests.bench.lap", *arguments),
         env=entrant.environment.variables(),

@@ -1,4 +1,4 @@
-"""The seeded flows: `mixed`, `deep`, `burst`, and `stall` (a million at rest).
+"""The seeded flows: `mixed`, `deep`, `burst`; `stall` (a million at rest), `brief` (less of mixed).
 
 Mixed traffic is 53 % adds that rest, 37 % cancels of any order at rest, 10 % orders that
 take. A price is as far from the other side's best as a Pareto draw (α = 1.2) says, so half
@@ -159,4 +159,5 @@ FLOWS: Final[dict[str, Callable[[], Traffic]]] = {
     "deep": deep,
     "burst": burst,
     "stall": stall,
+    "brief": lambda: mixed(100_000),
 }

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from solver.core.book import Book, Order, Side
+from solver.core.book import Book, Order, Side, ask_order
 from solver.core.check import Violation
 from solver.core.command import CancelDocument
 from solver.core.deadline import Deadlines, Timed
@@ -55,9 +55,7 @@ class Venue:
 
     def ask(self, order: int, tick: int, units: int) -> Order:
         """Ask `tick` atoms for each unit."""
-        made = self.exchange.admit_ask(
-            str(order), self.book, self._seller, units, tick * units, LATER_MS
-        )
+        made = ask_order(str(order), self.book, self._seller, units, tick * units, LATER_MS)
         return self._enter(order, made)
 
     def cancel(self, order: int) -> None:

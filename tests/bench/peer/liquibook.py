@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.bench.engine import Engine, Fill, by_four
+from tests.bench.engine import Engine, Fill, Told, by_four
 from tests.bench.flow import Flow
 
 liquibook: Any = importlib.import_module("liquibook")
@@ -19,7 +19,7 @@ _KEPT: Final[list[Any]] = []
 
 def engine(flow: Flow) -> Engine:
     """A book for this flow."""
-    told: list[int] = []
+    told = Told()
     listener = _listener(told)
     _KEPT.append(listener)
     book = liquibook.DepthOrderBook()
@@ -46,7 +46,7 @@ def engine(flow: Flow) -> Engine:
     return Engine(bid, ask, cancel, fills, liquibook.__file__)
 
 
-def _listener(told: list[int]) -> Any:
+def _listener(told: Told) -> Any:
     extend = told.extend
 
     class Listener(liquibook.OrderListener):  # type: ignore[misc]  # it has no types

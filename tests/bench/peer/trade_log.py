@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from tests.bench.engine import Engine, Fill, by_four
+from tests.bench.engine import Engine, Fill, Told, by_four
 from tests.bench.flow import Flow
 
 
@@ -16,7 +16,7 @@ def log_engine(module: str, flow: Flow) -> Engine:
     """A book of `module` for this flow."""
     peer: Any = importlib.import_module(module)
     book = peer.OrderBook()
-    told: list[str | int] = []
+    told = Told()
     names: list[str] = [""] * flow.order_count
     make, add, withdraw = peer.Order, book.add_limit_order, book.cancel_order
     bid_side, ask_side = peer.OrderSide.BID, peer.OrderSide.ASK
