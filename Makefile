@@ -12,7 +12,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint test-python test-contracts gas soak simulate \
+.PHONY: help setup demo test test-full lint test-python test-contracts compile bench-core \
+	bench-intake swarm gas soak simulate \
 	lock format artifacts clean
 
 help: ## list the targets
@@ -41,6 +42,22 @@ test-contracts: setup ## Foundry unit, fuzz and invariant tests; artifacts match
 
 test-python: setup ## pytest, with a count per kind of test
 	@$(PY) -m pytest -q $(ARGS)
+
+compile: setup ## the compiled wheel in build/wheel, unpacked in build/compiled (needs a C compiler)
+	@rm -rf build/wheel build/compiled
+	@$(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
+	@$(PY) -m zipfile --extract build/wheel/*.whl build/compiled
+
+bench-core: compile ## matching, replay and clearing beside their peers, as JSON lines
+	@$(PY) -m tests.bench.core $(ARGS)
+	@$(PY) -m tests.bench.replay
+	@$(PY) -m tests.bench.clearing
+
+bench-intake: compile ## from signed bytes to durable, beside raw recovery and aiohttp, as JSON lines
+	@$(PY) -m tests.bench.intake $(ARGS)
+
+swarm: setup ## 1,000 simulated worlds of 5,000 steps with faults of every kind
+	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 $(ARGS)
 
 gas: setup ## gas per fill, from receipts of mined transactions, as JSON lines
 	@$(PY) -m contracts.gas $(ARGS)
