@@ -50,6 +50,21 @@ def assign_exactly(
             assignment = _proven(network, guess.prices, guess.step * widening)
             if assignment is not None:
                 return assignment
+    return _by_whole_flow(network)
+
+
+def assign_by_flow(
+    intents: Sequence[SubstituteIntent], offers: Sequence[SubstituteOffer]
+) -> Assignment:
+    """The same welfare with no guess: the whole network in one flow.
+
+    Raises:
+        NotSolvable: as above.
+    """
+    return _by_whole_flow(Network.of(intents, offers))
+
+
+def _by_whole_flow(network: Network) -> Assignment:
     zero = np.zeros(len(network.resources), np.int64)
     choices, clearings = network.clear(_flow(network, whole(network), zero))
     return network.assignment(choices, clearings, network.welfare(choices, clearings))

@@ -7,7 +7,6 @@ own uniform price, so no one pays above, or sells below, its limit.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from operator import mul
 from typing import Final, Self
 
@@ -39,7 +38,7 @@ class SubstituteOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     units: int
 
 
-class SubstituteFill(msgspec.Struct, frozen=True, kw_only=True):
+class SubstituteFill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Units that an intent takes of a resource from an offer."""
 
     intent: str
@@ -91,23 +90,23 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def of(cls, intents: Sequence[SubstituteIntent], offers: Sequence[SubstituteOffer]) -> Self:
         """Columns of both sides, which come in order of time."""
         codes = {name: code for code, name in enumerate({offer.resource: 0 for offer in offers})}
-        intents = [intent for intent in intents if not codes.keys().isdisjoint(intent.choices)]
-        choices = [
-            [(codes[name], limit) for name, limit in intent.choices.items() if name in codes]
-            for intent in intents
-        ]
-        counts = np.array([len(some) for some in choices], np.int64)
-        flat = np.fromiter(chain.from_iterable(chain.from_iterable(choices)), np.int64)
-        check(len(codes) <= RESOURCES_MAX and len(flat) <= 2 * ROWS_MAX, "network_within_bounds")
+        places = [codes.get(name, -1) for intent in intents for name in intent.choices]
+        limits = [limit for intent in intents for limit in intent.choices.values()]
+        check(len(codes) <= RESOURCES_MAX and len(limits) <= ROWS_MAX, "network_within_bounds")
+        sold = np.flatnonzero(np.array(places, np.int64) >= 0)
+        counts = [len(intent.choices) for intent in intents]
+        used, choosers = np.unique(
+            np.repeat(np.arange(len(intents)), counts)[sold], return_inverse=True
+        )
         network = cls(
-            intents=intents,
+            intents=[intents[number] for number in used.tolist()],
             offers=offers,
             resources=tuple(codes),
-            units=np.array([intent.units for intent in intents], np.int64),
-            starts=np.cumsum(counts) - counts,
-            choosers=np.repeat(np.arange(len(counts)), counts),
-            choice_resources=flat[::2].copy(),
-            limits=flat[1::2].copy(),
+            units=np.array([intent.units for intent in intents], np.int64)[used],
+            starts=np.flatnonzero(np.diff(choosers, prepend=-1)),
+            choosers=choosers,
+            choice_resources=np.array(places, np.int64)[sold],
+            limits=np.array(limits, np.int64)[sold],
             asks=_asks(offers, codes),
         )
         network.asks.check(len(codes))

@@ -12,7 +12,7 @@ from solver.core.check import Violation
 from solver.strategies import flow
 from solver.strategies.assignment import assign
 from solver.strategies.column import Integers
-from solver.strategies.flow import NotSolvable, assign_exactly
+from solver.strategies.flow import NotSolvable, assign_by_flow, assign_exactly
 from solver.strategies.substitute import RESOURCES_MAX, SubstituteIntent, SubstituteOffer
 from solver.strategies.tatonnement import assign_nearly
 from tests.strategies.market import (
@@ -111,8 +111,7 @@ def test_only_what_is_in_doubt_is_searched(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(flow, "_solve", solve)
     found = assign_exactly(*market)
     check_assignment(*market, found)
-    monkeypatch.setattr(flow, "MARGIN_ORDERS_MIN", 10**9)
-    assert assign_exactly(*market).welfare == found.welfare == found.bound
+    assert assign_by_flow(*market).welfare == found.welfare == found.bound
     assert len(searched) == 2
     assert searched[0] < searched[1] / 2
 
@@ -120,7 +119,7 @@ def test_only_what_is_in_doubt_is_searched(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_margin_that_is_too_narrow_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking everything as clear proves nothing; then everything is searched."""
     market = random_market(Random(6), orders=1_000, units_max=900, ticks=10**10)  # noqa: S311
-    best = assign_exactly(*market).welfare
+    best = assign_by_flow(*market).welfare
     monkeypatch.setattr(flow, "WIDENINGS", (0,))
     assert assign_exactly(*market).welfare == best
 
