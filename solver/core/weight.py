@@ -3,14 +3,15 @@
 Bytes are the widths of the packed layout (contracts/batch.py). Gas is taken from the
 contract's bounds and from contracts/gas.json: a new counter word 22,100, a seller's new
 balance word as much, `ecrecover` 3,100, an event 2,643; a session adds 11,900; a contract
-account is given 200,000 and may burn them all (`AUTHORITY_GAS` of Settlement).
+account is given 200,000 and may burn them all (`AUTHORITY_GAS` of Settlement). A proof costs
+a hash for each of its words, and its type.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 from solver.core.command import Authority
-from solver.core.state import IntentState, Lease, OfferState, State
+from solver.core.state import Lease, State
 
 BYTES_FIXED: Final = 512
 """Two calls around the batch, its counts, and words filled up."""
@@ -18,6 +19,8 @@ RESOURCE_BYTES: Final = 32
 INTENT_BYTES: Final = 77
 OFFER_BYTES: Final = 112
 LINE_BYTES: Final = 62
+LINES_MAX: Final = 255
+"""The contract counts an entry's lines in a byte; a mandate with more is listed again."""
 
 GAS_FIXED: Final = 600_000
 """45,000 of the contract, 21,000, the account's 20,000, what has to be left for a contract
@@ -26,6 +29,8 @@ BYTE_GAS: Final = 16
 INTENT_GAS: Final = 34_000
 OFFER_GAS: Final = 48_000
 LINE_GAS: Final = 6_000
+PROOF_GAS: Final = 1_500
+PROOF_BYTE_GAS: Final = 6
 AUTHORITY_GAS: Final = {
     Authority.KEY: 4_000,
     Authority.SESSION: 18_000,
@@ -41,7 +46,8 @@ class Load:
         self.gas = GAS_FIXED
         self._bytes_max = bytes_max
         self._gas_max = gas_max
-        self._listed: set[str] = set()
+        self._listed: dict[str, int] = {}
+        """What is in the batch, and how many lines it has there."""
 
     def takes(self, state: State, leases: Iterable[Lease]) -> bool:
         """Add these lines if they fit together; whether they did."""
@@ -49,15 +55,17 @@ class Load:
         for lease in leases:
             size += LINE_BYTES
             gas += LINE_GAS
-            if lease.resource not in found:
-                size += RESOURCE_BYTES
-            if lease.intent not in found:
-                size += INTENT_BYTES + _signature_bytes(state.intents[lease.intent])
-                gas += INTENT_GAS + AUTHORITY_GAS[state.intents[lease.intent].authority]
+            buyer = signed_digest(state, lease.intent)
+            if not found.get(buyer, 0) % LINES_MAX:
+                bytes_added, gas_added = _entry(state, buyer, found)
+                size += bytes_added
+                gas += gas_added
             if lease.offer not in found:
-                size += OFFER_BYTES + _signature_bytes(state.offers[lease.offer])
-                gas += OFFER_GAS + AUTHORITY_GAS[state.offers[lease.offer].authority]
-            found |= {lease.resource, lease.intent, lease.offer}
+                offer = state.offers[lease.offer]
+                size += OFFER_BYTES + _bytes(offer.signature) + _resource(lease.resource, found)
+                gas += OFFER_GAS + AUTHORITY_GAS[offer.authority]
+            for listed in (buyer, lease.offer):
+                found[listed] = found.get(listed, 0) + 1
         gas += BYTE_GAS * (size - self.bytes)
         if size > self._bytes_max or gas > self._gas_max:
             return False
@@ -65,5 +73,36 @@ class Load:
         return True
 
 
-def _signature_bytes(record: IntentState | OfferState) -> int:
-    return len(record.signature) // 2 - 1
+def signed_digest(state: State, intent: str) -> str:
+    """What was signed for an intent's lines: the intent, or the mandate that it is under."""
+    record = state.intents[intent]
+    return record.signer if record.authority is Authority.MANDATE else intent
+
+
+def _entry(state: State, buyer: str, found: dict[str, int]) -> tuple[int, int]:
+    """Bytes and gas of listing an intent or a mandate, and its resource if that is new."""
+    mandate = state.mandates.get(buyer)
+    if mandate is not None:
+        size = INTENT_BYTES + _bytes(mandate.signature)
+        size += _resource(mandate.document.resource, found)
+        return size, INTENT_GAS + AUTHORITY_GAS[mandate.authority]
+    intent = state.intents[buyer]
+    proof = _bytes(intent.proof)
+    size = INTENT_BYTES + _bytes(intent.signature) + proof
+    size += _resource(intent.document.resource, found)
+    gas = INTENT_GAS + AUTHORITY_GAS[intent.authority]
+    return size, gas + (PROOF_GAS + PROOF_BYTE_GAS * proof if proof else 0)
+
+
+def _resource(resource: str, found: dict[str, int]) -> int:
+    """Bytes of listing a resource, none if it is listed; any resource is the empty name."""
+    key = f"resource:{resource}"
+    if key in found:
+        return 0
+    found[key] = 1
+    return RESOURCE_BYTES
+
+
+def _bytes(text: str) -> int:
+    """How many bytes 0x-hex stands for."""
+    return len(text) // 2 - 1 if text else 0

@@ -1,14 +1,15 @@
 """From a batch that the core cut to the calldata that settles it."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Final
 
 from contracts.batch import (
     LINES_PER_INTENT_MAX,
     OFFERS_MAX,
+    Entry,
     Line,
     SignedIntent,
+    SignedMandate,
     SignedOffer,
     offer_order,
     pack,
@@ -17,6 +18,7 @@ from contracts.batch import (
 from intents.rounding import mul_div_ceil
 from solver.core.event import BatchLine
 from solver.core.state import Batch, State
+from solver.core.weight import signed_digest
 from solver.settlement.fault import BatchTooLarge
 from solver.settlement.transaction import GAS_MAX
 
@@ -30,7 +32,8 @@ def encode_batch(state: State, batch: Batch) -> bytes:
     """Calldata for the operator's account.
 
     Offers are listed once and in the contract's order; the lines of an intent stand
-    together, so that the contract judges its minimum by all of them. Raises BatchTooLarge.
+    together, so that the contract judges its minimum by all of them, and so do those of all
+    intents under one mandate, which is what is signed. Raises BatchTooLarge.
     """
     chosen = sorted(
         (state.offers[digest] for digest in {line.offer: None for line in batch.lines}),
@@ -41,7 +44,7 @@ def encode_batch(state: State, batch: Batch) -> bytes:
         SignedOffer(offer=offer.document, authority=int(offer.authority), signature=offer.signature)
         for offer in chosen
     ]
-    packed = pack(offers, _intents(state, batch.lines, places))
+    packed = pack(offers, _entries(state, batch.lines, places))
     data = settle_call(batch.number, batch.digest, packed)
     if len(data) > CALLDATA_BYTES_MAX or len(offers) > OFFERS_MAX:
         raise BatchTooLarge(f"batch {batch.number} is {len(data)} bytes with {len(offers)} offers")
@@ -55,24 +58,33 @@ def gas_limit(number: int, estimate: int) -> int:
     return min(GAS_MAX, mul_div_ceil(estimate, GAS_MARGIN_PERCENT, 100))
 
 
-def _intents(
-    state: State, lines: Sequence[BatchLine], places: dict[str, int]
-) -> list[SignedIntent]:
-    order = {digest: place for place, digest in enumerate(dict.fromkeys(x.intent for x in lines))}
-    grouped = groupby(sorted(lines, key=lambda line: order[line.intent]), lambda line: line.intent)
-    entries = []
-    for digest, group in grouped:
-        intent = state.intents[digest]
-        entries += [
-            SignedIntent(
-                intent=intent.document,
-                authority=int(intent.authority),
-                signature=intent.signature,
-                lines=part,
-            )
-            for part in _parts([_line(line, places) for line in group])
-        ]
-    return entries
+def _entries(state: State, lines: Sequence[BatchLine], places: dict[str, int]) -> list[Entry]:
+    """What is signed, in the order of its first line, with its lines."""
+    signed: dict[str, list[Line]] = {}
+    for line in lines:
+        signed.setdefault(signed_digest(state, line.intent), []).append(_line(line, places))
+    return [
+        _entry(state, digest, part) for digest, group in signed.items() for part in _parts(group)
+    ]
+
+
+def _entry(state: State, digest: str, lines: tuple[Line, ...]) -> Entry:
+    mandate = state.mandates.get(digest)
+    if mandate is not None:
+        return SignedMandate(
+            mandate=mandate.document,
+            authority=int(mandate.authority),
+            signature=mandate.signature,
+            lines=lines,
+        )
+    intent = state.intents[digest]
+    return SignedIntent(
+        intent=intent.document,
+        authority=int(intent.authority),
+        signature=intent.signature,
+        proof=intent.proof,
+        lines=lines,
+    )
 
 
 def _parts(lines: list[Line]) -> list[tuple[Line, ...]]:
