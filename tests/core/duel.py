@@ -12,18 +12,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from solver.core.book import Book, Order, Side
+from solver.core.book import Book, Order, Side, ask_order
 from solver.core.exchange import Exchange
-from solver.core.ledger import (
-    CHAIN,
-    LAPSED,
-    SERVED,
-    SUPPLY,
-    Balance,
-    Ledger,
-    post,
-    transfer,
-)
+from solver.core.ledger import CHAIN, Ledger, post, transfer
 from tests.core.naive_exchange import (
     MILLION,
     BookRow,
@@ -37,7 +28,6 @@ from tests.core.naive_exchange import (
 
 ACCOUNTS: Final = ("alice", "bob", "carol", "dave", "erin")
 ASSET: Final = "atoms"
-UNITS: Final = "units"
 BOOKS: Final = {"continuous": True, "epoch": False}
 FUNDS: Final = 10_000
 LIVE_MAX: Final = 24
@@ -80,19 +70,12 @@ class Fast:
     def __init__(self, books: dict[str, bool]) -> None:
         self.exchange: Final = Exchange()
         self.ledger: Final = Ledger()
-        self.books: Final = {name: self._book(continuous) for name, continuous in books.items()}
+        self.books: Final = {
+            name: Book(continuous=continuous) for name, continuous in books.items()
+        }
         self.orders: Final[dict[str, Order]] = {}
-        self.over: Final[set[str]] = set()
         self._fills: list[FillRow] = []
         self._ended: list[str] = []
-
-    def _book(self, continuous: bool) -> Book:  # noqa: FBT001  as the naive one is told
-        return Book(
-            supply=self.ledger.account(SUPPLY, UNITS),
-            served=self.ledger.account(SERVED, UNITS),
-            lapsed=self.ledger.account(LAPSED, UNITS),
-            continuous=continuous,
-        )
 
     def fund(self, account: str, amount: int) -> None:
         """Money from outside."""
@@ -114,24 +97,19 @@ class Fast:
                 terms.until_ms,
             )
         else:
-            order = exchange.admit_ask(
-                terms.name, book, money, terms.units, terms.limit, terms.until_ms
-            )
+            order = ask_order(terms.name, book, money, terms.units, terms.limit, terms.until_ms)
         self.orders[terms.name] = order
         if asleep:
-            exchange.deadlines.add(order, terms.until_ms)
+            exchange.postpone(order)
 
     def enter(self, name: str) -> None:
         """Match and rest."""
-        self.exchange.enter(self.orders[name])
+        assert self.exchange.enter(self.orders[name]) == bool(self.exchange.fills)
         self._carry_out()
 
     def end(self, name: str) -> None:
         """Out for good."""
-        order = self.orders[name]
-        self.exchange.end(order)
-        self.over.add(name)
-        self._forget(order)
+        self.exchange.end(self.orders.pop(name))
 
     def agree(self, bid: str, lines: list[tuple[str, int]], tick: int) -> None:
         """One execution of what was agreed."""
@@ -143,23 +121,14 @@ class Fast:
         """Units for a lease that is paid for elsewhere."""
         self.exchange.take_units(self.orders[ask], units)
 
-    def close(self, ask: str, units: int, used: int) -> None:
-        """A lease is over."""
-        order = self.orders[ask]
-        capacity = _capacity(order)
-        post(capacity, order.book.served, units, used)
-        if ask in self.over:
-            transfer(capacity, order.book.lapsed, units - used)
-        self._forget(order)
-
     def pay(self, buyer: str, seller: str, cost: int, paid: int) -> None:
         """A part of what a fill held is paid, the rest released."""
         debit, credit = (self.ledger.account(name, ASSET) for name in (buyer, seller))
         post(debit, credit, cost, paid)
 
-    def give_back(self, ask: str) -> None:
-        """Sell again what is free."""
-        self.exchange.return_units(self.orders[ask])
+    def resell(self, ask: str, units: int) -> None:
+        """Sell so many units now."""
+        assert self.exchange.resell(self.orders[ask], units) == bool(self.exchange.fills)
         self._carry_out()
 
     def expire(self, now_ms: int) -> list[str]:
@@ -200,13 +169,6 @@ class Fast:
         for name in [fill.bid.id for fill in fills]:
             if name in self.orders and not self.orders[name].units:
                 del self.orders[name]
-
-    def _forget(self, order: Order) -> None:
-        """A bid is forgotten when it is over, an ask once no lease of it is left either."""
-        if order.id in self.over and (order.is_bid or not _capacity(order).debits_pending):
-            assert order.is_bid or not _capacity(order).total, "what is over owns nothing"
-            self.over.remove(order.id)
-            del self.orders[order.id]
 
 
 class Duel:
@@ -253,14 +215,14 @@ class Duel:
 
     def cancel(self, which: int) -> None:
         """Withdraw any order, whatever its state."""
-        order = _pick([o for o in self.naive.orders if not o.is_over], which)
+        order = _pick(self.naive.orders, which)
         if order is not None:
             self._both_end(order.terms.name)
         self._compare()
 
     def wake(self, which: int) -> None:
         """What was admitted before its time becomes active."""
-        known = {order.terms.name for order in self.naive.orders if not order.is_over}
+        known = {order.terms.name for order in self.naive.orders}
         asleep = [name for name in self._asleep if name in known]
         name = _pick(asleep, which)
         self._asleep[:] = [other for other in asleep if other != name]
@@ -297,12 +259,11 @@ class Duel:
             self.leases.rotate(-which)
             lease = self.leases.popleft()
             used = min(used, lease.units)
-            for exchange in self.both:
-                if lease.buyer:
-                    paid = lease.tick * used // MILLION
+            if lease.buyer:
+                paid = lease.tick * used // MILLION
+                for exchange in self.both:
                     exchange.pay(lease.buyer, lease.seller, lease.cost, paid)
-                exchange.close(lease.ask, lease.units, used)
-            self._sell_again(lease.ask)
+            self._sell_again(lease.ask, lease.units - used)
         self._compare()
 
     def pass_time(self, seconds: int) -> None:
@@ -388,13 +349,16 @@ class Duel:
         if any(order.terms.name == name for order in self.naive.orders):
             self.naive.end(name)
 
-    def _sell_again(self, ask: str) -> None:
+    def _sell_again(self, ask: str, units: int) -> None:
+        """What a lease did not use is free again; an ask with nothing left to sell is over."""
         order = next((o for o in self.naive.orders if o.terms.name == ask), None)
-        if order is None or order.is_over:
+        if order is None:
             return
-        for exchange in self.both:
-            exchange.give_back(ask)
-        if not order.owned:
+        if units:
+            total = order.units + units
+            for exchange in self.both:
+                exchange.resell(ask, total)
+        elif not order.units and all(lease.ask != ask for lease in self.leases):
             self._both_end(ask)
 
     def _line(self, *, buys: bool, waits: bool = False) -> list[NaiveOrder]:
@@ -456,17 +420,8 @@ def _owner(order: str) -> str:
     return order.partition(":")[2]
 
 
-def _capacity(order: Order) -> Balance:
-    capacity = order.capacity
-    assert capacity is not None
-    return capacity
-
-
 def _order_row(order: Order) -> OrderRow:
-    owned, reserved = order.held, 0
-    if order.capacity is not None:
-        owned, reserved = order.capacity.total, order.capacity.debits_pending
-    return (order.id, order.seq, order.tick, order.units, owned, reserved)
+    return (order.id, order.seq, order.tick, order.units, order.held)
 
 
 def _book_row(book: Book) -> BookRow:

@@ -13,8 +13,8 @@ ASKS_PER_EXECUTION: Final = 128
 
 FillRow = tuple[str, str, int, int, int, int, int]
 """Bid, ask, units, tick, cost, freed, execution."""
-OrderRow = tuple[str, int, int, int, int, int]
-"""Name, place in time, tick, open units, atoms held or units owned, units reserved."""
+OrderRow = tuple[str, int, int, int, int]
+"""Name, place in time, tick, open units, atoms held."""
 BookRow = tuple[list[str], list[str], list[str], list[int], list[int]]
 """Bids, waiting bids and asks by name, and the ticks of both sides' levels, the best first."""
 AccountRow = tuple[str, int, int]
@@ -48,7 +48,7 @@ class Terms(NamedTuple):
 
 @dataclass(eq=False)
 class NaiveOrder:
-    """Terms and where they stand. `owned` and `reserved` are units of an ask's capacity.
+    """Terms and where they stand.
 
     `timed` is when its deadline was set, in the order in which that happened; 0 without one.
     """
@@ -59,10 +59,7 @@ class NaiveOrder:
     seq: int = 0
     is_here: bool = False
     timed: int = 0
-    is_over: bool = False
     held: int = 0
-    owned: int = 0
-    reserved: int = 0
 
     @property
     def waits(self) -> bool:
@@ -91,10 +88,6 @@ class NaiveExchange:
     fills: list[FillRow] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        for name in ("@lapsed", "@served", "@supply"):
-            self._account(name)
-
     # -- commands
 
     def fund(self, account: str, amount: int) -> None:
@@ -102,7 +95,7 @@ class NaiveExchange:
         self._account(account).owned += amount
 
     def admit(self, terms: Terms, *, asleep: bool) -> None:
-        """Hold all that it can cost, or own the units that it sells."""
+        """Hold all that it can cost."""
         scaled = terms.limit * MILLION
         tick = scaled // terms.units if terms.buys else -(-scaled // terms.units)
         order = NaiveOrder(terms, tick, terms.units)
@@ -110,9 +103,6 @@ class NaiveExchange:
         if terms.buys:
             order.held = terms.limit
             self._account(terms.account).promised += terms.limit
-        else:
-            order.owned = terms.units
-            self._account("@supply").owned -= terms.units
         if asleep:
             self._set_deadline(order)
 
@@ -134,18 +124,10 @@ class NaiveExchange:
         self._end_what_is_too_small()
 
     def end(self, name: str) -> None:
-        """Give back what is held; what an ask has free is nobody's any more."""
+        """Give back what is held; nothing of it is known any more."""
         order = self.order(name)
-        if order.terms.buys:
-            self._account(order.terms.account).promised -= order.held
-            order.held = 0
-        else:
-            self._account("@lapsed").owned += order.owned - order.reserved
-            order.owned = order.reserved
-        order.units = 0
-        self._leave(order)
-        order.is_over = True
-        self._forget()
+        self._account(order.terms.account).promised -= order.held
+        self.orders.remove(order)
 
     def agree(self, bid: str, lines: list[tuple[str, int]], tick: int) -> None:
         """One execution of what was agreed."""
@@ -160,20 +142,8 @@ class NaiveExchange:
         """Units for a lease that is paid for elsewhere."""
         order = self.order(ask)
         order.units -= units
-        order.reserved += units
         if not order.units:
             self._leave(order)
-
-    def close(self, ask: str, units: int, used: int) -> None:
-        """A lease of `units` is over: what it used is served, the rest is free, or lapses."""
-        order = self.order(ask)
-        order.reserved -= units
-        order.owned -= used
-        self._account("@served").owned += used
-        if order.is_over:
-            order.owned -= units - used
-            self._account("@lapsed").owned += units - used
-        self._forget()
 
     def pay(self, buyer: str, seller: str, cost: int, paid: int) -> None:
         """A part of what a fill held is paid, the rest released."""
@@ -181,13 +151,12 @@ class NaiveExchange:
         self._account(buyer).owned -= paid
         self._account(seller).owned += paid
 
-    def give_back(self, ask: str) -> None:
-        """Sell again what is free, behind all who came since; no news, no new place."""
+    def resell(self, ask: str, units: int) -> None:
+        """Sell so many units now, behind all who came since."""
         order = self.order(ask)
-        if order.units != order.owned - order.reserved:
-            order.units = order.owned - order.reserved
-            self._leave(order)
-            self.enter(ask)
+        order.units = units
+        self._leave(order)
+        self.enter(ask)
 
     def expire(self, now_ms: int) -> list[str]:
         """End all whose time is over: by time, then by age."""
@@ -215,10 +184,7 @@ class NaiveExchange:
             self.seq,
             fills,
             ended,
-            [
-                (o.terms.name, o.seq, o.tick, o.units, o.held + o.owned, o.reserved)
-                for o in self.orders
-            ],
+            [(o.terms.name, o.seq, o.tick, o.units, o.held) for o in self.orders],
             [self._book_row(book) for book in self.books],
             [order.terms.name for order in self._timed()],
             [(n, a.owned, a.promised) for n, a in sorted(self.accounts.items())],
@@ -302,7 +268,6 @@ class NaiveExchange:
         bid.held = keep
         bid.units -= units
         ask.units -= units
-        ask.reserved += units
         if not ask.units:
             self._leave(ask)
         self.fills.append((bid.terms.name, ask.terms.name, units, tick, cost, freed, number))
@@ -317,8 +282,3 @@ class NaiveExchange:
         for order in list(self.orders):
             if order.terms.buys and order.units < order.terms.minimum:
                 self.end(order.terms.name)
-        self._forget()
-
-    def _forget(self) -> None:
-        """A bid is forgotten when it is over, an ask once no lease of it is left either."""
-        self.orders = [o for o in self.orders if not o.is_over or o.reserved]

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from solver.core.book import MATCHES_MAX, Book, Order
+from solver.core.book import MATCHES_MAX, Book, Order, ask_order
 from solver.core.check import Violation
 from solver.core.exchange import Exchange
-from solver.core.ledger import CHAIN, LAPSED, SERVED, SUPPLY, Ledger, transfer
+from solver.core.ledger import CHAIN, Ledger, transfer
 from tests.conftest import MACHINE
 from tests.core.duel import COMMANDS, Duel
 
@@ -66,13 +66,7 @@ class Trading:
         self.exchange = Exchange()
         self.ledger = Ledger()
         self.orders: dict[str, Order] = {}
-        account = self.ledger.account
-        self.book = Book(
-            supply=account(SUPPLY, "units"),
-            served=account(SERVED, "units"),
-            lapsed=account(LAPSED, "units"),
-            continuous=continuous,
-        )
+        self.book = Book(continuous=continuous)
 
     def bid(
         self, name: str, price: int, units: int, *, by: str = "buyer", minimum: int = 1
@@ -89,8 +83,7 @@ class Trading:
     ) -> list[tuple[str, str, int, int]]:
         """An ask at so many atoms a unit; what it filled: bid, ask, units, price."""
         money = self.ledger.account(by, "usdc")
-        order = self.exchange.admit_ask(name, self.book, money, units, price * units, LATE_MS)
-        return self._enter(order)
+        return self._enter(ask_order(name, self.book, money, units, price * units, LATE_MS))
 
     def _enter(self, order: Order) -> list[tuple[str, str, int, int]]:
         self.orders[order.id] = order
@@ -218,27 +211,22 @@ def test_makers_are_executions_of_their_own() -> None:
     trading = Trading()
     trading.bid("one", 2, 1)
     trading.bid("two", 2, 1)
-    ask = trading.exchange.admit_ask(
-        "ask", trading.book, trading.ledger.account("seller", "usdc"), 2, 2, LATE_MS
-    )
+    money = trading.ledger.account("seller", "usdc")
+    ask = ask_order("ask", trading.book, money, 2, 2, LATE_MS)
     trading.exchange.enter(ask)
     first, second = (fill.execution for fill in trading.exchange.drain())
     assert first < second
 
 
 def test_units_that_return_take_a_new_place() -> None:
-    """What still rested of the offer takes it too; what did not change keeps its place."""
+    """What still rested of the offer takes it too."""
     trading = Trading()
     trading.ask("first", 5, 3)
     trading.ask("second", 5, 3)
     first = trading.orders["first"]
     trading.exchange.take_units(first, 1)
-    trading.exchange.return_units(first)
-    assert trading.standing()[2] == ["first", "second"], "nothing came back"
-    capacity = first.capacity
-    assert capacity is not None
-    capacity.debits_pending -= 1
-    trading.exchange.return_units(first)
+    assert trading.standing()[2] == ["first", "second"]
+    assert not trading.exchange.resell(first, 3)
     assert (trading.standing()[2], first.units) == (["second", "first"], 3)
 
 
@@ -277,9 +265,6 @@ def test_misuse_is_a_violation() -> None:
     with pytest.raises(Violation, match="fill_within_limit"):
         trading.exchange.fill_together(bid, [(ask, 2)], 9 * MILLION)
     with pytest.raises(Violation, match="level_in_order_of_time"):
-        trading.book.rest(ask)
-    trading.exchange.end(ask)
-    with pytest.raises(Violation, match="order_open"):
-        trading.book.rest(ask)
+        trading.book.sell.append(ask)
     with pytest.raises(Violation, match="never_overdrawn"):
         trading.exchange.admit_bid("poor", trading.book, bid.money, 1, 1, 1, LATE_MS)

@@ -334,7 +334,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "serve moved units twice": _moved_leases_keep_their_units,
     "deliver more than leased": _unknown_is_delivered,
     "pay skipped lines": _skipped_lines_are_paid,
-    "keep a cancelled order in the book": never("remove", book.Book),
+    "keep a cancelled order in the book": edited(
+        exchange.Exchange, "end", "self._leave(order)", "self.deadlines.remove(order)"
+    ),
     "forget minimums on chain": _no_minimum_on_chain,
     "count returned units on chain": _returned_units_count_too,
     "return units before endings": _before_endings(state.Due.RETURN_UNITS),

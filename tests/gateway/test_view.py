@@ -1,8 +1,7 @@
 """What a question about the book costs is bounded, whatever stands in it."""
 
-from solver.core.book import Order
+from solver.core.book import ask_order
 from solver.core.command import Mode
-from solver.core.ledger import Balance
 from solver.core.state import State
 from solver.gateway.view import LEVEL_ORDERS_MAX, book_told
 from tests.builder import USDC, alice
@@ -10,15 +9,12 @@ from tests.gateway.world import DOCS
 
 
 def a_state(asks: int) -> State:
-    """A book with so many asks of one unit, ten to a level."""
+    """A book with so many asks, ten to a level."""
     state = State(USDC)
     state.resources[DOCS] = Mode.CONTINUOUS
     book, money = state.book(DOCS, USDC), state.ledger.account(alice.address, USDC)
-    for seq in range(asks):
-        capacity = Balance(f"{seq}", DOCS)
-        order = Order(f"{seq}", book, money, capacity, seq // 10, 1, 1, 1, 0)
-        order.seq = seq
-        book.rest(order)
+    for number in range(asks):
+        state.exchange.enter(ask_order(f"{number}", book, money, 10**6, 1 + number // 10, 10**6))
     return state
 
 
