@@ -1,5 +1,7 @@
 """Documents and keys entering and leaving the market. Rejects change nothing."""
 
+from typing import Final
+
 from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
@@ -48,6 +50,11 @@ from solver.core.trade import (
     signed_until_ms,
 )
 
+# Bound once: looking an enumeration's member up costs as much as a check.
+_KEY: Final = Authority.KEY
+_SESSION: Final = Authority.SESSION
+_MANDATE: Final = Authority.MANDATE
+
 
 def open_resource(state: State, command: OpenResource) -> Reject | None:
     """List a resource. Rejects: already_known (same terms or other ones)."""
@@ -87,51 +94,45 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     epoch_ended, nonce_used, mandate_terms, insufficient_funds, session_cap_exceeded,
     mandate_exceeded.
     """
-    document = command.intent
+    document, digest = command.intent, command.digest
+    authority, signer, limit = command.authority, command.signer, document.limit
     fault = _fault_in_document(state, command, document)
-    if fault is None and command.authority is Authority.MANDATE:
+    if fault is None and authority is _MANDATE:
         fault = _fault_in_terms(state, command)
-    fault = fault or _fault_in_funds(state, command)
+    fault = fault or _fault_in_funds(state, document, authority, signer)
     if fault is not None:
         return fault
-    until_ms = signed_until_ms(
-        state, document.account, document.valid_until, command.authority, command.signer
-    )
+    address, resource, units = document.account, document.resource, document.units
     order = state.exchange.admit_bid(
-        command.digest,
-        state.book(document.resource, document.asset),
-        state.ledger.account(document.account, document.asset),
-        document.units,
-        document.limit,
+        digest,
+        state.book(resource, document.asset),
+        state.ledger.account(address, document.asset),
+        units,
+        limit,
         document.units_min,
-        until_ms,
+        signed_until_ms(state, address, document.valid_until, authority, signer),
     )
     intent = IntentState(
         document=document,
-        digest=command.digest,
-        signer=command.signer,
-        authority=command.authority,
+        digest=digest,
+        signer=signer,
+        authority=authority,
         signature=command.signature,
         proof=command.proof,
         order=order,
     )
-    state.account(document.account).nonces[document.nonce] = command.digest
-    state.intents[command.digest] = intent
-    if command.authority is Authority.MANDATE:
-        state.mandates[command.signer].intents[command.digest] = None
-    commit(state, intent, document.limit)
+    state.account(address).nonces[document.nonce] = digest
+    state.intents[digest] = intent
+    if authority is not _KEY:
+        commit(state, intent, limit)
+        if authority is _MANDATE:
+            state.mandates[signer].intents[digest] = None
     state.emit(
-        IntentAccepted(
-            intent=command.digest,
-            account=document.account,
-            resource=document.resource,
-            units=document.units,
-            limit=document.limit,
-        )
+        IntentAccepted(intent=digest, account=address, resource=resource, units=units, limit=limit)
     )
     if document.valid_from * 1_000 > state.now_ms:
         state.exchange.postpone(order)
-        state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, command.digest)
+        state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, digest)
     else:
         enter_intent(state, intent)
     return None
@@ -289,24 +290,26 @@ def _fault_in_document(
     document: Intent | Offer | Mandate,
 ) -> Reject | None:
     """What intents, offers and mandates can all be refused for; a mandate may name no resource."""
-    digest = command.digest
+    digest, resource = command.digest, document.resource
     if digest in state.intents or digest in state.offers or digest in state.mandates:
         return reject(RejectCode.ALREADY_KNOWN, f"{digest} was accepted before")
-    if document.resource and document.resource not in state.resources:
-        return reject(RejectCode.RESOURCE_UNKNOWN, document.resource)
+    if resource and resource not in state.resources:
+        return reject(RejectCode.RESOURCE_UNKNOWN, resource)
     if document.valid_until * 1_000 <= state.now_ms:
         return reject(RejectCode.EXPIRED)
-    account = state.accounts.get(document.account)
-    fault = _fault_in_authority(state, command, account, document.account)
+    address = document.account
+    account = state.accounts.get(address)
+    fault = _fault_in_authority(state, command, account, address)
     return fault or _fault_in_nonce(document, account)
 
 
 def _fault_in_nonce(document: Intent | Offer | Mandate, account: Account | None) -> Reject | None:
-    epoch = 0 if account is None else account.epoch
-    if document.epoch != epoch:
-        return reject(RejectCode.EPOCH_ENDED, f"epoch {document.epoch}; the account is in {epoch}")
-    if account is not None and account.has_used(document.nonce):
-        return reject(RejectCode.NONCE_USED, f"nonce {document.nonce}")
+    epoch, nonce = document.epoch, document.nonce
+    current = 0 if account is None else account.epoch
+    if epoch != current:
+        return reject(RejectCode.EPOCH_ENDED, f"epoch {epoch}; the account is in {current}")
+    if account is not None and account.has_used(nonce):
+        return reject(RejectCode.NONCE_USED, f"nonce {nonce}")
     return None
 
 
@@ -318,11 +321,13 @@ def _fault_in_authority(
 ) -> Reject | None:
     """Rejects by authority: not_authorized, session_expired, mandate_unknown, mandate_ended."""
     authority, signer = command.authority, command.signer
-    if authority is Authority.KEY and signer != address:
+    if authority is _KEY and signer != address:
         return reject(RejectCode.NOT_AUTHORIZED, f"signed by {signer}")
-    if authority is Authority.SESSION:
+    if authority is _SESSION:
         return _fault_in_session(state, account, signer, address)
-    if authority is Authority.MANDATE:
+    if authority is _MANDATE:
+        if not isinstance(command, SubmitIntent):
+            return reject(RejectCode.NOT_AUTHORIZED, "a mandate is for intents alone")
         return _fault_in_mandate(state, signer, address)
     return None
 
@@ -367,32 +372,34 @@ def _fault_in_terms(state: State, command: SubmitIntent) -> Reject | None:
     return None
 
 
-def _fault_in_funds(state: State, command: SubmitIntent) -> Reject | None:
+def _fault_in_funds(
+    state: State, document: Intent, authority: Authority, signer: str
+) -> Reject | None:
     """Precedence: insufficient_funds, session_cap_exceeded, mandate_exceeded."""
-    document = command.intent
+    limit = document.limit
     available = _spendable(state, document.account, document.asset)
-    if available < document.limit:
-        return reject(
-            RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {document.limit}"
-        )
-    authority, signer, mandate = command.authority, command.signer, None
-    if authority is Authority.MANDATE:
+    if available < limit:
+        return reject(RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {limit}")
+    if authority is _KEY:
+        return None
+    mandate: MandateState | None = None
+    if authority is _MANDATE:
         mandate = state.mandates[signer]
         authority, signer = mandate.authority, mandate.signer
-    if authority is Authority.SESSION:
+    if authority is _SESSION:
         session = state.accounts[document.account].sessions[signer]
         left = session.cap - session.spent - session.committed
-        if left < document.limit:
+        if left < limit:
             return reject(
                 RejectCode.SESSION_CAP_EXCEEDED,
-                f"{left} atoms left under the session's cap, limit {document.limit}",
+                f"{left} atoms left under the session's cap, limit {limit}",
             )
     if mandate is not None:
         left = mandate.document.limit - mandate.spent - mandate.committed
-        if left < document.limit:
+        if left < limit:
             return reject(
                 RejectCode.MANDATE_EXCEEDED,
-                f"{left} atoms left under the mandate, limit {document.limit}",
+                f"{left} atoms left under the mandate, limit {limit}",
             )
     return None
 

@@ -100,6 +100,8 @@ class Account:
         """Whether a document or a cancellation ever used this nonce."""
         if nonce in self.nonces:
             return True
+        if not self.forgotten:
+            return False
         word = self.forgotten.get(nonce // NONCES_PER_WORD, 0)
         return bool(word >> (nonce % NONCES_PER_WORD) & 1)
 

@@ -17,6 +17,15 @@ from solver.core.state import (
     State,
 )
 
+# Bound once: looking an enumeration's member up costs as much as a trade's arithmetic.
+_KEY: Final = Authority.KEY
+_SESSION: Final = Authority.SESSION
+_MANDATE: Final = Authority.MANDATE
+_OPEN: Final = IntentStatus.OPEN
+_FILLED: Final = IntentStatus.FILLED
+_DELIVERED: Final = IntentStatus.DELIVERED
+_SETTLED: Final = IntentStatus.SETTLED
+
 ID_CHARS: Final = 50
 """How much of an intent's digest, with its "0x", begins the ids of its leases."""
 
@@ -136,18 +145,18 @@ def end_intent(state: State, intent: IntentState, status: IntentStatus) -> None:
 def update_status(state: State, intent: IntentState) -> None:
     """Derive where an intent stands; say so once when it is final."""
     if intent.order.units:
-        status = IntentStatus.OPEN
+        status = _OPEN
     elif not intent.leases and intent.ended is not None:
         status = intent.ended
     elif not intent.unsettled:
-        status = IntentStatus.SETTLED
+        status = _SETTLED
     elif intent.serving:
-        status = IntentStatus.FILLED
+        status = _FILLED
     else:
-        status = IntentStatus.DELIVERED
+        status = _DELIVERED
     if status is not intent.status:
         intent.status = status
-        if status not in (IntentStatus.FILLED, IntentStatus.DELIVERED):
+        if status not in (_FILLED, _DELIVERED):
             account = intent.document.account
             state.emit(IntentEnded(intent=intent.digest, account=account, status=status))
             state.finish(intent.digest)
@@ -204,9 +213,9 @@ def signed_until_ms(
     The contract settles what an expired session signed only for a while; whoever is served
     after that serves for nothing.
     """
-    if authority is Authority.SESSION:
+    if authority is _SESSION:
         valid_until = min(valid_until, state.accounts[account].sessions[signer].expires_at)
-    elif authority is Authority.MANDATE:
+    elif authority is _MANDATE:
         mandate = state.mandates[signer]
         until_ms = signed_until_ms(
             state, account, mandate.document.valid_until, mandate.authority, mandate.signer
@@ -218,12 +227,12 @@ def signed_until_ms(
 def commit(state: State, intent: IntentState, atoms: int) -> None:
     """Count what an intent can still cost against what limits its signer (negative: release)."""
     authority, signer = intent.authority, intent.signer
-    if authority is Authority.MANDATE:
+    if authority is _MANDATE:
         mandate = state.mandates[signer]
         mandate.committed += atoms
         check(mandate.committed >= 0, "mandate_commitment_not_negative")
         authority, signer = mandate.authority, mandate.signer
-    if authority is Authority.SESSION:
+    if authority is _SESSION:
         session = state.accounts[intent.document.account].sessions[signer]
         session.committed += atoms
         check(session.committed >= 0, "session_commitment_not_negative")
@@ -232,11 +241,11 @@ def commit(state: State, intent: IntentState, atoms: int) -> None:
 def spend(state: State, intent: IntentState, atoms: int) -> None:
     """Count what an intent has cost for good against whatever limits its signer."""
     authority, signer = intent.authority, intent.signer
-    if authority is Authority.MANDATE:
+    if authority is _MANDATE:
         mandate = state.mandates[signer]
         mandate.spent += atoms
         authority, signer = mandate.authority, mandate.signer
-    if authority is Authority.SESSION:
+    if authority is _SESSION:
         state.accounts[intent.document.account].sessions[signer].spent += atoms
 
 
@@ -248,7 +257,7 @@ def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
 
 def _lease_fill(state: State, execution: Execution, intent: IntentState, fill: Fill) -> None:
     intent.filled_units += fill.units
-    if intent.authority is not Authority.KEY:
+    if intent.authority is not _KEY:
         commit(state, intent, fill.cost - fill.freed)
     offer = state.offers[fill.ask.id]
     hold(offer.capacity, fill.units)
