@@ -28,9 +28,6 @@ from solver.verifier.batch import Kind
 from solver.verifier.pool import weight_of
 
 CREATED: Final = 201
-SHARES: Final = {Kind.BULK: 8, Kind.MANDATED: 32}
-"""How many intents cost as much as one with a signature of its own."""
-
 Bound = tuple[str, Authority] | Reject
 """Who signed and how that binds the account."""
 
@@ -57,11 +54,6 @@ def told(outcomes: list[OutcomeTold] | Reject) -> Answer:
     return outcomes if isinstance(outcomes, Reject) else OutcomesTold(outcomes=tuple(outcomes))
 
 
-def cost_of(kind: Kind, raw: bytes) -> int:
-    """How many signatures a body has to verify, about."""
-    return -(-weight_of(raw) // SHARES.get(kind, 1))
-
-
 async def take(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> list[OutcomeTold] | Reject:
     """Take a body of many signed intents. Rejects as a whole: rate_limited, busy, malformed."""
     return within_rate(gateway, kind, raw, sender) or await take_paid(gateway, kind, raw, sender)
@@ -69,7 +61,7 @@ async def take(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> list[Ou
 
 def within_rate(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> Reject | None:
     """Charge the sender's network for a body. Rejects: rate_limited."""
-    cost = cost_of(kind, raw)
+    cost = weight_of(kind, raw)
     return limited(gateway.rates.address_documents, sender, gateway.now_ms(), cost)
 
 

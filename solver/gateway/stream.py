@@ -17,12 +17,13 @@ from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import INTERNAL, error_body
 from solver.gateway.channel import Channel, open_channel
 from solver.gateway.gateway import Answer, Inbound
-from solver.gateway.intake import cost_of, take_paid
+from solver.gateway.intake import take_paid
 from solver.gateway.mac import Mac
 from solver.gateway.mandate import take_mandated
 from solver.gateway.wire import IntakeHead, IntakeRefused, IntakeTold, Nothing, OutcomeTold
 from solver.verifier.batch import Kind
 from solver.verifier.decode import Strict
+from solver.verifier.pool import weight_of
 
 HEAD_BYTES_MAX: Final = 512
 _HEADS: Final = Strict(IntakeHead, msgspec.json.encode)
@@ -93,7 +94,7 @@ class _Intake:
 
     async def _pace(self, head: IntakeHead | Reject, body: bytes) -> None:
         """Wait until the message is within the sender's rate and verifiers have room."""
-        cost = 1 if isinstance(head, Reject) else cost_of(_KINDS[head.take], body)
+        cost = 1 if isinstance(head, Reject) else weight_of(_KINDS[head.take], body)
         wait_ms = self._take_tokens(cost)
         while wait_ms:
             await asyncio.sleep(wait_ms / 1_000)

@@ -5,9 +5,9 @@ what admission returns. Between the two nothing is checked again: the rows come 
 process of ours. A row is flat because that costs a quarter of nested records to read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import astuple
@@ -18,6 +18,8 @@ from intents.document import Document, Intent, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
 from solver.verifier.decode import Strict, malformed
+
+T = TypeVar("T")
 
 BATCH_MAX: Final = 128
 """Documents of one batch: about six milliseconds of recoveries."""
@@ -50,6 +52,10 @@ def _signed(value: Unverified[Any]) -> bytes:
     return b'{"document":%b,"signature":"%b"}' % (document, value.signature.encode())
 
 
+def _batch(values: list[Unverified[Any]]) -> bytes:
+    return b"[%b]" % b",".join([_signed(value) for value in values])
+
+
 def _bulk(value: UnverifiedBulk) -> bytes:
     intents = msgspec.json.encode(value.intents)
     return b'{"intents":%b,"signature":"%b"}' % (intents, value.signature.encode())
@@ -59,6 +65,8 @@ _INTENT: Final = Strict(Unverified[Intent], _signed)
 _OFFER: Final = Strict(Unverified[Offer], _signed)
 _BARE: Final = Strict(Intent, msgspec.json.encode)
 _BULK: Final = Strict(UnverifiedBulk, _bulk)
+_BATCH: Final = Strict(list[Unverified[Intent]], _batch)
+_BARES: Final = Strict(list[Intent], msgspec.json.encode)
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -92,28 +100,37 @@ def _results(
         case Kind.BULK:
             bulk = _BULK.decode(raw)
             return bulk if isinstance(bulk, Reject) else admit_bulk(bulk, rules, now_s)
-    items = _items(raw)
-    if isinstance(items, Reject):
-        return items
-    if kind is Kind.BATCH:
-        return [_admit(_INTENT, bytes(item), rules, now_s) for item in items]
-    prefix = rules.domain.prefix()
-    return [_admit_bare(bytes(item), rules, prefix, now_s) for item in items]
+        case Kind.BATCH:
+            return _each(raw, _BATCH, _INTENT, lambda one: admit(one, rules, now_s))
+        case Kind.MANDATED:
+            prefix = rules.domain.prefix()
+            return _each(raw, _BARES, _BARE, lambda one: _admit_bare(one, rules, prefix, now_s))
 
 
-def _items(raw: bytes) -> list[msgspec.Raw] | Reject:
-    """The parts of an array. Rejects: malformed, too_large."""
-    try:
-        items = _ITEMS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return malformed(f"not a JSON array: {error}")
-    if not 1 <= len(items) <= BATCH_MAX:
+def _each(
+    raw: bytes,
+    whole: Strict[list[T]],
+    single: Strict[T],
+    verify: Callable[[T], Verified[Any] | Reject],
+) -> Sequence[Verified[Any] | Reject] | Reject:
+    """The items of an array; what is wrong with one is that one's.
+
+    Rejects as a whole: malformed, too_large.
+    """
+    values: Sequence[T | Reject] | None = whole.canonical(raw)
+    if values is None:
+        try:
+            items = _ITEMS.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            return malformed(f"not a JSON array: {error}")
+        values = [single.decode(bytes(item)) for item in items[: BATCH_MAX + 1]]
+    if not 1 <= len(values) <= BATCH_MAX:
         return reject(
             RejectCode.TOO_LARGE,
-            f"{len(items)} documents; a batch has 1 to {BATCH_MAX}",
+            f"a batch has 1 to {BATCH_MAX} documents",
             hint="Send several batches.",
         )
-    return items
+    return [value if isinstance(value, Reject) else verify(value) for value in values]
 
 
 def _admit(
@@ -123,10 +140,9 @@ def _admit(
     return unverified if isinstance(unverified, Reject) else admit(unverified, rules, now_s)
 
 
-def _admit_bare(raw: bytes, rules: Rules, prefix: bytes, now_s: int) -> Verified[Intent] | Reject:
-    intent = _BARE.decode(raw)
-    if isinstance(intent, Reject):
-        return intent
+def _admit_bare(
+    intent: Intent, rules: Rules, prefix: bytes, now_s: int
+) -> Verified[Intent] | Reject:
     fault = check_form(intent, rules, now_s)
     if fault is not None:
         return fault

@@ -90,13 +90,21 @@ class Strict(Generic[T]):
 
     def decode(self, raw: bytes) -> T | Reject:
         """Strict JSON as a `kind`. Rejects: malformed."""
-        try:
-            value = self._decode(raw)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return decode_json(raw, self._kind)
-        if self._canonical(value) == raw or _repeats_nothing(raw):
+        value = self._read(raw)
+        if value is not None and (self._canonical(value) == raw or _repeats_nothing(raw)):
             return value
         return decode_json(raw, self._kind)
+
+    def canonical(self, raw: bytes) -> T | None:
+        """The value of a body that is just what clients mostly send; None for any other."""
+        value = self._read(raw)
+        return value if value is not None and self._canonical(value) == raw else None
+
+    def _read(self, raw: bytes) -> T | None:
+        try:
+            return self._decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
 
 
 def _repeats_nothing(raw: bytes) -> bool:

@@ -26,8 +26,11 @@ from solver.verifier.process import Verifier, VerifierFailed
 LOG: Final = structlog.get_logger("solver.verifier")
 
 DOCUMENT_BYTES: Final = 400
-"""What a signed document takes at least: how many a body has is known once it is decoded."""
+"""What a signed document takes, about: how many a body has is known once it is decoded."""
+SHARES: Final = {Kind.BULK: 8, Kind.MANDATED: 8}
+"""How many documents without signatures of their own cost as much as one with."""
 TASK_WEIGHT_MAX: Final = 64
+"""In signatures: about three milliseconds."""
 TASKS_MAX: Final = 2
 """Tasks of one verifier: one at work, one on its way."""
 TRIES_MAX: Final = 2
@@ -40,7 +43,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much may wait for a verifier, and for how long."""
 
     weight_max: int = 4_096
-    """In documents: about a tenth of a second of two cores."""
+    """In signatures: about a tenth of a second of two cores."""
     bytes_max: int = 8 * 1024 * 1024
     seconds_max: float = 5
     """In line or with a verifier; one that takes longer over its task is ended."""
@@ -56,7 +59,7 @@ class _Body:
         self.kind = kind
         self.raw = raw
         self.now_s = now_s
-        self.weight = weight_of(raw)
+        self.weight = weight_of(kind, raw)
         self.tries = 0
         self.since = loop.time()
         self.answered: asyncio.Future[list[Row] | Reject] = loop.create_future()
@@ -111,7 +114,7 @@ class Verifiers:
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """Documents and bytes in line."""
+        """Signatures and bytes in line."""
         return self._weight, self._bytes
 
     # -- life
@@ -271,9 +274,9 @@ class Verifiers:
                     verifier.kill()
 
 
-def weight_of(raw: bytes) -> int:
-    """How many documents a body has, about: what it counts for in a bound or a rate."""
-    return max(1, len(raw) // DOCUMENT_BYTES)
+def weight_of(kind: Kind, raw: bytes) -> int:
+    """How many signatures a body costs, about: what it counts for in a bound or a rate."""
+    return max(1, len(raw) // (DOCUMENT_BYTES * SHARES.get(kind, 1)))
 
 
 def _given_up() -> Reject:

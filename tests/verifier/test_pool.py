@@ -323,5 +323,6 @@ async def test_a_verifier_imports_admission_and_nothing_else() -> None:
 
 def test_a_body_counts_as_many_as_it_may_hold() -> None:
     """No signed intent is so short that a batch of them counts for fewer than half."""
-    assert weight_of(b"") == 1
-    assert 32 <= weight_of(batch_of(64)) <= 128
+    assert weight_of(Kind.INTENT, b"") == 1
+    assert 32 <= weight_of(Kind.BATCH, batch_of(64)) <= 128
+    assert 4 <= weight_of(Kind.MANDATED, batch_of(64)) <= 16
