@@ -70,6 +70,8 @@ class Swaps:
         self.left: Final[dict[int, int]] = {}
         """Units of each line that is changed or new; new ones count on from the old."""
         self._searched: Final[dict[int | str, int]] = {}
+        self._used_up = 0
+        """So many of the first lines have nothing left, for anybody."""
 
     def free_all(self) -> bool:
         """Free every line that needs it; whether that was possible."""
@@ -115,7 +117,9 @@ class Swaps:
 
     def _partner(self, account: int | str) -> int | None:
         count = len(self._units) + len(self._ends)
-        for place in range(self._searched.get(account, 0), count):
+        while self._used_up < count and not self._left(self._used_up):
+            self._used_up += 1
+        for place in range(max(self._used_up, self._searched.get(account, 0)), count):
             bid_line, ask_line = self.ends(place)
             foreign = account not in (self._buyers[bid_line], self._sellers[ask_line])
             if foreign and self._left(place):

@@ -18,7 +18,7 @@ import msgspec
 from solver.strategies.queue import Crossing, Queue
 from solver.strategies.share import Rule, share_by_price
 
-ROUNDS_MAX: Final = 64
+ROUNDS_MAX: Final = 16
 """Rounds in which bids stand back half by half; after that, all that have a minimum do."""
 
 

@@ -1,9 +1,11 @@
 """Who meets whom: the same units for everybody, and nobody itself if that can be."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.strategies.pairing import Line, pair, part, within_bounds
+from solver.strategies.pairing import Line, Swaps, pair, part, within_bounds
 from tests.strategies.book import amounts
 
 units = st.lists(st.integers(0, 5), min_size=1, max_size=7)
@@ -57,6 +59,25 @@ def test_lines_that_need_no_swap_stay() -> None:
     assert part(lines, [1, 2], [3, 4]) == lines
     assert part(lines, [1, 2], [3, 2]) is None
     assert part([(0, 0, 2), (1, 1, 2)], [1, 2], [1, 2]) == [(0, 1, 2), (1, 0, 2)]
+
+
+class _Counted(list[int]):
+    """Buyers of lines; counts how often one is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+def test_swaps_take_time_in_proportion_to_lines() -> None:
+    """Everybody meets itself: no line is searched again for each of them."""
+    count = 2_000
+    buyers = _Counted(range(count))
+    swaps = Swaps(buyers, range(count), [3] * count)
+    assert swaps.free_all()
+    assert buyers.looks < 10 * count
 
 
 lines = st.lists(
