@@ -26,6 +26,7 @@ SCHEMA: Final = (
         seq INTEGER PRIMARY KEY, state_hash TEXT NOT NULL
     ) STRICT""",
 )
+_COMMANDS_MAX: Final = 2**32
 INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?)"
 _STEP: Final = (
     "SELECT seq, commands, payload, outcome, chain FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
@@ -83,21 +84,29 @@ def stored_genesis(connection: Connection) -> Genesis | None:
         rows = list(connection.execute("SELECT body FROM genesis"))
         if not rows:
             return None
-        version = msgspec.json.decode(rows[0][0], type=_Version).format_version
+        (body,) = rows[0]
+        if not isinstance(body, bytes):
+            raise JournalCorrupt(0, "what it is for is not said in bytes")
+        version = msgspec.json.decode(body, type=_Version).format_version
         if version > FORMAT_VERSION:
             raise JournalForeign(
                 f"this journal has format {version}, and this keyfill reads up to "
                 f"{FORMAT_VERSION}: install the version that wrote it, or a newer one"
             )
-        return msgspec.json.decode(rows[0][0], type=Genesis)
-    except (DatabaseError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(body, type=Genesis)
+    except (DatabaseError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalCorrupt(0, str(error)) from error
 
 
 def last_record(connection: Connection, genesis: Genesis) -> tuple[int, bytes]:
-    """Number of the last command and the chain after it."""
+    """Number of the last command and the chain after it. Raises JournalCorrupt."""
     rows = list(connection.execute(_LAST))
-    return (rows[0][0], rows[0][1]) if rows else (0, first_link(genesis))
+    if not rows:
+        return 0, first_link(genesis)
+    seq, chain = rows[0]
+    if not isinstance(seq, int) or not isinstance(chain, bytes):
+        raise JournalCorrupt(0, "its last record is no record")
+    return seq, chain
 
 
 def record_ending_at(connection: Connection, seq: int) -> Record | None:
@@ -109,8 +118,11 @@ def record_ending_at(connection: Connection, seq: int) -> Record | None:
 
 
 def noted_hashes(connection: Connection) -> dict[int, str]:
-    """State hashes of clean stops, by the number of the last command."""
-    return dict(connection.execute("SELECT seq, state_hash FROM checkpoint"))
+    """State hashes of clean stops, by the number of the last command. Raises JournalCorrupt."""
+    try:
+        return dict(connection.execute("SELECT seq, state_hash FROM checkpoint"))
+    except (DatabaseError, UnicodeDecodeError) as error:
+        raise JournalCorrupt(0, f"its checkpoints cannot be read: {error}") from error
 
 
 def read_verified(
@@ -128,10 +140,12 @@ def read_verified(
             if not rows:
                 raise JournalCorrupt(expected, "missing; it was there")
             for seq, commands, payload, outcome, stored in rows:
-                if seq != expected or commands < 1:
+                if seq != expected:
                     raise JournalCorrupt(expected, f"missing; the next one is {seq}")
                 if seq > up_to:
                     return
+                if not _has_types(commands, payload, outcome):
+                    raise JournalCorrupt(seq, "its columns are of other types")
                 group = Group(commands=commands, payload=payload, outcome=outcome)
                 chain = link(chain, seq, group)
                 if chain != stored:
@@ -144,6 +158,16 @@ def read_verified(
                 )
     except DatabaseError as error:
         raise JournalCorrupt(expected, str(error)) from error
+
+
+def _has_types(commands: object, payload: object, outcome: object) -> bool:
+    """A damaged page may hold anything in any column."""
+    return (
+        isinstance(commands, int)
+        and 0 < commands <= _COMMANDS_MAX
+        and isinstance(payload, bytes)
+        and isinstance(outcome, bytes)
+    )
 
 
 class _Version(msgspec.Struct, frozen=True):
