@@ -5,6 +5,7 @@ with two faults always gets the earlier code. Nothing here reads a clock or any 
 """
 
 import re
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -24,6 +25,8 @@ from intents.typed_data import Domain, digest
 
 D = TypeVar("D", bound=Document)
 
+RESOURCES_CACHED_MAX: Final = 4_096
+"""Names whose form is remembered: all that a market lists, and as many that it does not."""
 _SLUG: Final = "[a-z0-9][a-z0-9._-]*"
 _RESOURCE: Final = re.compile(f"{_SLUG}/{_SLUG}:{_SLUG}")
 
@@ -52,7 +55,7 @@ class Unverified(
     domain: DeclaredDomain | None = None
 
 
-class Verified(msgspec.Struct, Generic[D], frozen=True, kw_only=True):
+class Verified(msgspec.Struct, Generic[D], frozen=True, kw_only=True, gc=False):
     """A document that passed admission.
 
     `signer` is who signed, or None where the signature has a length that only an
@@ -159,9 +162,10 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
 
 
 def _check_trade(document: Intent | Offer, rules: Rules) -> Reject | None:
-    fault = _check_resource(document.resource) or _check_asset(document.asset, rules)
-    if fault is not None:
-        return fault
+    if not is_resource_name(document.resource):
+        return _resource_invalid()
+    if document.asset not in rules.assets:
+        return _asset_unknown(rules)
     if document.units < 1:
         return reject(RejectCode.UNITS_OUT_OF_RANGE, "units must be at least 1")
     if document.limit < 1:
@@ -169,18 +173,12 @@ def _check_trade(document: Intent | Offer, rules: Rules) -> Reject | None:
     return None
 
 
-def _check_resource(name: str) -> Reject | None:
-    if not is_resource_name(name):
-        return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
-    return None
+def _resource_invalid() -> Reject:
+    return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
 
 
-def _check_asset(asset: str, rules: Rules) -> Reject | None:
-    if asset not in rules.assets:
-        return reject(
-            RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}"
-        )
-    return None
+def _asset_unknown(rules: Rules) -> Reject:
+    return reject(RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}")
 
 
 def _check_intent(intent: Intent, now_s: int) -> Reject | None:
@@ -207,10 +205,10 @@ def _check_offer(offer: Offer, now_s: int) -> Reject | None:
 
 def _check_mandate(mandate: Mandate, rules: Rules, now_s: int) -> Reject | None:
     # An empty name is not a resource: here it stands for all of them.
-    fault = _check_resource(mandate.resource) if mandate.resource else None
-    fault = fault or _check_asset(mandate.asset, rules)
-    if fault is not None:
-        return fault
+    if mandate.resource and not is_resource_name(mandate.resource):
+        return _resource_invalid()
+    if mandate.asset not in rules.assets:
+        return _asset_unknown(rules)
     if mandate.limit < 1:
         return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
     if mandate.tick_max < 1:
@@ -240,4 +238,9 @@ def is_resource_name(name: str) -> bool:
 
     Each part starts with a letter or digit, so that none is a path like "..".
     """
-    return len(name) <= RESOURCE_BYTES_MAX and _RESOURCE.fullmatch(name) is not None
+    return len(name) <= RESOURCE_BYTES_MAX and _is_named(name)
+
+
+@lru_cache(RESOURCES_CACHED_MAX)
+def _is_named(name: str) -> bool:
+    return _RESOURCE.fullmatch(name) is not None

@@ -20,7 +20,6 @@ from tiny_keccak import keccak256
 from intents.admission import (
     DeclaredDomain,
     Rules,
-    Signed,
     Verified,
     check_domain,
     check_form,
@@ -74,6 +73,8 @@ def _empty_nodes() -> tuple[bytes, ...]:
 
 
 _EMPTY_NODES: Final = _empty_nodes()
+_INDEXES: Final = tuple(f"0x{index:04x}" for index in range(INTENTS_MAX))
+"""How the proof of each leaf begins."""
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +97,15 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
     def proofs(self) -> list[str]:
         """The proof of each leaf, in their order: its index in 2 bytes, then its siblings."""
-        paths = [""]
-        for level in reversed(self.levels[:-1]):
+        *lower, top = self.levels
+        paths = [""] * len(top)
+        for level in reversed(lower[1:]):
             names = [node.hex() for node in level]
             paths = [names[place ^ 1] + paths[place >> 1] for place in range(len(level))]
-        return [f"0x{index:04x}{path}" for index, path in enumerate(paths)]
+        names = [node.hex() for node in lower[0]]
+        return [
+            _INDEXES[place] + names[place ^ 1] + paths[place >> 1] for place in range(len(names))
+        ]
 
 
 def height_of(count: int) -> int:
@@ -212,7 +217,14 @@ def admit_bulk(
     if isinstance(signed, Reject):
         return signed
     return [
-        check_form(intent, rules, now_s) or _verified(intent, prefix + leaf, signed, proof)
+        check_form(intent, rules, now_s)
+        or Verified(
+            document=intent,
+            digest="0x" + keccak256(prefix + leaf).hex(),
+            signer=signed.signer,
+            signature=signed.signature,
+            proof=proof,
+        )
         for intent, leaf, proof in zip(bulk.intents, leaves, grown.proofs(), strict=False)
     ]
 
@@ -225,13 +237,3 @@ def _check_count(intents: Sequence[Intent]) -> Reject | None:
             hint="Sign several bulks.",
         )
     return None
-
-
-def _verified(intent: Intent, preimage: bytes, signed: Signed, proof: str) -> Verified[Intent]:
-    return Verified(
-        document=intent,
-        digest="0x" + keccak256(preimage).hex(),
-        signer=signed.signer,
-        signature=signed.signature,
-        proof=proof,
-    )

@@ -36,9 +36,14 @@ Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX, extra={"eip712": "uint40"})]
 
 
 class Document(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    gc=False,
 ):
-    """Anything that is signed as EIP-712 typed data."""
+    """Anything that is signed as EIP-712 typed data. It holds text and numbers: no cycles."""
 
 
 class Intent(Document, frozen=True, kw_only=True):
