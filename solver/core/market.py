@@ -104,6 +104,7 @@ class Market:
                 state.now_ms = before_ms
                 return refused
             _tick(state)
+        state.forget_finished()
         return state.events
 
     def is_due(self, now_ms: int) -> bool:

@@ -466,8 +466,11 @@ class State:
             self.windows[subject, resource] = windows
 
     def finish(self, digest: str) -> None:
-        """A document is over: remember it for a while, and forget what was over long ago."""
+        """A document is over: it is remembered for a while (`forget_finished`)."""
         self.finished.append(digest)
+
+    def forget_finished(self) -> None:
+        """Forget what was over long ago: between commands, as nobody holds a record then."""
         while len(self.finished) > FINISHED_KEPT_MAX:
             self._forget(self.finished.popleft())
 
