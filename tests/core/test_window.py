@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from solver.core.check import Violation
 from solver.core.command import Limit
 from solver.core.window import Window
-from tests.core.floor import Seen, most_in_any_window
+from tests.core.ghost import Seen, most_in_any_window
 
 limits = st.builds(Limit, units=st.integers(1, 6), seconds=st.integers(1, 3))
 flights = st.lists(
