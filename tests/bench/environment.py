@@ -14,6 +14,8 @@ WORK: Final = ROOT / ".keyfill" / "bench"
 LOCK: Final = Path(__file__).with_name("peers.lock")
 COMPILED: Final = ROOT / "build" / "compiled"
 """Where the build puts the compiled modules, laid out as in the source."""
+PACKAGES: Final = ("intents", "solver/core")
+"""What an engine is made of."""
 INSTALL_SECONDS_MAX: Final = 600
 
 
@@ -43,9 +45,14 @@ def pure() -> Environment:
 
 
 def compiled() -> Environment:
-    """Our compiled modules before the source."""
+    """Our compiled modules before the source, if they are of this source."""
     if not COMPILED.is_dir():
-        raise EnvironmentFault(f"no {COMPILED.relative_to(ROOT)}: run `make compile` first")
+        raise EnvironmentFault("nothing is compiled: run `make compile` first")
+    for package in PACKAGES:
+        for source in (ROOT / package).rglob("*.py"):
+            built = COMPILED / source.relative_to(ROOT)
+            if not built.exists() or built.read_bytes() != source.read_bytes():
+                raise EnvironmentFault(f"{source.name} has changed: run `make compile` again")
     return Environment(python=sys.executable, path=(COMPILED, ROOT))
 
 
