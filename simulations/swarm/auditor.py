@@ -92,6 +92,7 @@ class Call(msgspec.Struct, kw_only=True):
     """A call, from the feed."""
 
     fill: str
+    key: str
     units: int
     finished: CallFinished | None = None
 
@@ -351,7 +352,7 @@ class Auditor:
         expect(self._keys.get(event.key, False), "p4_no_call_on_a_dead_key", key=event.key)
         expect(0 < event.units <= fill.units - gone, "no_call_beyond_lease", call=event.call)
         fill.in_flight += event.units
-        self.calls[event.call] = Call(fill=event.lease, units=event.units)
+        self.calls[event.call] = Call(fill=event.lease, key=event.key, units=event.units)
 
     def _call_finished(self, _: int, event: CallFinished) -> None:
         call = self.calls[event.call]
@@ -479,6 +480,11 @@ class Auditor:
         if open_batches := self._batches.keys() - self._final_batches:
             return f"batch {min(open_batches)}"
         return self.contests.unfinished()
+
+    def charged(self, key: str) -> int:
+        """Units that buyers pay for, of calls through a key."""
+        ended = [call.finished for call in self.calls.values() if call.key == key and call.finished]
+        return sum(each.units for each in ended if each.outcome is Outcome.DELIVERED)
 
     def reconcile(self, balance: Callable[[str, str], tuple[int, int]], granted: int) -> None:
         """At the end: what accounts are told they own is what these books say (P3, P10)."""

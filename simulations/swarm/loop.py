@@ -182,6 +182,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _fail(self, error: BaseException) -> None:
         self.failure = self.failure or error
 
+    def __del__(self) -> None:
+        """It holds nothing of the machine: no need to close it."""
+
     def dispose(self) -> None:
         """Forget what is left to do."""
         self._queue.clear()

@@ -114,6 +114,7 @@ class Machine:
         self.auditor: Final = auditor
         self.applied = 0
         self.hashes: Final = blake2b(digest_size=32)
+        self.on_recovered: Callable[[], None] = lambda: None
         self.last_blocks: ApplyBlocks | None = None
 
     def market_ms(self) -> int:
@@ -218,6 +219,7 @@ class Node:
         journal = Journal.open(JOURNAL, GENESIS, JournalDisk(self.machine.disk))
         found = restore(journal, self.machine.snapshots.path).recovered
         self.machine.auditor.recovered(found.feed.seq)
+        self.machine.on_recovered()
         watched = cast("Market", WatchedMarket(found.market, self._note))
         clock = self.machine.clock
         self.sequencer = Sequencer(watched, journal, clock, found.feed, found.outcome)

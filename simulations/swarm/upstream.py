@@ -86,6 +86,8 @@ class HeldKey(msgspec.Struct, kw_only=True):
     limits: tuple[Limit, ...]
     alive: bool = True
     uses: list[Use] = []
+    answered: int = 0
+    """Units of answers that came whole."""
 
 
 class Vault:
@@ -222,8 +224,9 @@ class Upstream(Egress):
         if outbound.method == "POST" and strike(FaultKind.WRONG_USAGE):
             used = self._random.choice((0, 1, bound + 1, 1_000))
         self._count(held, min(used, bound))
+        held.answered += used
         echo = held.secret if strike(FaultKind.KEY_ECHOED) else b""
-        return FakeExchange(200, _body(outbound, used) + echo)
+        return FakeExchange(200, _body(outbound, used, echo))
 
     def _count(self, held: HeldKey, units: int) -> None:
         true_ms, market_ms = self._times_ms()
@@ -239,10 +242,11 @@ def _units_max(outbound: Outbound) -> int:
     return -(-len(msgspec.json.encode(fields)) // 16) + int(output)
 
 
-def _body(outbound: Outbound, used: int) -> bytes:
+def _body(outbound: Outbound, used: int, echo: bytes = b"") -> bytes:
+    text = "x" * 20 + echo.decode()
     if outbound.method == "GET":
-        return b'{"rows": ["' + b"x" * 40 + b'"]}'
-    return msgspec.json.encode({"text": "x" * 20, "usage": {"total_tokens": used}})
+        return msgspec.json.encode({"rows": [text, text]})
+    return msgspec.json.encode({"text": text, "usage": {"total_tokens": used}})
 
 
 def overuse(held: HeldKey, *, by_market_clock: bool) -> Limit | None:

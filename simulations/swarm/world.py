@@ -120,6 +120,7 @@ class World:
             upstream,
             self.auditor,
         )
+        self.machine.on_recovered = self._notice_damage
         self.network: Final = Network(
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
         )
@@ -225,6 +226,8 @@ class World:
         for key, held in self.vault.every().items():
             limit = overuse(held, by_market_clock=by_market)
             expect(limit is None, "i12_limit_never_exceeded", key=key, limit=limit)
+            charged = self.auditor.charged(key)
+            expect(charged <= held.answered, "p2_paid_for_answers_only", key=key, units=charged)
         self._is_closing = True
         engine = node.stop()
         self.loop.run_steps(self._steps, engine.done)
@@ -307,6 +310,11 @@ class World:
             self.loop.failure = self.loop.failure or error
             return
         self.loop.call_soon(node.process.die, context=self._outside.context)
+
+    def _notice_damage(self) -> None:
+        """A process has recovered: from a damaged journal it must not (P8)."""
+        damage = self._damage
+        expect(damage is None, "p8_damage_halts", kind=damage.kind if damage else "")
 
     def _between(self, process: Process) -> None:
         """Between two steps of a process: it may be its last."""

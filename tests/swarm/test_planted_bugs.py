@@ -1,0 +1,294 @@
+"""Tests of the tests: each sabotage must be found within a hundred worlds.
+
+What finds it is a check of the core, an invariant, the auditor, the fake contract, a
+process that ends without a reason, the phase without faults, or the replay.
+"""
+
+from typing import Any, Final
+
+import pytest
+
+from intents import admission
+from intents.reject import Reject, RejectCode
+from intents.typed_data import digest
+from simulations.swarm import disk, gate, node
+from simulations.swarm.finding import Finding
+from simulations.swarm.world import World
+from solver import bridge
+from solver.core import (
+    auction,
+    chain,
+    contest,
+    delivery,
+    exchange,
+    intake,
+    ledger,
+    market,
+    settling,
+    trade,
+    window,
+)
+from solver.core.check import Violation
+from solver.core.command import Deposited, Outcome
+from solver.engine import recovery, sequencer
+from solver.journal import JournalFault, journal, mark, record
+from solver.journal import recovery as restoring
+from solver.settlement import submitter, watcher
+from solver.settlement.chain import ChainClient
+from solver.settlement.fault import SettlementFault
+from solver.vault.scrub import Scrubber
+from tests.core.sabotage import Patch, all_of, edited, never, nothing, pure_only
+
+WORLDS_MAX: Final = 100
+FOUND: Final = (Finding, Violation, JournalFault, SettlementFault, node.BooksDiffer)
+"""What a world raises when something is wrong. Anything else: the sabotage is broken."""
+STEPS: Final = 2_000
+
+
+def _set(module: Any, name: str, value: Any) -> Patch:
+    return lambda monkeypatch: monkeypatch.setattr(module, name, value)
+
+
+def _windows_end_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place is free a second before its window is over."""
+    original = window.Window.wait_ms
+
+    def early(self: window.Window, units: int, now_ms: int) -> int:
+        wait_ms = original(self, units, now_ms)
+        return 0 if wait_ms <= 1_000 else wait_ms
+
+    monkeypatch.setattr(window.Window, "wait_ms", early)
+
+
+def _ledger_is_one_sided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer forgets the payer."""
+
+    def lopsided(_: Any, credit: ledger.Balance, amount: int, **__: Any) -> None:
+        credit.credits_posted += amount
+
+    for module in (chain, intake, trade, delivery):
+        if hasattr(module, "transfer"):
+            monkeypatch.setattr(module, "transfer", lopsided)
+
+
+def _handled(name: str, patch: Patch, module: Any) -> Patch:
+    """A command's handler is changed, also where the market keeps it."""
+
+    def both(monkeypatch: pytest.MonkeyPatch) -> None:
+        before = getattr(module, name)
+        patch(monkeypatch)
+        for command, handler in list(market._HANDLERS.items()):
+            if handler is before:
+                monkeypatch.setitem(market._HANDLERS, command, getattr(module, name))
+
+    return both
+
+
+def _the_worst_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = auction.judge
+
+    def worst(*arguments: Any) -> list[auction.Ranked]:
+        ranking = original(*arguments)
+        sound = [r for r in ranking if r.reason is None or r.reason.code is RejectCode.OUTBID]
+        if len({r.score for r in sound}) < 2:
+            return ranking
+        best, loser = sound[0], sound[-1]
+        swapped = {id(best): loser, id(loser): best}
+        return [
+            auction.Ranked(
+                proposed=other.proposed,
+                solution=other.solution,
+                score=other.score,
+                reason=ranked.reason,
+            )
+            for ranked in ranking
+            for other in (swapped.get(id(ranked), ranked),)
+        ]
+
+    monkeypatch.setattr(contest, "judge", worst)
+
+
+def _unknown_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not know what became of a call charges for it."""
+    original = bridge.MarketDelivery.finish_call
+
+    async def charge(self: bridge.MarketDelivery, call: str, outcome: Outcome, units: int) -> None:
+        paid = Outcome.DELIVERED if outcome is Outcome.UNKNOWN else outcome
+        await original(self, call, paid, max(1, units))
+
+    monkeypatch.setattr(bridge.MarketDelivery, "finish_call", charge)
+
+
+def _deposits_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher tells twice what came in."""
+    original = watcher.fact_of
+
+    def double(address: str, log: Any) -> Any:
+        fact = original(address, log)
+        if isinstance(fact, Deposited):
+            return Deposited(account=fact.account, amount=2 * fact.amount)
+        return fact
+
+    monkeypatch.setattr(watcher, "fact_of", double)
+
+
+async def _nothing_later(*_: Any, **__: Any) -> None:
+    """Sabotage of a coroutine by doing nothing."""
+
+
+def _believe_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document counts as signed by its account, whatever the signature is."""
+
+    def admit(sent: Any, rules: Any, now_s: int) -> Any:
+        found = admission.admit(sent, rules, now_s)
+        if not isinstance(found, Reject) or not found.code.startswith("signature"):
+            return found
+        return admission.Verified(
+            document=sent.document,
+            digest="0x" + digest(rules.domain.prefix(), sent.document).hex(),
+            signer=sent.document.account,
+            signature=sent.signature,
+        )
+
+    monkeypatch.setattr(gate, "admit", admit)
+
+
+SABOTAGES: Final[dict[str, Patch]] = {
+    # The core.
+    "skip the nonce check": edited(
+        intake, "_fault_in_nonce", "account.has_used(document.nonce)", "account is None"
+    ),
+    "free windows a second early": _windows_end_early,
+    "never ask a window": _set(window.Window, "wait_ms", lambda *_: 0),
+    "lease money is not released": never("release", delivery),
+    "fill after the deadline": never("end_intent", market),
+    "sell after the deadline": never("end_offer", market),
+    "never end a lease": never("end_lease", market),
+    "ignore minimums": _set(exchange.Exchange, "_is_minimum_met", lambda *_: True),
+    "settle a line twice": _handled(
+        "cut_batch",
+        edited(
+            settling,
+            "cut_batch",
+            "[_batch(state, lease, number) for lease in leases]",
+            "[_batch(state, lease, number) for lease in (*leases, *leases)]",
+        ),
+        settling,
+    ),
+    "one-sided ledger": _ledger_is_one_sided,
+    "count no cap": all_of(
+        *(_set(module, "commit", nothing) for module in (intake, trade, delivery, settling))
+    ),
+    "fill what was cancelled": edited(
+        exchange.Exchange, "end", "self._leave(order)", "order.held += 0"
+    ),
+    "the taker sets the price": edited(
+        exchange.Exchange,
+        "_take_asks",
+        "price = level.tick",
+        "price = tick if level.tick <= tick else level.tick",
+    ),
+    "match with oneself": edited(
+        exchange.Exchange, "_take_asks", "if ask.money is not money:", "if ask.units:"
+    ),
+    "orphaned leases are never moved": _handled(
+        "retire_key",
+        edited(delivery, "retire_key", "lease.status is LeaseStatus.OPEN", "lease.key is None"),
+        delivery,
+    ),
+    "the worst solution wins": _the_worst_wins,
+    "judge no sums": _set(auction, "_fault_in_sums", nothing),
+    "count blocks twice": _handled(
+        "apply_blocks",
+        edited(chain, "apply_blocks", "command.number <= state.cursor", "command.number < 0"),
+        chain,
+    ),
+    "cancel for strangers": _handled(
+        "cancel_document",
+        edited(
+            intake,
+            "cancel_document",
+            "owner.document.account != command.account",
+            "command.account is None",
+        ),
+        intake,
+    ),
+    "a reject leaves a trace": edited(
+        market.Market, "apply", "state.now_ms = before_ms", "state.exchange.next_seq()"
+    ),
+    # The engine.
+    "publish before it is durable": edited(
+        sequencer.Sequencer,
+        "_carry_out",
+        "if applied:",
+        "for at_ms, events in published:\n"
+        "        self.feed.append(at_ms, events)\n"
+        "    also, published = published, []\n"
+        "    if applied:",
+    ),
+    "answer before it is durable": edited(
+        sequencer.Sequencer,
+        "_carry_out",
+        "if applied:",
+        "for (_, future), told in zip(waiting, results, strict=True):\n"
+        "        future.done() or future.set_result(told)\n"
+        "    if applied:",
+    ),
+    "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
+    "apply twice on recovery": edited(
+        recovery,
+        "apply_group",
+        "publish(command.at_ms, events)",
+        "publish(command.at_ms, events), apply(command)",
+    ),
+    "forget calls in flight": _set(node, "lost_calls", lambda _: []),
+    # The journal.
+    "no sync before the answer": _set(
+        journal, "_PRAGMAS", tuple(p.replace("FULL", "OFF") for p in journal._PRAGMAS)
+    ),
+    "ignore the lock": _set(
+        disk.Disk, "lock", lambda self, path: disk._Lock(self._locks, path.name)
+    ),
+    "believe flipped bits": all_of(
+        edited(record, "read_verified", "if chain != stored:", "if not stored:"),
+        lambda m: m.setattr(journal, "read_verified", record.read_verified),
+        never("check", recovery),
+    ),
+    "believe a tail that was cut off": never("move", mark.Mark),
+    "believe any snapshot": edited(
+        restoring,
+        "_loaded",
+        "state.usdc != source.genesis.usdc or state.hash() != header.state_hash",
+        "setattr(state, 'batch_next', state.batch_next + 1)",
+    ),
+    # Settlement.
+    "believe blocks that are not final": _set(ChainClient, "finalized", ChainClient.head),
+    "count a deposit twice": _deposits_count_twice,
+    "send nothing a second time": all_of(
+        _set(submitter.Submitter, "_bump_if_stuck", _nothing_later),
+        edited(submitter.Submitter, "_is_pooled", "return False", "return True"),
+    ),
+    # The vault and its bridge.
+    "let key bytes through": _set(Scrubber, "feed", lambda _, chunk: chunk),
+    "charge what is unknown": _unknown_is_charged,
+    "never finish a call": _set(bridge.MarketDelivery, "finish_call", _nothing_later),
+    # Admission, as the gate uses it.
+    "believe any signature": _believe_signatures,
+}
+
+
+def _worlds_until_found() -> int:
+    for seed in range(WORLDS_MAX):
+        try:
+            World(seed, STEPS).run()
+        except FOUND:
+            return seed
+    return WORLDS_MAX
+
+
+@pure_only
+@pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
+def test_a_planted_bug_is_found(sabotage: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a hundred worlds something is found wrong; a survivor blocks a release."""
+    sabotage(monkeypatch)
+    assert _worlds_until_found() < WORLDS_MAX
