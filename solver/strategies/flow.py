@@ -17,7 +17,7 @@ from solver.strategies.substitute import Assignment, Network, SubstituteIntent, 
 from solver.strategies.tatonnement import guess_prices
 
 if TYPE_CHECKING:
-    from ortools.graph.python.min_cost_flow import (  # type: ignore[import-untyped]  # has none
+    from ortools.graph.python.min_cost_flow import (
         SimpleMinCostFlow,
     )
 
