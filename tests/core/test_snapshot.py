@@ -1,0 +1,66 @@
+"""A state as bytes and back: the same bytes, and a market that goes on in the same way."""
+
+from typing import Final
+
+import msgspec
+import pytest
+
+from solver.core import state
+from solver.core.snapshot import FORMAT_VERSION, dump, load, state_hash
+from tests.conftest import PROFILE
+from tests.core.floor import a_walk
+from tests.core.relay import a_relay
+from tests.core.sabotage import pure_only
+
+WALKS: Final = 600 if PROFILE == "full" else 20
+STEPS: Final = 150
+
+
+def test_a_loaded_market_goes_on_as_the_first(request: pytest.FixtureRequest) -> None:
+    """After every prefix: the same events and refusals, and the same hash at the next stop."""
+    first = int(request.config.getoption("--hypothesis-seed"))
+    loads = 0
+    for seed in range(first, first + WALKS):
+        try:
+            loads += a_relay(seed, STEPS).loads
+        except BaseException as error:
+            error.add_note(f"a_relay({seed}, {STEPS})")
+            raise
+    assert loads > 3 * WALKS
+
+
+@pure_only
+@pytest.mark.parametrize("kept", [0, 1, 7])
+def test_a_loaded_market_forgets_as_the_first(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten is the same on both sides, however little is kept."""
+    monkeypatch.setattr(state, "FINISHED_KEPT_MAX", kept)
+    for seed in range(WALKS // 4):
+        a_relay(seed, STEPS)
+
+
+def test_reading_the_hash_changes_nothing() -> None:
+    """A market that is hashed after each command ends as one that never was."""
+    floor = a_walk(3, STEPS)
+    assert floor.replay() == floor.market.state.hash() == state_hash(floor.market.state)
+
+
+def test_equal_bytes_are_the_same_state_and_others_are_not() -> None:
+    """One unit of one order more, and the hash is another."""
+    floor = a_walk(4, 60)
+    one, other = load(dump(floor.market.state)), load(dump(floor.market.state))
+    assert one.hash() == other.hash()
+    intent = next(iter(other.intents.values()))
+    intent.order.seq += 1
+    assert one.hash() != other.hash()
+
+
+def test_what_is_no_snapshot_is_refused() -> None:
+    """Cut, flipped to another type or of another format: an error, never half a state."""
+    image = dump(a_walk(5, 60).market.state)
+    for broken in (b"", b"\xc1", image[:-1], image[1:], image + b"\x00"):
+        with pytest.raises(msgspec.DecodeError):
+            load(broken)
+    rows = msgspec.msgpack.decode(image)
+    rows[0] = FORMAT_VERSION + 1
+    with pytest.raises(msgspec.DecodeError, match="snapshot format"):
+        load(msgspec.msgpack.encode(rows))
