@@ -47,6 +47,7 @@ class Feed:
         self._firsts: list[int] = []
         """The number of each command's first event, in step with `_told`."""
         self._told: list[tuple[int, Sequence[Event]]] = []
+        self._forgetting_at = seq + kept_max
         self._grown = asyncio.Event()
         self._is_awaited = False
 
@@ -62,7 +63,8 @@ class Feed:
         self._firsts.append(self._seq + 1)
         self._told.append((at_ms, events))
         self._seq += len(events)
-        self._forget()
+        if self._seq > self._forgetting_at:
+            self._forget()
         if self._is_awaited:
             self._grown.set()
             self._grown = asyncio.Event()
@@ -85,9 +87,10 @@ class Feed:
 
     def _forget(self) -> None:
         """Let go of what nobody may read any more: seldom, as it moves the rest."""
-        if self._seq - self._firsts[0] >= self._kept_max + max(self._kept_max // 4, 64):
-            gone = bisect_right(self._firsts, self._seq - self._kept_max + 1) - 1
+        gone = bisect_right(self._firsts, self._seq - self._kept_max + 1) - 1
+        if gone > 0:
             del self._firsts[:gone], self._told[:gone]
+        self._forgetting_at = self._seq + max(self._kept_max // 4, 64)
 
     async def wait(self, cursor: int, at_most: int) -> list[Entry]:
         """Like `after`, but waits until there is at least one."""
