@@ -45,7 +45,7 @@ def run(
         seed: Run this one world only.
         trace: With `seed`: print every event and every fault.
         hashes: Seeds, comma-separated: print their hash chains only.
-        compiled: A folder with a compiled core: some worlds run again with it.
+        compiled: A folder with everything, compiled: some worlds run again with that.
     """
     if hashes is not None:
         _print_hashes([int(each) for each in hashes.split(",")], steps)
@@ -62,8 +62,7 @@ def _swarm(seeds: range, steps: int, jobs: int, compiled: Path | None) -> None:
     problems = [f"{each.error}\n    {each.command}" for each in summary.failures]
     problems += [f"seed {each}: another hash elsewhere" for each in differing(some, steps)]
     if compiled is not None:
-        path = f"{compiled}:{Path.cwd()}"
-        others = differing(some, steps, {"PYTHONPATH": path})
+        others = differing(some, steps, folder=compiled)
         problems += [f"seed {each}: another hash with the compiled core" for each in others]
     if len(seeds) >= WORLDS_FOR_HITS and steps >= STEPS_FOR_HITS:
         rare = summary.rare(HITS_MIN)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -103,14 +104,15 @@ def _visit_all(seeds: Sequence[int], steps: int) -> list[Report | Failure]:
 
 
 def hashes_elsewhere(
-    seeds: Sequence[int], steps: int, environment: Mapping[str, str]
+    seeds: Sequence[int], steps: int, environment: Mapping[str, str], folder: Path | None
 ) -> dict[int, str]:
-    """The hash chains of these worlds in a process of its own, with this environment."""
+    """The hash chains of these worlds in a process of its own, with the code in `folder`."""
     named = ",".join(map(str, seeds))
     command = [sys.executable, "-m", "simulations.swarm", "--hashes", named, "--steps", str(steps)]
     answer = subprocess.run(  # noqa: S603  ourselves
         command,
         env={**os.environ, "PYTHONHASHSEED": HASH_SEED, **environment},
+        cwd=folder,
         check=True,
         capture_output=True,
         timeout=RERUN_S_MAX,
@@ -119,8 +121,11 @@ def hashes_elsewhere(
 
 
 def differing(
-    known: Mapping[int, str], steps: int, environment: Mapping[str, str] | None = None
+    known: Mapping[int, str],
+    steps: int,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> list[int]:
-    """I22: seeds whose worlds end otherwise in another process."""
-    found = hashes_elsewhere(list(known), steps, environment or {}) if known else {}
+    """I22: seeds whose worlds end otherwise in another process, or with other code."""
+    found = hashes_elsewhere(list(known), steps, environment or {}, folder) if known else {}
     return [seed for seed, chain_hash in known.items() if found.get(seed) != chain_hash]
