@@ -3,7 +3,7 @@ pragma solidity =0.8.37;
 
 import {ISettlement} from "../src/ISettlement.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
-import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
+import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
 import {Vm} from "./Vm.sol";
 
@@ -13,6 +13,9 @@ import {Vm} from "./Vm.sol";
 contract MarketHandler is MarketTest {
     uint256 private constant TRADERS = 4;
     uint64 private constant NONCES = 6;
+    /// @dev Nonces of mandates, after those of intents and offers.
+    uint64 private constant MANDATES = 2;
+    uint64 private constant TICK_MAX = 100_000_000;
 
     Party[] private _traders;
     Party private _agent;
@@ -33,6 +36,7 @@ contract MarketHandler is MarketTest {
     uint256 public ghostHeld;
     uint256 public batchesSettled;
     uint256 public linesSettled;
+    uint256 public ghostMandates;
     uint256 public replaysRefused;
 
     struct Fill {
@@ -79,7 +83,7 @@ contract MarketHandler is MarketTest {
 
     function cancel(uint256 who, uint64 nonce) external {
         address account = _address(who);
-        nonce %= NONCES;
+        nonce %= NONCES + MANDATES;
         if (settlement.cancelledAt(account, nonce) != 0) return;
         vm.prank(account);
         settlement.cancel(nonce);
@@ -121,8 +125,11 @@ contract MarketHandler is MarketTest {
         intents[0] = _makeIntent(_random(seed, "intent 0"), offers);
         intents[1] = _makeIntent(_random(seed, "intent 1"), offers);
 
+        SettledMandate[] memory mandates = _list(_makeMandate(_random(seed, "mandate"), offers));
+
         bytes memory data = abi.encodeCall(
-            ISettlement.settle, (batchNumber++, bytes32(seed), Batch.encode(offers, intents))
+            ISettlement.settle,
+            (batchNumber++, bytes32(seed), Batch.encode(offers, intents, mandates))
         );
         vm.recordLogs();
         vm.prank(operatorKey.addr);
@@ -157,6 +164,7 @@ contract MarketHandler is MarketTest {
             ghostBalance[from] -= int256(uint256(payment));
             ghostBalance[to] += int256(uint256(payment));
             if (from == address(_wallet)) ghostSession += payment;
+            if (fill.buyerNonce >= NONCES) ghostMandates += payment;
             paid += payment;
             ++linesSettled;
         }
@@ -203,12 +211,39 @@ contract MarketHandler is MarketTest {
         intent.validUntil = NOW + 30 days;
         intent.epoch = settlement.accountOf(account).epochSettleable;
         intent.authority = isSession ? SESSION : PLAIN;
-        intent = _signed(intent, party);
+        // Signed alone, or as a bulk of its own.
+        intent = _random(seed, "bulk") % 2 == 0
+            ? _signed(intent, party)
+            : _bulkSigned(_list(intent), party)[0];
         intent.lines = new Line[](1 + seed % 3);
         for (uint256 i = 0; i < intent.lines.length; ++i) {
             intent.lines[i] = _makeLine(_random(seed, bytes32(i)), intent, offers);
         }
         if (_random(seed, "bad") % 16 == 0) intent.unitsMin += 1;
+    }
+
+    function _makeMandate(uint256 seed, SettledOffer[] memory offers)
+        private
+        returns (SettledMandate memory mandate)
+    {
+        bool isSession = seed % (TRADERS + 1) == TRADERS;
+        Party memory party = isSession ? _agent : _traders[seed % TRADERS];
+        address account = isSession ? address(_wallet) : party.addr;
+        uint64 nonce = uint64(NONCES + _random(seed, "nonce") % MANDATES);
+        (, uint96 limit) = _terms(account, nonce, seed);
+        mandate = _mandate(account, nonce, limit);
+        mandate.tickMax = TICK_MAX;
+        mandate.validUntil = NOW + 30 days;
+        mandate.epoch = settlement.accountOf(account).epochSettleable;
+        mandate.authority = isSession ? SESSION : PLAIN;
+        mandate = _signed(mandate, party);
+        // Its lines are drawn as those of an intent at its price.
+        SettledIntent memory priced = _intent(account, nonce, 1_000_000, TICK_MAX);
+        mandate.lines = new Line[](1 + seed % 3);
+        for (uint256 i = 0; i < mandate.lines.length; ++i) {
+            mandate.lines[i] = _makeLine(_random(seed, bytes32(i)), priced, offers);
+        }
+        if (_random(seed, "bad") % 16 == 0) mandate.limit += 1;
     }
 
     function _makeLine(uint256 seed, SettledIntent memory intent, SettledOffer[] memory offers)
@@ -288,6 +323,19 @@ contract MarketHandler is MarketTest {
         }
     }
 
+    function checkMandates() external view {
+        for (uint256 i = 0; i <= TRADERS; ++i) {
+            address account = _address(i);
+            for (uint64 nonce = NONCES; nonce < NONCES + MANDATES; ++nonce) {
+                uint256 paid = ghostPaid[account][nonce];
+                vm.assertEq(settlement.settledUnits(account, nonce), paid, "atoms counted");
+                vm.assertLe(paid, _limit[account][nonce], "above the mandate's limit");
+                uint256 delivered = ghostDelivered[account][nonce];
+                vm.assertLe(paid, delivered * TICK_MAX / 1_000_000, "above the mandate's price");
+            }
+        }
+    }
+
     function checkSessions() external view {
         ISettlement.AccountView memory wallet = settlement.accountOf(address(_wallet));
         SessionAccount.Session memory session = _wallet.sessionOf(_agent.addr);
@@ -339,6 +387,10 @@ contract SettlementInvariantTest is MarketTest {
         _handler.checkLimits();
     }
 
+    function invariant_noMandateIsExceeded() public view {
+        _handler.checkMandates();
+    }
+
     function invariant_noSessionExceedsItsCap() public view {
         _handler.checkSessions();
     }
@@ -357,10 +409,12 @@ contract SettlementInvariantTest is MarketTest {
         }
         _handler.checkBalances();
         _handler.checkLimits();
+        _handler.checkMandates();
         _handler.checkSessions();
         _handler.checkBatches();
         vm.assertGe(_handler.linesSettled(), 20, "too few lines settled");
-        vm.assertLe(_handler.linesSettled(), 200, "too few lines skipped");
+        vm.assertLe(_handler.linesSettled(), 300, "too few lines skipped");
+        vm.assertGe(_handler.ghostMandates(), 1, "no mandate paid");
         vm.assertGe(_handler.ghostSession(), 1, "no session paid");
     }
 }
