@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NODE_MODULES := contracts/node_modules
+CORE := $(wildcard intents/*.py solver/*.py solver/*/*.py)
+CC ?= cc
 FORGE := cd contracts && tool/forge
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -40,13 +42,11 @@ test-contracts: setup ## Foundry unit, fuzz and invariant tests; artifacts match
 	@$(PY) contracts/tool/artifact.py --check
 	@$(FORGE) test --summary
 
-test-python: setup ## pytest, with a count per kind of test
+test-python: setup ## pytest, with a count per kind of test; of the compiled core too if there is a C compiler
+	@if command -v $(CC) >/dev/null 2>&1; then $(MAKE) --no-print-directory compile; fi
 	@$(PY) -m pytest -q $(ARGS)
 
-compile: setup ## the compiled wheel in build/wheel, unpacked in build/compiled (needs a C compiler)
-	@rm -rf build/wheel build/compiled
-	@$(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
-	@$(PY) -m zipfile --extract build/wheel/*.whl build/compiled
+compile: build/compiled/.ready ## the compiled wheel, unpacked in build/compiled (needs a C compiler)
 
 bench-core: compile ## matching, replay and clearing beside their peers, as JSON lines
 	@$(PY) -m tests.bench.core $(ARGS)
@@ -82,6 +82,13 @@ lock: ## write the lock files anew (needs uv and npm)
 
 clean: ## remove everything that is not committed but made by these targets
 	rm -rf $(VENV) $(NODE_MODULES) contracts/out contracts/cache .keyfill simulations/report
+
+build/compiled/.ready: $(VENV)/.ready hatch_build.py pyproject.toml $(CORE)
+	@echo "compiling the core"
+	@rm -rf build/wheel build/compiled
+	@$(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
+	@$(PY) -m zipfile --extract build/wheel/*.whl build/compiled
+	@touch $@
 
 $(VENV)/.ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "keyfill needs Python 3.11 or newer: install python3 (Debian: apt install python3 python3-venv; macOS: brew install python)"; exit 1; }
