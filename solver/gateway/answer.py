@@ -63,6 +63,9 @@ INTERNAL: Final = "internal"
 RETRY_MS_ELSE: Final = 1_000
 
 
+_JSON_HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Every error: a code to act on, what was seen, what to do about it."""
 
@@ -97,8 +100,7 @@ def json_response(
     return web.Response(
         body=msgspec.json.encode(body),
         status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        headers=_JSON_HEADERS if headers is None else _JSON_HEADERS | headers,
     )
 
 

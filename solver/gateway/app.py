@@ -8,6 +8,7 @@ from intents.admission import Rules
 from intents.signature import SigningKey
 from solver.engine.sequencer import Sequencer
 from solver.gateway import openapi
+from solver.gateway.access import AccessLog
 from solver.gateway.answer import json_response
 from solver.gateway.auth import Authenticator
 from solver.gateway.door import Endpoint, endpoint, guard
@@ -58,6 +59,7 @@ def create_app(
         limits=limits,
         rates=Rates.of(limits),
         load=Load(),
+        access_log=AccessLog(limits.log_lines_per_second),
         verifiers=verifiers or Verifiers(rules),
         macs=Macs(grant_secret, started_at_ms=started_at_ms, mandates_max=limits.mandates_max),
         grants=Grants(grant_secret),

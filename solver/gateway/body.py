@@ -1,7 +1,7 @@
 """The body and the query of a request, read within their bounds."""
 
 import asyncio
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -10,36 +10,57 @@ from solver.verifier.decode import convert, lower
 
 T = TypeVar("T")
 
+JSON: Final = "application/json"
+
 
 async def read_body(request: web.Request, bytes_max: int, seconds_max: float) -> bytes | Reject:
     """The whole body. Rejects: unsupported_media_type (encoded), too_large, malformed."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send the body without an encoding")
     if (request.content_length or 0) > bytes_max:
-        return reject(RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes")
-    parts: list[bytes] = []
-    size = 0
+        return _too_large(bytes_max)
     try:
+        if request.content.is_eof():
+            # All of it came with the head, as most do: there is nothing to wait for.
+            return _within(request.content.read_nowait(), bytes_max)
         async with asyncio.timeout(seconds_max):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > bytes_max:
-                    return reject(RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes")
-                parts.append(chunk)
+            return await _received(request, bytes_max)
     except TimeoutError:
         return reject(RejectCode.MALFORMED, f"the body did not come within {seconds_max:g} s")
     except web.RequestPayloadError:
         return reject(RejectCode.MALFORMED, "the body ended early or was framed wrongly")
+
+
+async def _received(request: web.Request, bytes_max: int) -> bytes | Reject:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > bytes_max:
+            return _too_large(bytes_max)
+        parts.append(chunk)
     return b"".join(parts)
+
+
+def _within(raw: bytes, bytes_max: int) -> bytes | Reject:
+    return raw if len(raw) <= bytes_max else _too_large(bytes_max)
+
+
+def _too_large(bytes_max: int) -> Reject:
+    return reject(RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes")
 
 
 def is_json(request: web.Request) -> bool:
     """Whether the request says that its body is JSON."""
-    return request.content_type == "application/json"
+    if request.headers.get("Content-Type") == JSON:
+        return True  # most say just this; else the header is taken apart
+    return request.content_type == JSON
 
 
 def decode_query(request: web.Request, kind: type[T]) -> T | Reject:
     """The query's parameters as a `kind`. Rejects: malformed (repeated ones too)."""
+    if not request.query_string:
+        return convert({}, kind)
     query = request.query
     values = {name: lower(value) for name, value in query.items()}
     if len(values) != len(query):

@@ -27,23 +27,15 @@ Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def guard(request: web.Request, handler: Endpoint) -> web.StreamResponse:
-    """Rate, log and translate what goes wrong. Never logs a query, a header or a body."""
+    """Rate, log and translate what goes wrong."""
     started = time.monotonic()
-    response = await _guarded(request, handler)
-    resource = request.match_info.route.resource
-    LOG.info(
-        "request",
-        method=request.method,
-        route=resource.canonical if resource else "",
-        status=response.status,
-        elapsed_ms=round((time.monotonic() - started) * 1_000, 1),
-        remote=request.remote,
-    )
+    gateway = request.app[GATEWAY]
+    response = await _guarded(gateway, request, handler)
+    gateway.access_log.note(request, response.status, started)
     return response
 
 
-async def _guarded(request: web.Request, handler: Endpoint) -> web.StreamResponse:
-    gateway = request.app[GATEWAY]
+async def _guarded(gateway: Gateway, request: web.Request, handler: Endpoint) -> web.StreamResponse:
     if _counts(request):
         refused = limited(gateway.rates.addresses, sender_of(request), gateway.now_ms())
         if refused is not None:

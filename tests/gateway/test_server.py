@@ -2,7 +2,11 @@
 
 import asyncio
 import gzip
+import io
+import sys
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import msgspec
@@ -14,11 +18,12 @@ from structlog.testing import capture_logs
 from intents.reject import RejectCode, reject
 from solver.client import Market, Rejected, Unreachable
 from solver.client.model import Now, Result
-from solver.gateway import Limits
+from solver.gateway import Limits, access
 from solver.gateway.auth import Nonces
 from solver.gateway.gateway import sender_of
 from solver.gateway.grant import Grants
 from solver.gateway.limit import Buckets
+from solver.runtime.log import configure_log
 from tests.builder import alice, bob
 from tests.gateway.world import DOCS, GENEROUS, World, a_world
 
@@ -263,3 +268,54 @@ async def test_nobody_there_is_unreachable() -> None:
 def test_limits_have_defaults_that_bound_everything() -> None:
     """No default is unbounded."""
     assert all(0 < value < 10**8 for value in msgspec.structs.astuple(Limits()))
+
+
+async def test_the_log_is_bounded_and_says_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flood has so many lines a second; the next line counts the others, and none is lost."""
+    now_s = [100.0]
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    quiet = msgspec.structs.replace(GENEROUS, log_lines_per_second=3)
+    async with a_world(limits=quiet) as world:
+        now_s[0] += 1
+        structlog.reset_defaults()
+        with capture_logs() as logs:
+            for _ in range(40):
+                await world.raw("GET", "/healthz")
+            now_s[0] += 1
+            await world.raw("GET", "/healthz")
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    lines = [line for line in logs if line["event"] == "request"]
+    assert [line.get("unlogged", 0) for line in lines] == [0, 0, 0, 37]
+
+
+async def test_a_failure_of_ours_is_always_logged() -> None:
+    """However many lines there were."""
+    quiet = msgspec.structs.replace(GENEROUS, log_lines_per_second=1)
+    async with a_world(limits=quiet) as world:
+        await world.offering(bob)
+        intent = await world.agent(alice).intent(DOCS, units=1, limit=100)
+        bearer = f"Bearer {await intent.grant()}"
+        world.vault.breaking = RuntimeError("boom")
+        structlog.reset_defaults()
+        with capture_logs() as logs:
+            for _ in range(5):
+                await world.raw("GET", "/v1/proxy/datasette/a", Authorization=bearer)
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    assert [line["status"] for line in logs if line["event"] == "request"] == [500] * 5
+
+
+def test_what_json_cannot_say_is_logged_all_the_same() -> None:
+    """A line with any object in it is written, not lost in an exception."""
+    stream, standard = io.StringIO(), sys.stderr
+    try:
+        sys.stderr = stream
+        configure_log(plain=False)
+        structlog.get_logger("x").warning("odd", what=object(), where=Path("/a"), n=2**80)
+    finally:
+        sys.stderr = standard
+        structlog.reset_defaults()
+    line = msgspec.json.decode(stream.getvalue())
+    assert (line["event"], line["level"]) == ("odd", "warning")
+    assert "object" in line["what"]
