@@ -1,5 +1,8 @@
 """Bulk intents: the tree against independent implementations, its proofs, its admission."""
 
+import json
+import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -95,6 +98,25 @@ def test_any_intents_hash_as_eth_account_hashes_them(intents: list[Intent]) -> N
     theirs = keccak256(b"\x19" + message.version + message.header + message.body)
     grown = tree([struct_hash(intent) for intent in intents])
     assert bulk_digest(PREFIX, grown.height, grown.root) == theirs
+
+
+def test_viem_makes_the_same_digests() -> None:
+    """The library that browsers sign with hashes our JSON as we do, up to the highest tree."""
+    bulks = [_intents(count) for count in (1, 2, 3, 5, 20)] + [_intents(1) * INTENTS_MAX]
+    lines = "\n".join(json.dumps(bulk_typed_data(DOMAIN, bulk)) for bulk in bulks)
+    answer = subprocess.run(
+        ["node", str(Path(__file__).with_name("viem_digest.mjs"))],  # noqa: S607
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    trees = [tree([struct_hash(intent) for intent in bulk]) for bulk in bulks]
+    assert answer.stdout.split() == [
+        "0x" + bulk_digest(PREFIX, grown.height, grown.root).hex() for grown in trees
+    ]
 
 
 def test_what_a_wallet_signs_is_admitted() -> None:
