@@ -14,8 +14,8 @@ WORK: Final = ROOT / ".keyfill" / "bench"
 LOCK: Final = Path(__file__).with_name("peers.lock")
 COMPILED: Final = ROOT / "build" / "compiled"
 """Where the build puts the compiled modules, laid out as in the source."""
-PACKAGES: Final = ("intents", "solver/core")
-"""What an engine is made of."""
+PACKAGES: Final = ("intents", "solver/core", "solver/engine")
+"""What a run of ours is made of."""
 INSTALL_SECONDS_MAX: Final = 600
 
 

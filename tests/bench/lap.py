@@ -1,7 +1,8 @@
 """One run of one engine, in a process of its own: `python -m tests.bench.lap --help`.
 
-Needs the standard library alone, as a peer's interpreter has nothing else of ours. Prints
-one JSON object; fills go to a file, which the caller compares with those expected.
+Needs the standard library alone, as a peer's interpreter has nothing else installed. Peers
+too get the garbage collector's settings of our serving process. Prints one JSON object;
+fills go to a file, which the caller compares with those expected.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter_ns, process_time
 
+from solver.engine.collector import settle
 from tests.bench.engine import Engine
 from tests.bench.flow import ASK, BID, Event, Flow, save_numbers
 
@@ -22,17 +24,17 @@ Answer = dict[str, float | str]
 
 
 def speed(engine: Engine, flow: Flow) -> Answer:
-    """CPU seconds of all events after the preload, in the interpreter's usual state."""
+    """CPU seconds of all events after the preload, in the state of a process that serves."""
     _run(engine, scaled(flow, engine, 0, flow.preload))
     events = list(scaled(flow, engine, flow.preload, len(flow)))
-    _settle()
+    settle()
     return {"seconds": _run(engine, events), "operations": len(events)}
 
 
 def times(engine: Engine, flow: Flow) -> "array[int]":
     """Nanoseconds of each operation after the preload, by the wall clock."""
     _run(engine, scaled(flow, engine, 0, flow.preload))
-    _settle()
+    settle()
     events = scaled(flow, engine, flow.preload, len(flow))
     bid, ask, cancel, clock = engine.bid, engine.ask, engine.cancel, perf_counter_ns
     taken = array("q")
@@ -78,12 +80,6 @@ def _run(engine: Engine, events: Iterable[Event]) -> float:
         else:
             cancel(order)
     return process_time() - started
-
-
-def _settle() -> None:
-    """What is loaded is no garbage: a process that serves freezes it."""
-    gc.collect()
-    gc.freeze()
 
 
 def _resident_bytes() -> int:
