@@ -30,6 +30,7 @@ from tests.builder import (
     PREFIX,
     START_S,
     USDC,
+    a_mandate,
     a_request,
     alice,
     an_attestation,
@@ -38,7 +39,6 @@ from tests.builder import (
     unverified,
 )
 from tests.intents.document_strategy import documents
-from tests.intents.mandate_builder import a_mandate
 
 RULES: Final = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDITS}))
 
@@ -97,7 +97,7 @@ FAULTS: Final[dict[str, tuple[Callable[[], Document], Faults]]] = {
         lambda: an_offer().build(alice),
         [*_DOMAIN, *_TRADE, *_WINDOW, *_PRICE_HIGH, *_VALIDITY, *_SIGNATURE],
     ),
-    "mandate": (lambda: a_mandate(alice), [*_DOMAIN, *_MANDATE, *_VALIDITY, *_SIGNATURE]),
+    "mandate": (lambda: a_mandate().build(alice), [*_DOMAIN, *_MANDATE, *_VALIDITY, *_SIGNATURE]),
     "request": (lambda: a_request(alice), [*_DOMAIN, *_EXPIRY, *_SIGNATURE]),
     "attestation": (lambda: an_attestation(alice), [*_DOMAIN, *_SIGNATURE]),
 }
