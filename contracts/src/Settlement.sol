@@ -604,7 +604,8 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     }
 
     /// @dev Unchecked: the reader cuts units to 64 bits and money to 96, sums are bounded by the units
-    /// left and the balance. So no sum exceeds 2^97 and no product 2^161.
+    /// left, or for a mandate by its 255 lines, and the balance. So no sum exceeds 2^97 and no product
+    /// 2^161.
     ///
     /// The two rounded limits need no division; for integers and units > 0,
     /// p <= floor(d * l / u) if and only if p * u <= d * l, and
