@@ -97,7 +97,8 @@ class MemoryDisk:
     def reserve(self, path: Path, size: int) -> None:
         if size > self.free:
             raise OSError(28, "No space left on device")
-        self.reserved = size
+        if not self.reserved:
+            self.reserved, self.free = size, self.free - size
 
     def release(self, path: Path) -> bool:
         was_reserved, self.reserved = self.reserved, 0
@@ -109,8 +110,18 @@ class MemoryDisk:
         for (kind, end), fault in self.failing.items():
             if kind is note.kind and note.name.endswith(end):
                 raise fault
+        before = self._taken(note.name)
+        if note.kind is Kind.WRITE and self._growth(note) > self.free:
+            raise apsw.FullError("database or disk is full")
         carry_out(self.files, note)
         self.notes.append(note)
+        self.free -= self._taken(note.name) - before
+
+    def _taken(self, name: str) -> int:
+        return len(self.files.get(name, b""))
+
+    def _growth(self, note: Note) -> int:
+        return max(note.place + len(note.content) - self._taken(note.name), 0)
 
     def acknowledged(self, seq: int) -> None:
         """Somebody was told that everything up to `seq` is durable."""
