@@ -96,7 +96,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     """
     document, digest = command.intent, command.digest
     authority, signer, limit = command.authority, command.signer, document.limit
-    fault = _fault_in_document(state, command, document)
+    fault = _fault_in_document(state, command, document, known=digest in state.intents)
     if fault is None and authority is _MANDATE:
         fault = _fault_in_terms(state, command)
     fault = fault or _fault_in_funds(state, document, authority, signer)
@@ -146,7 +146,9 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     a resource of the key).
     """
     document = command.offer
-    fault = _fault_in_document(state, command, document) or _fault_in_key(state, document)
+    known = command.digest in state.offers
+    fault = _fault_in_document(state, command, document, known=known)
+    fault = fault or _fault_in_key(state, document)
     if fault is not None:
         return fault
     until_ms = signed_until_ms(
@@ -199,7 +201,8 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
     epoch_ended, nonce_used.
     """
     document = command.mandate
-    fault = _fault_in_document(state, command, document)
+    known = command.digest in state.mandates
+    fault = _fault_in_document(state, command, document, known=known)
     if fault is not None:
         return fault
     mandate = MandateState(
@@ -227,22 +230,15 @@ def cancel_document(state: State, command: CancelDocument) -> Reject | None:
     Rejects: not_found, not_authorized, too_late, not_open.
     """
     intent = state.intents.get(command.digest)
-    offer = state.offers.get(command.digest)
-    mandate = state.mandates.get(command.digest)
-    owner = intent or offer or mandate
-    if owner is None:
-        return reject(RejectCode.NOT_FOUND, f"no document {command.digest}")
-    if owner.document.account != command.account:
-        return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
     if intent is not None:
-        return _cancel_intent(state, intent)
-    if offer is not None and offer.live:
-        end_offer(state, offer, "cancelled")
-    elif mandate is not None and mandate.live:
-        end_mandate(state, mandate, "cancelled")
-    else:
-        return reject(RejectCode.NOT_OPEN, "it has ended")
-    return None
+        return _fault_in_owner(intent, command) or _cancel_intent(state, intent)
+    offer = state.offers.get(command.digest)
+    if offer is not None:
+        return _fault_in_owner(offer, command) or _cancel_offer(state, offer)
+    mandate = state.mandates.get(command.digest)
+    if mandate is not None:
+        return _fault_in_owner(mandate, command) or _cancel_mandate(state, mandate)
+    return reject(RejectCode.NOT_FOUND, f"no document {command.digest}")
 
 
 def issue_credits(state: State, command: IssueCredits) -> Reject | None:
@@ -275,6 +271,14 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
     return session if session and session.live and session.expires_at > now_s else None
 
 
+def _fault_in_owner(
+    record: IntentState | OfferState | MandateState, command: CancelDocument
+) -> Reject | None:
+    if record.document.account != command.account:
+        return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
+    return None
+
+
 def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
     if intent.ended is not None:
         return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
@@ -284,15 +288,35 @@ def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
     return None
 
 
+def _cancel_offer(state: State, offer: OfferState) -> Reject | None:
+    if not offer.live:
+        return reject(RejectCode.NOT_OPEN, "the offer has ended")
+    end_offer(state, offer, "cancelled")
+    return None
+
+
+def _cancel_mandate(state: State, mandate: MandateState) -> Reject | None:
+    if not mandate.live:
+        return reject(RejectCode.NOT_OPEN, "the mandate has ended")
+    end_mandate(state, mandate, "cancelled")
+    return None
+
+
 def _fault_in_document(
     state: State,
     command: SubmitIntent | SubmitOffer | SubmitMandate,
     document: Intent | Offer | Mandate,
+    *,
+    known: bool,
 ) -> Reject | None:
-    """What intents, offers and mandates can all be refused for; a mandate may name no resource."""
-    digest, resource = command.digest, document.resource
-    if digest in state.intents or digest in state.offers or digest in state.mandates:
-        return reject(RejectCode.ALREADY_KNOWN, f"{digest} was accepted before")
+    """What intents, offers and mandates can all be refused for; a mandate may name no resource.
+
+    `known` is whether there is a document of its kind with its digest: those of other kinds
+    have other digests, as the kind is part of what is hashed.
+    """
+    resource = document.resource
+    if known:
+        return reject(RejectCode.ALREADY_KNOWN, f"{command.digest} was accepted before")
     if resource and resource not in state.resources:
         return reject(RejectCode.RESOURCE_UNKNOWN, resource)
     if document.valid_until * 1_000 <= state.now_ms:
