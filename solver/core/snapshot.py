@@ -19,8 +19,16 @@ from solver.core.deadline import Deadlines
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.record import Batch, Call, KeyState, Session
+from solver.core.row import (
+    account_row,
+    balance_row,
+    execution_row,
+    intent_row,
+    lease_row,
+    mandate_row,
+    offer_row,
+)
 from solver.core.state import (
-    Account,
     DueEntry,
     Execution,
     IntentState,
@@ -172,42 +180,36 @@ class _Snapshot(_Record, frozen=True):
 
 
 def dump(state: State) -> bytes:
-    """Everything that decides anything, in canonical form."""
-    image = _Snapshot(
-        version=FORMAT_VERSION,
-        usdc=state.usdc,
-        now_ms=state.now_ms,
-        seq=state.exchange.seq,
-        cursor=state.cursor,
-        cursor_hash=state.cursor_hash,
-        resources=state.resources,
-        books=list(state.books),
-        balances=[
-            _Balance(balance.owner, balance.asset, _sums(balance))
-            for balance in state.ledger.balances()
-        ],
-        accounts=[_account_image(address, one) for address, one in state.accounts.items()],
-        keys=state.keys,
-        intents=[_intent_image(intent) for intent in state.intents.values()],
-        offers=[_offer_image(offer) for offer in state.offers.values()],
-        mandates=[_mandate_image(mandate) for mandate in state.mandates.values()],
-        leases=[_lease_image(lease) for lease in state.leases.values()],
-        executions=[
-            _Execution(one.id, one.intent, one.leases, one.serving, one.unsettled)
-            for one in state.executions.values()
-        ],
-        calls=state.calls,
-        windows=_windows_image(state),
-        auctions=state.auctions,
-        ready=list(state.ready),
-        batches=state.batches,
-        batch_next=state.batch_next,
-        finished=list(state.finished),
-        due=sorted(state.due),
-        order_ends=_ids(state.exchange.deadlines),
-        lease_ends=_ids(state.lease_ends),
+    """Everything that decides anything, in canonical form: the fields of `_Snapshot`, in order."""
+    fields = (
+        FORMAT_VERSION,
+        state.usdc,
+        state.now_ms,
+        state.seq,
+        state.cursor,
+        state.cursor_hash,
+        state.resources,
+        list(state.books),
+        [balance_row(balance) for balance in state.ledger.balances()],
+        [account_row(address, account) for address, account in state.accounts.items()],
+        state.keys,
+        [intent_row(intent) for intent in state.intents.values()],
+        [offer_row(offer) for offer in state.offers.values()],
+        [mandate_row(mandate) for mandate in state.mandates.values()],
+        [lease_row(lease) for lease in state.leases.values()],
+        [execution_row(execution) for execution in state.executions.values()],
+        state.calls,
+        _windows_rows(state),
+        state.auctions,
+        list(state.ready),
+        state.batches,
+        state.batch_next,
+        list(state.finished),
+        sorted(state.due),
+        _ids(state.exchange.deadlines),
+        _ids(state.lease_ends),
     )
-    return msgspec.msgpack.encode(image)
+    return msgspec.msgpack.encode(fields)
 
 
 def load(data: bytes) -> State:
@@ -246,11 +248,6 @@ def state_hash(state: State) -> str:
     return blake2b(dump(state), digest_size=32).hexdigest()
 
 
-def _sums(balance: Balance) -> Sums:
-    debits, credits_, pending = balance.sums()
-    return (str(debits), str(credits_), str(pending))
-
-
 def _fill_balance(balance: Balance, sums: Sums) -> None:
     balance.debits_posted, balance.credits_posted = int(sums[0]), int(sums[1])
     balance.debits_pending = int(sums[2])
@@ -261,92 +258,7 @@ def _ids(deadlines: Deadlines) -> list[str]:
     return [entry.id for entry in entries if isinstance(entry, Order | Lease)]
 
 
-def _account_image(address: str, account: Account) -> _Account:
-    return _Account(
-        address,
-        account.epoch,
-        account.sessions,
-        account.nonces,
-        account.forgotten,
-        account.withdrawing,
-        account.withdrawal_held,
-    )
-
-
-def _order_image(order: Order) -> _Order:
-    return _Order(order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
-
-
-def _intent_image(intent: IntentState) -> _Intent:
-    return _Intent(
-        intent.document,
-        intent.digest,
-        intent.signer,
-        intent.authority,
-        intent.signature,
-        intent.proof,
-        _order_image(intent.order),
-        intent.status,
-        intent.ended,
-        intent.filled_units,
-        intent.leases,
-        intent.serving,
-        intent.unsettled,
-    )
-
-
-def _offer_image(offer: OfferState) -> _Offer:
-    return _Offer(
-        offer.document,
-        offer.digest,
-        offer.signer,
-        offer.authority,
-        offer.signature,
-        _order_image(offer.order),
-        _sums(offer.capacity),
-        offer.live,
-        offer.leases_kept,
-    )
-
-
-def _mandate_image(mandate: MandateState) -> _Mandate:
-    return _Mandate(
-        mandate.document,
-        mandate.digest,
-        mandate.signer,
-        mandate.authority,
-        mandate.signature,
-        mandate.live,
-        mandate.spent,
-        mandate.committed,
-        list(mandate.intents),
-    )
-
-
-def _lease_image(lease: Lease) -> _Lease:
-    return _Lease(
-        lease.id,
-        lease.execution,
-        lease.intent,
-        lease.offer,
-        lease.units,
-        lease.tick,
-        lease.held,
-        lease.until_ms,
-        lease.filled_ms,
-        lease.status,
-        lease.reserved,
-        lease.delivered,
-        lease.lapsed,
-        lease.withdrawn,
-        lease.returned,
-        lease.in_flight,
-        lease.last_used_ms,
-        lease.batch,
-    )
-
-
-def _windows_image(state: State) -> list[_Windows]:
+def _windows_rows(state: State) -> list[_Windows]:
     by_subject: dict[str, _Windows] = {}
     for (subject, resource), windows in state.windows.items():
         if subject not in by_subject:

@@ -1,0 +1,126 @@
+"""Each record as the row that `solver.core.snapshot` writes, in the order of its classes there.
+
+Apart from them so that it can be compiled: a market is written as fast as memory is read.
+"""
+
+from solver.core.book import Order
+from solver.core.ledger import Balance
+from solver.core.state import Account, Execution, IntentState, Lease, MandateState, OfferState
+
+Row = tuple[object, ...]
+
+
+def sums_row(balance: Balance) -> Row:
+    """As text: sums of many amounts outgrow the 64 bits of MessagePack."""
+    return (
+        str(balance.debits_posted),
+        str(balance.credits_posted),
+        str(balance.debits_pending),
+    )
+
+
+def balance_row(balance: Balance) -> Row:
+    """Whose, of what, how much."""
+    return (balance.owner, balance.asset, sums_row(balance))
+
+
+def account_row(address: str, account: Account) -> Row:
+    """An account beside its balances."""
+    return (
+        address,
+        account.epoch,
+        account.sessions,
+        account.nonces,
+        account.forgotten,
+        account.withdrawing,
+        account.withdrawal_held,
+    )
+
+
+def order_row(order: Order) -> Row:
+    """What an order has beside its document."""
+    return (order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
+
+
+def intent_row(intent: IntentState) -> Row:
+    """An intent."""
+    return (
+        intent.document,
+        intent.digest,
+        intent.signer,
+        intent.authority,
+        intent.signature,
+        intent.proof,
+        order_row(intent.order),
+        intent.status,
+        intent.ended,
+        intent.filled_units,
+        intent.leases,
+        intent.serving,
+        intent.unsettled,
+    )
+
+
+def offer_row(offer: OfferState) -> Row:
+    """An offer."""
+    return (
+        offer.document,
+        offer.digest,
+        offer.signer,
+        offer.authority,
+        offer.signature,
+        order_row(offer.order),
+        sums_row(offer.capacity),
+        offer.live,
+        offer.leases_kept,
+    )
+
+
+def mandate_row(mandate: MandateState) -> Row:
+    """A mandate."""
+    return (
+        mandate.document,
+        mandate.digest,
+        mandate.signer,
+        mandate.authority,
+        mandate.signature,
+        mandate.live,
+        mandate.spent,
+        mandate.committed,
+        list(mandate.intents),
+    )
+
+
+def lease_row(lease: Lease) -> Row:
+    """A lease; what it repeats of its documents is left out."""
+    return (
+        lease.id,
+        lease.execution,
+        lease.intent,
+        lease.offer,
+        lease.units,
+        lease.tick,
+        lease.held,
+        lease.until_ms,
+        lease.filled_ms,
+        lease.status,
+        lease.reserved,
+        lease.delivered,
+        lease.lapsed,
+        lease.withdrawn,
+        lease.returned,
+        lease.in_flight,
+        lease.last_used_ms,
+        lease.batch,
+    )
+
+
+def execution_row(execution: Execution) -> Row:
+    """An execution."""
+    return (
+        execution.id,
+        execution.intent,
+        execution.leases,
+        execution.serving,
+        execution.unsettled,
+    )
