@@ -23,6 +23,7 @@ COMMANDS = (
     ("key", "solver.cli.trade:key_app", "Contribute API keys, check and revoke them."),
     ("offer", "solver.cli.trade:offer_app", "Sell: sign offers, look at and withdraw them."),
     ("intent", "solver.cli.trade:intent_app", "Buy: sign intents, watch, finish and cancel them."),
+    ("mandate", "solver.cli.mandate:app", "Sign once, then buy within it without signing."),
     ("call", "solver.cli.trade:call", "Make one call under an intent's lease."),
     ("balance", "solver.cli.trade:balance", "What an account has in the market."),
     ("book", "solver.cli.trade:book", "The open bids and asks of a resource."),

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from intents.bound import UNITS_MAX
 from solver.cli.context import ERR, OUT, CommandFailed, Context, address, atoms, usdc
+from solver.cli.purchase import read_purchases, rows_of
 from solver.client import Agent, Contributor, Market
 from solver.client.model import Intent, Offer
 
@@ -30,7 +31,8 @@ def _account(context: Context) -> str | None:
 
 
 @asynccontextmanager
-async def _agent(context: Context) -> AsyncIterator[Agent]:
+async def agent_of(context: Context) -> AsyncIterator[Agent]:
+    """The buyer whose key these options name."""
     async with Market(context.market_url()) as market:
         yield Agent(market, context.key(), _account(context))
 
@@ -68,7 +70,7 @@ async def create_intent(
         context: Options of every command.
     """
     _positive("units", units)
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         bought = await agent.intent(
             resource,
             units=units,
@@ -86,6 +88,22 @@ async def create_intent(
         context.show("intent", _intent(bought.state))
 
 
+@intent_app.command(name="many")
+async def create_intents(
+    file: Annotated[Path, Parameter(help="purchases, one JSON object a line")],
+    *,
+    context: Context = LOCAL,
+) -> None:
+    """Sign all purchases of a file with one signature (for each thousand) and submit them.
+
+    A line is like {"resource": "datasette/search:call", "units": 3, "limit": "0.015"}, and may
+    have "minimum", "immediate" and "minutes".
+    """
+    purchases = read_purchases(file)
+    async with agent_of(context) as agent:
+        context.show_rows("intents", rows_of(await agent.buy_many(purchases)))
+
+
 @intent_app.command(name="show")
 async def show_intent(digest: str, *, context: Context = LOCAL) -> None:
     """What became of an intent."""
@@ -97,7 +115,7 @@ async def show_intent(digest: str, *, context: Context = LOCAL) -> None:
 @intent_app.command(name="list")
 async def list_intents(*, context: Context = LOCAL) -> None:
     """Your newest intents and where they stand."""
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         told = await agent.market.get(
             "/v1/intents", dict[str, Any], account=agent.account, limit=ROWS_MAX
         )
@@ -116,7 +134,7 @@ async def list_intents(*, context: Context = LOCAL) -> None:
 @intent_app.command(name="cancel")
 async def cancel_intent(digest: str, *, context: Context = LOCAL) -> None:
     """Withdraw what is not filled."""
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         bought = await agent.find(digest)
         await bought.cancel()
         context.show("intent", _intent(await bought.refresh()))
@@ -125,7 +143,7 @@ async def cancel_intent(digest: str, *, context: Context = LOCAL) -> None:
 @intent_app.command(name="done")
 async def finish_intent(digest: str, *, context: Context = LOCAL) -> None:
     """Make no more calls: end the leases, so that what was delivered is settled."""
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         bought = await agent.find(digest)
         await bought.done()
         context.show("intent", _intent(await bought.refresh()))
@@ -274,7 +292,7 @@ async def call(
 ) -> None:
     """Make one call under an intent's lease; the upstream's answer goes to standard output."""
     headers = {"Content-Type": "application/json"} if body else {}
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         bought = await agent.find(intent)
         # The path goes out as it was written: its query is not encoded a second time.
         async with bought.stream(
@@ -289,7 +307,7 @@ async def call(
 
 async def balance(*, context: Context = LOCAL) -> None:
     """What the account has in the market: USDC, credits, epoch, session keys."""
-    async with _agent(context) as agent:
+    async with agent_of(context) as agent:
         told = await agent.balance()
         context.show(
             "balance",

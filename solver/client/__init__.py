@@ -7,6 +7,7 @@ from solver.client.fault import MarketFault, NotFilled, Rejected, Unexpected, Un
 from solver.client.key import read_key
 from solver.client.mandate import MandateSession
 from solver.client.market import Market
+from solver.client.model import MandateSecret
 from solver.client.purchase import Bought, Purchase
 from solver.client.solver import Desk, Solver
 from solver.client.stream import Intake
@@ -20,6 +21,7 @@ __all__ = [
     "Contributor",
     "Desk",
     "Intake",
+    "MandateSecret",
     "MandateSession",
     "Market",
     "MarketFault",

@@ -194,6 +194,10 @@ class Agent:
         )
         return MandateSession(self.market, self.identity, told)
 
+    def resume(self, kept: MandateSecret) -> MandateSession:
+        """Go on with a mandate that was registered before, from `MandateSession.kept`."""
+        return MandateSession(self.market, self.identity, kept)
+
     @asynccontextmanager
     async def intake(self) -> AsyncIterator[Intake]:
         """A socket that intents are submitted on, until the block is left."""

@@ -30,6 +30,11 @@ class MandateSession:
         return f"MandateSession({self.digest})"
 
     @property
+    def kept(self) -> MandateSecret:
+        """What to keep to go on with it later (`Agent.resume`). Whoever has it can use it up."""
+        return MandateSecret(mandate=self.state, secret=self._secret.hex())
+
+    @property
     def digest(self) -> str:
         """The mandate's id."""
         return self.state.digest

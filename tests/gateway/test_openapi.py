@@ -12,7 +12,8 @@ from solver.core.event import Event
 from solver.gateway import openapi
 from solver.gateway.line import LINE_TYPES, line_of
 from solver.gateway.route import ROUTES, Route
-from tests.builder import USDC, alice, an_offer, bob, carol, dave
+from tests.builder import USDC, alice, an_intent, an_offer, bob, carol, dave
+from tests.gateway.test_mandate import a_mandate, as_sent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import DOCS, EPOCHS, World
 
@@ -180,6 +181,41 @@ async def test_posts_answer_what_the_document_says(world: World) -> None:
         status, told, _ = await world.signed(alice, "POST", path, {"intent": intent.digest})
         assert status == 200
         assert_matches(document, schema_of(document, by_path["POST", path]), told)
+
+
+async def test_many_answer_what_the_document_says(world: World) -> None:
+    """Outcomes, mandates and their secrets against their schemas, refusals among them."""
+    document = await served(world)
+    by_path = {(route.method, route.path): route for route in ROUTES}
+    agent = world.agent(alice)
+    good, bad = body_of(world, an_intent(), alice), {"document": 1}
+    _, told, _ = await world.raw("POST", "/v1/intents/batch", msgspec.json.encode([good, bad]))
+    assert len(told["outcomes"]) == 2
+    assert_matches(document, schema_of(document, by_path["POST", "/v1/intents/batch"]), told)
+    mandate = await agent.mandate(limit=1_000, tick_max=10**9)
+    route = by_path["POST", "/v1/mandates"]
+    assert_matches(document, schema_of(document, route), msgspec.to_builtins(await again(world)))
+    status, ended, _ = await world.signed(alice, "DELETE", f"/v1/mandates/{mandate.digest}")
+    assert status == 200
+    route = by_path["DELETE", "/v1/mandates/{digest}"]
+    assert_matches(document, schema_of(document, route), ended)
+
+
+async def again(world: World) -> dict[str, Any]:
+    """What the registration of a mandate answers."""
+    sent = as_sent(a_mandate(world))
+    return (await world.signed(alice, "POST", "/v1/mandates", sent))[1]
+
+
+async def test_the_intake_tells_what_the_document_says(world: World) -> None:
+    """Answers and refusals on the intake socket match one described type each."""
+    document = await served(world)
+    told = {"oneOf": document["paths"]["/v1/intake"]["get"]["x-told"]}
+    good = msgspec.json.encode(body_of(world, an_intent(), alice))
+    async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
+        for message in (b'{"id":1,"take":"intent"}\n' + good, b"nonsense"):
+            await socket.send_bytes(message)
+            assert_matches(document, told, await socket.receive_json(timeout=5))
 
 
 async def signed_offer(world: World, key: str) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""`keyfill mandate`: sign once, then buy within it without signing again."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from intents.bound import TICK_MAX, TICK_UNITS
+from solver.cli.context import CommandFailed, Context, atoms, usdc
+from solver.cli.purchase import read_purchases, rows_of
+from solver.cli.trade import LOCAL, agent_of
+from solver.client import MandateSecret, MandateSession, Market
+from solver.client.model import Mandate
+
+app = App(name="mandate", help="Sign once, then buy within it without signing each intent.")
+_HASH = re.compile(r"0x[0-9a-f]{64}")
+
+
+@app.command
+async def create(
+    *,
+    limit: str,
+    price: str,
+    resource: str = "",
+    hours: int = 24,
+    context: Context = LOCAL,
+) -> None:
+    """Sign "buy for up to LIMIT in all, at no more than PRICE a unit" and register it.
+
+    Its secret is kept in the data folder; whoever has that file can use the mandate up.
+
+    Args:
+        limit: USDC for everything together, at most.
+        price: USDC for one unit, at most.
+        resource: What may be bought; anything if not given.
+        hours: How long it is good for.
+        context: Options of every command.
+    """
+    tick_max = atoms(price) * TICK_UNITS
+    if not 1 <= tick_max <= TICK_MAX:
+        raise CommandFailed(f"--price is 0.000001 to {TICK_MAX // TICK_UNITS**2}")
+    async with agent_of(context) as agent:
+        session = await agent.mandate(
+            limit=atoms(limit), tick_max=tick_max, resource=resource, valid_seconds=hours * 3_600
+        )
+        _keep(context, session)
+        context.show("mandate", _mandate(session.state))
+
+
+@app.command
+async def buy(
+    digest: str,
+    file: Annotated[Path, Parameter(help="purchases, one JSON object a line")],
+    *,
+    context: Context = LOCAL,
+) -> None:
+    """Submit the purchases of a file under a mandate that was made here.
+
+    A line is like {"resource": "datasette/search:call", "units": 3, "limit": "0.015"}.
+    """
+    purchases = read_purchases(file)
+    kept = _kept(context, digest)
+    async with agent_of(context) as agent:
+        bought = await agent.resume(kept).buy_many(purchases)
+        context.show_rows("intents", rows_of(bought))
+
+
+@app.command
+async def show(digest: str, *, context: Context = LOCAL) -> None:
+    """How far a mandate is used."""
+    async with Market(context.market_url()) as market:
+        found = await market.get(f"/v1/mandates/{_named(digest)}", Mandate)
+        context.show("mandate", _mandate(found))
+
+
+@app.command
+async def end(digest: str, *, context: Context = LOCAL) -> None:
+    """Withdraw a mandate, and what is open under it."""
+    kept = _kept(context, digest)
+    async with agent_of(context) as agent:
+        session = agent.resume(kept)
+        await session.end()
+        context.show("mandate", _mandate(await session.refresh()))
+
+
+def _mandate(state: Mandate) -> dict[str, Any]:
+    return {
+        "digest": state.digest,
+        "live": state.live,
+        "resource": state.resource or "any",
+        "limit": usdc(state.limit),
+        "spent": usdc(state.spent),
+        "committed": usdc(state.committed),
+    }
+
+
+def _named(digest: str) -> str:
+    if _HASH.fullmatch(digest) is None:
+        raise CommandFailed(f"{digest!r} is no mandate: 0x and 64 hex digits")
+    return digest
+
+
+def _place(context: Context, digest: str) -> Path:
+    return context.data_dir / "mandates" / f"{_named(digest)}.json"
+
+
+def _keep(context: Context, session: MandateSession) -> None:
+    """Write what it takes to go on, for its owner only."""
+    path = _place(context, session.digest)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(msgspec.json.encode(session.kept))
+
+
+def _kept(context: Context, digest: str) -> MandateSecret:
+    try:
+        return msgspec.json.decode(_place(context, digest).read_bytes(), type=MandateSecret)
+    except (OSError, msgspec.DecodeError) as error:
+        raise CommandFailed(
+            f"no mandate {digest} was made here: `keyfill mandate create`"
+        ) from error

@@ -1,0 +1,118 @@
+"""The commands that buy many at once, against a served market."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.builder import alice, bob
+from tests.gateway.world import DOCS, World
+
+
+async def keyfill(world: World, folder: Path, *words: str) -> tuple[int, str]:
+    """Run a command as alice: exit code, standard output and error together."""
+    (folder / "keys").mkdir(exist_ok=True)
+    (folder / "keys" / "me.key").write_text(alice.key.secret().hex())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "solver.cli",
+        *words,
+        "--data-dir",
+        str(folder),
+        "--url",
+        world.url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+def purchases(folder: Path, *lines: object) -> str:
+    """A file of purchases."""
+    path = folder / f"purchases-{len(lines)}.jsonl"
+    path.write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + b"\n\n")
+    return str(path)
+
+
+async def test_a_file_of_purchases_is_bought_over_one_signature(
+    world: World, tmp_path: Path
+) -> None:
+    """Each line is an intent; what is refused says why, beside those that are not."""
+    file = purchases(
+        tmp_path,
+        {"resource": DOCS, "units": 2, "limit": "0.0001"},
+        {"resource": "no/such:thing", "units": 1, "limit": "0.01"},
+        {"resource": DOCS, "units": 1, "limit": "0.00005", "minutes": 5},
+    )
+    code, output = await keyfill(world, tmp_path, "intent", "many", file, "--json")
+    assert code == 0, output
+    rows = msgspec.json.decode(output)
+    assert [row["result"] for row in rows] == ["accepted", "resource_unknown", "accepted"]
+    state = world.gateway.state
+    assert {row["digest"] for row in rows if row["result"] == "accepted"} == set(state.intents)
+    assert all(record.proof for record in state.intents.values())
+
+
+async def test_a_mandate_is_made_used_and_withdrawn(world: World, tmp_path: Path) -> None:
+    """From the command line alone; its secret is its owner's only and never printed."""
+    await world.offering(bob, units=5, limit=5)
+    code, output = await keyfill(
+        world, tmp_path, "mandate", "create", "--limit", "0.001", "--price", "0.0001", "--json"
+    )
+    assert code == 0, output
+    digest = msgspec.json.decode(output)["digest"]
+    kept = tmp_path / "mandates" / f"{digest}.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert msgspec.json.decode(kept.read_bytes())["secret"] not in output
+    file = purchases(tmp_path, {"resource": DOCS, "units": 2, "limit": "0.0002"})
+    code, output = await keyfill(world, tmp_path, "mandate", "buy", digest, file, "--json")
+    assert (code, msgspec.json.decode(output)[0]["result"]) == (0, "accepted")
+    code, output = await keyfill(world, tmp_path, "mandate", "show", digest, "--json")
+    assert msgspec.json.decode(output)["committed"] == "0.000002"
+    code, output = await keyfill(world, tmp_path, "mandate", "end", digest, "--json")
+    assert (code, msgspec.json.decode(output)["live"]) == (0, False)
+    code, output = await keyfill(world, tmp_path, "mandate", "buy", digest, file)
+    assert code == 1
+    assert "mandate_ended" in output
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"resource": DOCS, "units": 0, "limit": "1"}, "line 1"),
+        ({"resource": DOCS, "units": 1, "limit": "ten"}, "no amount of USDC"),
+        ({"resource": DOCS, "units": 1, "limit": "1", "colour": 1}, "colour"),
+        ([], "line 1"),
+    ],
+)
+async def test_a_wrong_line_is_named(world: World, tmp_path: Path, line: object, told: str) -> None:
+    """Nothing is bought of a file with a wrong line, and the line is named."""
+    file = purchases(tmp_path, line)
+    code, output = await keyfill(world, tmp_path, "intent", "many", file)
+    assert code == 1
+    assert told in output
+    assert "Traceback" not in output
+    assert not world.gateway.state.intents
+
+
+async def test_files_that_are_not_there_are_named(world: World, tmp_path: Path) -> None:
+    """One line that helps, for purchases and for mandates of others."""
+    digest = "0x" + "ab" * 32
+    for words, told in (
+        (("intent", "many", "missing.jsonl"), "cannot be read"),
+        (("intent", "many", purchases(tmp_path)), "has no purchases"),
+        (("mandate", "buy", digest, purchases(tmp_path, {"resource": DOCS})), "line 1"),
+        (("mandate", "end", digest), "was made here"),
+        (("mandate", "show", "0x12"), "is no mandate"),
+        (("mandate", "create", "--limit", "1", "--price", "0"), "--price"),
+    ):
+        code, output = await keyfill(world, tmp_path, *words)
+        assert code == 1, words
+        assert told in output.replace("\n", " "), (words, output)
+        assert "Traceback" not in output
