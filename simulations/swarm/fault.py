@@ -74,6 +74,8 @@ class FaultKind(StrEnum):
     USED_NONCE = "input.used_nonce"
     FOREIGN_DOCUMENT = "input.not_the_owner"
 
+    INBOX_FULL = "load.inbox_full"
+
     TWO_ENGINES = "operator.two_engines_on_one_journal"
 
     @property
@@ -136,6 +138,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.WRONG_EPOCH: 0.05,
     FaultKind.USED_NONCE: 0.1,
     FaultKind.FOREIGN_DOCUMENT: 0.1,
+    FaultKind.INBOX_FULL: 0.02,
     FaultKind.TWO_ENGINES: 0.02,
 }
 """The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""

@@ -7,6 +7,7 @@ from contextvars import Context
 from random import Random
 from typing import Final
 
+from intents.reject import Reject, RejectCode
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.gate import Answer, Gate, Message
 from simulations.swarm.loop import Process, VirtualLoop
@@ -77,6 +78,9 @@ class Network:
         self, gate: Gate, message: Message, future: "asyncio.Future[Answer | None] | None"
     ) -> None:
         answer = await gate.serve(message)
+        busy = isinstance(answer, Reject) and answer.code is RejectCode.BUSY
+        if busy and self._faults.has("load"):
+            self._faults.note(FaultKind.INBOX_FULL)
         if future is not None and not self._faults.strike(FaultKind.DROP):
             self._later(self._delay_s(), _resolve, future, answer)
 

@@ -194,7 +194,7 @@ class Node:
             chain=self.machine.chain,
             sequencer=sequencer,
             deployment=DEPLOYMENT,
-            policy=WatchPolicy(interval_ms=2_000, idle_blocks=16, facts_max=4),
+            policy=WatchPolicy(interval_ms=2_000, idle_blocks=16, facts_max=2),
         )
         await submitter.start()
         await watcher.start()

@@ -39,7 +39,7 @@ from simulations.swarm.solving import Solver
 from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
 from solver.core.command import IssueCredits
 from solver.engine.feed import Feed
-from solver.engine.sequencer import SequencerStopped
+from solver.engine.sequencer import INBOX_MAX, SequencerStopped
 from solver.journal import Journal, JournalLocked, JournalWriteFailed
 from solver.journal import recovery as recovery_module
 from solver.journal.recovery import restore
@@ -47,6 +47,8 @@ from solver.settlement.fault import ChainUnreachable, OutboxWriteFailed, Request
 from solver.settlement.watcher import WatchStopped
 
 TICK_S: Final = 0.25
+INBOX_FEW: Final = 3
+"""Commands that wait in a world that knows crowds."""
 POLL_S: Final = 1.0
 CALM_S_MAX: Final = 400
 CALM_LOOK_S: Final = 2.0
@@ -107,6 +109,7 @@ class World:
         self._registry = Registry()
         self.chain: Final = self._new_chain()
         self.auditor.chain = self.chain
+        self.auditor.clock_may_be_wrong = self.faults.has("clock")
         self.auditor.on_event = lambda event: self._tell("event", event)
         self.faults.on_strike = lambda kind: self._tell("fault", kind.value)
         provider = Provider(self.chain, DEPLOYMENT, self.faults, stream(seed, "rpc"))
@@ -131,6 +134,7 @@ class World:
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
         self._next_look_s = 0.0
         self._is_closing = False
+        self._is_crowded = self.faults.has("load")
 
     # ---------------------------------------------------------------- the course of things
 
@@ -434,6 +438,7 @@ class World:
                 (recovery_module, "Feed", self._new_feed),
                 *PATCHES,
                 (sequencer_module, "TICK_INTERVAL_S", TICK_S),
+                (sequencer_module, "INBOX_MAX", INBOX_FEW if self._is_crowded else INBOX_MAX),
                 (cutter_module, "POLL_S", POLL_S),
             ):
                 stack.callback(setattr, module, name, getattr(module, name))

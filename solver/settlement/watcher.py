@@ -203,7 +203,13 @@ class Watcher:
         raise ChainUnreachable(f"finalised {final.number} is behind our block {self._scanned}")
 
     async def _submit(self, facts: list[tuple[RawLog, Fact]], last: int, last_hash: str) -> None:
-        """Whole blocks, in commands of about facts_max; the last one moves the cursor on."""
+        """Whole blocks, in commands of about facts_max; the last one moves the cursor on.
+
+        A pass that failed half-way has submitted some of them. Told again as part of
+        another range, with another last block, they would count twice.
+        """
+        cursor = self._sequencer.market.state.cursor
+        facts = [(log, fact) for log, fact in facts if log.block_number > cursor]
         start = 0
         while len(facts) - start > self._policy.facts_max:
             end = start + self._policy.facts_max
