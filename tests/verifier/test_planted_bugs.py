@@ -1,0 +1,127 @@
+"""Each test of verifiers fails for the bug that it is there for."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from solver.verifier import pool
+from solver.verifier.pool import Verifiers
+from solver.verifier.process import Verifier
+from tests.verifier import test_pool
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def boundless(patch: pytest.MonkeyPatch) -> None:
+    """Whatever comes is let in."""
+    patch.setattr(Verifiers, "_has_room", lambda *_: True)
+
+
+def never_again(patch: pytest.MonkeyPatch) -> None:
+    """What a dead verifier had is refused at once."""
+    patch.setattr(pool, "TRIES_MAX", 0)
+
+
+def always_again(patch: pytest.MonkeyPatch) -> None:
+    """What kills verifiers is sent to one after the other."""
+    patch.setattr(pool, "TRIES_MAX", 10**6)
+
+
+def lost(patch: pytest.MonkeyPatch) -> None:
+    """What a dead verifier had is forgotten, and so is who waits for it."""
+    patch.setattr(Verifiers, "_take_back", lambda self, one: self._with.pop(one))
+
+
+def out_of_order(patch: pytest.MonkeyPatch) -> None:
+    """A task's answers are given to the newest task."""
+
+    def newest(self: Verifiers, verifier: Verifier, answers: Any) -> None:
+        task = self._with[verifier].pop()
+        for body, rows in zip(task, answers, strict=False):
+            body.settle(rows)
+        self._feed()
+
+    patch.setattr(Verifiers, "_take", newest)
+
+
+def impatient_never(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks after verifiers that hang or bodies that wait."""
+
+    async def asleep(_: Verifiers) -> None:
+        await asyncio.sleep(3_600)
+
+    patch.setattr(Verifiers, "_look_after", asleep)
+
+
+def uncounted(patch: pytest.MonkeyPatch) -> None:
+    """Room is taken and never given back."""
+    count = Verifiers._count
+
+    def upwards(self: Verifiers, body: Any, sign: int) -> None:
+        if sign > 0:
+            count(self, body, sign)
+
+    patch.setattr(Verifiers, "_count", upwards)
+
+
+def always_room(patch: pytest.MonkeyPatch) -> None:
+    """Senders that could wait are never told to."""
+
+    async def at_once(_: Verifiers) -> None:
+        """Nothing is waited for."""
+
+    patch.setattr(Verifiers, "room", at_once)
+
+
+def left_waiting(patch: pytest.MonkeyPatch) -> None:
+    """At the end nobody is told anything."""
+    patch.setattr(Verifiers, "_taken", lambda _: [])
+    patch.setattr(pool, "deque", deque)
+    patch.setattr(pool._Body, "settle", lambda *_: None)
+
+
+def wrong_time(patch: pytest.MonkeyPatch) -> None:
+    """Validity is held against another time than the caller's."""
+    init = pool._Body.__init__
+
+    def late(self: Any, kind: Any, raw: bytes, now_s: int) -> None:
+        init(self, kind, raw, now_s - 10)
+
+    patch.setattr(pool._Body, "__init__", late)
+
+
+CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
+    (test_pool.test_beyond_the_line_it_is_busy_and_memory_does_not_grow, (), boundless),
+    (test_pool.test_what_a_killed_verifier_had_is_verified_by_another, (), never_again),
+    (test_pool.test_what_a_killed_verifier_had_is_verified_by_another, (), lost),
+    (test_pool.test_what_kills_two_verifiers_is_refused, (), always_again),
+    (test_pool.test_many_side_by_side_get_their_own_answers, (), out_of_order),
+    (test_pool.test_a_verifier_that_hangs_is_replaced, (), impatient_never),
+    (test_pool.test_who_leaves_is_not_verified_and_leaves_room, (), uncounted),
+    (test_pool.test_who_can_wait_is_told_when_there_is_room, (), always_room),
+    (test_pool.test_stopping_leaves_neither_waiters_nor_processes, (), left_waiting),
+    (test_pool.test_the_answer_is_admission_s_wherever_it_is_made, (1,), wrong_time),
+]
+FAILURES = (AssertionError, TimeoutError, BaseExceptionGroup)
+
+
+@pytest.mark.parametrize(
+    ("check", "words", "plant"),
+    CASES,
+    ids=[f"{case[0].__name__}-{case[2].__name__}" for case in CASES],
+)
+async def test_a_promise_is_broken_by_a_planted_bug(
+    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[..., Awaitable[None]],
+    words: tuple[Any, ...],
+    plant: Plant,
+) -> None:
+    """The test of that name notices the bug."""
+    plant(monkeypatch)
+    monkeypatch.setattr(test_pool, "PATIENCE_S", 3)
+    with pytest.raises(FAILURES):
+        async with asyncio.timeout(8):
+            await check(*words)
