@@ -136,15 +136,15 @@ async def test_beyond_the_line_it_is_busy_and_memory_does_not_grow() -> None:
 
 async def test_who_can_wait_is_told_when_there_is_room() -> None:
     """`room` holds a sender back while the line is more than half full, and no longer."""
-    async with running(1, weight_max=40) as verifiers:
+    async with running(1, weight_max=400) as verifiers:
         await asyncio.wait_for(verifiers.room(), 1)
-        tasks = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(30)]
+        tasks = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(350)]
         await asyncio.sleep(0)
         waiting = asyncio.create_task(verifiers.room())
         await asyncio.sleep(0)
         assert not waiting.done()
         await waiting
-        assert verifiers.waiting[0] <= 20
+        assert verifiers.waiting[0] <= 200
         await asyncio.gather(*tasks)
 
 
