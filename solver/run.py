@@ -41,7 +41,7 @@ from solver.core.command import (
     RetireKey,
 )
 from solver.core.state import CREDIT, State
-from solver.engine.collector import settle, uncollected
+from solver.engine.collector import uncollected
 from solver.engine.competition import Competition
 from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
@@ -298,7 +298,6 @@ def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> S
     stack.callback(journal.close)
     with uncollected():
         found = restore(journal, config.data_dir / SNAPSHOTS, _told_now_and_then())
-    settle()
     LOG.info(
         "journal_replayed",
         commands=found.recovered.seq,

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.panel import Panel
 
 from solver.cli.context import ERR, NodeFile
+from solver.engine.collector import settle
 from solver.run import Node, market
 from solver.runtime.config import Config, load_config
 from solver.runtime.log import configure_log
@@ -45,6 +46,7 @@ async def _up(settings: Config, *, json: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with market(settings) as node:
+        settle()
         node_file = settings.data_dir / "node.json"
         _announce(settings, node, node_file)
         if json:

@@ -1,0 +1,244 @@
+"""Each promise of the journal is broken once on purpose: the test that holds it must fail.
+
+Two more are planted where processes are really killed: see `test_kill`.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import pytest
+
+from solver.core.check import Violation
+from solver.engine import recovery as replaying
+from solver.engine.group import Group
+from solver.engine.payload import decode, encode
+from solver.journal import Journal, JournalFault, record, recovery
+from solver.journal import journal as module
+from solver.journal.mark import Mark
+from solver.journal.room import Room
+from tests.journal import history as history_module
+from tests.journal import test_room, test_snapshot, test_sweep
+from tests.journal.crash_disk import Ending, Kind, MemoryDisk, Note, crashes
+from tests.journal.history import GENESIS, History, a_log
+from tests.journal.test_snapshot import restored
+from tests.journal.test_sweep import Written, _check_prefix, _copy, _outcome, a_short_one, written
+
+LOG: Final = a_log(5, 200)[:60]
+Patch = pytest.MonkeyPatch
+
+
+def _crashed_everywhere(ending: Ending) -> None:
+    """The sweep over a short script, written with whatever is planted."""
+    made: Written = written(LOG, MemoryDisk(), 1, 3)
+    for crash in crashes(made.notes, ending, seed=1):
+        _check_prefix(crash, made)
+
+
+def test_without_a_bug_the_short_sweeps_pass() -> None:
+    """What follows fails for its bug, not by itself."""
+    for ending in Ending:
+        _crashed_everywhere(ending)
+
+
+def test_no_sync_is_found(monkeypatch: Patch) -> None:
+    """Acknowledged before the disk has it: a power cut loses it."""
+    lazy = [pragma.replace("= FULL", "= OFF") for pragma in module._PRAGMAS]
+    monkeypatch.setattr(module, "_PRAGMAS", lazy)
+    with pytest.raises(AssertionError, match="what was acknowledged is lost"):
+        _crashed_everywhere(Ending.UNSYNCED_LOST)
+
+
+def test_an_acknowledgement_before_the_write_is_found(monkeypatch: Patch) -> None:
+    """A group that is written with the next one only: a crash in between loses it."""
+    insert = Journal._insert
+    late: list[tuple[Any, ...]] = []
+
+    def later(journal: Journal, row: Any) -> None:
+        for waiting in late:
+            insert(journal, waiting)
+        late[:] = [row]
+
+    monkeypatch.setattr(Journal, "_insert", later)
+    monkeypatch.setattr(Mark, "move", lambda *_: None)
+    with pytest.raises(AssertionError, match="what was acknowledged is lost"):
+        _crashed_everywhere(Ending.NOTHING)
+
+
+def test_a_mark_that_leads_is_found(monkeypatch: Patch) -> None:
+    """Marked before it is written: a crash in between looks like a loss, and halts for nothing."""
+    insert = Journal._insert
+
+    def marked_first(journal: Journal, row: tuple[int, int, bytes, bytes, bytes]) -> None:
+        journal._mark.move(row[0] + row[1] - 1, row[4])
+        insert(journal, row)
+
+    monkeypatch.setattr(Journal, "_insert", marked_first)
+    with pytest.raises(JournalFault):
+        _crashed_everywhere(Ending.NOTHING)
+
+
+def _flipped_everywhere(state: int, step: int) -> None:
+    killed, closed, state_hash = a_short_one()
+    files = (killed, closed)[state]
+    for name, content in files.items():
+        for place in range(0, len(content), step):
+            flipped = _copy(files)
+            flipped[name][place] ^= 0x10
+            _outcome(flipped, state_hash)
+
+
+def test_a_chain_that_does_not_cover_the_bytes_is_found(monkeypatch: Patch) -> None:
+    """Without chain and outcome a flipped bit in the database is read as if it were whole.
+
+    Either of the two would find it: the chain that the bytes changed, the outcome that
+    they lead elsewhere.
+    """
+    _flipped_everywhere(1, 13)
+    for place in (module, record):
+        monkeypatch.setattr(place, "link", lambda chain, _seq, _group: chain)
+    for place in (replaying, history_module):
+        monkeypatch.setattr(place, "outcome_after", lambda _previous, _events: b"")
+    monkeypatch.setattr(test_sweep, "_HASHES", {})
+    monkeypatch.setattr(test_sweep, "a_short_one", test_sweep.a_short_one.__wrapped__)
+    _, closed, state_hash = test_sweep.a_short_one()
+    with pytest.raises(AssertionError, match="as if it were whole"):
+        _flip_the_database(closed, state_hash)
+
+
+def _flip_the_database(files: test_sweep.Files, state_hash: str) -> None:
+    for byte in range(1_024, len(files["/memory/journal.db"]), 3):
+        test_sweep._HASHES.clear()
+        flipped = _copy(files)
+        flipped["/memory/journal.db"][byte] ^= 1
+        _outcome(flipped, state_hash)
+
+
+def test_a_mark_that_is_not_moved_is_found(monkeypatch: Patch) -> None:
+    """Without the mark a damaged log is a shorter log: SQLite drops its end in silence."""
+    _flipped_everywhere(0, 97)
+    files = _copy(a_short_one()[0])
+    files["/memory/journal.mark"] = bytearray(1_024)
+    log = files["/memory/journal.db-wal"]
+    log[len(log) - 300] ^= 0x10
+    with pytest.raises(AssertionError, match="as if it were whole"):
+        _outcome(files, a_short_one()[2])
+
+
+def test_a_swallowed_sync_failure_is_found(monkeypatch: Patch) -> None:
+    """A journal that goes on after a failed sync acknowledges what nobody knows is there."""
+
+    def careless(journal: Journal, sql: str, parameters: tuple[object, ...]) -> None:
+        try:
+            list(journal._connection.execute(sql, parameters))
+        except sqlite3.OperationalError:
+            journal._room.release()
+
+    monkeypatch.setattr(Journal, "_execute", careless)
+    with pytest.raises((pytest.fail.Exception, JournalFault)):
+        test_room.test_a_failed_sync_is_never_tried_again(monkeypatch, "journal.db-wal")
+
+
+def test_a_second_try_of_any_failure_is_found(monkeypatch: Patch) -> None:
+    """Only a full disk is tried again: a journal that retries everything is caught."""
+    monkeypatch.setattr(module, "_is_full", lambda _: True)
+    with pytest.raises(AssertionError):
+        test_room.test_a_failed_write_is_never_tried_again()
+
+
+def test_a_spare_that_is_never_given_up_is_found(monkeypatch: Patch) -> None:
+    """Without the spare room a full disk cannot even end what was begun."""
+    monkeypatch.setattr(Room, "release", lambda _: False)
+    with pytest.raises(JournalFault, match="full"):
+        test_room.test_a_full_disk_gets_the_spare_room()
+
+
+def test_a_snapshot_of_another_journal_is_found(monkeypatch: Patch, tmp_path: Path) -> None:
+    """If a snapshot need not fit the chain, another journal's state is taken for ours."""
+    loaded = recovery._loaded
+
+    def trusting(snapshot: Any, _source: Any, name: str) -> Any:
+        agreeing: Any = _Agreeing(snapshot.header)
+        return loaded(snapshot, agreeing, name)
+
+    monkeypatch.setattr(recovery, "_loaded", trusting)
+    with pytest.raises((AssertionError, Violation)):
+        test_snapshot.test_a_snapshot_of_another_journal_is_passed_over(tmp_path)
+
+
+class _Agreeing:
+    """A journal that has whatever a header says."""
+
+    def __init__(self, header: Any) -> None:
+        self._header = header
+        self.genesis = GENESIS
+
+    def ending_at(self, _seq: int) -> Any:
+        return self._header
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_tail_that_is_off_by_one_is_found(monkeypatch: Patch, tmp_path: Path, off: int) -> None:
+    """A tail that begins a group early or late is neither applied twice nor with a gap."""
+    after: Callable[..., Any] = recovery._after
+    folder = tmp_path / "market"
+    folder.mkdir()
+    history = History.at(folder)
+    for command in LOG:
+        history.journal.append(history.group_of([command]))
+        if history.journal.seq == 30:
+            recovery.take_snapshot(folder)
+    history.journal.close()
+    monkeypatch.setattr(
+        recovery, "_after", lambda records, seq, progress: after(records, seq + off, progress)
+    )
+    with pytest.raises(Violation, match="replay_goes_on_where_it_stopped"):
+        restored(folder)
+
+
+def test_an_outcome_that_is_not_compared_is_found(monkeypatch: Patch, tmp_path: Path) -> None:
+    """If replay compared nothing, a snapshot would be taken of a market that went wrong."""
+    monkeypatch.setattr(replaying, "outcome_after", lambda *_: _Anything())
+    with pytest.raises((pytest.fail.Exception, TypeError, AssertionError)):
+        test_snapshot.test_a_snapshot_is_only_taken_of_what_replay_agrees_with(tmp_path)
+
+
+class _Anything(bytes):
+    """Equal to whatever was noted."""
+
+    __slots__ = ()
+
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def test_a_group_that_is_written_in_two_is_found(monkeypatch: Patch) -> None:
+    """Half a group on disk is a prefix that nobody was told of and nobody had."""
+    append = Journal.append
+
+    def halved(journal: Journal, group: Group) -> int:
+        if group.commands < 2:
+            return append(journal, group)
+        commands = decode(group.payload)
+        for part in (commands[:1], commands[1:]):
+            piece = Group(commands=len(part), payload=encode(part), outcome=b"")
+            append(journal, piece)
+        return journal.seq
+
+    monkeypatch.setattr(Journal, "append", halved)
+    with pytest.raises(KeyError):
+        _crashed_everywhere(Ending.NOTHING)
+
+
+def test_the_failing_calls_fail() -> None:
+    """The disk's own faults are real: what must fail does."""
+    disk = MemoryDisk()
+    disk.failing[Kind.SYNC, "x"] = apsw.IOError
+    disk.do(Note(Kind.CREATE, "x"))
+    with pytest.raises(apsw.IOError):
+        disk.do(Note(Kind.SYNC, "x"))
