@@ -195,56 +195,24 @@ class Sequencer:
         return taken
 
     async def _carry_out(self, waiting: list[_Waiting]) -> None:
-        self._has_room = self._journal.has_room()
-        applied: list[Command] = []
-        published: list[tuple[int, list[Event]]] = []
-        results = [
-            [self._apply(command, applied, published) for command in commands]
-            for commands, _ in waiting
-        ]
-        if applied:
-            await self._write(applied, published)
-        for at_ms, events in published:
-            self.feed.append(at_ms, events)
-        for (_, future), told in zip(waiting, results, strict=True):
+        batch = _Batch(self.market, self.now_ms(), has_room=self._journal.has_room())
+        if self.market.is_due(batch.now_ms) and not isinstance(waiting[0][0][0], Tick):
+            batch.apply((Tick(),))
+        results = [batch.apply(commands) for commands, _ in waiting]
+        if batch.applied:
+            await self._write(batch)
+        for events in batch.told:
+            self.feed.append(batch.now_ms, events)
+        for (_, future), result in zip(waiting, results, strict=True):
             if not future.done():
-                future.set_result(told)
+                future.set_result(result)
 
-    async def _write(
-        self, applied: list[Command], published: list[tuple[int, list[Event]]]
-    ) -> None:
-        self._outcome = outcome_after(self._outcome, [events for _, events in published])
-        group = Group(commands=len(applied), payload=encode(applied), outcome=self._outcome)
+    async def _write(self, batch: "_Batch") -> None:
+        self._outcome = outcome_after(self._outcome, batch.told)
+        payload = encode(batch.applied)
+        group = Group(commands=len(batch.applied), payload=payload, outcome=self._outcome)
         loop = asyncio.get_running_loop()
         self._seq = await loop.run_in_executor(self._writer, self._journal.append, group)
-
-    def _apply(
-        self,
-        command: Command,
-        applied: list[Command],
-        published: list[tuple[int, list[Event]]],
-    ) -> Result:
-        now_ms = self.now_ms()
-        if self.market.is_due(now_ms) and not isinstance(command, Tick):
-            self._apply_at(Tick(), now_ms, applied, published)
-        if not self._has_room and not isinstance(command, ENDING):
-            return _no_room()
-        return self._apply_at(command, now_ms, applied, published)
-
-    def _apply_at(
-        self,
-        command: Command,
-        now_ms: int,
-        applied: list[Command],
-        published: list[tuple[int, list[Event]]],
-    ) -> Result:
-        stamped = replace(command, at_ms=now_ms)
-        events = self.market.apply(stamped)
-        if isinstance(events, Reject):
-            return events
-        applied.append(stamped)
-        published.append((now_ms, events))
-        return Applied(at_ms=now_ms, events=events)
 
     def _stop(self, waiting: list[_Waiting]) -> None:
         """Leave nobody waiting for an answer that will not come."""
@@ -254,6 +222,35 @@ class Sequencer:
                 future.set_result([reject(RejectCode.SHUTTING_DOWN)] * len(commands))
         self._inbox.clear()
         self._writer.shutdown(wait=True)
+
+
+class _Batch:
+    """What is applied for one write: all of it at one time, so that nothing falls due within."""
+
+    def __init__(self, market: Market, now_ms: int, *, has_room: bool) -> None:
+        self._market = market
+        self._has_room = has_room
+        self.now_ms: Final = now_ms
+        self.applied: Final[list[Command]] = []
+        self.told: Final[list[list[Event]]] = []
+
+    def apply(self, commands: Sequence[Command]) -> list[Result]:
+        """Apply commands in their order; a result for each."""
+        apply, now_ms = self._market.apply, self.now_ms
+        results: list[Result] = []
+        for command in commands:
+            if not self._has_room and not isinstance(command, ENDING):
+                results.append(_no_room())
+                continue
+            stamped = replace(command, at_ms=now_ms)
+            events = apply(stamped)
+            if isinstance(events, Reject):
+                results.append(events)
+                continue
+            self.applied.append(stamped)
+            self.told.append(events)
+            results.append(Applied(at_ms=now_ms, events=events))
+        return results
 
 
 async def _to_its_end(task: "asyncio.Task[None]") -> None:

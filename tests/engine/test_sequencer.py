@@ -25,6 +25,7 @@ from solver.engine.sequencer import (
 )
 from solver.journal import JournalWriteFailed
 from solver.runtime.clock import ManualClock
+from tests.builder import CREDITS, SEARCH, START_S, alice, an_intent
 from tests.engine.memory_journal import MemoryJournal
 
 USDC = "0x" + "22" * 20
@@ -165,6 +166,22 @@ async def test_a_full_inbox_pushes_back() -> None:
     assert refused.retry_after_ms
     for task in waiting:
         task.cancel()
+
+
+@pytest.mark.parametrize("first", [an_issue(7), Tick()], ids=["a command", "a tick"])
+async def test_what_fell_due_is_ticked_first_and_once(first: IssueCredits | Tick) -> None:
+    """A tick of its own comes before a group's first command, unless that is a tick itself."""
+    journal, clock = MemoryJournal(), ManualClock(START_S * 1_000)
+    bid = an_intent().paid_in(CREDITS).units(1).limit(10).until(1).signed_by(alice)
+    rich = IssueCredits(account=alice.address, amount=1_000, reason="test")
+    async with running(journal, clock) as sequencer:
+        await sequencer.submit_many([OpenResource(resource=SEARCH), rich, bid])
+        clock.advance(1_000)
+        assert sequencer.market.is_due(clock.now_ms())
+        await sequencer.submit_many([first, an_issue(8)])
+        assert not sequencer.market.is_due(clock.now_ms())
+    kinds = [type(command) for command in journal.commands[3:]]
+    assert kinds == [Tick, *([] if isinstance(first, Tick) else [IssueCredits]), IssueCredits]
 
 
 async def test_time_never_falls() -> None:
