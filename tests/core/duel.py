@@ -164,6 +164,7 @@ class Fast:
             terms = (fill.units, fill.tick, fill.cost, fill.freed, fill.execution)
             self._fills.append((fill.bid.id, fill.ask.id, *terms))
         for order in ended:
+            assert not order.book.holds(order), "it is out of the book before it is ended"
             self._ended.append(order.id)
             self.exchange.end(order)
         for name in [fill.bid.id for fill in fills]:

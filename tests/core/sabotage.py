@@ -1,6 +1,7 @@
 """How a bug is planted: a function does nothing, or a line of its source says something else."""
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from solver.core import exchange
+from solver.core.check import Violation
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -22,9 +24,9 @@ def nothing(*_: Any, **__: Any) -> None:
     """Sabotage by doing nothing."""
 
 
-def never(name: str, module: Any) -> Patch:
+def never(name: str, target: Any) -> Patch:
     """A function of a module, or a method of a class, that does nothing."""
-    return lambda monkeypatch: monkeypatch.setattr(module, name, nothing)
+    return lambda monkeypatch: _plant(monkeypatch, target, name, nothing)
 
 
 def edited(target: Any, name: str, old: str, new: str) -> Patch:
@@ -41,16 +43,40 @@ def edited(target: Any, name: str, old: str, new: str) -> Patch:
         assert module is not None
         made: dict[str, Any] = {}
         exec(source.replace(old, new), vars(module), made)  # noqa: S102  the source is our own
-        monkeypatch.setattr(target, name, made[name])
+        _plant(monkeypatch, target, name, made[name])
 
     return patch
 
 
+def constant(module: ModuleType, name: str, value: Any) -> Patch:
+    """A constant that says something else."""
+    return lambda monkeypatch: monkeypatch.setattr(module, name, value)
+
+
 def all_of(*patches: Patch) -> Patch:
-    """Several changes that are one bug."""
+    """Several changes that are one bug, or that let it show sooner."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         for one in patches:
             one(monkeypatch)
 
     return patch
+
+
+def seeds_until_caught(run: Callable[[int], object], seeds: int) -> int:
+    """The first seed with which a check or an assertion fails; `seeds` if none does."""
+    for seed in range(seeds):
+        try:
+            run(seed)
+        except (AssertionError, Violation):
+            return seed
+    return seeds
+
+
+def _plant(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, planted: Any) -> None:
+    """In place of the honest function, wherever the core has it by this name."""
+    honest = getattr(target, name)
+    monkeypatch.setattr(target, name, planted)
+    for path, module in list(sys.modules.items()):
+        if path.startswith("solver.core.") and vars(module).get(name) is honest:
+            monkeypatch.setattr(module, name, planted)

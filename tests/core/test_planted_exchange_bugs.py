@@ -1,0 +1,121 @@
+"""Tests of the duel: each sabotage of the exchange must show against the naive one."""
+
+from typing import Final
+
+import pytest
+
+from solver.core.book import Side
+from solver.core.deadline import Deadlines, Slot
+from solver.core.exchange import Exchange
+from tests.core import duel
+from tests.core.duel import a_duel
+from tests.core.sabotage import Patch, edited, never, pure_only, seeds_until_caught
+
+DUELS_MAX: Final = 20
+COMMANDS: Final = 1_500
+
+SABOTAGES: Final[dict[str, Patch]] = {
+    "leave an empty level": never("_drop_level", Side),
+    "forget the best level": edited(Side, "_add_level", "self.best = level", "pass"),
+    "keep the best level that went": edited(
+        Side, "_drop_level", "self.best = self._levels[self.sign * ranks[-1]]", "best = None"
+    ),
+    "rank levels by age": edited(
+        Side, "_add_level", "insort(ranks, rank)", "ranks.insert(0, rank)"
+    ),
+    "leave a neighbour linked": edited(Side, "remove", "after.previous = before", "pass"),
+    "cut the rest of a level off": edited(Side, "remove", "before.next = after", "pass"),
+    "sell returned units from the old place": edited(
+        Exchange,
+        "resell",
+        "return self.enter(ask)",
+        "seq = ask.seq; filled = self.enter(ask); ask.seq = seq; return filled",
+    ),
+    "keep the deadline of what left": edited(
+        Exchange, "_leave", "self.deadlines.remove(order)", "pass"
+    ),
+    "keep the deadline of a maker that was sold": edited(
+        Exchange, "_take_asks", "self.deadlines.remove(ask)", "pass"
+    ),
+    "keep the deadline of a maker that was bought": edited(
+        Exchange, "_sell", "self.deadlines.remove(bid)", "pass"
+    ),
+    "set no deadline for what waits": edited(
+        Exchange, "_retry_waiting", "self.deadlines.add(bid, bid.until_ms)", "pass"
+    ),
+    "end what came last first": edited(
+        Deadlines, "entries", "in sorted(self._slots)", "in reversed(sorted(self._slots))"
+    ),
+    "mix up a time that is written anew": edited(
+        Slot, "compact", "in self.entries:", "in reversed(self.entries):"
+    ),
+    "end one millisecond early": edited(Deadlines, "is_due", "at_ms <= now_ms", "at_ms < now_ms"),
+    "never try waiting bids again": never("_retry_waiting", Exchange),
+    "try the worst waiting bid first": edited(
+        Exchange, "_retry_waiting", "in book.waiting():", "in reversed(book.waiting()):"
+    ),
+    "release nothing at a fill": edited(
+        Exchange, "_move", "bid.money.debits_pending += cost - freed", "pass"
+    ),
+    "hold the whole limit on": edited(Exchange, "_move", "bid.held = keep", "pass"),
+    "hold nothing for the rest": edited(
+        Exchange, "_move", "pro_rata(bid.limit, bid.total, left)", "0"
+    ),
+    "judge a minimum over two executions": edited(
+        Exchange, "_is_minimum_met", "matches == MATCHES_MAX", "matches == 2 * MATCHES_MAX"
+    ),
+    "count one's own asks for a minimum": edited(
+        Exchange, "_is_minimum_met", "if ask.money is not bid.money:", "if ask.units:"
+    ),
+    "take one's own ask": edited(
+        Exchange, "_take_asks", "if ask.money is not money:", "if ask.units:"
+    ),
+    "make every fill an execution": edited(
+        Exchange, "_take_asks", "if not execution:", "if ask.units:"
+    ),
+    "make makers share an execution": edited(
+        Exchange, "_sell", "self.seq += 1", "self.seq += not self.fills"
+    ),
+    "take more asks than the contract settles": edited(
+        Exchange, "_take_asks", "matches == MATCHES_MAX", "matches == 2 * MATCHES_MAX"
+    ),
+    "pass over asks at the limit": edited(
+        Exchange, "_take_asks", "if price > tick:", "if price >= tick:"
+    ),
+    "let a bid with a minimum rest": edited(
+        Exchange, "enter", "if order.minimum == 1:", "if order.minimum:"
+    ),
+    "keep a rest below its minimum": edited(
+        Exchange, "enter", "if order.units >= order.minimum:", "if order.units:"
+    ),
+    "tell nobody of a rest below its minimum": edited(
+        Exchange, "_buy", "self.ended.append(bid)", "pass"
+    ),
+    "trade before the auction": edited(
+        Exchange,
+        "enter",
+        "best.tick >= order.tick and book.continuous",
+        "best.tick >= order.tick",
+    ),
+    "offer agreed units again": edited(Exchange, "fill_together", "self._leave(ask)", "pass"),
+    "offer taken units again": edited(Exchange, "take_units", "self._leave(ask)", "pass"),
+    "give what was held back twice": edited(
+        Exchange, "end", "release(order.money, held)", "order.money.debits_pending -= 2 * held"
+    ),
+}
+
+
+@pure_only
+@pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
+def test_a_planted_bug_shows(sabotage: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within few duels with swarms of small asks something differs from the naive exchange."""
+    monkeypatch.setattr(duel, "STEPS_PER_DUST", 400)
+    sabotage(monkeypatch)
+    assert seeds_until_caught(lambda seed: a_duel(seed, COMMANDS), DUELS_MAX) < DUELS_MAX
+
+
+@pure_only
+def test_without_a_sabotage_nothing_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What shows above is the bugs."""
+    monkeypatch.setattr(duel, "STEPS_PER_DUST", 400)
+    assert seeds_until_caught(lambda seed: a_duel(seed, COMMANDS), DUELS_MAX) == DUELS_MAX
