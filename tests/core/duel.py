@@ -87,7 +87,7 @@ class Fast:
         exchange, book = self.exchange, self.books[terms.book]
         money = self.ledger.account(terms.account, ASSET)
         if terms.buys:
-            order = exchange.admit_bid(
+            order = bid_order(
                 terms.name,
                 book,
                 money,
@@ -101,10 +101,12 @@ class Fast:
         self.orders[terms.name] = order
         if asleep:
             exchange.postpone(order)
+        else:
+            hold(money, order.held)
 
     def enter(self, name: str) -> None:
         """Match and rest."""
-        assert self.exchange.enter(self.orders[name]) == bool(self.exchange.fills)
+        self.exchange.enter(self.orders[name])
         self._carry_out()
 
     def end(self, name: str) -> None:

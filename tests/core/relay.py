@@ -9,6 +9,7 @@ from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.core.snapshot import dump, load
+from solver.core.window import Window
 from tests.builder import USDC
 from tests.core.floor import ACTIONS, WEIGHTS, Floor, finish
 
@@ -41,6 +42,9 @@ class Relay(Floor):
         loaded = load(image)
         assert dump(loaded) == image, "nothing is lost on the way"
         check_all(loaded)
+        shared: dict[str, list[Window]] = {}
+        for (subject, _), windows in loaded.windows.items():
+            assert shared.setdefault(subject, windows) is windows, "resources share their windows"
         self._second = Market(USDC, loaded)
         self.loads += 1
 

@@ -78,5 +78,5 @@ def _plant(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, planted: Any
     honest = getattr(target, name)
     monkeypatch.setattr(target, name, planted)
     for path, module in list(sys.modules.items()):
-        if path.startswith("solver.core.") and vars(module).get(name) is honest:
+        if path.startswith(("solver.core.", "tests.core.")) and vars(module).get(name) is honest:
             monkeypatch.setattr(module, name, planted)

@@ -75,19 +75,19 @@ class Trading:
         money = self.ledger.account(by, "usdc")
         limit = price * units
         transfer(self.ledger.account(CHAIN, "usdc"), money, limit)
-        order = self.exchange.admit_bid(name, self.book, money, units, limit, minimum, LATE_MS)
-        return self._enter(order)
+        self.orders[name] = self.exchange.buy(
+            name, self.book, money, units, limit, minimum, LATE_MS
+        )
+        return self.filled()
 
     def ask(
         self, name: str, price: int, units: int, *, by: str = "seller"
     ) -> list[tuple[str, str, int, int]]:
         """An ask at so many atoms a unit; what it filled: bid, ask, units, price."""
         money = self.ledger.account(by, "usdc")
-        return self._enter(ask_order(name, self.book, money, units, price * units, LATE_MS))
-
-    def _enter(self, order: Order) -> list[tuple[str, str, int, int]]:
-        self.orders[order.id] = order
-        self.exchange.enter(order)
+        self.orders[name] = self.exchange.sell(
+            name, self.book, money, units, price * units, LATE_MS
+        )
         return self.filled()
 
     def filled(self) -> list[tuple[str, str, int, int]]:
@@ -200,8 +200,7 @@ def test_the_bound_divides_a_large_bid_into_executions() -> None:
     transfer(trading.ledger.account(CHAIN, "usdc"), money, 1_000)
     for number in range(MATCHES_MAX + 9):
         trading.ask(f"dust {number}", 1, 1)
-    bid = trading.exchange.admit_bid("bid", trading.book, money, 137, 137, 1, LATE_MS)
-    trading.exchange.enter(bid)
+    trading.exchange.buy("bid", trading.book, money, 137, 137, 1, LATE_MS)
     numbers = [fill.execution for fill in trading.exchange.drain()]
     assert [numbers.count(number) for number in sorted(set(numbers))] == [MATCHES_MAX, 9]
 
@@ -267,4 +266,4 @@ def test_misuse_is_a_violation() -> None:
     with pytest.raises(Violation, match="level_in_order_of_time"):
         trading.book.sell.append(ask)
     with pytest.raises(Violation, match="never_overdrawn"):
-        trading.exchange.admit_bid("poor", trading.book, bid.money, 1, 1, 1, LATE_MS)
+        trading.exchange.buy("poor", trading.book, bid.money, 1, 1, 1, LATE_MS)

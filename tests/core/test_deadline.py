@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from solver.core.command import CancelDocument, EndLeases, SubmitOffer
-from solver.core.deadline import SPARE_MAX, TIMES_SPARE_MAX, Deadlines, Timed
+from solver.core.deadline import TIMES_SPARE_MAX, Deadlines, Timed
 from solver.core.event import Event, Filled, LeaseStatus
 from solver.core.state import Lease
 from tests.builder import START_S, Person, a_bench, alice, an_intent, an_offer, bob, carol, every
@@ -64,9 +64,6 @@ class DeadlineMachine(RuleBasedStateMachine):
         order = self._in_order()
         assert self.deadlines.entries() == [self.pool[place] for place in order]
         assert self.deadlines.next_ms == (self.timed[order[0]][0] if order else None)
-        for slot in self.deadlines._slots.values():
-            live = sum(entry is not None for entry in slot.entries)
-            assert len(slot.entries) - slot.first <= 2 * live + SPARE_MAX
         times = {at_ms for at_ms, _ in self.timed.values()}
         assert len(self.deadlines._slots) <= 2 * len(times) + TIMES_SPARE_MAX
 

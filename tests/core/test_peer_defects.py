@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from solver.core.book import Book, Order, Side, ask_order
+from solver.core.book import Book, Order, Side
 from solver.core.check import Violation
 from solver.core.command import CancelDocument
 from solver.core.deadline import Deadlines, Timed
@@ -48,15 +48,17 @@ class Venue:
 
     def bid(self, order: int, tick: int, units: int) -> Order:
         """Bid `tick` atoms for each unit."""
-        made = self.exchange.admit_bid(
+        made = self.orders[order] = self.exchange.buy(
             str(order), self.book, self._buyer, units, tick * units, 1, LATER_MS
         )
-        return self._enter(order, made)
+        return made
 
     def ask(self, order: int, tick: int, units: int) -> Order:
         """Ask `tick` atoms for each unit."""
-        made = ask_order(str(order), self.book, self._seller, units, tick * units, LATER_MS)
-        return self._enter(order, made)
+        made = self.orders[order] = self.exchange.sell(
+            str(order), self.book, self._seller, units, tick * units, LATER_MS
+        )
+        return made
 
     def cancel(self, order: int) -> None:
         """Take an order out."""
