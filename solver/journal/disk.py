@@ -83,16 +83,13 @@ class LocalDisk:
         # One thread at a time uses it: the sequencer's writer, or recovery before that.
         if not read_only:
             return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection = self._connect_to(path, "mode=ro")
         try:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            return self._looked_into(path, "mode=ro")
         except sqlite3.OperationalError:
             # On a medium that takes no shared memory beside the file: whole, if it was closed.
-            connection.close()
             if path.with_name(f"{path.name}-wal").exists():
                 raise
-            connection = self._connect_to(path, "immutable=1")
-        return connection
+            return self._looked_into(path, "mode=ro&immutable=1")
 
     def lock(self, path: Path) -> Lock:
         """Hold `path`. Raises JournalLocked, JournalWriteFailed."""
@@ -141,9 +138,16 @@ class LocalDisk:
         return True
 
     @staticmethod
-    def _connect_to(path: Path, how: str) -> sqlite3.Connection:
+    def _looked_into(path: Path, how: str) -> sqlite3.Connection:
+        """A connection that can read the file; SQLite finds out on the first look only."""
         uri = f"{path.absolute().as_uri()}?{how}"
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
 
 LOCAL_DISK: Final[Disk] = LocalDisk()

@@ -1,0 +1,88 @@
+"""Another process's view of a journal: on any medium, and never more than there is."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from solver.journal import Journal, JournalCorrupt, JournalForeign, JournalMissing
+from solver.journal.disk import LOCAL_DISK
+from solver.journal.reader import JournalReader
+from tests.journal.history import GENESIS, History, a_log
+from tests.journal.test_migration import HERE
+
+
+@pytest.fixture
+def anybodys() -> Iterator[Path]:
+    """A folder that every user may look into."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        folder.chmod(0o755)
+
+
+def test_a_stopped_journal_on_a_read_only_medium_is_read(anybodys: Path) -> None:
+    """Where no file can be made beside it, a journal that was closed is still read whole.
+
+    Root may write everywhere, so another user reads where root runs this.
+    """
+    History.at(anybodys).play(a_log(5, 200)[:50]).journal.close()
+    for path in anybodys.iterdir():
+        path.chmod(0o444)
+    anybodys.chmod(0o555)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from solver.journal.reader import JournalReader\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "reader = JournalReader.open(Path(sys.argv[1]) / 'journal.db')\n"
+        "assert list(reader.read())[-1].last == reader.seq == 50\n"
+        "assert not os.access(sys.argv[1], os.W_OK)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(anybodys)], check=True, timeout=60)
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    """No journal is one thing; a journal that a mark says there was is another."""
+    with pytest.raises(JournalMissing):
+        JournalReader.open(tmp_path / "journal.db")
+    History.at(tmp_path).play(a_log(5, 200)[:20]).journal.close()
+    (tmp_path / "journal.db").unlink()
+    with pytest.raises(JournalCorrupt, match="everything up to 20 was acknowledged"):
+        JournalReader.open(tmp_path / "journal.db")
+
+
+def test_an_old_format_is_not_read_but_explained(tmp_path: Path) -> None:
+    """A reader does not migrate: it says who does."""
+    (tmp_path / "journal.db").write_bytes((HERE / "v1.db").read_bytes())
+    with pytest.raises(JournalForeign, match="start its market once"):
+        JournalReader.open(tmp_path / "journal.db")
+
+
+def test_a_lost_end_is_found_by_readers_too(tmp_path: Path) -> None:
+    """`keyfill journal verify` names groups that were acknowledged and are gone."""
+    History.at(tmp_path).play(a_log(5, 200)[:60]).journal.close()
+    connection = LOCAL_DISK.connect(tmp_path / "journal.db")
+    list(connection.execute("DELETE FROM record WHERE seq > 40"))
+    connection.close()
+    with pytest.raises(JournalCorrupt, match="everything up to 60 was acknowledged"):
+        JournalReader.open(tmp_path / "journal.db")
+
+
+def test_a_reader_does_not_hold_the_log_back(tmp_path: Path) -> None:
+    """However slowly somebody reads, the writer's log starts anew: it does not grow for ever."""
+    log = a_log(5, 500)
+    history = History.at(tmp_path).play(log[:100])
+    reader = JournalReader.open(tmp_path / "journal.db")
+    records = reader.read()
+    next(records)
+    history.play(log[100:150])
+    moved = list(history.journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    assert moved == [(0, 0, 0)], "nobody is in the way"
+    assert sum(record.commands for record in records) > 0
+    reader.close()
+    history.journal.close()
+    assert Journal.open(tmp_path / "journal.db", GENESIS).seq == 150
