@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from solver.core.book import Side
-from solver.core.deadline import Deadlines, Slot
+from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from tests.core import duel
 from tests.core.duel import a_duel
@@ -26,10 +26,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "leave a neighbour linked": edited(Side, "remove", "after.previous = before", "pass"),
     "cut the rest of a level off": edited(Side, "remove", "before.next = after", "pass"),
     "sell returned units from the old place": edited(
-        Exchange,
-        "resell",
-        "return self.enter(ask)",
-        "seq = ask.seq; filled = self.enter(ask); ask.seq = seq; return filled",
+        Exchange, "resell", "self.enter(ask)", "seq = ask.seq; self.enter(ask); ask.seq = seq"
     ),
     "keep the deadline of what left": edited(
         Exchange, "_leave", "self.deadlines.remove(order)", "pass"
@@ -46,8 +43,11 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "end what came last first": edited(
         Deadlines, "entries", "in sorted(self._slots)", "in reversed(sorted(self._slots))"
     ),
-    "mix up a time that is written anew": edited(
-        Slot, "compact", "in self.entries:", "in reversed(self.entries):"
+    "leave a gap between deadlines": edited(
+        Deadlines, "remove", "after.due_previous = before", "pass"
+    ),
+    "lose the deadlines after one that is removed": edited(
+        Deadlines, "remove", "before.due_next = after", "before.due_next = None"
     ),
     "end one millisecond early": edited(Deadlines, "is_due", "at_ms <= now_ms", "at_ms < now_ms"),
     "never try waiting bids again": never("_retry_waiting", Exchange),

@@ -7,7 +7,7 @@ import pytest
 
 from solver.core import snapshot, state, trade
 from solver.core.book import Side
-from solver.core.deadline import Deadlines, Slot
+from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from solver.core.state import Account, State
 from solver.core.window import Window
@@ -82,8 +82,8 @@ def _order_knows_nobody(_: int) -> None:
     test_memory.test_filled_orders_know_no_neighbours()
 
 
-def _list_is_short(_: int) -> None:
-    test_memory.test_many_at_one_time_leave_no_long_list()
+def _entry_knows_nobody(_: int) -> None:
+    test_memory.test_a_removed_entry_keeps_no_neighbour()
 
 
 def _times_are_few(_: int) -> None:
@@ -132,7 +132,15 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         edited(Side, "remove", "order.level = None", "pass"),
         _order_knows_nobody,
     ),
-    "never close gaps": (never("compact", Slot), _list_is_short),
+    "leave links in what had a deadline": (
+        edited(
+            Deadlines,
+            "remove",
+            "entry.due_slot = entry.due_previous = entry.due_next = None",
+            "entry.due_slot = None",
+        ),
+        _entry_knows_nobody,
+    ),
     "never forget empty times": (never("_grow_idle", Deadlines), _times_are_few),
     "search a level": (
         edited(
