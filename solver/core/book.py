@@ -146,8 +146,6 @@ class Side:
 
     def append(self, order: Order) -> None:
         """Rest an order behind those of its price."""
-        if order.units <= 0:
-            violate("order_open", order=order.id)
         tick = order.tick
         level = self._levels.get(tick)
         if level is None:

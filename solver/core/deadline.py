@@ -1,9 +1,8 @@
-"""What ends at a known time, in order of time, forgotten when it ends earlier.
+"""What ends at a known time, in order of time, forgotten the moment it ends earlier.
 
-A heap of entries would keep every cancelled order until its time is over. Here the heap
-holds times only. What is removed leaves a gap in its time's list, until the list has more
-gaps than entries and is written anew: O(1) amortised, and no more memory than twice what is
-needed. Nothing that is gone is referred to, and what is added again stands last again.
+A heap of entries would keep every cancelled order until its time is over. Here entries of
+one millisecond form a linked list, so that removal is exact and O(1) however many there
+are, and the heap holds times only.
 """
 
 from heapq import heapify, heappop, heappush
@@ -11,8 +10,6 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-SPARE_MAX: Final = 8
-"""Gaps that a list may have beyond as many as it has entries."""
 TIMES_SPARE_MAX: Final = 1_024
 """Times without entries that the heap may hold beyond as many as there are others."""
 
@@ -21,11 +18,11 @@ TIMES_SPARE_MAX: Final = 1_024
 class Timed:
     """Whatever can be given a deadline: one at a time."""
 
-    __slots__ = ("due_place", "due_slot")
+    __slots__ = ("due_next", "due_previous", "due_slot")
 
     due_slot: "Slot | None"
-    due_place: int
-    """Where it stands in its slot, if it has one."""
+    due_previous: "Timed | None"
+    due_next: "Timed | None"
 
     def __init__(self) -> None:
         self.due_slot = None
@@ -35,25 +32,11 @@ class Timed:
 class Slot:
     """All that ends at one millisecond, in the order in which it was added."""
 
-    __slots__ = ("at_ms", "entries", "first", "live")
+    __slots__ = ("first", "last")
 
-    def __init__(self, at_ms: int) -> None:
-        self.at_ms = at_ms
-        self.entries: list[Timed | None] = []
-        """With a gap for each that was removed."""
-        self.first = 0
-        """Before this there are gaps only."""
-        self.live = 0
-
-    def compact(self) -> None:
-        """Close the gaps."""
-        entries: list[Timed | None] = []
-        for entry in self.entries:
-            if entry is not None:
-                entry.due_place = len(entries)
-                entries.append(entry)
-        self.entries = entries
-        self.first = 0
+    def __init__(self) -> None:
+        self.first: Timed | None = None
+        self.last: Timed | None = None
 
 
 class Deadlines:
@@ -63,14 +46,14 @@ class Deadlines:
         self._slots: dict[int, Slot] = {}
         self._times: list[int] = []
         self._idle = 0
-        """Slots without a live entry."""
+        """Slots without an entry."""
 
     @property
     def next_ms(self) -> int | None:
         """When the next entry ends."""
         while self._times:
             at_ms = self._times[0]
-            if self._slots[at_ms].live:
+            if self._slots[at_ms].first is not None:
                 return at_ms
             heappop(self._times)
             del self._slots[at_ms]
@@ -89,38 +72,46 @@ class Deadlines:
         """Have `entry`, which has no deadline now, end at `at_ms`."""
         slot = self._slots.get(at_ms)
         if slot is None:
-            slot = self._slots[at_ms] = Slot(at_ms)
+            slot = self._slots[at_ms] = Slot()
             heappush(self._times, at_ms)
-        elif not slot.live:
-            self._idle -= 1
-        entry.due_place = len(slot.entries)
-        slot.entries.append(entry)
-        slot.live += 1
+            last = None
+        else:
+            last = slot.last
+            if last is None:
+                self._idle -= 1
+        if last is None:
+            slot.first = entry
+        else:
+            last.due_next = entry
+        entry.due_previous = last
+        entry.due_next = None
         entry.due_slot = slot
+        slot.last = entry
 
     def remove(self, entry: Timed) -> None:
         """Forget the deadline of `entry`, if it has one."""
         slot = entry.due_slot
         if slot is None:
             return
-        entry.due_slot = None
-        slot.entries[entry.due_place] = None
-        live = slot.live - 1
-        slot.live = live
-        if len(slot.entries) - slot.first > live + live + SPARE_MAX:
-            slot.compact()
-        if not live:
+        before, after = entry.due_previous, entry.due_next
+        entry.due_slot = entry.due_previous = entry.due_next = None
+        if after is None:
+            slot.last = before
+        else:
+            after.due_previous = before
+        if before is not None:
+            before.due_next = after
+            return
+        slot.first = after
+        if after is None:
             self._grow_idle()
 
     def pop(self, now_ms: int) -> Timed | None:
         """Take out the first entry that ends by `now_ms`."""
         if not self.is_due(now_ms):
             return None
-        slot = self._slots[self._times[0]]
-        entry = slot.entries[slot.first]
-        while entry is None:
-            slot.first += 1
-            entry = slot.entries[slot.first]
+        entry = self._slots[self._times[0]].first
+        assert entry is not None
         self.remove(entry)
         return entry
 
@@ -128,13 +119,16 @@ class Deadlines:
         """All entries, in the order in which they end."""
         found: list[Timed] = []
         for at_ms in sorted(self._slots):
-            found += [entry for entry in self._slots[at_ms].entries if entry is not None]
+            entry = self._slots[at_ms].first
+            while entry is not None:
+                found.append(entry)
+                entry = entry.due_next
         return found
 
     def _grow_idle(self) -> None:
         self._idle += 1
         if self._idle > TIMES_SPARE_MAX and 2 * self._idle > len(self._times):
-            self._slots = {at_ms: slot for at_ms, slot in self._slots.items() if slot.live}
+            self._slots = {at: slot for at, slot in self._slots.items() if slot.first is not None}
             self._times = list(self._slots)
             heapify(self._times)
             self._idle = 0

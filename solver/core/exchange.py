@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from intents.rounding import payment_at, pro_rata
-from solver.core.book import MATCHES_MAX, Book, Order, Side, bid_order
+from solver.core.book import MATCHES_MAX, Book, Order, Side, ask_order, bid_order
 from solver.core.check import check, violate
 from solver.core.deadline import Deadlines
 from solver.core.ledger import Balance, hold, release
@@ -59,7 +59,7 @@ class Exchange:
         self.seq += 1
         return self.seq
 
-    def admit_bid(  # noqa: PLR0917  positional: called for every order
+    def buy(  # noqa: PLR0917  positional: called for every order
         self,
         order_id: str,
         book: Book,
@@ -69,20 +69,30 @@ class Exchange:
         minimum: int,
         until_ms: int,
     ) -> Order:
-        """A bid with its limit held, that has not entered yet. Violation: never_overdrawn."""
+        """A bid that holds its limit and enters at once. Violation: never_overdrawn."""
         hold(money, limit)
-        return bid_order(order_id, book, money, units, limit, minimum, until_ms)
+        order = bid_order(order_id, book, money, units, limit, minimum, until_ms)
+        self.enter(order)
+        return order
+
+    def sell(  # noqa: PLR0917  positional: called for every order
+        self, order_id: str, book: Book, money: Balance, units: int, limit: int, until_ms: int
+    ) -> Order:
+        """An ask that enters at once."""
+        order = ask_order(order_id, book, money, units, limit, until_ms)
+        self.enter(order)
+        return order
 
     def postpone(self, order: Order) -> None:
-        """An order whose time to enter has not come: all that can happen is that it ends."""
+        """Hold what an order can cost until it enters, or ends at its deadline before."""
+        hold(order.money, order.held)
         order.seq = 0
         self.deadlines.add(order, order.until_ms)
 
-    def enter(self, order: Order) -> bool:
+    def enter(self, order: Order) -> None:
         """Match an order with what rests, then rest what is left of it; a new place in time.
 
         In a book that is not continuous it only rests. What rests ends at its deadline.
-        Answers whether there are fills.
         """
         if order.due_slot is not None:
             self.deadlines.remove(order)
@@ -99,7 +109,7 @@ class Exchange:
                 else:
                     book.wait(order)
                 self.deadlines.add(order, order.until_ms)
-            return len(self.fills) > 0
+            return
         best = book.buy.best
         if best is not None and best.tick >= order.tick and book.continuous:
             self._sell(order)
@@ -108,7 +118,6 @@ class Exchange:
             self.deadlines.add(order, order.until_ms)
             if book.waiting_count and book.continuous:
                 self._retry_waiting(book)
-        return len(self.fills) > 0
 
     def end(self, order: Order) -> None:
         """Take an order out for good: nothing of it is open, nothing is held for it."""
@@ -139,14 +148,11 @@ class Exchange:
         if not ask.units:
             self._leave(ask)
 
-    def resell(self, ask: Order, units: int) -> bool:
-        """Sell `units` of an ask instead of what it has open: all take a new place in time.
-
-        Answers whether there are fills.
-        """
+    def resell(self, ask: Order, units: int) -> None:
+        """Sell `units` of an ask instead of what it has open: all take a new place in time."""
         self._leave(ask)
         ask.units = units
-        return self.enter(ask)
+        self.enter(ask)
 
     def drain(self) -> list[Fill]:
         """Take the fills since the last call."""

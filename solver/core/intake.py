@@ -6,7 +6,7 @@ from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
-from solver.core.book import ask_order
+from solver.core.book import ask_order, bid_order
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -41,12 +41,12 @@ from solver.core.state import (
     State,
 )
 from solver.core.trade import (
+    carry_out,
     commit,
     end_intent,
     end_mandate,
     end_offer,
-    enter_intent,
-    enter_offer,
+    intent_entered,
     signed_until_ms,
 )
 
@@ -103,15 +103,18 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     if fault is not None:
         return fault
     address, resource, units = document.account, document.resource, document.units
-    order = state.exchange.admit_bid(
-        digest,
+    book, money = (
         state.book(resource, document.asset),
         state.ledger.account(address, document.asset),
-        units,
-        limit,
-        document.units_min,
-        signed_until_ms(state, address, document.valid_until, authority, signer),
     )
+    until_ms = signed_until_ms(state, address, document.valid_until, authority, signer)
+    minimum, starts_ms = document.units_min, document.valid_from * 1_000
+    if starts_ms > state.now_ms:
+        order = bid_order(digest, book, money, units, limit, minimum, until_ms)
+        state.exchange.postpone(order)
+        state.schedule(starts_ms, Due.ACTIVATE_INTENT, digest)
+    else:
+        order = state.exchange.buy(digest, book, money, units, limit, minimum, until_ms)
     intent = IntentState(
         document=document,
         digest=digest,
@@ -130,11 +133,8 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     state.emit(
         IntentAccepted(intent=digest, account=address, resource=resource, units=units, limit=limit)
     )
-    if document.valid_from * 1_000 > state.now_ms:
-        state.exchange.postpone(order)
-        state.schedule(document.valid_from * 1_000, Due.ACTIVATE_INTENT, digest)
-    else:
-        enter_intent(state, intent)
+    if starts_ms <= state.now_ms:
+        intent_entered(state, intent)
     return None
 
 
@@ -151,17 +151,21 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     fault = fault or _fault_in_key(state, document)
     if fault is not None:
         return fault
+    digest, resource, address = command.digest, document.resource, document.account
+    units, limit, starts_ms = document.units, document.limit, document.valid_from * 1_000
+    book, money = (
+        state.book(resource, document.asset),
+        state.ledger.account(address, document.asset),
+    )
     until_ms = signed_until_ms(
-        state, document.account, document.valid_until, command.authority, command.signer
+        state, address, document.valid_until, command.authority, command.signer
     )
-    order = ask_order(
-        command.digest,
-        state.book(document.resource, document.asset),
-        state.ledger.account(document.account, document.asset),
-        document.units,
-        document.limit,
-        until_ms,
-    )
+    if starts_ms > state.now_ms:
+        order = ask_order(digest, book, money, units, limit, until_ms)
+        state.exchange.postpone(order)
+        state.schedule(starts_ms, Due.ACTIVATE_OFFER, digest)
+    else:
+        order = state.exchange.sell(digest, book, money, units, limit, until_ms)
     offer = OfferState(
         document=document,
         digest=command.digest,
@@ -175,8 +179,8 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     state.offers[command.digest] = offer
     state.keys[document.key].offers[command.digest] = None
     if document.window_seconds:
-        limit = Limit(units=document.window_units, seconds=document.window_seconds)
-        state.set_limits(command.digest, (document.resource,), (limit,))
+        window = Limit(units=document.window_units, seconds=document.window_seconds)
+        state.set_limits(command.digest, (document.resource,), (window,))
     state.emit(
         OfferAccepted(
             offer=command.digest,
@@ -186,11 +190,8 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
             limit=document.limit,
         )
     )
-    if document.valid_from * 1_000 > state.now_ms:
-        state.exchange.postpone(order)
-        state.schedule(document.valid_from * 1_000, Due.ACTIVATE_OFFER, command.digest)
-    else:
-        enter_offer(state, offer)
+    if starts_ms <= state.now_ms:
+        carry_out(state)
     return None
 
 

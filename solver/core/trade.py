@@ -31,18 +31,22 @@ ID_CHARS: Final = 50
 
 
 def enter_intent(state: State, intent: IntentState) -> None:
-    """An intent becomes tradable: match it, then rest or end what is left."""
-    order = intent.order
-    if state.exchange.enter(order):
-        carry_out(state)
-    if order.units and intent.document.immediate and order.book.continuous:
+    """An intent whose time has come is tradable."""
+    state.exchange.enter(intent.order)
+    intent_entered(state, intent)
+
+
+def intent_entered(state: State, intent: IntentState) -> None:
+    """Carry out what an intent took as it entered; an immediate one takes nothing later."""
+    carry_out(state)
+    if intent.order.units and intent.document.immediate and intent.order.book.continuous:
         end_intent(state, intent, IntentStatus.UNFILLED)
 
 
 def enter_offer(state: State, offer: OfferState) -> None:
-    """An offer becomes tradable: match it, rest what is left, try the waiting bids again."""
-    if state.exchange.enter(offer.order):
-        carry_out(state)
+    """An offer whose time has come is tradable."""
+    state.exchange.enter(offer.order)
+    carry_out(state)
 
 
 def return_units(state: State, offer: OfferState) -> None:
@@ -55,7 +59,8 @@ def return_units(state: State, offer: OfferState) -> None:
         end_offer(state, offer, "expired")
         return
     free = offer.capacity.available
-    if offer.order.units != free and state.exchange.resell(offer.order, free):
+    if offer.order.units != free:
+        state.exchange.resell(offer.order, free)
         carry_out(state)
 
 
@@ -65,6 +70,8 @@ def carry_out(state: State) -> None:
     A rest below its minimum ends: the contract would refuse it before its siblings settle.
     """
     exchange = state.exchange
+    if not exchange.fills:
+        return
     fills = exchange.drain()
     execution: Execution | None = None
     for fill in fills:

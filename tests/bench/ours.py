@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from solver.core.book import Order, ask_order
+from solver.core.book import Order
 from solver.core.command import Mode
 from solver.core.exchange import Exchange
 from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
@@ -107,13 +107,13 @@ def engine(flow: Flow) -> Engine:
 
 def _bid(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    admit, enter, drain = exchange.admit_bid, exchange.enter, exchange.drain
+    buy, drain = exchange.buy, exchange.drain
     placed, report = floor.placed, floor.told.extend
 
     def bid(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
-        made = placed[order] = admit(name, book, accounts[owner], units, limit, 1, until_ms)
-        if enter(made):
+        placed[order] = buy(name, book, accounts[owner], units, limit, 1, until_ms)
+        if exchange.fills:
             for fill in drain():
                 report(fill.row())
         if not order & LOOK_MASK:
@@ -124,13 +124,13 @@ def _bid(floor: Floor) -> Submit:
 
 def _ask(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    enter, drain = exchange.enter, exchange.drain
+    sell, drain = exchange.sell, exchange.drain
     placed, report = floor.placed, floor.told.extend
 
     def ask(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
-        made = placed[order] = ask_order(name, book, accounts[owner], units, limit, until_ms)
-        if enter(made):
+        placed[order] = sell(name, book, accounts[owner], units, limit, until_ms)
+        if exchange.fills:
             for fill in drain():
                 report(fill.row())
         if not order & LOOK_MASK:

@@ -8,7 +8,7 @@ digest has 66 characters, 59 bytes more, which its own record holds anyway.
 import sys
 
 from intents.bound import TICK_UNITS
-from solver.core.book import Order, ask_order
+from solver.core.book import Order
 from solver.core.exchange import Exchange
 from tests.bench.engine import Engine
 from tests.bench.flow import Flow
@@ -36,16 +36,12 @@ def engine(flow: Flow) -> Engine:
     def bid(order: int, tick: int, units: int) -> None:
         name, money = str(order), accounts[BUYERS[order % TRADERS]]
         limit, until_ms = tick // TICK_UNITS * units, _until_ms(order)
-        made = exchange.admit_bid(name, book, money, units, limit, 1, until_ms)
-        placed[name] = made
-        exchange.enter(made)
+        placed[name] = exchange.buy(name, book, money, units, limit, 1, until_ms)
 
     def ask(order: int, tick: int, units: int) -> None:
         name, money = str(order), accounts[SELLERS[order % TRADERS]]
         limit, until_ms = tick // TICK_UNITS * units, _until_ms(order)
-        made = ask_order(name, book, money, units, limit, until_ms)
-        placed[name] = made
-        exchange.enter(made)
+        placed[name] = exchange.sell(name, book, money, units, limit, until_ms)
 
     def cancel(order: int) -> None:
         exchange.end(placed.pop(str(order)))

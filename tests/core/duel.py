@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from solver.core.book import Book, Order, Side, ask_order
+from solver.core.book import Book, Order, Side, ask_order, bid_order
 from solver.core.exchange import Exchange
-from solver.core.ledger import CHAIN, Ledger, post, transfer
+from solver.core.ledger import CHAIN, Ledger, hold, post, transfer
 from tests.core.naive_exchange import (
     MILLION,
     BookRow,
@@ -130,7 +130,7 @@ class Fast:
 
     def resell(self, ask: str, units: int) -> None:
         """Sell so many units now."""
-        assert self.exchange.resell(self.orders[ask], units) == bool(self.exchange.fills)
+        self.exchange.resell(self.orders[ask], units)
         self._carry_out()
 
     def expire(self, now_ms: int) -> list[str]:

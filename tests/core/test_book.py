@@ -225,7 +225,8 @@ def test_units_that_return_take_a_new_place() -> None:
     first = trading.orders["first"]
     trading.exchange.take_units(first, 1)
     assert trading.standing()[2] == ["first", "second"]
-    assert not trading.exchange.resell(first, 3)
+    trading.exchange.resell(first, 3)
+    assert not trading.exchange.fills
     assert (trading.standing()[2], first.units) == (["second", "first"], 3)
 
 

@@ -13,7 +13,7 @@ from intents.reject import RejectCode
 from solver.core import state as state_module
 from solver.core.book import Level, Order
 from solver.core.command import CancelDocument, SubmitIntent
-from solver.core.deadline import TIMES_SPARE_MAX, Deadlines, Slot
+from solver.core.deadline import TIMES_SPARE_MAX, Deadlines
 from solver.core.exchange import Fill
 from solver.core.state import (
     NONCES_PER_WORD,
@@ -156,18 +156,15 @@ def test_cancelled_deadlines_are_not_kept() -> None:
     assert len(deadlines._slots) == len(deadlines._times) <= TIMES_SPARE_MAX + 1
 
 
-def test_many_at_one_time_leave_no_long_list() -> None:
-    """A time whose entries nearly all ended early holds few gaps."""
-    deadlines, orders = Deadlines(), [Lease.__new__(Lease) for _ in range(1_000)]
+def test_a_removed_entry_keeps_no_neighbour() -> None:
+    """Whoever keeps what has ended keeps nothing else of its time by it."""
+    deadlines, orders = Deadlines(), [Lease.__new__(Lease) for _ in range(3)]
     for order in orders:
         order.due_slot = None
         deadlines.add(order, 5)
-    for order in orders[:-1]:
-        deadlines.remove(order)
-    (slot,) = deadlines._slots.values()
-    assert isinstance(slot, Slot)
-    assert (slot.live, deadlines.entries()) == (1, orders[-1:])
-    assert len(slot.entries) <= 2 + 8
+    deadlines.remove(orders[1])
+    assert (orders[1].due_slot, orders[1].due_previous, orders[1].due_next) == (None, None, None)
+    assert deadlines.entries() == [orders[0], orders[2]]
 
 
 def test_forgotten_nonces_in_a_row_are_bits() -> None:

@@ -79,11 +79,6 @@ class Venue:
             self.cancel(order)
         self.exchange.drain()
 
-    def _enter(self, order: int, made: Order) -> Order:
-        self.orders[order] = made
-        self.exchange.enter(made)
-        return made
-
 
 def rows(fills: list[Fill]) -> list[tuple[int, int, int, int]]:
     """Bid, ask, atoms for each unit, and units of each fill."""
