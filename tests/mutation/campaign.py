@@ -55,14 +55,11 @@ class Campaign:
         functions = {module: live_functions(module) for module in MODULES}
         memory = caches()
         gc.freeze()
-        reached = _reached_functions(mutants, reach)
 
         def try_one(mutant: Mutant) -> Verdict:
             names = reach.tests_of(mutant.module, mutant.lines)
-            if not mutant.function or (mutant.module, mutant.function) not in reached:
+            if not reach.is_watched(mutant.module, mutant.lines):
                 return Verdict(Fate.POSTPONED)
-            if not names:
-                return Verdict(Fate.UNREACHED)
             code = mutant.code()
 
             def work(say: Say) -> None:
@@ -126,14 +123,6 @@ def _measure(tests: Tests, path: Path) -> None:
     known = msgspec.msgpack.decode(path.read_bytes(), type=Reach) if path.exists() else None
     reach = measure(tests.names, tests.passes, MODULES, known)
     path.write_bytes(msgspec.msgpack.encode(reach))
-
-
-def _reached_functions(mutants: Sequence[Mutant], reach: Reach) -> set[tuple[str, str]]:
-    return {
-        (one.module, one.function)
-        for one in mutants
-        if any(line in reach.tests.get(one.module, {}) for line in one.lines)
-    }
 
 
 def _fork_and_wait(*works: Callable[[], None]) -> None:

@@ -30,6 +30,10 @@ class Reach(msgspec.Struct, frozen=True):
     tests: dict[str, dict[int, list[str]]]
     """By module and line: the tests that run it, the quickest first."""
 
+    def is_watched(self, module: str, lines: range) -> bool:
+        """Whether a quick test runs any of these lines, once everything is imported."""
+        return any(self.tests.get(module, {}).get(line) for line in lines)
+
     def tests_of(self, module: str, lines: range) -> list[str]:
         """The tests that run any of these lines, the quickest first."""
         by_line = self.tests.get(module, {})

@@ -172,6 +172,8 @@ def test_lines_are_known_by_the_tests_that_run_them() -> None:
 
     reach = measure([slow, quick], passes, (ROUNDING,))
     assert reach.tests_of(ROUNDING, mutant.lines) == [quick]
+    assert reach.is_watched(ROUNDING, mutant.lines)
+    assert not reach.is_watched(ROUNDING, range(3))
     reach.seconds[slow] = SLOW_SECONDS + 1
     assert reach.tests_of(ROUNDING, mutant.lines) == [quick, slow]
     assert measure([slow, quick], lambda _: False, (ROUNDING,), reach) == reach, "known already"
@@ -208,7 +210,7 @@ def test_a_low_score_is_not_enough(tmp_path: Path) -> None:
     for place, one in enumerate(mutants):
         results.write(one, Verdict(Fate.SURVIVED if place < 2 else Fate.KILLED))
     assert report(mutants, results, everything=True)[1]
-    results.write(mutants[2], Verdict(Fate.UNREACHED))
+    results.write(mutants[2], Verdict(Fate.SURVIVED))
     text, enough = report(mutants, results, everything=True)
     assert not enough
     assert str(mutants[2]) in text

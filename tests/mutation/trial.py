@@ -28,10 +28,9 @@ class Fate(StrEnum):
     KILLED = "killed"
     TIMED_OUT = "timed out"
     SURVIVED = "survived"
-    UNREACHED = "unreached"
-    """No test runs its line: a survivor that needs no trial."""
     POSTPONED = "postponed"
-    """Runs at import, or cannot be put into what lives: to be tried in a process of its own."""
+    """No quick test runs its line, as it runs at import, or it does not fit what lives: to be
+    tried in a process of its own."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
