@@ -216,17 +216,37 @@ contract SettlementBulkTest is MarketTest {
         tree[0] = _plain(address(wallet), 0, CONTRACT);
         tree[1] = _plain(address(wallet), 1, SESSION);
         tree = _bulkSigned(tree, buyer);
-        SettledIntent[] memory own = new SettledIntent[](1);
-        own[0] = _plain(address(wallet), 2, SESSION);
-        own = _bulkSigned(own, agent);
         SettledIntent[] memory intents = new SettledIntent[](3);
-        (intents[0], intents[1], intents[2]) = (tree[0], own[0], tree[1]);
-        intents[2].signature = _head(intents[2].signature, 34);
+        intents[0] = tree[0];
+        intents[1] = _signed(_plain(address(wallet), 2, SESSION), agent);
+        intents[2] = tree[1];
+        intents[2].signature = bytes.concat(_head(tree[1].signature, 34), intents[1].signature);
         _settle(_list(_offerOf(1)), intents);
         _assertSettled(bytes32(uint256(1)));
         _assertSettled(bytes32(uint256(3)));
         _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.SessionRefused);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 1);
+    }
+
+    /// @dev A session is asked when it is charged: until then nobody is found to have signed.
+    function test_settle_skipsSessionsTreeAsOwners() public {
+        _grant(wallet, buyer, agent, SIGN, 1000);
+        SettledIntent[] memory intents = new SettledIntent[](2);
+        intents[0] = _plain(address(wallet), 0, SESSION);
+        intents[1] = _plain(address(wallet), 1, CONTRACT);
+        _settle(_list(_offerOf(1)), _bulkSigned(intents, agent));
+        _assertSettled(bytes32(uint256(1)));
+        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+    }
+
+    /// @dev A good proof before it is no word for another tree of the same account.
+    function test_settle_skipsWrongProofAfterARightOne() public {
+        SettledIntent[] memory intents = _bulk(buyer.addr, 3, PLAIN, buyer);
+        intents[1].signature[20] ^= 0x01;
+        _settle(_list(_offerOf(1)), intents);
+        _assertSettled(bytes32(uint256(1)));
+        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSettled(bytes32(uint256(3)));
     }
 
     function test_settle_skipsFilledIntentOfBulk() public {

@@ -59,6 +59,27 @@ contract SettlementMandateTest is MarketTest {
         vm.assertEq(_balance(buyer.addr), 10_000 - 1999);
     }
 
+    /// @dev Nothing of a mandate sticks to the intent after it, which counts units again.
+    function test_settle_intentAfterMandate() public {
+        SettledMandate memory mandate = _signed(_mandate(buyer.addr, 7, 1000), buyer);
+        mandate.lines = _list(_line(0, 10, 10, 20, "mandate"));
+        bytes32[] memory resources = new bytes32[](1);
+        resources[0] = RESOURCE;
+        bytes memory batch = abi.encodePacked(
+            uint16(1),
+            RESOURCE,
+            uint16(1),
+            Batch.encode(_offerOf(1), resources),
+            uint16(2),
+            Batch.encode(mandate, resources),
+            Batch.encode(_intentOf(1, _line(0, 30, 30, 50, "intent")), resources)
+        );
+        vm.prank(address(operator));
+        settlement.settle(0, 0, batch);
+        vm.assertEq(settlement.settledUnits(buyer.addr, 7), 20, "atoms of the mandate");
+        vm.assertEq(settlement.settledUnits(buyer.addr, 1), 30, "units of the intent");
+    }
+
     function test_settle_mandateListedTwice() public {
         SettledMandate memory mandate = _signed(_mandate(buyer.addr, 7, 30), buyer);
         SettledMandate[] memory mandates = new SettledMandate[](2);
