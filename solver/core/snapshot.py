@@ -205,7 +205,7 @@ def dump(state: State) -> bytes:
         state.batches,
         state.batch_next,
         list(state.finished),
-        sorted(state.due),
+        state.awaited(),
         _ids(state.exchange.deadlines),
         _ids(state.lease_ends),
     )

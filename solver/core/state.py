@@ -52,6 +52,8 @@ BATCHES_KEPT_MAX: Final = 256
 AUCTIONS_KEPT_MAX: Final = 256
 FINISHED_KEPT_MAX: Final = 100_000
 """Documents that are over and can still be asked for; what used their nonces stays known."""
+DUE_SPARE_MAX: Final = 1_024
+"""Entries of what ended early that may lie in the heap, beyond as many as there are others."""
 NONCES_PER_WORD: Final = 60
 """Forgotten nonces are bits of integers that a machine word holds."""
 
@@ -386,7 +388,8 @@ class State:
         """Documents that are over, oldest first."""
         self.events: list[Event] = []
         self.due: list[DueEntry] = []
-        """A heap."""
+        """A heap, with some whose subjects have ended: see `awaited`."""
+        self._due_max = DUE_SPARE_MAX
 
     @property
     def seq(self) -> int:
@@ -404,6 +407,13 @@ class State:
     def schedule(self, at_ms: int, due: Due, subject: str) -> None:
         """Have `subject` fall due at `at_ms`; what is gone by then is passed over."""
         heapq.heappush(self.due, (at_ms, _RANK[due], self.next_seq(), subject))
+        if len(self.due) > self._due_max:
+            self.due = self.awaited()
+            self._due_max = 2 * len(self.due) + DUE_SPARE_MAX
+
+    def awaited(self) -> list[DueEntry]:
+        """What is scheduled and will still do something, in order: all that decides of `due`."""
+        return sorted(entry for entry in self.due if self._is_awaited(_DUES[entry[1]], entry[3]))
 
     def is_due(self, now_ms: int) -> bool:
         """Whether anything falls due by `now_ms`."""
@@ -479,6 +489,18 @@ class State:
         from solver.core.snapshot import state_hash  # noqa: PLC0415  the snapshot needs the state
 
         return state_hash(self)
+
+    def _is_awaited(self, due: Due, subject: str) -> bool:
+        if due is Due.END_MANDATE:
+            mandate = self.mandates.get(subject)
+            return mandate is not None and mandate.live
+        if due is Due.ACTIVATE_INTENT:
+            intent = self.intents.get(subject)
+            return intent is not None and intent.open_units > 0
+        if due is Due.ACTIVATE_OFFER:
+            offer = self.offers.get(subject)
+            return offer is not None and offer.live
+        return True
 
     def _forget(self, digest: str) -> None:
         intent = self.intents.pop(digest, None)

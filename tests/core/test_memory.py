@@ -15,7 +15,9 @@ from solver.core.book import Level, Order
 from solver.core.command import CancelDocument, SubmitIntent
 from solver.core.deadline import TIMES_SPARE_MAX, Deadlines
 from solver.core.exchange import Fill
+from solver.core.snapshot import dump, load
 from solver.core.state import (
+    DUE_SPARE_MAX,
     NONCES_PER_WORD,
     Account,
     Execution,
@@ -165,6 +167,26 @@ def test_a_removed_entry_keeps_no_neighbour() -> None:
     deadlines.remove(orders[1])
     assert (orders[1].due_slot, orders[1].due_previous, orders[1].due_next) == (None, None, None)
     assert deadlines.entries() == [orders[0], orders[2]]
+
+
+def test_cancelled_starts_and_mandates_are_not_kept() -> None:
+    """What would have fallen due of documents that ended early is dropped long before its time."""
+    bench = a_bench(watched=False)
+    for _ in range(2 * DUE_SPARE_MAX):
+        for command in (
+            a_mandate().signed_by(alice),
+            an_intent().not_before(3_000).signed_by(alice),
+            an_offer().not_before(3_000).signed_by(bob),
+        ):
+            bench.do(command)
+            account = alice if command.signer == alice.address else bob
+            bench.do(CancelDocument(account=account.address, digest=command.digest))
+    live = a_mandate().signed_by(alice)
+    bench.do(live)
+    state = bench.market.state
+    assert len(state.due) <= DUE_SPARE_MAX + 2
+    assert [subject for _, _, _, subject in state.awaited()] == [live.digest]
+    assert load(dump(state)).hash() == state.hash()
 
 
 def test_forgotten_nonces_in_a_row_are_bits() -> None:
