@@ -66,10 +66,17 @@ def within_rate(gateway: Gateway, kind: Kind, raw: bytes, sender: str) -> Reject
 
 
 async def take_paid(
-    gateway: Gateway, kind: Kind, raw: bytes, sender: str, mandated: Mandated | None = None
+    gateway: Gateway,
+    kind: Kind,
+    raw: bytes,
+    sender: str,
+    *,
+    mandated: Mandated | None = None,
+    patient: bool = False,
 ) -> list[OutcomeTold] | Reject:
-    """Take a body whose sender is within its rate."""
-    results = await gateway.verifiers.many(kind, raw, gateway.now_ms() // 1_000)
+    """Take a body whose sender is within its rate; one that is `patient` is not told busy."""
+    now_s = gateway.now_ms() // 1_000
+    results = await gateway.verifiers.many(kind, raw, now_s, patient=patient)
     if isinstance(results, Reject):
         return results
     if mandated is None:

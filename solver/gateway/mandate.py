@@ -78,7 +78,7 @@ async def submit_mandated(inbound: Inbound[tuple[Intent, ...], Nothing]) -> Answ
 
 
 async def take_mandated(
-    gateway: Gateway, digest: str, said: Mac, raw: bytes, sender: str
+    gateway: Gateway, digest: str, said: Mac, raw: bytes, sender: str, *, patient: bool = False
 ) -> list[OutcomeTold] | Reject:
     """Take a body of intents under a mandate.
 
@@ -94,7 +94,7 @@ async def take_mandated(
     if not found.live:
         return reject(RejectCode.MANDATE_ENDED, digest)
     mandated = Mandated(digest=digest, account=found.document.account)
-    return await take_paid(gateway, Kind.MANDATED, raw, sender, mandated)
+    return await take_paid(gateway, Kind.MANDATED, raw, sender, mandated=mandated, patient=patient)
 
 
 def _find(gateway: Gateway, digest: str) -> MandateState | Reject:

@@ -99,6 +99,8 @@ class _Intake:
         while wait_ms:
             await asyncio.sleep(wait_ms / 1_000)
             wait_ms = self._take_tokens(cost)
+        # What was read before enters the line first, or this one would not see it there.
+        await asyncio.sleep(0)
         await self._gateway.verifiers.room()
 
     def _take_tokens(self, cost: int) -> int:
@@ -120,11 +122,13 @@ class _Intake:
     async def _outcomes(self, head: IntakeHead, body: bytes) -> list[OutcomeTold] | Reject:
         kind = _KINDS[head.take]
         if kind is not Kind.MANDATED:
-            return await take_paid(self._gateway, kind, body, self._sender)
+            return await take_paid(self._gateway, kind, body, self._sender, patient=True)
         if head.mandate is None or head.counter is None or head.mac is None:
             return reject(RejectCode.MALFORMED, "mandated intents need mandate, counter and mac")
         said = Mac(counter=head.counter, mac=head.mac)
-        return await take_mandated(self._gateway, head.mandate, said, body, self._sender)
+        return await take_mandated(
+            self._gateway, head.mandate, said, body, self._sender, patient=True
+        )
 
 
 def _split(message: WSMessage) -> tuple[IntakeHead | Reject, bytes]:

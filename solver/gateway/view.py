@@ -54,7 +54,7 @@ def tell(record: object, kind: type[T]) -> T:
 
 def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
     """An intent."""
-    leases = [state.leases[lease] for lease in intent.leases]
+    leases = [state.leases[lease] for lease in intent.leases] if intent.leases else ()
     document = msgspec.structs.asdict(intent.document)
     return IntentTold(
         **document,

@@ -80,12 +80,18 @@ class Strict(Generic[T]):
 
     All names of a body must be distinct at every depth of `kind`, so that a name that comes
     twice is a repeated one. `canonical` gives the bytes that clients mostly send for a value:
-    a body that is just these repeats nothing, which saves looking.
+    a body that is just these repeats nothing, which saves looking. `read` decodes in place of
+    msgspec; it may raise what msgspec does, or answer None for what it leaves to `decode_json`.
     """
 
-    def __init__(self, kind: type[T], canonical: Callable[[T], bytes]) -> None:
+    def __init__(
+        self,
+        kind: type[T],
+        canonical: Callable[[T], bytes],
+        read: Callable[[bytes], T | None] | None = None,
+    ) -> None:
         self._kind = kind
-        self._decode = msgspec.json.Decoder(kind).decode
+        self._decode = read or msgspec.json.Decoder(kind).decode
         self._canonical = canonical
 
     def decode(self, raw: bytes) -> T | Reject:

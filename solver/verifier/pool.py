@@ -100,16 +100,21 @@ class Verifiers:
         return results if isinstance(results, Reject) else results[0]
 
     async def many(
-        self, kind: Kind, raw: bytes, now_s: int
+        self, kind: Kind, raw: bytes, now_s: int, *, patient: bool = False
     ) -> list[Verified[Intent] | Reject] | Reject:
         """An answer for each intent of a batch, a bulk or under a mandate; or one for all.
 
-        Rejects of its own: busy, shutting_down.
+        Rejects of its own: busy (who is `patient` waits for room instead), shutting_down.
         """
+        if patient:
+            await self._let_in(kind, raw)
         return await self._results(kind, raw, now_s)
 
     async def room(self) -> None:
-        """Return once the line is not full: for senders that can be kept waiting."""
+        """Return once the line is at most half full: for senders that can be kept waiting.
+
+        By the time they send there may be none: let them be `patient`, too.
+        """
         await self._room.wait()
 
     @property
@@ -133,6 +138,7 @@ class Verifiers:
                         keeper.cancel()
         finally:
             self._closed = True
+            self._room.set()
             for body in [*self._line, *self._taken()]:
                 body.settle(reject(RejectCode.SHUTTING_DOWN))
             self._line.clear()
@@ -154,16 +160,23 @@ class Verifiers:
         if self._closed:
             return reject(RejectCode.SHUTTING_DOWN)
         body = _Body(kind, raw, now_s)
-        if not self._has_room(body):
+        if not self._has_room(body.weight, len(raw)):
             return reject(RejectCode.BUSY, "too much waits to be verified", retry_after_ms=1_000)
         self._enter(body)
         self._feed_soon()
         return await body.answered
 
-    def _has_room(self, body: _Body) -> bool:
-        return (
-            self._weight + body.weight <= self.bounds.weight_max
-            and self._bytes + len(body.raw) <= self.bounds.bytes_max
+    async def _let_in(self, kind: Kind, raw: bytes) -> None:
+        """Return when there is room for a body; nothing may be awaited before it enters."""
+        while not self._closed and not self._has_room(weight_of(kind, raw), len(raw)):
+            self._room.clear()
+            await self._room.wait()
+
+    def _has_room(self, weight: int, size: int) -> bool:
+        """A body that is larger than all the room there is has to find the line empty."""
+        return not self._line or (
+            self._weight + weight <= self.bounds.weight_max
+            and self._bytes + size <= self.bounds.bytes_max
         )
 
     def _enter(self, body: _Body) -> None:

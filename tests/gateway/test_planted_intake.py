@@ -19,8 +19,8 @@ from solver.gateway.mac import Macs, mac_of
 from solver.gateway.wire import IntakeRefused, OutcomeTold
 from solver.verifier import batch
 from solver.verifier.batch import Kind
-from solver.verifier.pool import Verifiers
-from tests.gateway import test_intake, test_mandate
+from solver.verifier.pool import Verifiers, _Body
+from tests.gateway import test_flood, test_intake, test_mandate
 from tests.gateway.test_property import patching
 from tests.gateway.world import a_world
 
@@ -159,6 +159,31 @@ def unpaced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stream._Intake, "_pace", at_once)
 
 
+def impatient(patch: pytest.MonkeyPatch) -> None:
+    """The socket does not ask whether verifiers have room."""
+
+    async def at_once(*_: object) -> None:
+        """Nothing is waited for."""
+
+    patch.setattr(Verifiers, "room", at_once)
+    patch.setattr(Verifiers, "_let_in", at_once)
+
+
+def boundless(patch: pytest.MonkeyPatch) -> None:
+    """Whatever comes is let in line."""
+    patch.setattr(Verifiers, "_has_room", lambda *_: True)
+
+
+def doubled(patch: pytest.MonkeyPatch) -> None:
+    """What a dead verifier had is answered as busy, and verified all the same."""
+    settle = _Body.settle
+
+    def early(self: _Body, rows: Any) -> None:
+        settle(self, [] if self.tries > 1 else rows)
+
+    patch.setattr(_Body, "settle", early)
+
+
 def cut_short(patch: pytest.MonkeyPatch) -> None:
     """Who leaves takes what it sent with it."""
     answer = stream._Intake._answer
@@ -181,8 +206,8 @@ def unverified(patch: pytest.MonkeyPatch) -> None:
     """A bulk's tree is made over what is good, not over what was signed."""
     many = Verifiers.many
 
-    async def first_only(self: Verifiers, kind: Kind, raw: bytes, now_s: int) -> Any:
-        found = await many(self, kind, raw, now_s)
+    async def first_only(self: Verifiers, kind: Kind, raw: bytes, now_s: int, **how: Any) -> Any:
+        found = await many(self, kind, raw, now_s, **how)
         return found[:1] * len(found) if isinstance(found, list) else found
 
     patch.setattr(Verifiers, "many", first_only)
@@ -204,6 +229,10 @@ PLANTED: list[tuple[Check, Plant]] = [
     (test_mandate.test_a_mandate_buys_for_its_account_alone, any_account),
 ]
 BOUNDS: list[tuple[Check, Plant]] = [
+    (test_flood.test_the_socket_is_not_read_while_there_is_no_room, impatient),
+    (test_flood.test_a_flood_is_refused_with_a_time_to_come_back, boundless),
+    (test_flood.test_a_batch_that_finds_no_room_is_refused_as_a_whole, boundless),
+    (test_flood.test_a_verifier_killed_under_load_loses_and_doubles_nothing, doubled),
     (
         test_intake.test_an_account_has_a_rate_over_all_its_batches,
         patching(intake, "_within_rates", lambda _, commands: commands),
@@ -222,7 +251,15 @@ BOUNDS: list[tuple[Check, Plant]] = [
         patching(Macs, "check", lambda *_: None),
     ),
 ]
-FAILURES = (AssertionError, TimeoutError, MarketFault, KeyError, StopIteration, RuntimeError)
+FAILURES = (
+    AssertionError,
+    TimeoutError,
+    MarketFault,
+    KeyError,
+    StopIteration,
+    RuntimeError,
+    ExceptionGroup,
+)
 
 
 def _name(case: tuple[Check, Plant]) -> str:

@@ -14,15 +14,12 @@ from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode
 from intents.typed_data import digest
 from solver.core.state import CREDIT
-from solver.verifier import decode
+from solver.verifier import batch, decode
 from solver.verifier.batch import BATCH_MAX, Kind, Row, answer, read
-from solver.verifier.decode import Strict, decode_json
+from solver.verifier.decode import decode_json
 from tests.builder import DOMAIN, PREFIX, START_S, USDC, alice, an_intent, an_offer, unverified
 
 RULES = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
-SIGNED = Strict(
-    Unverified[Intent], lambda value: b"" if value.domain else msgspec.json.encode(value)
-)
 
 
 def verified(kind: Kind, raw: bytes) -> list[Verified[Any] | Reject] | Reject:
@@ -147,15 +144,62 @@ def bodies(draw: st.DrawFn) -> bytes:
 @given(raw=bodies())
 def test_the_quick_way_agrees_with_the_slow_one(raw: bytes) -> None:
     """The same document, or the same refusal, for whatever is sent."""
-    assert SIGNED.decode(raw) == decode_json(raw, Unverified[Intent])
+    assert batch._INTENT.decode(raw) == decode_json(raw, Unverified[Intent])
 
 
 @given(raw=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_garbage_is_refused_alike(raw: bytes) -> None:
     """Bytes that are no JSON never raise."""
-    quick = SIGNED.decode(raw)
+    quick = batch._INTENT.decode(raw)
     assert isinstance(quick, Reject)
     assert quick == decode_json(raw, Unverified[Intent])
+
+
+ODD = [
+    "0x" + "AB" * 20,
+    "0X" + "ab" * 20,
+    "0x" + "ab" * 19,
+    "0x" + "ab" * 20 + "\\n",
+    "ab" * 21,
+    "",
+]
+
+
+@pytest.mark.parametrize("field", ["account", "asset"])
+@pytest.mark.parametrize("text", ODD)
+def test_an_address_has_one_form_in_every_body(field: str, text: str) -> None:
+    """What the slow way refuses or lower-cases, the quick one does not let by, of any kind."""
+    good = an_intent().build(alice)
+    names = {"account": good.account, "asset": good.asset}
+    odd = [
+        msgspec.json.encode(good).replace(names[field].encode(), text.encode(), 1),
+        msgspec.json.encode(good),
+    ]
+    expected = decode_json(odd[0], Intent)
+    assert batch._BARE.decode(odd[0]) == expected
+    array = b"[" + b",".join(odd) + b"]"
+    signed = b"[" + b",".join(b'{"document":%b,"signature":"0x"}' % one for one in odd) + b"]"
+    assert batch._BARES.canonical(array) is None
+    assert batch._BATCH.canonical(signed) is None
+    bulk = batch._BULK.decode(b'{"intents":%b,"signature":"0x"}' % array)
+    if isinstance(expected, Reject):
+        assert isinstance(bulk, Reject)
+    else:
+        assert isinstance(bulk, UnverifiedBulk)
+        assert bulk.intents == (expected, good)
+
+
+def test_canonical_bodies_are_taken_as_a_whole() -> None:
+    """The quick way is taken at all: what the SDK sends needs no second look."""
+    intents = [an_intent().build(alice) for _ in range(3)]
+    bodies = [sent(intent) for intent in intents]
+    signature = sign_bulk(alice.key, DOMAIN, intents)
+    assert batch._BARES.canonical(msgspec.json.encode(intents)) == intents
+    found = batch._BATCH.canonical(b"[" + b",".join(bodies) + b"]")
+    assert [one.document for one in found or ()] == intents
+    bulk = batch._BULK.canonical(msgspec.json.encode({"intents": intents, "signature": signature}))
+    assert bulk is not None
+    assert bulk.intents == tuple(intents)
 
 
 REPEATS = [

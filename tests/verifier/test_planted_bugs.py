@@ -121,7 +121,7 @@ async def test_a_promise_is_broken_by_a_planted_bug(
 ) -> None:
     """The test of that name notices the bug."""
     plant(monkeypatch)
-    monkeypatch.setattr(test_pool, "PATIENCE_S", 3)
+    monkeypatch.setattr(test_pool, "PATIENCE_S", 2)
     with pytest.raises(FAILURES):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(4):
             await check(*words)
