@@ -10,6 +10,7 @@ from simulations.world import Run, World
 from solver.core import settling
 from solver.core.check import Violation
 from solver.core.ledger import ISSUANCE, Balance, post, transfer
+from tests.core.sabotage import pure_only
 
 
 def a_run(**changes: object) -> Run:
@@ -78,6 +79,7 @@ def test_every_request_has_one_end() -> None:
     assert sum(row.broke for row in run.rows) > 0
 
 
+@pure_only
 def test_planted_leak_of_one_atom_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """One micro-credit that double entry does not miss (both sides moved) stops the run."""
     posted = 0
@@ -95,6 +97,7 @@ def test_planted_leak_of_one_atom_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
     assert posted >= 100
 
 
+@pure_only
 def test_payment_that_is_one_atom_short_is_caught_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A seller who gets one micro-credit too little is found by that very command."""
     shaved = 0
