@@ -88,6 +88,23 @@ def test_it_is_done_once_and_the_old_file_is_kept(old: Path) -> None:
     assert kept.stat().st_mtime_ns == stamp
 
 
+def test_an_old_journal_that_was_killed_is_migrated_with_its_log(old: Path, tmp_path: Path) -> None:
+    """What a killed process left in the old write-ahead log is part of the old journal."""
+    connection = sqlite3.connect(old, isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    last = connection.execute("SELECT * FROM record WHERE seq > 200").fetchall()
+    connection.execute("DELETE FROM record WHERE seq > 200")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.executemany("INSERT INTO record VALUES (?, ?, ?)", last)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("journal.db", "journal.db-wal"):
+        shutil.copy(tmp_path / name, killed / name)
+    connection.close()
+    assert (killed / "journal.db-wal").stat().st_size > 0
+    assert recovered(killed / "journal.db").seq == 254
+
+
 @pytest.mark.parametrize("seq", [1, 100, 254])
 def test_a_damaged_old_journal_is_not_migrated(old: Path, seq: int) -> None:
     """The whole old chain is verified first; where it breaks is named, nothing is changed."""
