@@ -32,6 +32,7 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.sabotage import pure_only
 
 # -- judging, by itself
 
@@ -453,6 +454,7 @@ def test_an_immediate_intent_has_one_auction() -> None:
     assert (bench.status(bid), bench.status(late)) == (IntentStatus.UNFILLED, IntentStatus.OPEN)
 
 
+@pure_only
 def test_old_auctions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """I21: a bounded number of closed auctions is kept."""
     monkeypatch.setattr("solver.core.contest.AUCTIONS_KEPT_MAX", 3)

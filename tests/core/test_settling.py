@@ -55,6 +55,7 @@ from tests.builder import (
     only,
     person,
 )
+from tests.core.sabotage import pure_only
 
 RICH = 10**9
 SESSION = person("session")
@@ -248,6 +249,7 @@ def test_the_largest_execution_of_plain_keys_fits_alone() -> None:
     assert gas <= command.gas_max
 
 
+@pure_only
 def test_old_batches_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """I21: a bounded number of final batches is kept."""
     monkeypatch.setattr("solver.core.settling.BATCHES_KEPT_MAX", 2)
