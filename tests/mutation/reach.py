@@ -97,9 +97,12 @@ def measure(
     modules: tuple[str, ...],
     known: Reach | None = None,
 ) -> Reach:
-    """Run every test for its time, and the quick ones again for their lines. All have to pass.
+    """Run every test for its time, and the quick ones again for their lines.
 
-    What is known of a test is taken over while neither its file nor a module has changed.
+    One that fails can judge nothing: it is left out, and said so.
+
+    What is known of a test is taken over while neither its file nor a module has changed; of a
+    slow one, which is not watched, its time is.
     """
     reach = _carried_over(names, modules, known)
     tracer = Tracer(modules)
@@ -108,7 +111,8 @@ def measure(
             continue
         start = time.process_time()
         if not passes(name):
-            raise RuntimeError(f"without any mutation {name} fails")
+            sys.stderr.write(f"left out, as it fails without any mutation: {name}\n")
+            continue
         seconds = reach.seconds[name] = time.process_time() - start
         if seconds > SLOW_SECONDS:
             continue
@@ -123,11 +127,15 @@ def _carried_over(names: list[str], modules: tuple[str, ...], known: Reach | Non
     sources = _hash_of(*(path_of(module) for module in modules))
     files = {name.partition("::")[0] for name in names}
     reach = Reach(sources, {file: _hash_of(ROOT / file) for file in sorted(files)}, {}, {})
-    if known is None or known.sources != sources:
+    if known is None:
         return reach
     old = [name for name in names if name in known.seconds]
     same = {name for name in old if _file_hash(known, name) == _file_hash(reach, name)}
+    if known.sources != sources:
+        same = {name for name in same if known.seconds[name] > SLOW_SECONDS}
     reach.seconds.update({name: known.seconds[name] for name in names if name in same})
+    if known.sources != sources:
+        return reach
     for module, by_line in known.tests.items():
         reach.tests[module] = {
             line: [name for name in tests if name in same] for line, tests in by_line.items()

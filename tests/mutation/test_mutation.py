@@ -149,7 +149,7 @@ def test_a_trial_says_what_became_of_the_mutant() -> None:
             say(Verdict(Fate.TIMED_OUT, "test_y"))
             raise AssertionError
 
-        within(-0.15, out_of_time)
+        within(-0.05, out_of_time)
         _spin()
 
     assert judged(killed) == Verdict(Fate.KILLED, "test_x")
@@ -159,7 +159,7 @@ def test_a_trial_says_what_became_of_the_mutant() -> None:
 
 
 def test_lines_are_known_by_the_tests_that_run_them() -> None:
-    """The quick ones first; a slow one may run anything; one that fails stops it all."""
+    """The quick ones first; a slow one may run anything; one that fails judges nothing."""
     mutant = _mutant(ROUNDING, "mul_div_floor", "multiplicand // multiplier")
 
     file = "tests/intents/test_rounding.py"
@@ -177,8 +177,7 @@ def test_lines_are_known_by_the_tests_that_run_them() -> None:
     reach.seconds[slow] = SLOW_SECONDS + 1
     assert reach.tests_of(ROUNDING, mutant.lines) == [quick, slow]
     assert measure([slow, quick], lambda _: False, (ROUNDING,), reach) == reach, "known already"
-    with pytest.raises(RuntimeError, match=r"without any mutation .* fails"):
-        measure([broken], passes, (ROUNDING,))
+    assert not measure([broken], passes, (ROUNDING,)).seconds
 
 
 def test_watching_ends() -> None:

@@ -16,7 +16,7 @@ import msgspec
 MEMORY_MAX: Final = 6 << 30
 """Address space of a trial: a mutant may append for ever."""
 WALL_SECONDS_MAX: Final = 180
-SECONDS_SPARE: Final = 1.5
+SECONDS_SPARE: Final = 0.7
 SECONDS_FACTOR: Final = 8
 """A test may take this much more CPU than without a mutation, and a bit."""
 _MESSAGE_BYTES_MAX: Final = 65_536
