@@ -223,12 +223,20 @@ def rate(kind: str, bodies: Bodies) -> float:
     return run(measure())
 
 
-def latencies(per_second: float, bodies: Bodies) -> list[float]:
-    """Milliseconds to the durable answer of each single intent, at this load."""
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds to the durable answer of a single intent."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+def latency(per_second: float, bodies: Bodies) -> Latency:
+    """How long single intents wait for their durable answers, at this load."""
 
     async def measure() -> list[float]:
         with tempfile.TemporaryDirectory(dir=WORK) as folder:
             async with an_app(Path(folder)) as app:
                 return await _latencies(app[GATEWAY], bodies, per_second)
 
-    return run(measure())
+    found = sorted(run(measure()))
+    return Latency(p50_ms=found[len(found) // 2], p99_ms=found[len(found) * 99 // 100])
