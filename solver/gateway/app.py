@@ -20,8 +20,8 @@ from solver.gateway.limit import Limits
 from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
-from solver.gateway.route import ROUTES
 from solver.gateway.server import close_sockets, strip_server
+from solver.gateway.table import ROUTES
 from solver.runtime.clock import Clock
 from solver.verifier.pool import Verifiers
 

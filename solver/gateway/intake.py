@@ -23,7 +23,8 @@ from solver.engine.sequencer import GROUP_MAX, Result
 from solver.gateway.answer import status_of
 from solver.gateway.contract import ask_contract
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
-from solver.gateway.wire import Nothing, OutcomesTold, OutcomeTold
+from solver.gateway.many import OutcomesTold, OutcomeTold
+from solver.gateway.wire import Nothing
 from solver.verifier.batch import Kind
 from solver.verifier.pool import weight_of
 

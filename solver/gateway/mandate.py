@@ -9,8 +9,9 @@ from solver.gateway.document import bind, may_withdraw
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.intake import Mandated, take_paid, told, within_rate
 from solver.gateway.mac import HEADER, Mac, read_mac
+from solver.gateway.many import MandateSecretTold, OutcomeTold
 from solver.gateway.view import mandate_told
-from solver.gateway.wire import MandateSecretTold, Nothing, OutcomeTold, ResultTold
+from solver.gateway.wire import Nothing, ResultTold
 from solver.verifier.batch import Kind
 
 

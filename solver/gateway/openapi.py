@@ -11,14 +11,13 @@ from solver.gateway import mac
 from solver.gateway.answer import INTERNAL, ErrorBody, status_of
 from solver.gateway.auth import HEADER, LIFETIME_SECONDS_MAX, Credentials
 from solver.gateway.line import LINE_TYPES
-from solver.gateway.route import ANY, PATTERNS, ROUTES, SIGNED, Route
+from solver.gateway.many import IntakeHead, IntakeRefused, IntakeTold
+from solver.gateway.route import ANY, PATTERNS, SIGNED, Route
+from solver.gateway.table import ROUTES
 from solver.gateway.wire import (
     AcceptedMessage,
     AuctionMessage,
     CursorLine,
-    IntakeHead,
-    IntakeRefused,
-    IntakeTold,
     JudgedMessage,
     Nothing,
     RejectedMessage,

@@ -20,7 +20,8 @@ from solver.gateway.gateway import Answer, Inbound
 from solver.gateway.intake import take_paid
 from solver.gateway.mac import Mac
 from solver.gateway.mandate import take_mandated
-from solver.gateway.wire import IntakeHead, IntakeRefused, IntakeTold, Nothing, OutcomeTold
+from solver.gateway.many import IntakeHead, IntakeRefused, IntakeTold, OutcomeTold
+from solver.gateway.wire import Nothing
 from solver.verifier.batch import Kind
 from solver.verifier.decode import Strict
 from solver.verifier.pool import weight_of

@@ -20,6 +20,7 @@ from solver.core.state import (
     Session,
     State,
 )
+from solver.gateway.many import MandateTold
 from solver.gateway.wire import (
     AmountTold,
     AuctionTold,
@@ -30,7 +31,6 @@ from solver.gateway.wire import (
     IntentTold,
     LeaseTold,
     LevelTold,
-    MandateTold,
     OfferTold,
     ProposedFill,
     SessionTold,

@@ -41,8 +41,8 @@ from solver.gateway.intake import take, told
 from solver.gateway.limit import Limits
 from solver.gateway.mac import AHEAD_MS_MAX, Mac, mac_of
 from solver.gateway.mandate import take_mandated
+from solver.gateway.many import OutcomesTold, OutcomeTold
 from solver.gateway.port import ContractSignatures, Custody
-from solver.gateway.wire import OutcomesTold, OutcomeTold
 from solver.journal import Genesis, Journal
 from solver.runtime.loop import run
 from solver.verifier.batch import Kind

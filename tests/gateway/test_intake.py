@@ -13,7 +13,7 @@ from intents.signature import decode_signature, recover
 from intents.typed_data import struct_hash
 from solver.client import Purchase, Rejected
 from solver.core.command import Authority
-from solver.gateway.wire import IntakeHead
+from solver.gateway.many import IntakeHead
 from solver.verifier.batch import BATCH_MAX
 from tests.builder import DOMAIN, PREFIX, Person, alice, an_intent, an_offer, bob, carol, dave
 from tests.gateway.test_reject import body_of

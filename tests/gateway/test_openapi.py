@@ -11,7 +11,8 @@ from solver.core.command import CutBatch, OpenAuction
 from solver.core.event import Event
 from solver.gateway import openapi
 from solver.gateway.line import LINE_TYPES, line_of
-from solver.gateway.route import ROUTES, Route
+from solver.gateway.route import Route
+from solver.gateway.table import ROUTES
 from tests.builder import USDC, alice, an_intent, an_offer, bob, carol, dave
 from tests.gateway.test_mandate import a_mandate, as_sent
 from tests.gateway.test_reject import body_of

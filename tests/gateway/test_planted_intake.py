@@ -16,7 +16,7 @@ from solver.gateway.auth import Caller
 from solver.gateway.gateway import Gateway
 from solver.gateway.limit import Buckets
 from solver.gateway.mac import Macs, mac_of
-from solver.gateway.wire import IntakeRefused, OutcomeTold
+from solver.gateway.many import IntakeRefused, OutcomeTold
 from solver.verifier import batch
 from solver.verifier.batch import Kind
 from solver.verifier.pool import Verifiers, _Body
