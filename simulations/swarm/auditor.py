@@ -12,13 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from intents.bound import ADDRESS_ZERO
-from intents.document import Intent, Offer
+from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode
 from simulations.swarm.chain import Chain
 from simulations.swarm.competition import Contests
 from simulations.swarm.contract import SkipReason
 from simulations.swarm.finding import expect
-from simulations.swarm.gate import Answer, Cancel, Done, Message, Served
+from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
+from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
 from solver.core.command import Outcome
 from solver.core.event import (
     AuctionClosed,
@@ -37,6 +38,8 @@ from solver.core.event import (
     KeyRetired,
     LeaseClosed,
     LeaseMoved,
+    MandateAccepted,
+    MandateEnded,
     OfferAccepted,
     OfferEnded,
     PaymentSettled,
@@ -46,55 +49,7 @@ from solver.core.event import (
 )
 from solver.engine.sequencer import Applied
 
-TICK_UNITS: Final = 10**6
 LEASE_MS_MAX: Final = 600_000
-
-
-class Paper(msgspec.Struct, kw_only=True):
-    """A document as its client and the feed know it."""
-
-    document: Intent | Offer
-    signer: str
-    accepted: bool = False
-    ended: bool = False
-    units: int = 0
-    """Filled or sold, less what came back."""
-
-    @property
-    def dearest(self) -> int:
-        """The most that a buyer pays, as a tick."""
-        return self.document.limit * TICK_UNITS // self.document.units
-
-    @property
-    def cheapest(self) -> int:
-        """The least that a seller takes, as a tick."""
-        return -(-self.document.limit * TICK_UNITS // self.document.units)
-
-
-class Fill(msgspec.Struct, kw_only=True):
-    """A fill, from the feed."""
-
-    intent: str
-    offer: str
-    units: int
-    tick: int
-    until_ms: int
-    delivered: int = 0
-    lapsed: int = 0
-    in_flight: int = 0
-    closed: bool = False
-    payment: int = 0
-    batch: int = -1
-    over: bool = False
-
-
-class Call(msgspec.Struct, kw_only=True):
-    """A call, from the feed."""
-
-    fill: str
-    key: str
-    units: int
-    finished: CallFinished | None = None
 
 
 class Auditor:
@@ -109,6 +64,7 @@ class Auditor:
         self.totals: dict[tuple[str, str], int] = {}
         self.issued = 0
         self.contests = Contests(self.papers)
+        self.mandates = Mandates()
         self.open_fills: dict[str, dict[str, int]] = {}
         """By buyer and intent: how many of its fills may be used."""
         self.secrets: list[bytes] = []
@@ -147,6 +103,8 @@ class Auditor:
             ChainApplied: self._chain_applied,
             KeyPooled: self._key_pooled,
             KeyRetired: self._key_retired,
+            MandateAccepted: self._mandated,
+            MandateEnded: self.mandates.ended,
             AuctionOpened: self.contests.opened,
             SolutionAccepted: self.contests.accepted,
             SolutionJudged: self.contests.judged,
@@ -160,21 +118,24 @@ class Auditor:
 
     # ---------------------------------------------------------------- what clients know
 
-    def sign(self, digest: str, document: Intent | Offer, signer: str) -> None:
-        """A client signs something."""
-        self.papers.setdefault(digest, Paper(document=document, signer=signer))
+    def sign(
+        self, digest: str, document: Intent | Offer | Mandate, signer: str, mandate: str = ""
+    ) -> None:
+        """A client signs something, or sends an intent under a mandate."""
+        if isinstance(document, Mandate):
+            self.mandates.sign(digest, document)
+        else:
+            paper = Paper(document=document, signer=signer, mandate=mandate)
+            self.papers.setdefault(digest, paper)
 
     def hear(self, message: Message, answer: Answer | None) -> None:
         """An answer reached its client: from now on it must stay true (P1)."""
         match answer:
+            case Told():
+                for each in answer.results:
+                    self.hear(message, each)
             case Applied():
-                known = self._by_ms.get(answer.at_ms, [])
-                for event in answer.events:
-                    expect(event in known, "p1_acknowledged_is_published", event=event)
-                    if isinstance(event, IntentAccepted):
-                        self._told.add(event.intent)
-                    if isinstance(event, OfferAccepted):
-                        self._told.add(event.offer)
+                self._applied(answer)
             case Reject(code=RejectCode.NOT_FOUND):
                 named = ""
                 if isinstance(message, Cancel | Done):
@@ -182,6 +143,15 @@ class Auditor:
                 expect(named not in self._told, "p1_acknowledged_is_lost", digest=named)
             case Served():
                 self._served(answer)
+
+    def _applied(self, answer: Applied) -> None:
+        known = self._by_ms.get(answer.at_ms, [])
+        for event in answer.events:
+            expect(event in known, "p1_acknowledged_is_published", event=event)
+            if isinstance(event, IntentAccepted):
+                self._told.add(event.intent)
+            if isinstance(event, OfferAccepted):
+                self._told.add(event.offer)
 
     def _served(self, answer: Served) -> None:
         for secret in self.secrets:
@@ -261,6 +231,15 @@ class Auditor:
         expect(named == signed, "accepted_as_signed", digest=digest)
         self._nonces[place] = digest
         paper.accepted = True
+        if paper.mandate:
+            assert isinstance(document, Intent)
+            self.mandates.used(paper.mandate, document)
+
+    def _mandated(self, at_ms: int, event: MandateAccepted) -> None:
+        self.mandates.accepted(at_ms, event)
+        place = self.mandates.place(event.mandate)
+        expect(place not in self._nonces, "i5_nonce_once", place=place)
+        self._nonces[place] = event.mandate
 
     def _filled(self, at_ms: int, event: Filled) -> None:
         intent, offer = self.papers[event.intent], self.papers[event.offer]
@@ -269,6 +248,8 @@ class Auditor:
         facts = {"fill": event.fill, "tick": event.tick}
         expect(event.tick <= intent.dearest, "p2_no_buyer_pays_more", **facts)
         expect(event.tick >= offer.cheapest, "p2_no_seller_gets_less", **facts)
+        if intent.mandate:
+            self.mandates.filled(intent.mandate, event.tick, moved=moved)
         if not moved:
             intent.units += event.units
             self._maker_sets_the_price(event, intent, offer)
@@ -415,6 +396,8 @@ class Auditor:
         )
         expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
         expect((event.buyer, event.seller) == parties, "settled_between_parties", fill=event.fill)
+        if self.papers[fill.intent].mandate:
+            self.mandates.paid(self.papers[fill.intent].mandate, event.payment)
         expect(fill.batch >= 0 or paid != self._usdc or not event.payment, "usdc_is_batched")
         for account, amount in ((event.buyer, -event.payment), (event.seller, event.payment)):
             key = (account, paid)
@@ -471,6 +454,11 @@ class Auditor:
 
     # ---------------------------------------------------------------- the end
 
+    def latest_end_ms(self) -> int:
+        """When the last of the accepted documents is over."""
+        ends = (p.document.valid_until for p in self.papers.values() if p.accepted and not p.ended)
+        return max(max(ends, default=0), self.mandates.latest_end_s()) * 1_000
+
     def unfinished(self) -> str:
         """What has not come to its end yet; empty if all has (P9, I20)."""
         for digest, paper in self.papers.items():
@@ -484,7 +472,7 @@ class Auditor:
                 return f"call {name}"
         if open_batches := self._batches.keys() - self._final_batches:
             return f"batch {min(open_batches)}"
-        return self.contests.unfinished()
+        return self.mandates.unfinished() or self.contests.unfinished()
 
     def charged(self, key: str) -> int:
         """Units that buyers pay for, of calls through a key."""

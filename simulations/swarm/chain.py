@@ -7,10 +7,12 @@ from typing import Any, Final
 import msgspec
 from tiny_keccak import keccak256
 
-from simulations.swarm.contract import CREATED, Ledger, Log, Revert
+from simulations.swarm.calldata import Revert
+from simulations.swarm.contract import CREATED, Ledger, Log
 from simulations.swarm.fault import FaultKind, Faults
 
 BLOCK_S: Final = 2
+AGE_S: Final = 60
 FINALITY_BLOCKS: Final = 10
 REORG_BLOCKS_MAX: Final = 8
 BASE_FEE_WEI: Final = 10**9
@@ -88,7 +90,12 @@ class Chain:
         made = tuple(((CREATED, "factory", item), "0x" + "00" * 32) for item in accounts.items())
         self.blocks: list[ChainBlock] = [
             ChainBlock(
-                number=0, hash=self._hash(0), time_s=now_s(), nonce=0, ledger=ledger, logs=made
+                number=0,
+                hash=self._hash(0),
+                time_s=now_s() - AGE_S,
+                nonce=0,
+                ledger=ledger,
+                logs=made,
             )
         ]
 
@@ -136,13 +143,13 @@ class Chain:
 
     # ---------------------------------------------------------------- blocks
 
-    def mine(self) -> None:
-        """Make a block of what waits."""
+    def mine(self, time_s: int = 0) -> None:
+        """Make a block of what waits, now or at another time."""
         self._disturb()
         parent = self.head
         ledger, logs, nonce = parent.ledger, [], parent.nonce
         mined: list[Mined] = []
-        time_s = max(self._now_s(), parent.time_s + 1)
+        time_s = max(time_s or self._now_s(), parent.time_s + 1)
         acts, self._acts = tuple(self._acts), []
         chosen = self._chosen(nonce)
         if acts or chosen:

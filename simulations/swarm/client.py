@@ -1,4 +1,4 @@
-"""Buyers and sellers: what people do with a market, at their own pace, with some mischief."""
+"""What everybody does with a market, at his own pace, with some mischief."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from intents.bound import ADDRESS_ZERO
-from intents.document import Intent, Offer
+from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
@@ -19,37 +19,18 @@ from simulations.swarm.finding import expect
 from simulations.swarm.gate import (
     Answer,
     Cancel,
-    Contribute,
-    Done,
-    Fetch,
     Message,
     Publish,
-    Revoke,
 )
 from simulations.swarm.network import Network
 from simulations.swarm.person import DEPLOYMENT, Paperwork, Person, paperwork
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH
-from solver.core.command import Limit
-from solver.engine.sequencer import Applied
-from solver.vault.operation import CallRequest
 
 PAUSE_S: Final = 0.9
-CALLS_MAX: Final = 4
 ATTEMPTS_MAX: Final = 3
 PAPERS_KEPT_MAX: Final = 24
-KEYS_MAX: Final = 8
 PRICE_ATOMS: Final = 1_000
 SESSION_CAP: Final = 60_000
-REQUESTS: Final = {
-    SEARCH: CallRequest(method="GET", path="/search"),
-    RERANK: CallRequest(method="GET", path="/rerank"),
-    CHAT: CallRequest(method="POST", path="/chat", body=b'{"q":"why?"}'),
-}
-KEY_LIMITS: Final = (
-    (),
-    (Limit(units=4, seconds=10),),
-    (Limit(units=3, seconds=2), Limit(units=12, seconds=20)),
-)
 RUBBISH: Final = (
     b"",
     b"{",
@@ -82,10 +63,11 @@ class Client:
     def __init__(self, person: Person, around: Surroundings) -> None:
         self.person: Final = person
         self.around: Final = around
-        self.random: Final = stream(around.seed, f"client:{person.name}")
+        role = type(self).__name__
+        self.random: Final = stream(around.seed, f"{role}:{person.name}")
         self.papers: list[Paperwork] = []
-        self._nonce = self.random.randrange(1_000)
-        self.moves: tuple[tuple[Move, int], ...] = ()
+        self._nonce = self.random.randrange(1_000) + (10_000 if role == "Seller" else 0)
+        self.moves: tuple[tuple[Move, float], ...] = ()
 
     async def live(self) -> None:
         """Move after move, as long as the world is alive."""
@@ -128,7 +110,7 @@ class Client:
         """The market's time, which anybody may ask for."""
         return self.around.market_ms() // 1_000
 
-    async def publish(self, document: Intent | Offer) -> None:
+    async def publish(self, document: Intent | Offer | Mandate) -> None:
         """Sign and send, perhaps spoilt on the way."""
         paper = paperwork(self.person, document)
         around = self.around
@@ -157,6 +139,25 @@ class Client:
         answer = await self.ask(message)
         expect(answer is None or isinstance(answer, Reject), "bad_input_is_refused", by=message)
 
+    def fresh_intent(self, asset: str, resource: str = "") -> Intent:
+        """A demand of a random size and price."""
+        random = self.random
+        resource = resource or random.choice((SEARCH, SEARCH, RERANK, CHAT))
+        units = random.choice((1, 1, 2, 3, 5, 8)) * (4 if resource == CHAT else 1)
+        price = PRICE_ATOMS + random.randrange(-300, 500)
+        return Intent(
+            account=self.person.account,
+            resource=resource,
+            asset=asset,
+            units=units,
+            units_min=random.choice((1, 1, 1, units, max(1, units // 2))),
+            limit=units * price + random.randrange(units),
+            immediate=random.random() < 0.2,  # noqa: PLR2004  one in five
+            epoch=self.epoch(),
+            nonce=self.next_nonce(),
+            **self.life(),
+        )
+
     def message(self, paper: Paperwork, body: bytes) -> Publish:
         """A POST."""
         return Publish(sender=self.person.account, kind=paper.kind, body=body)
@@ -182,157 +183,6 @@ class Client:
         starts = self.random.choice((0, 0, 0, 0, 1 + self.random.randrange(5)))
         until = self.now_s() + self.random.choice((4, 10, 20, 30))
         return {"valid_from": self.now_s() + starts if starts else 0, "valid_until": until}
-
-
-class Buyer(Client):
-    """Demands, calls, is done; moves money in and out of the chain."""
-
-    def __init__(self, person: Person, around: Surroundings) -> None:
-        super().__init__(person, around)
-        self.moves = (
-            (self.demand, 10),
-            (self.call, 16),
-            (self.cancel, 2),
-            (self.done, 3),
-            (self.move_money, 2),
-        )
-
-    async def demand(self) -> None:
-        """Publish an intent."""
-        units = self.random.choice((1, 1, 2, 3, 5, 8))
-        resource = self.random.choice((SEARCH, SEARCH, RERANK, CHAT))
-        units *= 4 if resource == CHAT else 1
-        price = PRICE_ATOMS + self.random.randrange(-300, 500)
-        document = Intent(
-            account=self.person.account,
-            resource=resource,
-            asset=self.asset(),
-            units=units,
-            units_min=self.random.choice((1, 1, 1, units, max(1, units // 2))),
-            limit=units * price + self.random.randrange(units),
-            immediate=self.random.random() < 0.2,  # noqa: PLR2004  one in five
-            epoch=self.epoch(),
-            nonce=self.next_nonce(),
-            **self.life(),
-        )
-        await self.publish(document)
-
-    async def call(self) -> None:
-        """Use an intent that was filled, a few times."""
-        filled = list(self.around.auditor.open_fills.get(self.person.account, ()))
-        if not filled:
-            return
-        intent = self.random.choice(filled)
-        request = REQUESTS[self.around.auditor.papers[intent].document.resource]
-        message = Fetch(sender=self.person.account, intent=intent, request=request)
-        for _ in range(self.random.randint(1, CALLS_MAX)):
-            await self.ask(message)
-
-    async def done(self) -> None:
-        """End an intent's leases."""
-        if not self.papers:
-            return
-        paper = self.random.choice(self.papers)
-        if self.around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
-            await self.refused(Done(sender=DEPLOYMENT.usdc, intent=paper.digest))
-        else:
-            await self.insist(Done(sender=self.person.account, intent=paper.digest))
-
-    async def move_money(self) -> None:
-        """Deposit, ask back, take out; or cancel everything, or end a session, or grant it."""
-        chain, account = self.around.chain, self.person.account
-        act = self.random.choices(
-            ("deposit", "request", "take_back", "withdraw", "bump", "session"),
-            (8, 1, 1, 2, 0.3, 3 if self.person.is_session else 0),
-        )[0]
-        match act:
-            case "deposit":
-                chain.act(act, account, amount=self.random.randrange(1, 40_000))
-            case "request":
-                chain.act(act, account, amount=self.random.choice((1, 5_000, 2**70)))
-            case "session":
-                self.change_session()
-            case _:
-                chain.act(act, account)
-
-    def change_session(self) -> None:
-        """Revoke or grant anew, sometimes with worse terms."""
-        key = self.person.key.address
-        if self.random.random() < 0.3:  # noqa: PLR2004  three in ten
-            self.around.auditor.revoked.add(key)
-            self.around.chain.act("revoke", self.person.account, key=key)
-            return
-        cap = SESSION_CAP * self.random.choice((1, 2, 4))
-        self.around.auditor.revoked.add(key)  # a lower cap refuses what a higher one let pass
-        grant(self.around.chain, self.person, self.now_s(), cap=cap)
-
-
-class Seller(Client):
-    """Pools keys and offers from them."""
-
-    def __init__(self, person: Person, around: Surroundings) -> None:
-        super().__init__(person, around)
-        self.keys: list[str] = []
-        self.moves = (
-            (self.offer, 12),
-            (self.pool, 1),
-            (self.cancel, 2),
-            (self.retire, 1),
-        )
-
-    async def pool(self) -> None:
-        """Contribute a key."""
-        if len(self.keys) >= KEYS_MAX:
-            return
-        key = "0x" + self.random.randbytes(32).hex()
-        secret = b"sk-" + self.random.randbytes(12).hex().encode()
-        self.around.auditor.secrets.append(secret)
-        answer = await self.insist(
-            Contribute(
-                sender=self.person.account,
-                key=key,
-                secret=secret,
-                limits=self.random.choice(KEY_LIMITS),
-            )
-        )
-        if isinstance(answer, Applied):
-            self.keys.append(key)
-
-    async def offer(self) -> None:
-        """Publish an offer."""
-        if not self.keys:
-            await self.pool()
-            return
-        units = self.random.choice((1, 2, 4, 8))
-        resource = self.random.choice((SEARCH, SEARCH, RERANK, CHAT))
-        units *= 4 if resource == CHAT else 1
-        window = self.random.choice((0, 0, 1 + self.random.randrange(3)))
-        price = PRICE_ATOMS + self.random.randrange(-500, 300)
-        document = Offer(
-            account=self.person.account,
-            resource=resource,
-            asset=self.asset(),
-            key=self.random.choice(self.keys),
-            units=units,
-            limit=units * price + self.random.randrange(units),
-            window_units=window,
-            window_seconds=4 * window,
-            epoch=self.epoch(),
-            nonce=self.next_nonce(),
-            **self.life(),
-        )
-        await self.publish(document)
-
-    async def retire(self) -> None:
-        """Take a key back; now and then somebody else's."""
-        if not self.keys:
-            return
-        key = self.random.choice(self.keys)
-        if self.around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
-            await self.refused(Revoke(sender=DEPLOYMENT.usdc, key=key))
-            return
-        self.keys.remove(key)
-        await self.insist(Revoke(sender=self.person.account, key=key))
 
 
 def grant(chain: Chain, person: Person, now_s: int, *, cap: int) -> None:

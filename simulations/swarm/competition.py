@@ -14,7 +14,7 @@ from solver.core.event import (
 )
 
 if TYPE_CHECKING:
-    from simulations.swarm.auditor import Paper
+    from simulations.swarm.paper import Paper
 
 
 class Contests:

@@ -10,15 +10,21 @@ from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
+from tiny_keccak import keccak256
 
 from contracts.abi import Item
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT
-from intents.document import Intent, Offer
+from intents.bound import TICK_UNITS
+from intents.bulk import proven_digest
+from intents.document import Document, Intent
+from intents.typed_data import struct_hash
+from simulations.swarm.calldata import Line, Revert, Signed, unpack
 
 BATCH_BYTES_MAX: Final = 120_000
 EXIT_DELAY_S: Final = 600
 SESSION: Final = 2
 MAY_SIGN: Final = 2
+ANY_RESOURCE: Final = keccak256(b"").hex()
 
 Log = tuple[Item, str, tuple[Any, ...]]
 """An event's ABI, the address that emits it (empty: settlement), and its values."""
@@ -45,10 +51,6 @@ _SETTLE: Final = SETTLEMENT.function("settle")
 _CALL_SETTLEMENT: Final = ACCOUNT.function("callSettlement")
 
 
-class Revert(Exception):
-    """The transaction has no effect."""
-
-
 class SkipReason:
     """SkipReason of ISettlement, by number; only whether one is given matters here."""
 
@@ -72,50 +74,39 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     live: bool = True
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill of a batch, as packed."""
-
-    offer: int
-    units: int
-    delivered: int
-    payment: int
-    fill: str
-
-
-class Signed(msgspec.Struct, frozen=True, kw_only=True):
-    """An intent or offer of a batch, as packed: the fields that the contract hashes."""
-
-    fields: dict[str, Any]
-    authority: int
-    signature: str
-    lines: tuple[Line, ...] = ()
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """Account and nonce."""
-        return self.fields["account"], self.fields["nonce"]
-
-
 class Registry:
     """What clients signed, by signature: how the contract's ecrecover knows a signer."""
 
-    def __init__(self) -> None:
-        self._documents: dict[str, tuple[Intent | Offer, str]] = {}
+    def __init__(self, prefix: bytes, usdc: str, names: dict[str, str]) -> None:
+        self._prefix = prefix
+        self._usdc = usdc
+        self._names = names
+        self._documents: dict[str, tuple[Document, str]] = {}
+        self._bulks: dict[str, tuple[bytes, str]] = {}
 
-    def note(self, document: Intent | Offer, signature: str, signer: str) -> None:
-        """A client signs."""
+    def note(self, document: Document, signature: str, signer: str) -> None:
+        """A client signs a document."""
         self._documents[signature] = (document, signer)
 
-    def signer_of(self, signed: Signed, names: dict[str, str]) -> str:
+    def note_bulk(self, digest: bytes, signature: str, signer: str) -> None:
+        """A client signs many intents at once."""
+        self._bulks[signature] = (digest, signer)
+
+    def signer_of(self, signed: Signed) -> str:
         """Who signed exactly these fields; empty if nobody did."""
+        fields = signed.fields | {"resource": self._names[signed.fields["resource"]]}
+        if signed.height:
+            return self._bulk_signer(signed, fields)
         document, signer = self._documents.get(signed.signature, (None, ""))
-        if document is None:
-            return ""
-        for name, value in signed.fields.items():
-            wanted = getattr(document, name)
-            if (names.get(value, value) if name == "resource" else value) != wanted:
-                return ""
-        return signer
+        same = all(getattr(document, name, None) == value for name, value in fields.items())
+        return signer if same else ""
+
+    def _bulk_signer(self, signed: Signed, fields: dict[str, Any]) -> str:
+        """The signer of the tree that the proof leads to."""
+        terms = fields | {"asset": self._usdc, "immediate": bool(fields["immediate"])}
+        digest = proven_digest(self._prefix, struct_hash(Intent(**terms)), signed.proof)
+        known, signer = self._bulks.get(signed.signature, (b"", ""))
+        return signer if digest == known else ""
 
 
 class Draft:
@@ -129,10 +120,8 @@ class Draft:
 class Ledger:
     """The contract's storage. Values are immutable, so that `copy` is shallow."""
 
-    def __init__(self, registry: Registry, names: dict[str, str], usdc: str) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._names = names
-        self._usdc = usdc
         self.balances: dict[str, int] = {}
         self.withdrawals: dict[str, tuple[int, int]] = {}
         self.epochs: dict[str, tuple[int, int]] = {}
@@ -143,7 +132,7 @@ class Ledger:
 
     def copy(self) -> "Ledger":
         """For the next block, or for a simulation."""
-        other = Ledger(self._registry, self._names, self._usdc)
+        other = Ledger(self._registry)
         for name in (
             "balances",
             "withdrawals",
@@ -229,7 +218,7 @@ class Ledger:
         number, digest, packed = _SETTLE.decode_inputs(inner[4:])
         if number in self.batches:
             raise Revert(f"BatchAlreadySettled({number})")
-        offers, intents = _unpack(packed)
+        offers, intents = unpack(packed)
         places = [(int(account, 16), nonce) for account, nonce in (o.place for o in offers)]
         if any(left >= right for left, right in pairwise(places)):
             raise Revert("BatchOffersUnsorted")
@@ -276,7 +265,7 @@ class Ledger:
         buyer, seller = intent.fields["account"], offer.fields["account"]
         self.balances[buyer] -= line.payment
         self.balances[seller] = self.balances.get(seller, 0) + line.payment
-        self._count(intent.place, line.units)
+        self._count(intent.place, line.payment if intent.is_mandate else line.units)
         draft.added[line.offer] = draft.added.get(line.offer, 0) + line.units
         draft.paid += line.payment
         draft.settled += 1
@@ -287,36 +276,46 @@ class Ledger:
         self, intent: Signed, line: Line, offer: Signed, good: list[Line], added: dict[int, int]
     ) -> int:
         bought, sold = intent.fields, offer.fields
-        units = sum(other.units for other in good) + line.units
         sane = (
-            bought["resource"] == sold["resource"]
+            bought["resource"] in (sold["resource"], ANY_RESOURCE)
             and bought["account"] != sold["account"]
             and line.units > 0
             and line.delivered <= line.units
-            and self.units.get(intent.place, 0) + units <= bought["units"]
             and self.units.get(offer.place, 0) + added.get(line.offer, 0) + line.units
             <= sold["units"]
-            and line.payment * bought["units"] <= line.delivered * bought["limit"]
             and (line.payment + 1) * sold["units"] > line.delivered * sold["limit"]
+            and self._is_within(intent, line, sum(other.units for other in good))
         )
         if not sane:
             return SkipReason.LINE
         owed = sum(other.payment for other in good) + line.payment
+        if intent.is_mandate and owed > bought["limit"] - self.units.get(intent.place, 0):
+            return SkipReason.LINE
         covered = owed <= self.balances.get(bought["account"], 0)
         return 0 if covered else SkipReason.INSUFFICIENT
 
+    def _is_within(self, intent: Signed, line: Line, units_before: int) -> bool:
+        """The buyer's units and price; a mandate has a price alone, and counts atoms."""
+        bought = intent.fields
+        if intent.is_mandate:
+            return line.payment * TICK_UNITS <= line.delivered * int(bought["tick_max"])
+        units = self.units.get(intent.place, 0) + units_before + line.units
+        price = line.payment * bought["units"] <= line.delivered * bought["limit"]
+        return bool(price and units <= bought["units"])
+
     def _sum_problem(self, intent: Signed, good: list[Line], now_s: int) -> int:
-        units = sum(line.units for line in good)
-        left = intent.fields["units"] - self.units.get(intent.place, 0)
-        if units < intent.fields["units_min"] and units != left:
-            return SkipReason.BELOW_MINIMUM
+        if not intent.is_mandate:
+            units = sum(line.units for line in good)
+            left = intent.fields["units"] - self.units.get(intent.place, 0)
+            if units < intent.fields["units_min"] and units != left:
+                return SkipReason.BELOW_MINIMUM
         if intent.authority != SESSION:
             return 0
         return self._charge(intent, sum(line.payment for line in good), now_s)
 
     def _charge(self, signed: Signed, amount: int, now_s: int) -> int:
         """What ISessionSigner.consume does; sessions are honoured a while after their end."""
-        key = self._registry.signer_of(signed, self._names)
+        key = self._registry.signer_of(signed)
         grant = self.grants.get((signed.fields["account"], key))
         if (
             grant is None
@@ -340,104 +339,11 @@ class Ledger:
             return SkipReason.EPOCH_ENDED
         if now_s >= self.cancelled.get(signed.place, now_s + 1):
             return SkipReason.CANCELLED
-        signer = self._registry.signer_of(signed, self._names)
+        signer = self._registry.signer_of(signed)
         if signed.authority == SESSION:
-            offered = "units_min" not in fields
+            offered = "key" in fields
             return self._charge(signed, 0, now_s) if offered else 0
         return 0 if signer == fields["account"] else SkipReason.BAD_SIGNATURE
 
     def _count(self, place: tuple[str, int], units: int) -> None:
         self.units[place] = self.units.get(place, 0) + units
-
-
-_OFFER: Final = (
-    ("account", 20),
-    ("resource", 2),
-    ("key", 32),
-    ("units", 8),
-    ("limit", 12),
-    ("window_units", 8),
-    ("window_seconds", 5),
-    ("valid_from", 5),
-    ("valid_until", 5),
-    ("epoch", 4),
-    ("nonce", 8),
-)
-_INTENT: Final = (
-    ("account", 20),
-    ("resource", 2),
-    ("units", 8),
-    ("units_min", 8),
-    ("limit", 12),
-    ("valid_from", 5),
-    ("valid_until", 5),
-    ("immediate", 1),
-    ("epoch", 4),
-    ("nonce", 8),
-)
-_TEXT: Final = ("account", "key")
-
-
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        """The next bytes. Raises Revert at the end."""
-        piece = self._data[self._at : self._at + size]
-        self._at += size
-        if len(piece) != size:
-            raise Revert("BatchMalformed")
-        return piece
-
-    def number(self, size: int) -> int:
-        """The next integer."""
-        return int.from_bytes(self.take(size), "big")
-
-    def fields(self, layout: tuple[tuple[str, int], ...], resources: list[str]) -> dict[str, Any]:
-        """A document's fields."""
-        found: dict[str, Any] = {
-            name: "0x" + self.take(size).hex() if name in _TEXT else self.number(size)
-            for name, size in layout
-        }
-        found["resource"] = resources[found["resource"]]
-        return found
-
-    def finish(self) -> None:
-        """Nothing may follow."""
-        if self._at != len(self._data):
-            raise Revert("BatchTrailingBytes")
-
-
-def _unpack(packed: bytes) -> tuple[list[Signed], list[Signed]]:
-    reader = _Reader(packed)
-    resources = [reader.take(32).hex() for _ in range(reader.number(2))]
-    offers = []
-    for _ in range(reader.number(2)):
-        fields = reader.fields(_OFFER, resources)
-        authority, size = reader.number(1), reader.number(2)
-        signature = "0x" + reader.take(size).hex()
-        offers.append(Signed(fields=fields, authority=authority, signature=signature))
-    intents = []
-    for _ in range(reader.number(2)):
-        fields = reader.fields(_INTENT, resources)
-        authority, count, size = reader.number(1), reader.number(1), reader.number(2)
-        signature = "0x" + reader.take(size).hex()
-        lines = tuple(_line(reader, len(offers)) for _ in range(count))
-        intents.append(Signed(fields=fields, authority=authority, signature=signature, lines=lines))
-    reader.finish()
-    return offers, intents
-
-
-def _line(reader: _Reader, offers: int) -> Line:
-    line = Line(
-        offer=reader.number(2),
-        units=reader.number(8),
-        delivered=reader.number(8),
-        payment=reader.number(12),
-        fill="0x" + reader.take(32).hex(),
-    )
-    if line.offer >= offers:
-        raise Revert("UnknownOffer")
-    return line

@@ -20,6 +20,7 @@ from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.loop import PROCESS, PowerCut, Process
 from solver.journal.disk import Connection as JournalConnection
 from solver.journal.fault import JournalLocked
+from solver.journal.mark import PAGE_BYTES, read_mark
 
 Statement = tuple[str, Any, bool]
 """SQL, its values, and whether these are rows of `executemany`."""
@@ -163,7 +164,10 @@ class Disk:
         if not engine.execute("SELECT 1 FROM sqlite_master WHERE name = 'record'").fetchall():
             return None
         rows = engine.execute("SELECT rowid, * FROM record").fetchall()
-        return Damage(engine, rows, self._random) if rows else None
+        if not rows:
+            return None
+        promised, _ = read_mark(self.page(path.with_suffix(".mark"), PAGE_BYTES).read())
+        return Damage(engine, rows, self._random, promised)
 
     # ---------------------------------------------------------------- what the fakes call
 
@@ -273,11 +277,18 @@ class Damage:
     """Something is wrong with the journal's records, until an operator undoes it."""
 
     def __init__(
-        self, engine: sqlite3.Connection, rows: list[tuple[Any, ...]], random: Random
+        self,
+        engine: sqlite3.Connection,
+        rows: list[tuple[Any, ...]],
+        random: Random,
+        promised: int,
     ) -> None:
         self._engine = engine
         self._row = rows[-1]
         self.kind = random.choice((FaultKind.BIT_FLIP, FaultKind.TRUNCATED_TAIL))
+        if self._row[1] > promised:
+            # Nobody was told of the last group: without it the journal is whole.
+            self.kind = FaultKind.BIT_FLIP
         if self.kind is FaultKind.BIT_FLIP:
             self._row = random.choice(rows)
             self._replace(_flipped(self._row, random))

@@ -4,9 +4,11 @@ from typing import Any, Final
 
 import msgspec
 
-from intents.admission import Rules, Unverified, Verified, admit
-from intents.document import Intent, Offer
+from intents.admission import Rules, Unverified, Verified, admit, check_form
+from intents.bulk import UnverifiedBulk, admit_bulk
+from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
+from intents.typed_data import digest
 from simulations.swarm.upstream import PROVIDER, RESOURCES, HeldKey, Vault
 from solver.core.auction import Snapshot
 from solver.core.command import (
@@ -20,6 +22,7 @@ from solver.core.command import (
     RetireKey,
     SolutionFill,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
 )
 from solver.engine.sequencer import Applied, Sequencer
@@ -39,8 +42,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class Publish(Message, frozen=True, kw_only=True):
     """POST of an intent or an offer."""
 
-    kind: type[Intent] | type[Offer]
+    kind: type[Intent] | type[Offer] | type[Mandate]
     body: bytes
+
+
+class PublishBulk(Message, frozen=True, kw_only=True):
+    """POST of intents with one signature."""
+
+    body: bytes
+
+
+class PublishUnder(Message, frozen=True, kw_only=True):
+    """POST of unsigned intents under a mandate, whose secret the sender knows."""
+
+    mandate: str
+    intents: tuple[Intent, ...]
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -104,7 +120,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     auctions: tuple[tuple[Snapshot, str], ...]
 
 
-Answer = Applied | Served | Seen | Reject
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer for each of many."""
+
+    results: tuple[Applied | Reject, ...]
+
+
+Answer = Applied | Served | Seen | Told | Reject
 
 
 class Gate:
@@ -116,12 +138,16 @@ class Gate:
         self._vault = vault
         self._rules = rules
 
-    async def serve(self, message: Message) -> Answer:  # noqa: PLR0911  one a route
+    async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911  one a route
         """Answer a request. Whatever this raises would be a 500."""
         submit = self._sequencer.submit
         match message:
             case Publish():
                 return await self._publish(message)
+            case PublishBulk():
+                return await self._publish_bulk(message)
+            case PublishUnder():
+                return await self._publish_under(message)
             case Cancel():
                 command = CancelDocument(account=message.sender, digest=message.digest)
                 return await submit(command)
@@ -140,18 +166,44 @@ class Gate:
         raise TypeError(f"no such request: {message}")
 
     async def _publish(self, message: Publish) -> Answer:
-        if len(message.body) > BODY_BYTES_MAX:
-            return reject(RejectCode.TOO_LARGE)
-        try:
-            sent = msgspec.json.decode(message.body, type=_FORMS[message.kind])
-        except msgspec.MsgspecError as error:
-            return reject(RejectCode.MALFORMED, str(error))
-        except (UnicodeDecodeError, RecursionError):
-            return reject(RejectCode.MALFORMED)
-        verified = admit(sent, self._rules, self._sequencer.now_ms() // 1_000)
+        sent = _decoded(message.body, _FORMS[message.kind])
+        if isinstance(sent, Reject):
+            return sent
+        verified = admit(sent, self._rules, self._now_s())
         if isinstance(verified, Reject):
             return verified
         return await self._sequencer.submit(_submission(verified))
+
+    async def _publish_bulk(self, message: PublishBulk) -> Answer:
+        sent = _decoded(message.body, UnverifiedBulk)
+        if isinstance(sent, Reject):
+            return sent
+        verified = admit_bulk(sent, self._rules, self._now_s())
+        if isinstance(verified, Reject):
+            return verified
+        good = [_submission(each) for each in verified if not isinstance(each, Reject)]
+        results = iter(await self._sequencer.submit_many(good))
+        return Told(
+            results=tuple(each if isinstance(each, Reject) else next(results) for each in verified)
+        )
+
+    async def _publish_under(self, message: PublishUnder) -> Answer:
+        commands = [
+            SubmitIntent(
+                intent=intent,
+                digest="0x" + digest(self._rules.domain.prefix(), intent).hex(),
+                signer=message.mandate,
+                authority=Authority.MANDATE,
+                signature="",
+            )
+            for intent in message.intents
+            if check_form(intent, self._rules, self._now_s()) is None
+            and intent.account == message.sender
+        ]
+        return Told(results=tuple(await self._sequencer.submit_many(commands)))
+
+    def _now_s(self) -> int:
+        return self._sequencer.now_ms() // 1_000
 
     async def _fetch(self, message: Fetch) -> Answer:
         record = self._sequencer.market.state.intents.get(message.intent)
@@ -201,10 +253,25 @@ class Gate:
         )
 
 
-_FORMS: Final[dict[type, Any]] = {Intent: Unverified[Intent], Offer: Unverified[Offer]}
+_FORMS: Final[dict[type, Any]] = {
+    Intent: Unverified[Intent],
+    Offer: Unverified[Offer],
+    Mandate: Unverified[Mandate],
+}
 
 
-def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer:
+def _decoded(body: bytes, form: Any) -> Any:  # noqa: ANN401  of that form, or a Reject
+    if len(body) > BODY_BYTES_MAX:
+        return reject(RejectCode.TOO_LARGE)
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.MsgspecError as error:
+        return reject(RejectCode.MALFORMED, str(error))
+    except (UnicodeDecodeError, RecursionError):
+        return reject(RejectCode.MALFORMED)
+
+
+def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer | SubmitMandate:
     document = verified.document
     own = verified.signer == document.account
     terms: dict[str, Any] = {
@@ -214,7 +281,9 @@ def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer:
         "signature": verified.signature,
     }
     if isinstance(document, Intent):
-        return SubmitIntent(intent=document, **terms)
+        return SubmitIntent(intent=document, proof=verified.proof, **terms)
+    if isinstance(document, Mandate):
+        return SubmitMandate(mandate=document, **terms)
     return SubmitOffer(offer=document, **terms)
 
 

@@ -6,9 +6,10 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.deploy import Deployment
-from intents.document import Intent, Offer
+from intents.bulk import bulk_digest, tree
+from intents.document import Intent, Mandate, Offer
 from intents.signature import SigningKey
-from intents.typed_data import Domain, digest
+from intents.typed_data import Domain, digest, struct_hash
 
 CHAIN_ID: Final = 31_337
 
@@ -42,7 +43,7 @@ class Person:
         self.is_session: Final = session
         self.account: Final = _address(name) if session else self.key.address
 
-    def sign(self, document: Intent | Offer) -> tuple[str, str]:
+    def sign(self, document: Intent | Offer | Mandate) -> tuple[str, str]:
         """Digest and signature."""
         hashed = digest(_PREFIX, document)
         return "0x" + hashed.hex(), self.key.sign(hashed)
@@ -57,18 +58,18 @@ OPERATOR: Final = SigningKey(keccak256(b"swarm:operator session"))
 class Paperwork(msgspec.Struct, frozen=True, kw_only=True):
     """A signed document, as a client keeps it."""
 
-    document: Intent | Offer
+    document: Intent | Offer | Mandate
     digest: str
     signature: str
     body: bytes
 
     @property
-    def kind(self) -> type[Intent] | type[Offer]:
+    def kind(self) -> type[Intent] | type[Offer] | type[Mandate]:
         """What it is."""
         return type(self.document)
 
 
-def paperwork(person: Person, document: Intent | Offer) -> Paperwork:
+def paperwork(person: Person, document: Intent | Offer | Mandate) -> Paperwork:
     """Sign a document and put it into the form in which it is sent."""
     hashed, signature = person.sign(document)
     return Paperwork(
@@ -77,3 +78,30 @@ def paperwork(person: Person, document: Intent | Offer) -> Paperwork:
         signature=signature,
         body=msgspec.json.encode({"document": document, "signature": signature}),
     )
+
+
+class Bulk(msgspec.Struct, frozen=True, kw_only=True):
+    """Intents with one signature, as a client keeps them."""
+
+    papers: tuple[Paperwork, ...]
+    digest: bytes
+    signature: str
+    body: bytes
+
+
+def bulk(person: Person, intents: tuple[Intent, ...]) -> Bulk:
+    """Sign many intents at once."""
+    grown = tree([struct_hash(intent) for intent in intents])
+    hashed = bulk_digest(_PREFIX, grown.height, grown.root)
+    signature = person.key.sign(hashed)
+    papers = tuple(
+        Paperwork(document=intent, digest=identity(intent), signature=signature, body=b"")
+        for intent in intents
+    )
+    body = msgspec.json.encode({"intents": intents, "signature": signature})
+    return Bulk(papers=papers, digest=hashed, signature=signature, body=body)
+
+
+def identity(document: Intent | Offer | Mandate) -> str:
+    """Its digest, which names it whether or not it is signed alone."""
+    return "0x" + digest(_PREFIX, document).hex()

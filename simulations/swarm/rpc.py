@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, USDC
 from contracts.deploy import Deployment
+from simulations.swarm.calldata import Revert
 from simulations.swarm.chain import (
     BASE_FEE_WEI,
     GAS_USED,
@@ -18,7 +19,7 @@ from simulations.swarm.chain import (
     ChainBlock,
     PoolRefused,
 )
-from simulations.swarm.contract import Log, Revert
+from simulations.swarm.contract import Log
 from simulations.swarm.fault import FaultKind, Faults
 from solver.settlement.chain import ChainClient
 

@@ -32,7 +32,7 @@ SEARCH: Final = "sim/search:call"
 CHAT: Final = "sim/chat:token"
 RERANK: Final = "sim/rerank:call"
 OUTPUT_TOKENS: Final = 3
-ANSWER_S: Final = 0.05
+ANSWER_S: Final = 0.2
 TIMEOUT_S: Final = 3.0
 
 PROVIDER: Final = Provider(

@@ -21,8 +21,9 @@ import solver.settlement.cutter as cutter_module
 import solver.settlement.outbox as outbox_module
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
-from simulations.swarm.chain import BLOCK_S, REORG_BLOCKS_MAX, Chain
-from simulations.swarm.client import SESSION_CAP, Buyer, Client, Seller, Surroundings, grant
+from simulations.swarm.buyer import Buyer
+from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, REORG_BLOCKS_MAX, Chain
+from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
 from simulations.swarm.clock import HOUR_MS, MachineClock
 from simulations.swarm.contract import Ledger, Registry
 from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
@@ -32,15 +33,17 @@ from simulations.swarm.gate import Gate
 from simulations.swarm.loop import PowerCut, Process, VirtualLoop
 from simulations.swarm.network import Network
 from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
-from simulations.swarm.person import BUYERS, DEPLOYMENT, PEOPLE, SELLERS
+from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
 from simulations.swarm.rpc import Provider, client_of
+from simulations.swarm.seller import Seller
 from simulations.swarm.snapshot import PATCHES
 from simulations.swarm.solving import Solver
 from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
+from solver.core.check import Violation
 from solver.core.command import IssueCredits
 from solver.engine.feed import Feed
 from solver.engine.sequencer import INBOX_MAX, SequencerStopped
-from solver.journal import Journal, JournalLocked, JournalWriteFailed
+from solver.journal import Journal, JournalFault, JournalLocked, JournalWriteFailed
 from solver.journal import recovery as recovery_module
 from solver.journal.recovery import restore
 from solver.settlement.fault import ChainUnreachable, OutboxWriteFailed, RequestRefused
@@ -52,9 +55,10 @@ INBOX_FEW: Final = 3
 POLL_S: Final = 1.0
 CALM_S_MAX: Final = 400
 CALM_LOOK_S: Final = 2.0
+CATCH_UP_MS: Final = 30_000
 CHAOS_S: Final = 1.0
-START_ATOMS: Final = 60_000
-GRANT_ATOMS: Final = 5_000
+START_ATOMS: Final = 100_000
+GRANT_ATOMS: Final = 20_000
 
 EXPECTED: Final = (
     JournalWriteFailed,
@@ -106,7 +110,8 @@ class World:
         self.auditor: Final = Auditor(DEPLOYMENT.usdc)
         self.disk: Final = Disk(self.faults, stream(seed, "disk"))
         self.vault: Final = Vault()
-        self._registry = Registry()
+        names = {keccak256(name.encode()).hex(): name for name in ("", *RESOURCES)}
+        self._registry = Registry(DOMAIN.prefix(), DEPLOYMENT.usdc, names)
         self.chain: Final = self._new_chain()
         self.auditor.chain = self.chain
         self.auditor.clock_may_be_wrong = self.faults.has("clock")
@@ -162,11 +167,13 @@ class World:
             seed=self.seed,
         )
         clients: list[Client] = [Buyer(person, around) for person in BUYERS]
-        clients += [Seller(person, around) for person in SELLERS]
+        clients += [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
         for person in PEOPLE:
             self.chain.act("deposit", person.account, amount=START_ATOMS)
             if person.is_session:
                 grant(self.chain, person, self.chain.head.time_s, cap=SESSION_CAP)
+        for block in range(FINALITY_BLOCKS + 1):
+            self.chain.mine(self.chain.blocks[0].time_s + (block + 1) * BLOCK_S)
         for client in clients:
             self.loop.spawn(client.live(), self._outside)
         for name in ("sol", "mallory"):
@@ -180,7 +187,9 @@ class World:
         """No more faults; what they left behind is mended."""
         self.faults.active = False
         self.disk.full = False
-        self.clock.catch_up(self.machine.market_ms())
+        # A document may be good for an hour, if somebody saw a clock that was an hour ahead.
+        late_ms = self.auditor.latest_end_ms() - CATCH_UP_MS
+        self.clock.catch_up(max(self.machine.market_ms(), late_ms))
         if self.node is not None and self.node.process.paused:
             self.loop.resume(self.node.process)
 
@@ -307,7 +316,8 @@ class World:
         self._tell("end", f"{type(error).__name__} {error}")
         if self._is_closing:
             return
-        if self._damage is not None and node.sequencer is None:
+        halted = node.sequencer is None and isinstance(error, JournalFault | Violation)
+        if self._damage is not None and halted:
             self._damage.mend()
             self._damage = None
         elif not isinstance(error, (*EXPECTED, PowerCut)):
@@ -343,7 +353,7 @@ class World:
             if self._reached() is not None:
                 assert self.node is not None
                 self.loop.spawn(self._issue(self.node), self.node.process)
-            await asyncio.sleep(self._random.uniform(2, 8))
+            await asyncio.sleep(self._random.uniform(1, 4))
 
     async def _issue(self, node: Node) -> None:
         assert node.sequencer is not None
@@ -413,8 +423,7 @@ class World:
         return self.clock.true_ms(), self.machine.market_ms()
 
     def _new_chain(self) -> Chain:
-        names = {keccak256(name.encode()).hex(): name for name in RESOURCES}
-        ledger = Ledger(self._registry, names, DEPLOYMENT.usdc)
+        ledger = Ledger(self._registry)
         accounts = {person.account: person.key.address for person in PEOPLE if person.is_session}
         return Chain(
             ledger,

@@ -43,7 +43,7 @@ class Books:
 def a_chain(*deposits: int) -> Chain:
     """Final blocks with so many deposits each."""
     now_s = iter(range(1_000, 10_000))
-    ledger = Ledger(Registry(), {}, DEPLOYMENT.usdc)
+    ledger = Ledger(Registry(b"", DEPLOYMENT.usdc, {}))
     chain = Chain(ledger, {}, Faults(CALM), stream(1, "chain"), lambda: next(now_s))
     for count in deposits:
         for _ in range(count):

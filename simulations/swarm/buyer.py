@@ -1,0 +1,133 @@
+"""Buyers: they demand, call, are done, and move money in and out of the chain."""
+
+from typing import Final
+
+from intents.bound import TICK_UNITS
+from intents.document import Mandate
+from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
+from simulations.swarm.fault import FaultKind
+from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishUnder
+from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
+from simulations.swarm.upstream import CHAT, RERANK, SEARCH
+from solver.vault.operation import CallRequest
+
+CALLS_MAX: Final = 4
+BULK_MAX: Final = 4
+REQUESTS: Final = {
+    SEARCH: CallRequest(method="GET", path="/search"),
+    RERANK: CallRequest(method="GET", path="/rerank"),
+    CHAT: CallRequest(method="POST", path="/chat", body=b'{"q":"why?"}'),
+}
+
+
+class Buyer(Client):
+    """Demands, calls, is done; moves money in and out of the chain."""
+
+    def __init__(self, person: Person, around: Surroundings) -> None:
+        super().__init__(person, around)
+        self._mandate: Mandate | None = None
+        self.moves = (
+            (self.demand, 8),
+            (self.demand_many, 1),
+            (self.authorize, 0.5),
+            (self.demand_under, 4),
+            (self.call, 16),
+            (self.cancel, 2),
+            (self.done, 3),
+            (self.move_money, 2),
+        )
+
+    async def demand(self) -> None:
+        """Publish an intent."""
+        await self.publish(self.fresh_intent(self.asset()))
+
+    async def demand_many(self) -> None:
+        """Sign some intents at once; one of them may be no good."""
+        count, asset = self.random.randint(1, BULK_MAX), self.asset()
+        signed = bulk(self.person, tuple(self.fresh_intent(asset) for _ in range(count)))
+        signer, around = self.person.key.address, self.around
+        around.registry.note_bulk(signed.digest, signed.signature, signer)
+        for paper in signed.papers:
+            around.auditor.sign(paper.digest, paper.document, signer)
+        await self.insist(PublishBulk(sender=self.person.account, body=signed.body))
+
+    async def authorize(self) -> None:
+        """Let the market buy within terms."""
+        mandate = Mandate(
+            account=self.person.account,
+            resource=self.random.choice(("", SEARCH, CHAT)),
+            asset=self.asset(),
+            tick_max=self.random.choice((900, 1_200, 2_000)) * TICK_UNITS,
+            limit=self.random.choice((3_000, 10_000, 40_000)),
+            epoch=self.epoch(),
+            nonce=self.next_nonce(),
+            **self.life(),
+        )
+        self._mandate = mandate
+        await self.publish(mandate)
+
+    async def demand_under(self) -> None:
+        """Buy under the newest mandate, within its terms or not; nothing is signed."""
+        mandate = self._mandate
+        if mandate is None or mandate.valid_until <= self.now_s() + 1:
+            await self.authorize()
+            return
+        named, signer = identity(mandate), self.person.key.address
+        resource = "" if self.random.random() < 0.1 else mandate.resource  # noqa: PLR2004
+        intents = tuple(
+            self.fresh_intent(mandate.asset, resource)
+            for _ in range(self.random.randint(1, BULK_MAX))
+        )
+        for intent in intents:
+            self.around.auditor.sign(identity(intent), intent, signer, named)
+        message = PublishUnder(sender=self.person.account, mandate=named, intents=intents)
+        await self.insist(message)
+
+    async def call(self) -> None:
+        """Use an intent that was filled, a few times."""
+        filled = list(self.around.auditor.open_fills.get(self.person.account, ()))
+        if not filled:
+            return
+        intent = self.random.choice(filled)
+        request = REQUESTS[self.around.auditor.papers[intent].document.resource]
+        message = Fetch(sender=self.person.account, intent=intent, request=request)
+        for _ in range(self.random.randint(1, CALLS_MAX)):
+            await self.ask(message)
+
+    async def done(self) -> None:
+        """End an intent's leases."""
+        if not self.papers:
+            return
+        paper = self.random.choice(self.papers)
+        if self.around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
+            await self.refused(Done(sender=DEPLOYMENT.usdc, intent=paper.digest))
+        else:
+            await self.insist(Done(sender=self.person.account, intent=paper.digest))
+
+    async def move_money(self) -> None:
+        """Deposit, ask back, take out; or cancel everything, or end a session, or grant it."""
+        chain, account = self.around.chain, self.person.account
+        act = self.random.choices(
+            ("deposit", "request", "take_back", "withdraw", "bump", "session"),
+            (8, 1, 1, 2, 0.3, 3 if self.person.is_session else 0),
+        )[0]
+        match act:
+            case "deposit":
+                chain.act(act, account, amount=self.random.randrange(1, 40_000))
+            case "request":
+                chain.act(act, account, amount=self.random.choice((1, 5_000, 2**70)))
+            case "session":
+                self.change_session()
+            case _:
+                chain.act(act, account)
+
+    def change_session(self) -> None:
+        """Revoke or grant anew, sometimes with worse terms."""
+        key = self.person.key.address
+        if self.random.random() < 0.3:  # noqa: PLR2004  three in ten
+            self.around.auditor.revoked.add(key)
+            self.around.chain.act("revoke", self.person.account, key=key)
+            return
+        cap = SESSION_CAP * self.random.choice((1, 2, 4))
+        self.around.auditor.revoked.add(key)  # a lower cap refuses what a higher one let pass
+        grant(self.around.chain, self.person, self.now_s(), cap=cap)

@@ -1,0 +1,160 @@
+"""What a batch's calldata says, read a second time from BatchReader.sol."""
+
+from typing import Any, Final
+
+import msgspec
+
+
+class Revert(Exception):
+    """The transaction has no effect."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One fill of a batch, as packed."""
+
+    offer: int
+    units: int
+    delivered: int
+    payment: int
+    fill: str
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
+    """A document of a batch, as packed: the fields that the contract hashes."""
+
+    fields: dict[str, Any]
+    authority: int
+    signature: str
+    lines: tuple[Line, ...] = ()
+    height: int = 0
+    """Of the bulk whose signature this is; 0 if it was signed alone."""
+    proof: str = ""
+    is_mandate: bool = False
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Account and nonce."""
+        return self.fields["account"], self.fields["nonce"]
+
+
+_OFFER: Final = (
+    ("account", 20),
+    ("resource", 2),
+    ("key", 32),
+    ("units", 8),
+    ("limit", 12),
+    ("window_units", 8),
+    ("window_seconds", 5),
+    ("valid_from", 5),
+    ("valid_until", 5),
+    ("epoch", 4),
+    ("nonce", 8),
+)
+_INTENT: Final = (
+    ("account", 20),
+    ("resource", 2),
+    ("units", 8),
+    ("units_min", 8),
+    ("limit", 12),
+    ("valid_from", 5),
+    ("valid_until", 5),
+    ("immediate", 1),
+    ("epoch", 4),
+    ("nonce", 8),
+)
+_TEXT: Final = ("account", "key")
+_FORM_SHIFT: Final = 2
+_AUTHORITY_MASK: Final = 3
+_FORM_MANDATE: Final = 32
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """The next bytes. Raises Revert at the end."""
+        piece = self._data[self._at : self._at + size]
+        self._at += size
+        if len(piece) != size:
+            raise Revert("BatchMalformed")
+        return piece
+
+    def number(self, size: int) -> int:
+        """The next integer."""
+        return int.from_bytes(self.take(size), "big")
+
+    def fields(self, layout: tuple[tuple[str, int], ...], resources: list[str]) -> dict[str, Any]:
+        """A document's fields."""
+        found: dict[str, Any] = {
+            name: "0x" + self.take(size).hex() if name in _TEXT else self.number(size)
+            for name, size in layout
+        }
+        found["resource"] = resources[found["resource"]]
+        return found
+
+    def finish(self) -> None:
+        """Nothing may follow."""
+        if self._at != len(self._data):
+            raise Revert("BatchTrailingBytes")
+
+
+def unpack(packed: bytes) -> tuple[list[Signed], list[Signed]]:
+    """The offers of a batch, and what is settled from them. Raises Revert."""
+    reader = _Reader(packed)
+    resources = [reader.take(32).hex() for _ in range(reader.number(2))]
+    offers = []
+    for _ in range(reader.number(2)):
+        fields = reader.fields(_OFFER, resources)
+        authority, size = reader.number(1), reader.number(2)
+        signature = "0x" + reader.take(size).hex()
+        offers.append(Signed(fields=fields, authority=authority, signature=signature))
+    entries: list[Signed] = []
+    bulk = ""
+    for _ in range(reader.number(2)):
+        entries.append(_entry(reader, resources, len(offers), bulk))
+        bulk = entries[-1].signature if entries[-1].height else bulk
+    reader.finish()
+    return offers, entries
+
+
+def _entry(reader: _Reader, resources: list[str], offers: int, bulk: str) -> Signed:
+    """An intent, one of a bulk (whose signature may be the last one's), or a mandate."""
+    fields = reader.fields(_INTENT, resources)
+    authority, count, size = reader.number(1), reader.number(1), reader.number(2)
+    form, authority = authority >> _FORM_SHIFT, authority & _AUTHORITY_MASK
+    is_mandate = form == _FORM_MANDATE
+    height = 0 if is_mandate else form
+    proof_bytes = 2 + 32 * height if height else 0
+    proof = "0x" + reader.take(proof_bytes).hex()
+    signature = "0x" + reader.take(size - proof_bytes).hex()
+    lines = tuple(_line(reader, offers) for _ in range(count))
+    if is_mandate:
+        fields = {"tick_max": fields["units"]} | {
+            name: value
+            for name, value in fields.items()
+            if name not in ("units", "units_min", "immediate")
+        }
+    return Signed(
+        fields=fields,
+        authority=authority,
+        signature=bulk if height and signature == "0x" else signature,
+        lines=lines,
+        height=height,
+        proof=proof if height else "",
+        is_mandate=is_mandate,
+    )
+
+
+def _line(reader: _Reader, offers: int) -> Line:
+    line = Line(
+        offer=reader.number(2),
+        units=reader.number(8),
+        delivered=reader.number(8),
+        payment=reader.number(12),
+        fill="0x" + reader.take(32).hex(),
+    )
+    if line.offer >= offers:
+        raise Revert("UnknownOffer")
+    return line

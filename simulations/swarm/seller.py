@@ -1,0 +1,87 @@
+"""Sellers: they pool keys and offer from them."""
+
+from typing import Final
+
+from intents.document import Offer
+from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
+from simulations.swarm.fault import FaultKind
+from simulations.swarm.gate import Contribute, Revoke
+from simulations.swarm.person import DEPLOYMENT, Person
+from simulations.swarm.upstream import CHAT, RERANK, SEARCH
+from solver.core.command import Limit
+from solver.engine.sequencer import Applied
+
+KEYS_MAX: Final = 8
+KEY_LIMITS: Final = (
+    (),
+    (Limit(units=12, seconds=10),),
+    (Limit(units=8, seconds=2), Limit(units=30, seconds=20)),
+)
+
+
+class Seller(Client):
+    """Pools keys and offers from them."""
+
+    def __init__(self, person: Person, around: Surroundings) -> None:
+        super().__init__(person, around)
+        self.keys: list[str] = []
+        self.moves = (
+            (self.offer, 12),
+            (self.pool, 1),
+            (self.cancel, 2),
+            (self.retire, 1),
+        )
+
+    async def pool(self) -> None:
+        """Contribute a key."""
+        if len(self.keys) >= KEYS_MAX:
+            return
+        key = "0x" + self.random.randbytes(32).hex()
+        secret = b"sk-" + self.random.randbytes(12).hex().encode()
+        self.around.auditor.secrets.append(secret)
+        answer = await self.insist(
+            Contribute(
+                sender=self.person.account,
+                key=key,
+                secret=secret,
+                limits=self.random.choice(KEY_LIMITS),
+            )
+        )
+        if isinstance(answer, Applied):
+            self.keys.append(key)
+
+    async def offer(self) -> None:
+        """Publish an offer."""
+        if not self.keys:
+            await self.pool()
+            return
+        units = self.random.choice((1, 2, 4, 8))
+        resource = self.random.choice((SEARCH, SEARCH, RERANK, CHAT))
+        units *= 4 if resource == CHAT else 1
+        window = self.random.choice((0, 0, 1 + self.random.randrange(3)))
+        price = PRICE_ATOMS + self.random.randrange(-500, 300)
+        document = Offer(
+            account=self.person.account,
+            resource=resource,
+            asset=self.asset(),
+            key=self.random.choice(self.keys),
+            units=units,
+            limit=units * price + self.random.randrange(units),
+            window_units=window,
+            window_seconds=4 * window,
+            epoch=self.epoch(),
+            nonce=self.next_nonce(),
+            **self.life(),
+        )
+        await self.publish(document)
+
+    async def retire(self) -> None:
+        """Take a key back; now and then somebody else's."""
+        if not self.keys:
+            return
+        key = self.random.choice(self.keys)
+        if self.around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
+            await self.refused(Revoke(sender=DEPLOYMENT.usdc, key=key))
+            return
+        self.keys.remove(key)
+        await self.insist(Revoke(sender=self.person.account, key=key))
