@@ -57,13 +57,19 @@ class Feed:
         return self._seq
 
     def append(self, at_ms: int, events: Sequence[Event]) -> None:
-        """Number events and wake whoever waits for them."""
-        if not events:
-            return
-        self._firsts.append(self._seq + 1)
-        self._told.append((at_ms, events))
-        self._seq += len(events)
-        if self._seq > self._forgetting_at:
+        """Number one command's events and wake whoever waits for them."""
+        self.extend((at_ms,), (events,))
+
+    def extend(self, times_ms: Sequence[int], told: Sequence[Sequence[Event]]) -> None:
+        """Number the events of many commands, each with its time, and wake whoever waits."""
+        seq, firsts, kept = self._seq, self._firsts, self._told
+        for at_ms, events in zip(times_ms, told, strict=True):
+            if events:
+                firsts.append(seq + 1)
+                kept.append((at_ms, events))
+                seq += len(events)
+        self._seq = seq
+        if seq > self._forgetting_at:
             self._forget()
         if self._is_awaited:
             self._grown.set()

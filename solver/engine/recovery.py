@@ -58,14 +58,14 @@ def apply_group(
     except PayloadUnreadable as error:
         raise Violation("journal_holds_commands", seq=group.seq, error=str(error)) from error
     check(len(commands) == group.commands, "group_is_whole", seq=group.seq)
-    apply, publish = recovered.market.apply, recovered.feed.append
+    apply = recovered.market.apply
     told: list[list[Event]] = []
     for seq, command in enumerate(commands, group.seq):
         events = apply(command)
         if isinstance(events, Reject):
             raise Violation("replay_accepts_what_was_accepted", seq=seq, code=events.code)
-        publish(command.at_ms, events)
         told.append(events)
+    recovered.feed.extend([command.at_ms for command in commands], told)
     recovered.outcome = outcome_after(recovered.outcome, told)
     noted = group.outcome or recovered.outcome
     check(recovered.outcome == noted, "replay_equal", seq=group.seq)

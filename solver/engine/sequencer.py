@@ -201,8 +201,7 @@ class Sequencer:
         results = [batch.apply(commands) for commands, _ in waiting]
         if batch.applied:
             await self._write(batch)
-        for events in batch.told:
-            self.feed.append(batch.now_ms, events)
+        self.feed.extend([batch.now_ms] * len(batch.told), batch.told)
         for (_, future), result in zip(waiting, results, strict=True):
             if not future.done():
                 future.set_result(result)
