@@ -4,10 +4,12 @@ A command is a row: its kind, then its fields in the order of the class; a signe
 in it is a row of its own. Fields may be added at the end of a class, with a default, and
 are missing in older rows. The frequent kinds are read without checking patterns and ranges
 again: whoever reads a journal has just verified that these are the bytes which were
-admitted and written. What does not fit its kind is refused all the same.
+admitted and written. What does not fit its kind is refused all the same. Names that come
+again and again are one string each: the market looks them up sooner and keeps them once.
 """
 
 from collections.abc import Callable, Sequence
+from sys import intern
 from typing import Any, Final, get_args
 
 import msgspec
@@ -101,9 +103,9 @@ def _read_intent(row: Row) -> SubmitIntent:
         document
     )
     intent = Intent(
-        account=account,
-        resource=resource,
-        asset=asset,
+        account=intern(account),
+        resource=intern(resource),
+        asset=intern(asset),
         units=units,
         units_min=units_min,
         limit=limit,
@@ -117,7 +119,7 @@ def _read_intent(row: Row) -> SubmitIntent:
         at_ms=at_ms,
         intent=intent,
         digest=digest,
-        signer=signer,
+        signer=intern(signer),
         authority=_AUTHORITIES[authority],
         signature=signature,
         proof=proof,
@@ -129,10 +131,10 @@ def _read_offer(row: Row) -> SubmitOffer:
     account, resource, asset, key, units, limit, window_units, window_seconds, *rest = document
     start, end, epoch, nonce = rest
     offer = Offer(
-        account=account,
-        resource=resource,
-        asset=asset,
-        key=key,
+        account=intern(account),
+        resource=intern(resource),
+        asset=intern(asset),
+        key=intern(key),
         units=units,
         limit=limit,
         window_units=window_units,
@@ -146,7 +148,7 @@ def _read_offer(row: Row) -> SubmitOffer:
         at_ms=at_ms,
         offer=offer,
         digest=digest,
-        signer=signer,
+        signer=intern(signer),
         authority=_AUTHORITIES[authority],
         signature=signature,
     )
@@ -159,7 +161,7 @@ def _read_tick(row: Row) -> Tick:
 
 def _read_cancel(row: Row) -> CancelDocument:
     _, at_ms, account, digest = row
-    return CancelDocument(at_ms=at_ms, account=account, digest=digest)
+    return CancelDocument(at_ms=at_ms, account=intern(account), digest=digest)
 
 
 def _read_start(row: Row) -> StartCall:
