@@ -11,7 +11,7 @@ from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH
 from solver.vault.operation import CallRequest
 
-CALLS_MAX: Final = 4
+CALLS_MAX: Final = 8
 BULK_MAX: Final = 4
 REQUESTS: Final = {
     SEARCH: CallRequest(method="GET", path="/search"),

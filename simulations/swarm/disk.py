@@ -20,7 +20,6 @@ from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.loop import PROCESS, PowerCut, Process
 from solver.journal.disk import Connection as JournalConnection
 from solver.journal.fault import JournalLocked
-from solver.journal.mark import PAGE_BYTES, read_mark
 
 Statement = tuple[str, Any, bool]
 """SQL, its values, and whether these are rows of `executemany`."""
@@ -158,16 +157,19 @@ class Disk:
 
     # ---------------------------------------------------------------- damage at rest
 
-    def damage(self, path: Path) -> "Damage | None":
-        """Flip a bit in a file that nobody has open, or cut its end off; None if it is empty."""
+    def damage(self, path: Path, promised: int) -> "Damage | None":
+        """Flip a bit in a file that nobody has open, or cut off the end of what was promised.
+
+        None if it is empty. A mark that a power cut set back cannot know of such an end.
+        """
         engine = self.file(path).engine
         if not engine.execute("SELECT 1 FROM sqlite_master WHERE name = 'record'").fetchall():
             return None
         rows = engine.execute("SELECT rowid, * FROM record").fetchall()
         if not rows:
             return None
-        promised, _ = read_mark(self.page(path.with_suffix(".mark"), PAGE_BYTES).read())
-        return Damage(engine, rows, self._random, promised)
+        exact = not any(page.lags for page in self._pages.values())
+        return Damage(engine, rows, self._random, promised if exact else 0)
 
     # ---------------------------------------------------------------- what the fakes call
 
@@ -250,6 +252,8 @@ class MemoryPage:
 
     def __init__(self, size: int) -> None:
         self._versions = [bytes(size)]
+        self.lags = False
+        """Whether a power cut has set it back, and nobody wrote since."""
 
     def read(self) -> bytes:
         """What it holds."""
@@ -257,6 +261,7 @@ class MemoryPage:
 
     def write(self, place: int, content: bytes) -> None:
         """Change some of it."""
+        self.lags = False
         now = self._versions[-1]
         self._versions.append(now[:place] + content + now[place + len(content) :])
         del self._versions[:-8]
@@ -270,7 +275,9 @@ class MemoryPage:
 
     def lose_unsynced(self, random: Random) -> None:
         """What a power cut leaves: any state since the last sync."""
+        newest = self._versions[-1]
         self._versions = [random.choice(self._versions)]
+        self.lags |= self._versions[0] != newest
 
 
 class Damage:

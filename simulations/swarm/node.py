@@ -84,11 +84,13 @@ class PublicFeed(Feed):
         super().__init__(seq=seq)
         self._auditor = auditor
 
-    def append(self, at_ms: int, events: Sequence[Event]) -> None:
+    def extend(self, times_ms: Sequence[int], told: Sequence[Sequence[Event]]) -> None:
         """Publish."""
-        first = self.seq + 1
-        super().append(at_ms, events)
-        self._auditor.publish(first, at_ms, list(events))
+        seq = self.seq + 1
+        super().extend(times_ms, told)
+        for at_ms, events in zip(times_ms, told, strict=True):
+            self._auditor.publish(seq, at_ms, list(events))
+            seq += len(events)
 
 
 class Machine:

@@ -14,8 +14,8 @@ from solver.engine.sequencer import Applied
 KEYS_MAX: Final = 8
 KEY_LIMITS: Final = (
     (),
-    (Limit(units=12, seconds=10),),
-    (Limit(units=8, seconds=2), Limit(units=30, seconds=20)),
+    (Limit(units=4, seconds=10),),
+    (Limit(units=3, seconds=2), Limit(units=20, seconds=20)),
 )
 
 

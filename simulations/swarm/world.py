@@ -139,6 +139,8 @@ class World:
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
         self._next_look_s = 0.0
         self._is_closing = False
+        self._promised = 0
+        """Number of the last command that some process knew to be on disk."""
         self._is_crowded = self.faults.has("load")
 
     # ---------------------------------------------------------------- the course of things
@@ -294,12 +296,14 @@ class World:
     def _died(self, node: Node) -> None:
         """However a process ended: its files are given up, and somebody starts another."""
         self._tell("death", node.process.name)
+        if node.sequencer is not None:
+            self._promised = max(self._promised, node.sequencer.seq)
         self.disk.release(node.process)
         if self.node is node and not self._is_closing:
             self.node = None
             self.machine.snapshots.disturb(self.faults, self._random)
             if self._damage is None and self.faults.may(FaultKind.BIT_FLIP):
-                self._damage = self.disk.damage(JOURNAL)
+                self._damage = self.disk.damage(JOURNAL, self._promised)
                 if self._damage is not None:
                     self.faults.note(self._damage.kind)
             self.loop.spawn(self._restart(), self._outside)

@@ -145,7 +145,7 @@ def test_every_damage_is_noticed_and_can_be_mended(machine: Machine) -> None:
     machine.restart()
     kinds = set()
     for _ in range(60):
-        damage = machine.disk.damage(JOURNAL)
+        damage = machine.disk.damage(JOURNAL, 3)
         assert damage is not None
         kinds.add(damage.kind)
         with pytest.raises(JournalCorrupt):

@@ -163,6 +163,9 @@ def _unverified(connection: Any, *_: Any) -> Iterator[record.Record]:
         yield record.Record(**values)
 
 
+_WRITE: Final = "    if batch.applied:\n        await self._write(batch)\n"
+_PUBLISH: Final = "    self.feed.extend([batch.now_ms] * len(batch.told), batch.told)\n"
+
 SABOTAGES: Final[dict[str, Patch]] = {
     # The core.
     "skip the nonce check": _set(state.Account, "has_used", lambda *_: False),
@@ -219,19 +222,15 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "publish before it is durable": edited(
         sequencer.Sequencer,
         "_carry_out",
-        "if applied:",
-        "for at_ms, events in published:\n"
-        "        self.feed.append(at_ms, events)\n"
-        "    also, published = published, []\n"
-        "    if applied:",
+        _WRITE + _PUBLISH,
+        _PUBLISH + _WRITE,
     ),
     "answer before it is durable": edited(
         sequencer.Sequencer,
         "_carry_out",
-        "if applied:",
-        "for (_, future), told in zip(waiting, results, strict=True):\n"
-        "        future.done() or future.set_result(told)\n"
-        "    if applied:",
+        _WRITE,
+        "    for (_, future), result in zip(waiting, results, strict=True):\n"
+        "        future.done() or future.set_result(result)\n" + _WRITE,
     ),
     "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
     "apply twice on recovery": edited(
