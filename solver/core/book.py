@@ -9,6 +9,7 @@ makers: they wait beside the book, best price first, until enough supply is ther
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -19,6 +20,7 @@ from solver.core.check import violate
 from solver.core.deadline import Timed
 from solver.core.ledger import Balance
 
+_AGE_MAX: Final = 1 << 62
 MATCHES_MAX: Final = 128
 """Most asks that one execution takes: half of the lines that the contract accepts for an
 intent, so that leases have room to move."""
@@ -241,6 +243,11 @@ class Book:
     def asks(self) -> Iterator[Order]:
         """Resting asks in priority order."""
         return self.sell.orders()
+
+    def waiting_from(self, tick: int, at_most: int) -> list[Order]:
+        """The first bids with a minimum that would pay `tick`; a copy, as trying changes them."""
+        ranks = self._waiting.irange(maximum=(-tick, _AGE_MAX))
+        return [self._waiting[rank] for rank in islice(ranks, at_most)]
 
     def waiting(self) -> list[Order]:
         """Bids with a minimum, in priority order; a copy, as trying them changes the book."""

@@ -81,7 +81,7 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
     release(money, account.withdrawal_held)
     account.withdrawing, account.withdrawal_held = fact.amount, 0
     if fact.amount:
-        for digest in list(account.nonces.values()):
+        for digest in list(account.standing):
             intent = state.intents.get(digest)
             if intent is not None and intent.document.asset == state.usdc:
                 end_intent(state, intent, IntentStatus.CANCELLED)
@@ -102,11 +102,11 @@ def _withdraw(state: State, fact: Withdrawn) -> None:
 
 def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
     account = state.account(fact.account)
-    if not account.has_used(fact.nonce):
-        account.nonces[fact.nonce] = ""
-        return
-    digest = account.nonces.get(fact.nonce, "")
-    _end_documents(state, fact.account, lambda document: document.digest == digest)
+    digest = account.nonces.get(fact.nonce)
+    if digest is None:
+        account.forget(fact.nonce)
+    else:
+        _end_document(state, digest)
 
 
 def _grant_session(state: State, fact: SessionGranted) -> None:
@@ -149,7 +149,7 @@ def _takes_away(session: Session, fact: SessionGranted) -> bool:
 def _end_signed_by(state: State, account: str, signer: str) -> None:
     """What a key signed ends, mandates with what is under them; its leases serve no more."""
     _end_documents(state, account, lambda document: document.signer == signer)
-    for digest in list(state.account(account).nonces.values()):
+    for digest in list(state.account(account).standing):
         intent = state.intents.get(digest)
         if intent is not None and signer in (intent.signer, _mandate_signer(state, intent)):
             for lease in list(intent.leases):
@@ -166,12 +166,17 @@ def _end_documents(
     account: str,
     chosen: Callable[[IntentState | OfferState | MandateState], bool],
 ) -> None:
-    for digest in list(state.account(account).nonces.values()):
-        intent, offer = state.intents.get(digest), state.offers.get(digest)
-        mandate = state.mandates.get(digest)
-        if intent is not None and chosen(intent):
-            end_intent(state, intent, IntentStatus.CANCELLED)
-        if offer is not None and chosen(offer):
-            end_offer(state, offer, "cancelled on chain")
-        if mandate is not None and chosen(mandate):
-            end_mandate(state, mandate, "cancelled on chain")
+    for digest in list(state.account(account).standing):
+        record = state.document(digest)
+        if record is not None and chosen(record):
+            _end_document(state, digest)
+
+
+def _end_document(state: State, digest: str) -> None:
+    record = state.document(digest)
+    if isinstance(record, IntentState):
+        end_intent(state, record, IntentStatus.CANCELLED)
+    elif isinstance(record, OfferState):
+        end_offer(state, record, "cancelled on chain")
+    elif isinstance(record, MandateState):
+        end_mandate(state, record, "cancelled on chain")

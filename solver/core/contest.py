@@ -1,5 +1,7 @@
 """Auctions of resources that trade in epochs: opened, bid for, judged, carried out."""
 
+from typing import Final
+
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import (
     FILLS_MAX,
@@ -24,6 +26,11 @@ from solver.core.event import (
 )
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
 from solver.core.trade import carry_out, end_intent, open_units
+
+CONTESTED_LOOKS_MAX: Final = 32
+"""Orders of each side that are looked at for one that somebody else can fill."""
+AUCTION_ROWS_KEPT_MAX: Final = 500_000
+"""Orders and proposed fills that closed auctions may hold together."""
 
 
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
@@ -141,8 +148,12 @@ def _is_under_way(auction: Auction, command: OpenAuction) -> bool:
 def _is_contested(
     state: State, intents: tuple[SnapshotOrder, ...], offers: tuple[SnapshotOrder, ...]
 ) -> bool:
-    """Whether the best bid meets the best ask, or an immediate intent waits for its end."""
-    if intents and offers and intents[0].tick >= offers[0].tick:
+    """Whether a bid meets another's ask, or an immediate intent waits for its end."""
+    if any(
+        bid.tick >= ask.tick and bid.account != ask.account
+        for bid in intents[:CONTESTED_LOOKS_MAX]
+        for ask in offers[:CONTESTED_LOOKS_MAX]
+    ):
         return True
     return any(state.intents[order.id].document.immediate for order in intents)
 
@@ -177,6 +188,18 @@ def _seen(order: Order) -> SnapshotOrder:
 
 
 def _forget_old_auctions(state: State) -> None:
-    closed = [number for number, auction in state.auctions.items() if auction.closed]
-    for number in closed[:-AUCTIONS_KEPT_MAX]:
-        del state.auctions[number]
+    """Keep the newest that are closed, as many as memory is given for."""
+    kept, rows = 0, 0
+    for number in sorted(state.auctions, reverse=True):
+        auction = state.auctions[number]
+        if auction.closed:
+            kept += 1
+            rows += _rows(auction)
+            if kept > AUCTIONS_KEPT_MAX or (kept > 1 and rows > AUCTION_ROWS_KEPT_MAX):
+                del state.auctions[number]
+
+
+def _rows(auction: Auction) -> int:
+    """Orders and fills that a record holds."""
+    fills = sum(len(proposed.solution.fills) for proposed in auction.proposed)
+    return len(auction.snapshot.intents) + len(auction.snapshot.offers) + fills

@@ -196,11 +196,14 @@ def _fault_in_call(state: State, command: StartCall, lease: Lease) -> Reject | N
         return reject(
             RejectCode.LEASE_EXHAUSTED, f"{lease.remaining} units left, {command.units} needed"
         )
-    waits = [
-        window.wait_ms(command.units, state.now_ms)
-        for window in state.windows_of(lease.key, lease.offer, lease.resource)
-    ]
-    wait_ms = max(waits, default=0)
+    return _fault_in_windows(state, lease, command.units)
+
+
+def _fault_in_windows(state: State, lease: Lease, units: int) -> Reject | None:
+    windows = state.windows_of(lease.key, lease.offer, lease.resource)
+    if any(units > window.limit.units for window in windows):
+        return reject(RejectCode.FILL_UNITS_INVALID, "more than the key may ever do at once")
+    wait_ms = max((window.wait_ms(units, state.now_ms) for window in windows), default=0)
     if wait_ms:
         return reject(RejectCode.WINDOW_EXHAUSTED, retry_after_ms=wait_ms)
     return None
@@ -266,7 +269,8 @@ def _close_capacity(state: State, intent: IntentState, offer: OfferState, lease:
     post(offer.capacity, state.units(SERVED, lease.resource), lease.reserved, used)
     lease.reserved = 0
     unused = lease.units - used
-    if unused and offer.live and not intent.has_minimum:
+    in_time = offer.live and offer.order.until_ms >= state.now_ms
+    if unused and in_time and not intent.has_minimum:
         lease.returned = unused
         state.schedule(state.now_ms, Due.RETURN_UNITS, lease.offer)
     else:

@@ -17,6 +17,11 @@ from solver.core.check import check, violate
 from solver.core.deadline import Deadlines
 from solver.core.ledger import Balance, hold, release
 
+RETRIES_MAX: Final = 1_000
+"""Bids with a minimum that are tried again when supply arrives."""
+LOOKS_MAX: Final = 1_024
+"""Asks that are looked at for a minimum: nobody makes that dear by asks of its own."""
+
 
 @mypyc_attr(acyclic=True)
 class Fill:
@@ -110,14 +115,9 @@ class Exchange:
                     book.wait(order)
                 self.deadlines.add(order, order.until_ms)
             return
-        best = book.buy.best
-        if best is not None and best.tick >= order.tick and book.continuous:
-            self._sell(order)
-        if order.units:
-            book.sell.append(order)
-            self.deadlines.add(order, order.until_ms)
-            if book.waiting_count and book.continuous:
-                self._retry_waiting(book)
+        self._enter_ask(order)
+        if order.units and book.waiting_count:
+            self.retry_waiting(book)
 
     def end(self, order: Order) -> None:
         """Take an order out for good: nothing of it is open, nothing is held for it."""
@@ -149,10 +149,33 @@ class Exchange:
             self._leave(ask)
 
     def resell(self, ask: Order, units: int) -> None:
-        """Sell `units` of an ask instead of what it has open: all take a new place in time."""
-        self._leave(ask)
+        """Sell `units` of an ask instead of what it has open.
+
+        One that rests keeps its place in time; one that was sold takes a new one. Waiting
+        bids are for the caller to try again, once after all that comes back together.
+        """
+        rests = ask.level is not None
         ask.units = units
-        self.enter(ask)
+        if not rests:
+            self.seq += 1
+            ask.seq = self.seq
+            self._enter_ask(ask)
+
+    def retry_waiting(self, book: Book) -> None:
+        """Try bids with a minimum again, as takers, best price first, RETRIES_MAX at most."""
+        best = book.sell.best
+        if best is None or not book.continuous:
+            return
+        for bid in book.waiting_from(best.tick, RETRIES_MAX):
+            best = book.sell.best
+            if best is None or best.tick > bid.tick:
+                return
+            if self._is_minimum_met(bid):
+                self._leave(bid)
+                self._buy(bid)
+                if bid.units >= bid.minimum:
+                    book.wait(bid)
+                    self.deadlines.add(bid, bid.until_ms)
 
     def drain(self) -> list[Fill]:
         """Take the fills since the last call."""
@@ -166,6 +189,16 @@ class Exchange:
         if ended:
             self.ended = []
         return ended
+
+    def _enter_ask(self, ask: Order) -> None:
+        """Match it with plain bids, rest what is left."""
+        book = ask.book
+        best = book.buy.best
+        if best is not None and best.tick >= ask.tick and book.continuous:
+            self._sell(ask)
+        if ask.units:
+            book.sell.append(ask)
+            self.deadlines.add(ask, ask.until_ms)
 
     def _buy(self, bid: Order) -> None:
         """One execution after the other, each of at most MATCHES_MAX asks and its minimum."""
@@ -238,9 +271,9 @@ class Exchange:
                 bid = after
 
     def _is_minimum_met(self, bid: Order) -> bool:
-        """Whether one execution can serve the bid's minimum."""
+        """Whether one execution can serve the bid's minimum, looking at LOOKS_MAX asks at most."""
         wanted = min(bid.minimum, bid.units)
-        matches = 0
+        matches, looks = 0, 0
         side = bid.book.sell
         place = len(side.ranks)
         while place:
@@ -250,28 +283,16 @@ class Exchange:
                 return False
             ask = level.first
             while ask is not None:
+                looks += 1
                 if ask.money is not bid.money:
                     wanted -= ask.units
                     matches += 1
                     if wanted <= 0:
                         return True
-                    if matches == MATCHES_MAX:
-                        return False
+                if matches == MATCHES_MAX or looks == LOOKS_MAX:
+                    return False
                 ask = ask.next
         return False
-
-    def _retry_waiting(self, book: Book) -> None:
-        """Try the bids with a minimum again, as takers, best price first."""
-        for bid in book.waiting():
-            best = book.sell.best
-            if best is None or best.tick > bid.tick:
-                return
-            if self._is_minimum_met(bid):
-                self._leave(bid)
-                self._buy(bid)
-                if bid.units >= bid.minimum:
-                    book.wait(bid)
-                    self.deadlines.add(bid, bid.until_ms)
 
     def _move(self, bid: Order, ask: Order, units: int, tick: int, execution: int) -> None:
         """What a fill moves."""

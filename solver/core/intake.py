@@ -112,7 +112,6 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     if starts_ms > state.now_ms:
         order = bid_order(digest, book, money, units, limit, minimum, until_ms)
         state.exchange.postpone(order)
-        state.schedule(starts_ms, Due.ACTIVATE_INTENT, digest)
     else:
         order = state.exchange.buy(digest, book, money, units, limit, minimum, until_ms)
     intent = IntentState(
@@ -124,7 +123,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
         proof=command.proof,
         order=order,
     )
-    state.account(address).nonces[document.nonce] = digest
+    _remember(state, address, document.nonce, digest)
     state.intents[digest] = intent
     if authority is not _KEY:
         commit(state, intent, limit)
@@ -135,6 +134,8 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     )
     if starts_ms <= state.now_ms:
         intent_entered(state, intent)
+    else:
+        state.schedule(starts_ms, Due.ACTIVATE_INTENT, digest)
     return None
 
 
@@ -163,7 +164,6 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     if starts_ms > state.now_ms:
         order = ask_order(digest, book, money, units, limit, until_ms)
         state.exchange.postpone(order)
-        state.schedule(starts_ms, Due.ACTIVATE_OFFER, digest)
     else:
         order = state.exchange.sell(digest, book, money, units, limit, until_ms)
     offer = OfferState(
@@ -175,7 +175,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
         order=order,
     )
     transfer(state.units(SUPPLY, document.resource), offer.capacity, document.units)
-    state.account(document.account).nonces[document.nonce] = command.digest
+    _remember(state, document.account, document.nonce, command.digest)
     state.offers[command.digest] = offer
     state.keys[document.key].offers[command.digest] = None
     if document.window_seconds:
@@ -192,6 +192,8 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     )
     if starts_ms <= state.now_ms:
         carry_out(state)
+    else:
+        state.schedule(starts_ms, Due.ACTIVATE_OFFER, digest)
     return None
 
 
@@ -213,7 +215,7 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
         authority=command.authority,
         signature=command.signature,
     )
-    state.account(document.account).nonces[document.nonce] = command.digest
+    _remember(state, document.account, document.nonce, command.digest)
     state.mandates[command.digest] = mandate
     state.emit(
         MandateAccepted(mandate=command.digest, account=document.account, limit=document.limit)
@@ -270,6 +272,12 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
     """The account's session for this signer, if it is live now."""
     session = account.sessions.get(signer)
     return session if session and session.live and session.expires_at > now_s else None
+
+
+def _remember(state: State, address: str, nonce: int, digest: str) -> None:
+    account = state.account(address)
+    account.nonces[nonce] = digest
+    account.standing[digest] = None
 
 
 def _fault_in_owner(

@@ -49,6 +49,7 @@ from solver.core.intake import (
 from solver.core.settling import cut_batch
 from solver.core.state import Due, Lease, State
 from solver.core.trade import (
+    carry_out,
     end_intent,
     end_mandate,
     end_offer,
@@ -156,10 +157,24 @@ def _fall_due(state: State, due: Due, subject: str) -> None:
         intent = state.intents.get(subject)
         if intent is not None and intent.open_units:
             enter_intent(state, intent)
-    else:
+    elif due is Due.ACTIVATE_OFFER:
         offer = state.offers.get(subject)
         if offer is not None and offer.live:
-            if due is Due.RETURN_UNITS:
-                return_units(state, offer)
-            else:
-                enter_offer(state, offer)
+            enter_offer(state, offer)
+    else:
+        _return_units(state, subject)
+
+
+def _return_units(state: State, first: str) -> None:
+    """All that comes back at this time; then bids that wait for enough supply are tried once."""
+    books: dict[tuple[str, str], None] = {}
+    subject: str | None = first
+    while subject is not None:
+        offer = state.offers.get(subject)
+        if offer is not None and offer.live:
+            return_units(state, offer)
+            books[offer.document.resource, offer.document.asset] = None
+        subject = state.pop_due_if(Due.RETURN_UNITS)
+    for resource, asset in books:
+        state.exchange.retry_waiting(state.book(resource, asset))
+        carry_out(state)

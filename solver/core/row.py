@@ -32,6 +32,7 @@ def account_row(address: str, account: Account) -> Row:
         account.sessions,
         account.nonces,
         account.forgotten,
+        list(account.standing),
         account.withdrawing,
         account.withdrawal_held,
     )

@@ -61,6 +61,7 @@ class _Account(_Record, frozen=True):
     sessions: dict[str, Session]
     nonces: dict[int, str]
     forgotten: dict[int, int]
+    standing: list[str]
     withdrawing: int
     withdrawal_held: int
 
@@ -282,6 +283,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
         account = state.account(row.address)
         account.epoch, account.sessions = row.epoch, row.sessions
         account.nonces, account.forgotten = row.nonces, row.forgotten
+        account.standing = dict.fromkeys(row.standing)
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 

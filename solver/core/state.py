@@ -86,15 +86,25 @@ DueEntry = tuple[int, int, int, str]
 class Account:
     """What is remembered of an account beside its balances."""
 
-    __slots__ = ("epoch", "forgotten", "nonces", "sessions", "withdrawal_held", "withdrawing")
+    __slots__ = (
+        "epoch",
+        "forgotten",
+        "nonces",
+        "sessions",
+        "standing",
+        "withdrawal_held",
+        "withdrawing",
+    )
 
     def __init__(self) -> None:
         self.epoch = 0
         self.sessions: dict[str, Session] = {}
         self.nonces: dict[int, str] = {}
-        """Nonce → digest of the document that used it; empty if it was cancelled unused."""
+        """Nonce → digest of the document that used it, while that is remembered."""
         self.forgotten: dict[int, int] = {}
-        """Nonces whose documents are forgotten, as bits: word → bits."""
+        """Other nonces that are used or cancelled, as bits: word → bits."""
+        self.standing: dict[str, None] = {}
+        """Its documents that are not over, oldest first."""
         self.withdrawing = 0
         self.withdrawal_held = 0
 
@@ -108,8 +118,8 @@ class Account:
         return bool(word >> (nonce % NONCES_PER_WORD) & 1)
 
     def forget(self, nonce: int) -> None:
-        """Drop the document of a nonce, never that it was used."""
-        del self.nonces[nonce]
+        """Drop the document of a nonce, if it had one; never that it was used."""
+        self.nonces.pop(nonce, None)
         word = nonce // NONCES_PER_WORD
         self.forgotten[word] = self.forgotten.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
 
@@ -416,9 +426,11 @@ class State:
         return sorted(entry for entry in self.due if self._is_awaited(_DUES[entry[1]], entry[3]))
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether anything falls due by `now_ms`."""
+        """Whether anything falls due by `now_ms`. What is gone by then makes no difference."""
         if self.due and self.due[0][0] <= now_ms:
-            return True
+            self._drop_what_is_gone()
+            if self.due and self.due[0][0] <= now_ms:
+                return True
         return self.exchange.deadlines.is_due(now_ms) or self.lease_ends.is_due(now_ms)
 
     @property
@@ -428,6 +440,7 @@ class State:
         lease_ms = self.lease_ends.next_ms
         if lease_ms is not None and (next_ms is None or lease_ms < next_ms):
             next_ms = lease_ms
+        self._drop_what_is_gone()
         if self.due:
             due_ms = self.due[0][0]
             if next_ms is None or due_ms < next_ms:
@@ -438,6 +451,16 @@ class State:
         """The earliest scheduled thing, in order of time, then kind, then scheduling."""
         _, rank, _, subject = heapq.heappop(self.due)
         return _DUES[rank], subject
+
+    def pop_due_if(self, due: Due) -> str | None:
+        """The subject of the earliest thing, if it falls due now and is of this kind."""
+        if self.due and self.due[0][0] <= self.now_ms and self.due[0][1] == _RANK[due]:
+            return heapq.heappop(self.due)[3]
+        return None
+
+    def document(self, digest: str) -> "IntentState | OfferState | MandateState | None":
+        """The record of a document that is remembered."""
+        return self.intents.get(digest) or self.offers.get(digest) or self.mandates.get(digest)
 
     def account(self, address: str) -> Account:
         """The account's record, made on first use."""
@@ -490,6 +513,11 @@ class State:
 
         return state_hash(self)
 
+    def _drop_what_is_gone(self) -> None:
+        """So that the head of `due` decides, and nothing that a snapshot leaves out does."""
+        while self.due and not self._is_awaited(_DUES[self.due[0][1]], self.due[0][3]):
+            heapq.heappop(self.due)
+
     def _is_awaited(self, due: Due, subject: str) -> bool:
         if due is Due.END_MANDATE:
             mandate = self.mandates.get(subject)
@@ -529,10 +557,8 @@ class State:
                 self.finished.append(mandate.digest)
 
     def _forget_nonce(self, address: str, nonce: int) -> None:
-        """A nonce of an epoch that is over needs no memory: its epoch refuses it."""
-        account = self.accounts[address]
-        if nonce in account.nonces:
-            account.forget(nonce)
+        """The chain counts nonces through all epochs, so a used one stays used here too."""
+        self.accounts[address].forget(nonce)
 
 
 def capacity_asset(resource: str) -> str:

@@ -50,10 +50,9 @@ def enter_offer(state: State, offer: OfferState) -> None:
 
 
 def return_units(state: State, offer: OfferState) -> None:
-    """Units that leases gave back are tradable again, with a new place in time.
+    """Units that leases gave back are tradable again; see `Exchange.resell`.
 
-    The book knows one order an offer, so what still rested of it takes the new place too. An
-    offer that had nothing left when its time was over ends here.
+    An offer that had nothing left when its time was over ends here.
     """
     if offer.order.until_ms <= state.now_ms:
         end_offer(state, offer, "expired")
@@ -166,6 +165,7 @@ def update_status(state: State, intent: IntentState) -> None:
         if status not in (_FILLED, _DELIVERED):
             account = intent.document.account
             state.emit(IntentEnded(intent=intent.digest, account=account, status=status))
+            del state.accounts[account].standing[intent.digest]
             state.finish(intent.digest)
 
 
@@ -179,6 +179,7 @@ def end_offer(state: State, offer: OfferState, reason: str) -> None:
     transfer(offer.capacity, lapsed, offer.capacity.available)
     del state.keys[offer.document.key].offers[offer.digest]
     account = offer.document.account
+    del state.accounts[account].standing[offer.digest]
     state.emit(OfferEnded(offer=offer.digest, account=account, reason=reason))
     if not offer.leases_kept:
         state.finish(offer.digest)
@@ -198,6 +199,7 @@ def end_mandate(state: State, mandate: MandateState, reason: str) -> None:
     for digest in list(mandate.intents):
         end_intent(state, state.intents[digest], IntentStatus.CANCELLED)
     account = mandate.document.account
+    del state.accounts[account].standing[mandate.digest]
     state.emit(MandateEnded(mandate=mandate.digest, account=account, reason=reason))
     if not mandate.intents:
         state.finish(mandate.digest)

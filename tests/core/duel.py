@@ -130,7 +130,9 @@ class Fast:
 
     def resell(self, ask: str, units: int) -> None:
         """Sell so many units now."""
-        self.exchange.resell(self.orders[ask], units)
+        order = self.orders[ask]
+        self.exchange.resell(order, units)
+        self.exchange.retry_waiting(order.book)
         self._carry_out()
 
     def expire(self, now_ms: int) -> list[str]:

@@ -115,12 +115,17 @@ class NaiveExchange:
         if continuous:
             (self._buy if order.terms.buys else self._sell)(order)
         self._rest(order)
-        if continuous and order.is_here and not order.terms.buys:
-            for bid in self._in_line(order.terms.book, buys=True, waits=True):
-                units = bid.units
-                self._buy(bid)
-                if bid.units < units:
-                    self._rest(bid)
+        if order.is_here and not order.terms.buys:
+            self.retry(order.terms.book)
+        self._end_what_is_too_small()
+
+    def retry(self, book: str) -> None:
+        """Try who waits for enough supply again, one after the other."""
+        for bid in self._in_line(book, buys=True, waits=True) if self.books[book] else ():
+            units = bid.units
+            self._buy(bid)
+            if bid.units < units:
+                self._rest(bid)
         self._end_what_is_too_small()
 
     def end(self, name: str) -> None:
@@ -152,11 +157,13 @@ class NaiveExchange:
         self._account(seller).owned += paid
 
     def resell(self, ask: str, units: int) -> None:
-        """Sell so many units now, behind all who came since."""
+        """Sell so many units now; who had sold out stands behind all who came since."""
         order = self.order(ask)
         order.units = units
-        self._leave(order)
-        self.enter(ask)
+        if order.is_here:
+            self.retry(order.terms.book)
+        else:
+            self.enter(ask)
 
     def expire(self, now_ms: int) -> list[str]:
         """End all whose time is over: by time, then by age."""

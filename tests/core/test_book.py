@@ -217,17 +217,19 @@ def test_makers_are_executions_of_their_own() -> None:
     assert first < second
 
 
-def test_units_that_return_take_a_new_place() -> None:
-    """What still rested of the offer takes it too."""
+def test_units_that_return_keep_the_place_of_what_rests() -> None:
+    """Nobody loses its turn by selling; who had sold out has to stand in line again."""
     trading = Trading()
     trading.ask("first", 5, 3)
     trading.ask("second", 5, 3)
     first = trading.orders["first"]
     trading.exchange.take_units(first, 1)
-    assert trading.standing()[2] == ["first", "second"]
     trading.exchange.resell(first, 3)
-    assert not trading.exchange.fills
-    assert (trading.standing()[2], first.units) == (["second", "first"], 3)
+    assert (trading.standing()[2], first.units) == (["first", "second"], 3)
+    trading.exchange.take_units(first, 3)
+    assert trading.standing()[2] == ["second"]
+    trading.exchange.resell(first, 2)
+    assert (trading.standing()[2], first.units) == (["second", "first"], 2)
 
 
 def test_an_epoch_book_only_rests() -> None:

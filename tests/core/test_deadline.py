@@ -196,8 +196,9 @@ class CapacityMachine(RuleBasedStateMachine):
         supply, unused = self.leases.pop(name)
         supply.reserved -= self.bench.market.state.leases[name].units
         if unused and supply.live:
-            self.place += 1
-            supply.place = self.place
+            if not supply.free:
+                self.place += 1
+                supply.place = self.place
             supply.free += unused
         if not supply.free and not supply.reserved:
             supply.live = False

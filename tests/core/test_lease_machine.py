@@ -88,6 +88,8 @@ class LeaseMachine(RuleBasedStateMachine):
             assert _code(result) is RejectCode.FILL_UNITS_INVALID
         elif units > left:
             assert _code(result) is RejectCode.LEASE_EXHAUSTED
+        elif any(units > limit.units for limit, _ in self._limits(right)):
+            assert _code(result) is RejectCode.FILL_UNITS_INVALID
         elif not self._fits(right, units, self.bench.now_ms):
             assert isinstance(result, Reject)
             assert result.code is RejectCode.WINDOW_EXHAUSTED

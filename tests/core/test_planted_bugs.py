@@ -357,7 +357,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "never end a mandate": never("end_mandate", market),
     "let mandates outlive their sessions": edited(
-        chain, "_end_documents", "if mandate is not None and chosen(mandate):", "if False:"
+        chain, "_end_document", 'end_mandate(state, record, "cancelled on chain")', "pass"
     ),
     "serve what a mandate's session bought once it is revoked": edited(
         chain,

@@ -26,7 +26,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "leave a neighbour linked": edited(Side, "remove", "after.previous = before", "pass"),
     "cut the rest of a level off": edited(Side, "remove", "before.next = after", "pass"),
     "sell returned units from the old place": edited(
-        Exchange, "resell", "self.enter(ask)", "seq = ask.seq; self.enter(ask); ask.seq = seq"
+        Exchange, "resell", "ask.seq = self.seq", "pass"
     ),
     "keep the deadline of what left": edited(
         Exchange, "_leave", "self.deadlines.remove(order)", "pass"
@@ -38,7 +38,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
         Exchange, "_sell", "self.deadlines.remove(bid)", "pass"
     ),
     "set no deadline for what waits": edited(
-        Exchange, "_retry_waiting", "self.deadlines.add(bid, bid.until_ms)", "pass"
+        Exchange, "retry_waiting", "self.deadlines.add(bid, bid.until_ms)", "pass"
     ),
     "end what came last first": edited(
         Deadlines, "entries", "in sorted(self._slots)", "in reversed(sorted(self._slots))"
@@ -50,9 +50,12 @@ SABOTAGES: Final[dict[str, Patch]] = {
         Deadlines, "remove", "before.due_next = after", "before.due_next = None"
     ),
     "end one millisecond early": edited(Deadlines, "is_due", "at_ms <= now_ms", "at_ms < now_ms"),
-    "never try waiting bids again": never("_retry_waiting", Exchange),
+    "never try waiting bids again": never("retry_waiting", Exchange),
     "try the worst waiting bid first": edited(
-        Exchange, "_retry_waiting", "in book.waiting():", "in reversed(book.waiting()):"
+        Exchange,
+        "retry_waiting",
+        "in book.waiting_from(best.tick, RETRIES_MAX):",
+        "in reversed(book.waiting_from(best.tick, RETRIES_MAX)):",
     ),
     "release nothing at a fill": edited(
         Exchange, "_move", "bid.money.debits_pending += cost - freed", "pass"
@@ -93,9 +96,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "trade before the auction": edited(
         Exchange,
-        "enter",
-        "best.tick >= order.tick and book.continuous",
-        "best.tick >= order.tick",
+        "_enter_ask",
+        "best.tick >= ask.tick and book.continuous",
+        "best.tick >= ask.tick",
     ),
     "offer agreed units again": edited(Exchange, "fill_together", "self._leave(ask)", "pass"),
     "offer taken units again": edited(Exchange, "take_units", "self._leave(ask)", "pass"),

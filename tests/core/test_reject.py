@@ -325,6 +325,14 @@ def _call_beyond_the_offers_window(bench: Bench) -> Command:
     bench.do(an_offer().units(5).limit(5).window(2, 60).signed_by(bob))
     command = an_intent().units(5).limit(100).signed_by(alice)
     bench.do(command)
+    bench.use(bench.lease(command), 1)
+    return StartCall(lease=bench.lease(command).id, call="c", units=2)
+
+
+def _call_beyond_any_window(bench: Bench) -> Command:
+    bench.do(an_offer().units(5).limit(5).window(2, 60).signed_by(bob))
+    command = an_intent().units(5).limit(100).signed_by(alice)
+    bench.do(command)
     return StartCall(lease=bench.lease(command).id, call="c", units=3)
 
 
@@ -656,6 +664,10 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
     "call beyond the offer's window": (
         RejectCode.WINDOW_EXHAUSTED,
         _call_beyond_the_offers_window,
+    ),
+    "call for more than a window ever holds": (
+        RejectCode.FILL_UNITS_INVALID,
+        _call_beyond_any_window,
     ),
     "finish no call": (
         RejectCode.CALL_UNKNOWN,

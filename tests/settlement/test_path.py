@@ -173,7 +173,7 @@ async def test_exits_and_cancellations_reach_the_core(world: World) -> None:
     world.mine()
     await act("withdraw", owner.address)
     await world.finalize()
-    assert account.nonces == {77: ""}
+    assert account.has_used(77)
     assert account.epoch == 1
     assert world.total(owner.address) == await world.balance(owner.address) == USD
     assert (await world.reconcile()).is_clean
