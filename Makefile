@@ -7,6 +7,7 @@ PY := $(BIN)/python
 NODE_MODULES := contracts/node_modules
 CORE := $(wildcard intents/*.py solver/*.py solver/*/*.py)
 CC ?= cc
+MACHINES := $(addprefix tests/core/test_,authority.py lease_machine.py deadline.py ledger.py book.py)
 FORGE := cd contracts && tool/forge
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -14,8 +15,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint test-python test-contracts compile bench-core \
-	bench-intake swarm gas soak simulate \
+.PHONY: help setup demo test prove test-full mutants lint test-python test-contracts compile \
+	bench-core bench-intake swarm gas soak simulate \
 	lock format artifacts clean
 
 help: ## list the targets
@@ -28,10 +29,21 @@ demo: setup ## the whole way: signed intents, calls, settlement on Anvil (ARGS=-
 
 test: setup lint test-contracts test-python ## every test
 
-test-full: setup lint ## the long runs: more examples, deeper invariants, mutants
+prove: setup ## what CI runs after the tests: a million commands, machines step by step, a thousand worlds
+	@KEYFILL_COMMANDS=1000000 $(PY) -m pytest -q tests/core/test_differential.py
+	@KEYFILL_HYPOTHESIS=full $(PY) -m pytest -q -n 2 $(MACHINES)
+	@$(MAKE) --no-print-directory swarm
+
+test-full: setup lint ## the long runs: ten times more of everything, deeper invariants, mutants
 	cd contracts && FOUNDRY_PROFILE=full tool/forge test
 	$(PY) contracts/tool/mutants.py
-	KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
+	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=10 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \
+		KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
+	$(PY) -m simulations.swarm --worlds 10000 --steps 5000
+	$(MAKE) mutants
+
+mutants: setup ## change intents and core one place at a time: does a test notice? (resumes; --help says more)
+	@$(PY) -m tests.mutation $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
@@ -81,7 +93,7 @@ lock: ## write the lock files anew (needs uv and npm)
 	cd contracts && npm install --package-lock-only
 
 clean: ## remove everything that is not committed but made by these targets
-	rm -rf $(VENV) $(NODE_MODULES) contracts/out contracts/cache .keyfill simulations/report
+	rm -rf $(VENV) $(NODE_MODULES) contracts/out contracts/cache build .keyfill simulations/report
 
 build/compiled/.ready: $(VENV)/.ready hatch_build.py pyproject.toml $(CORE)
 	@echo "compiling the core"
