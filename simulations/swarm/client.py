@@ -142,7 +142,7 @@ class Client:
     def fresh_intent(self, asset: str, resource: str = "") -> Intent:
         """A demand of a random size and price."""
         random = self.random
-        resource = resource or random.choice((SEARCH, SEARCH, RERANK, CHAT))
+        resource = resource or random.choice((SEARCH, RERANK, RERANK, CHAT))
         units = random.choice((1, 1, 2, 3, 5, 8)) * (4 if resource == CHAT else 1)
         price = PRICE_ATOMS + random.randrange(-300, 500)
         return Intent(

@@ -224,7 +224,7 @@ class Gate:
         return Served(call=answer.call, status=answer.status, body=body, units=answer.units)
 
     async def _contribute(self, message: Contribute) -> Answer:
-        if message.key in self._vault.keys:
+        if message.key in self._vault.every():
             return reject(RejectCode.KEY_DUPLICATE)
         self._vault.keys[message.key] = HeldKey(
             owner=message.sender, secret=message.secret, limits=message.limits

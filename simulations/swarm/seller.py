@@ -56,7 +56,7 @@ class Seller(Client):
             await self.pool()
             return
         units = self.random.choice((1, 2, 4, 8))
-        resource = self.random.choice((SEARCH, SEARCH, RERANK, CHAT))
+        resource = self.random.choice((SEARCH, RERANK, RERANK, CHAT))
         units *= 4 if resource == CHAT else 1
         window = self.random.choice((0, 0, 1 + self.random.randrange(3)))
         price = PRICE_ATOMS + self.random.randrange(-500, 300)

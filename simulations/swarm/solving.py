@@ -15,7 +15,8 @@ from solver.core.auction import Snapshot, Solution
 from solver.core.command import SolutionFill
 from solver.strategies import STRATEGIES
 
-LOOK_S: Final = 2.0
+LOOK_S: Final = 1.5
+CHEATS: Final = 3
 LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
 
@@ -56,15 +57,14 @@ class Solver:
         await self._send(self._name, snapshot, digest, solution)
 
     async def _cheat(self, snapshot: Snapshot, digest: str, solution: Solution) -> None:
-        """Propose what must never count, under a name of its own."""
-        name = self._random.choice(sorted(MUTATIONS))
-        spoilt = MUTATIONS[name](snapshot, solution, self._random)
-        if spoilt is None:
-            return
-        self._count += 1
-        alias = f"{self._name}/{name}/{self._count}"
-        self._around.auditor.contests.poisoned.add(alias)
-        await self._send(alias, snapshot, digest, spoilt)
+        """Propose what must never count, each under a name of its own."""
+        for name in self._random.sample(sorted(MUTATIONS), CHEATS):
+            spoilt = MUTATIONS[name](snapshot, solution, self._random)
+            if spoilt is not None:
+                self._count += 1
+                alias = f"{self._name}/{name}/{self._count}"
+                self._around.auditor.contests.poisoned.add(alias)
+                await self._send(alias, snapshot, digest, spoilt)
 
     async def _oversize(self, snapshot: Snapshot, digest: str, solution: Solution) -> None:
         many = (solution.fills * FILLS_TOO_MANY)[:FILLS_TOO_MANY]

@@ -234,10 +234,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
     "apply twice on recovery": edited(
-        recovery,
-        "apply_group",
-        "publish(command.at_ms, events)",
-        "publish(command.at_ms, events), apply(command)",
+        recovery, "apply_group", "told.append(events)", "told.append(events), apply(command)"
     ),
     "forget calls in flight": _set(node, "lost_calls", lambda _: []),
     # The journal.
