@@ -13,7 +13,7 @@ from tests.mutation.mutant import Mutant
 from tests.mutation.patch import Finder, caches, live_functions, put_into
 from tests.mutation.reach import Reach, measure
 from tests.mutation.result import Results
-from tests.mutation.scope import MODULES, RESULTS
+from tests.mutation.scope import MODULES, RESULTS, folder_of
 from tests.mutation.session import Tests, in_session
 from tests.mutation.trial import Fate, Verdict, judged, within
 
@@ -74,7 +74,7 @@ class Campaign:
         self._share(mutants, try_one)
 
     def _alone(self, mutant: Mutant, reach: Reach) -> Verdict:
-        """In a process that has not imported the module yet."""
+        """In a process that has not imported the module yet, by the tests of its package."""
         code = mutant.code()
         part = mutant.module.split(".")[-1]
 
@@ -89,7 +89,7 @@ class Campaign:
                 )
                 self._hold_against(tests, names, reach, say)
 
-            if not in_session(hold, self._seed):
+            if not in_session(hold, self._seed, (folder_of(mutant.module),)):
                 say(Verdict(Fate.KILLED, "import"))
 
         return judged(work)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.mutation.scope import ROOT, path_of
+from tests.mutation.scope import ROOT, folder_of, path_of
 
 Line = tuple[str, int]
 
@@ -38,7 +38,7 @@ class Reach(msgspec.Struct, frozen=True):
         """The tests that run any of these lines, the quickest first."""
         by_line = self.tests.get(module, {})
         names = {name for line in lines for name in by_line.get(line, ())}
-        folder = f"tests/{module.split('.')[-2]}/"
+        folder = folder_of(module) + "/"
         names |= {
             name
             for name, seconds in self.seconds.items()

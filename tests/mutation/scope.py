@@ -72,3 +72,8 @@ def path_of(module: str) -> Path:
 def package_of(module: str) -> str:
     """The part of the score that the module belongs to."""
     return next(name for name, modules in PACKAGES.items() if module in modules)
+
+
+def folder_of(module: str) -> str:
+    """Where the tests of the module's package are."""
+    return f"tests/{module.split('.')[-2]}"

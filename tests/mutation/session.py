@@ -57,7 +57,7 @@ class _Plugin:
         return True
 
 
-def in_session(work: Callable[[Tests], None], seed: int) -> bool:
+def in_session(work: Callable[[Tests], None], seed: int, folders: tuple[str, ...] = TESTS) -> bool:
     """Collect, then do `work`; False if the tests could not be collected."""
     os.chdir(ROOT)
     hypothesis.settings.register_profile(
@@ -68,6 +68,6 @@ def in_session(work: Callable[[Tests], None], seed: int) -> bool:
     # The suite's own profile takes from this one what it does not set: no failure is shrunk.
     hypothesis.settings.load_profile("mutants")
     plugin = _Plugin(work)
-    pytest.main([*OPTIONS, f"--hypothesis-seed={seed}", *TESTS], plugins=[plugin])
+    pytest.main([*OPTIONS, f"--hypothesis-seed={seed}", *folders], plugins=[plugin])
     sys.stdout.flush()
     return plugin.worked
