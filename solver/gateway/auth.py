@@ -61,6 +61,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         own = document.signer == self.signer or document.authority is Authority.CONTRACT
         return self.permissions is None or own
 
+    def may_spend_by(self, signer: str) -> bool:
+        """Whether it may be told the secret of a mandate that `signer` signed for its account.
+
+        A session key its own alone: by another's it would spend beyond its cap and its end.
+        """
+        return self.permissions is None or signer == self.signer
+
 
 class Nonces:
     """Used nonces until their requests expire, by the second. Never more than `entries_max`."""

@@ -1,13 +1,20 @@
 """Intents and offers: admitted, bound to their account, submitted, read, withdrawn."""
 
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from intents.admission import Unverified, Verified
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitOffer
-from solver.core.state import MAY_CANCEL, Account, IntentState, MandateState, OfferState
+from solver.core.state import (
+    MAY_CANCEL,
+    Account,
+    IntentState,
+    MandateState,
+    OfferState,
+    State,
+)
 from solver.gateway.auth import Caller
 from solver.gateway.contract import ask_contract
 from solver.gateway.gateway import Answer, Gateway, Inbound, limited
@@ -22,6 +29,7 @@ from solver.gateway.wire import (
 )
 
 D = TypeVar("D", Intent, Offer, Mandate)
+_MANDATE: Final = Authority.MANDATE
 
 
 async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer:
@@ -158,12 +166,19 @@ async def _cancel(
     caller = inbound.caller
     if document is None:
         return _unknown(digest)
-    if not may_withdraw(caller, document):
+    if not may_withdraw(caller, signed_for(inbound.gateway.state, document)):
         return reject(RejectCode.NOT_AUTHORIZED, "it is not yours to withdraw")
     result = await inbound.gateway.sequencer.submit(
         CancelDocument(account=caller.account, digest=digest)
     )
     return result if isinstance(result, Reject) else ResultTold()
+
+
+def signed_for(
+    state: State, document: IntentState | OfferState
+) -> IntentState | OfferState | MandateState:
+    """What was signed for it: itself, or the mandate that it is under."""
+    return state.mandates[document.signer] if document.authority is _MANDATE else document
 
 
 def may_withdraw(caller: Caller, document: IntentState | OfferState | MandateState) -> bool:

@@ -108,13 +108,17 @@ async def _signed_commands(
     ]
 
 
-_Question = tuple[str, str | None, str]
-"""What has to be known to bind an intent: its account, its signer, its signature."""
+_Question = tuple[str, str | None, str, str]
+"""What has to be known to bind an intent: its account, its signer, its signature, over what."""
 
 
 def _question(verified: Verified[Intent]) -> _Question:
-    """A bulk's intents of one account share it: the signature, not the intent, is asked about."""
-    return verified.document.account, verified.signer, verified.signature
+    """A bulk's intents of one account share it, as they share the tree that is signed.
+
+    Those of a batch never do: bytes that a contract accepts for one say nothing of another.
+    """
+    signed = "" if verified.proof else verified.digest
+    return verified.document.account, verified.signer, verified.signature, signed
 
 
 async def _bind_all(
@@ -126,7 +130,7 @@ async def _bind_all(
     for result in results:
         if isinstance(result, Reject) or (question := _question(result)) in answers:
             continue
-        account, signer, _ = question
+        account, signer, *_ = question
         if signer is None or not _is_known(gateway, account, signer):
             asked.setdefault(question, result)
         else:

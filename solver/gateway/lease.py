@@ -8,6 +8,7 @@ from intents.typed_data import digest
 from solver.core.command import EndLeases
 from solver.core.event import LeaseStatus
 from solver.core.state import IntentState
+from solver.gateway.document import signed_for
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.view import lease_told
 from solver.gateway.wire import (
@@ -107,7 +108,7 @@ def _intent_of(inbound: Inbound[IntentBody, Nothing]) -> IntentState | Reject:
     intent = inbound.gateway.state.intents.get(inbound.body.intent)
     if intent is None:
         return _unknown_intent()
-    if not inbound.caller.may_touch(intent):
+    if not inbound.caller.may_touch(signed_for(inbound.gateway.state, intent)):
         return reject(RejectCode.NOT_AUTHORIZED, "its leases are not yours")
     return intent
 

@@ -1,6 +1,6 @@
 """Mandates: registered once over a signature, then used by whoever knows their secret."""
 
-from intents.admission import Unverified, admit
+from intents.admission import Unverified, Verified, admit
 from intents.document import Intent, Mandate
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import CancelDocument, SubmitMandate
@@ -18,8 +18,8 @@ from solver.verifier.batch import Kind
 async def submit_mandate(inbound: Inbound[Unverified[Mandate], Nothing]) -> Answer:
     """Register a mandate and tell its secret. To register it again tells it again.
 
-    The mandate itself becomes public when it settles, so only a signed request of who may
-    act on it is told the secret.
+    The mandate itself becomes public when it settles, so only a signed request of the account
+    or of the session key that signed it is told the secret.
     """
     gateway = inbound.gateway
     verified = admit(inbound.body, gateway.rules, gateway.now_ms() // 1_000)
@@ -27,14 +27,24 @@ async def submit_mandate(inbound: Inbound[Unverified[Mandate], Nothing]) -> Answ
         return verified
     if verified.document.account != inbound.caller.account:
         return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
-    known = gateway.state.mandates.get(verified.digest)
-    if known is not None:
-        return _secret_told(inbound, known)
-    bound = await bind(gateway, verified, inbound.sender)
+    if verified.digest not in gateway.state.mandates:
+        refused = await _register(inbound, verified)
+        if refused is not None:
+            return refused
+    return _secret_told(inbound, gateway.state.mandates[verified.digest])
+
+
+async def _register(
+    inbound: Inbound[Unverified[Mandate], Nothing], verified: Verified[Mandate]
+) -> Reject | None:
+    """Have a mandate that its sender may use accepted."""
+    bound = await bind(inbound.gateway, verified, inbound.sender)
     if isinstance(bound, Reject):
         return bound
     signer, authority = bound
-    result = await gateway.sequencer.submit(
+    if not inbound.caller.may_spend_by(signer):
+        return _anothers()
+    result = await inbound.gateway.sequencer.submit(
         SubmitMandate(
             mandate=verified.document,
             digest=verified.digest,
@@ -43,9 +53,7 @@ async def submit_mandate(inbound: Inbound[Unverified[Mandate], Nothing]) -> Answ
             signature=verified.signature,
         )
     )
-    if isinstance(result, Reject):
-        return result
-    return _secret_told(inbound, gateway.state.mandates[verified.digest])
+    return result if isinstance(result, Reject) else None
 
 
 async def read_mandate(inbound: Inbound[Nothing, Nothing]) -> Answer:
@@ -103,7 +111,11 @@ def _find(gateway: Gateway, digest: str) -> MandateState | Reject:
 
 
 def _secret_told(inbound: Inbound[Unverified[Mandate], Nothing], found: MandateState) -> Answer:
-    if not inbound.caller.may_touch(found):
-        return reject(RejectCode.NOT_AUTHORIZED, "another key of the account signed it")
+    if not inbound.caller.may_spend_by(found.signer):
+        return _anothers()
     secret = inbound.gateway.macs.secret_of(found.digest).hex()
     return MandateSecretTold(mandate=mandate_told(found), secret=secret)
+
+
+def _anothers() -> Reject:
+    return reject(RejectCode.NOT_AUTHORIZED, "another key of the account signed it")

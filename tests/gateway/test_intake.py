@@ -10,7 +10,7 @@ from intents.bulk import proven_digest, sign_bulk
 from intents.document import Intent
 from intents.reject import Reject
 from intents.signature import decode_signature, recover
-from intents.typed_data import struct_hash
+from intents.typed_data import digest, struct_hash
 from solver.client import Purchase, Rejected
 from solver.core.command import Authority
 from solver.gateway.many import IntakeHead
@@ -147,6 +147,23 @@ async def test_contract_accounts_are_asked_side_by_side_and_within_their_rate() 
         assert codes(found) == ["", "", "rate_limited"]
         record = world.gateway.state.intents[found[0]["digest"]]
         assert (record.signer, record.authority) == (alice.address, Authority.CONTRACT)
+
+
+async def test_a_contract_accepts_one_intent_and_not_its_neighbour(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes beside another intent of a batch are another question."""
+    good, forged = bare(world), bare(world, units=7)
+    signature = "0x" + "ab" * 100
+
+    async def accepts_one(_: str, hashed: str, __: str) -> bool:
+        return hashed == "0x" + digest(PREFIX, good).hex()
+
+    monkeypatch.setattr(world.contracts, "is_valid", accepts_one)
+    sent = [{"document": one, "signature": signature} for one in (good, forged, good)]
+    found = await outcomes(world, BATCH, sent)
+    assert codes(found) == ["", "not_authorized", "already_known"]
+    assert list(world.gateway.state.intents) == [found[0]["digest"]]
 
 
 async def test_an_account_has_a_rate_over_all_its_batches() -> None:

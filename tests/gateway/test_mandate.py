@@ -103,6 +103,53 @@ async def test_a_session_key_is_told_its_own_secrets_only(world: World) -> None:
     assert (asked[0], asked[1]["code"]) == (403, "not_authorized")
 
 
+async def test_a_session_key_is_not_told_what_the_contract_signed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the account's own mandate a session could spend beyond its cap, and when revoked."""
+    await world.granting(dave, alice, cap=5)
+    document, signature = a_mandate(world), "0x" + "ab" * 100
+
+    async def accepts_one(_: str, __: str, sent: str) -> bool:
+        return sent == signature
+
+    monkeypatch.setattr(world.contracts, "is_valid", accepts_one)
+    body = {"document": document, "signature": signature}
+    for _ in range(2):
+        first = await world.signed(dave, "POST", "/v1/mandates", body, account=alice.address)
+        assert (first[0], first[1]["code"]) == (403, "not_authorized")
+        assert not world.gateway.state.mandates
+    status, told, _ = await world.signed(alice, "POST", "/v1/mandates", body)
+    assert status == 201
+    assert told["mandate"]["authority"] == Authority.CONTRACT
+    for sent in (body, as_sent(document, dave)):
+        again = await world.signed(dave, "POST", "/v1/mandates", sent, account=alice.address)
+        assert (again[0], again[1]["code"]) == (403, "not_authorized")
+        assert "secret" not in again[1]
+
+
+async def test_a_session_key_uses_what_it_bought_under_its_mandate(world: World) -> None:
+    """And may give it back; another key of the account may do neither."""
+    await world.offering(bob, units=5, limit=50)
+    await world.granting(dave, alice)
+    await world.granting(carol, alice)
+    agent = world.agent(dave, alice.address)
+    mandate = await agent.mandate(limit=1_000, tick_max=10**9)
+    bought = await mandate.buy_many([Purchase(resource=DOCS, units=4, limit=100)] * 2)
+    first, second = [await agent.find(one.digest) for one in bought]
+    assert (await first.call("GET", "/a")).status == 200
+    for method, target, body in (
+        ("POST", "/v1/leases/grant", {"intent": first.digest}),
+        ("POST", "/v1/leases/end", {"intent": first.digest}),
+        ("DELETE", f"/v1/intents/{second.digest}", None),
+    ):
+        other = await world.signed(carol, method, target, body, account=alice.address)
+        assert (other[0], other[1]["code"]) == (403, "not_authorized"), target
+    await second.cancel()
+    await first.done()
+    assert world.gateway.state.intents[first.digest].status == "delivered"
+
+
 @pytest.mark.parametrize(
     ("terms", "code"),
     [

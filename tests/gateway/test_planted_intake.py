@@ -101,7 +101,7 @@ def answered_when_ready(patch: pytest.MonkeyPatch) -> None:
 
 def told_to_anyone(patch: pytest.MonkeyPatch) -> None:
     """Whoever shows a mandate is told its secret."""
-    patch.setattr(Caller, "may_touch", lambda *_: True)
+    patch.setattr(Caller, "may_spend_by", lambda *_: True)
 
 
 def one_secret(patch: pytest.MonkeyPatch) -> None:
