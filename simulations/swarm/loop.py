@@ -43,7 +43,7 @@ class Process:
         self, task: "asyncio.Task[Any]", work: Coroutine[Any, Any, Any], context: Context
     ) -> None:
         """Remember a task, to end it with the process."""
-        if len(self.tasks) >= TASKS_KEPT_MAX:
+        if self.alive and len(self.tasks) >= TASKS_KEPT_MAX:
             self.tasks = [entry for entry in self.tasks if not entry[0].done()]
         self.tasks.append((task, work, context))
 
@@ -185,8 +185,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __del__(self) -> None:
         """It holds nothing of the machine: no need to close it."""
 
-    def dispose(self) -> None:
-        """Forget what is left to do."""
+    def dispose(self, *processes: Process) -> None:
+        """End these processes, and forget what is left to do."""
+        events._set_running_loop(self)  # noqa: SLF001  what unwinds may start tasks
+        try:
+            for process in processes:
+                process.on_death = None
+                process.die()
+        finally:
+            events._set_running_loop(None)  # noqa: SLF001
         self._queue.clear()
         self._timers.clear()
         self.close()

@@ -464,13 +464,5 @@ class World:
 
     def _dispose(self) -> None:
         """Leave nothing for the garbage collector to unwind."""
-        if self.node is not None:
-            self.node.process.on_death = None
-            self.node.process.die()
-        self._outside.die()
-        self.loop.dispose()
-
-
-def a_world(seed: int, steps: int) -> Report:
-    """Run the world of a seed."""
-    return World(seed, steps).run()
+        running = [self.node.process] if self.node is not None else []
+        self.loop.dispose(*running, self._outside)
