@@ -92,9 +92,25 @@ def test_nothing_is_never_due() -> None:
     assert queue.entries() == []
 
 
+@pure_only
+def test_as_many_as_are_spare_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they are more than half of all; the next one sweeps."""
+    monkeypatch.setattr(deadline, "TIMES_SPARE_MAX", SPARE)
+    queue = Deadlines()
+    entries = [Timed() for _ in range(SPARE + 2)]
+    for at_ms, entry in enumerate(entries):
+        queue.add(entry, at_ms)
+    for entry in entries[:SPARE]:
+        queue.remove(entry)
+        assert len(queue._times) == SPARE + 2
+    queue.remove(entries[SPARE])
+    assert queue._times == [SPARE + 1]
+
+
 def test_what_has_no_deadline_is_not_removed() -> None:
-    """Removing twice is as removing once."""
+    """Removing twice is as removing once, and as removing what never had one."""
     queue, entry, other = Deadlines(), Timed(), Timed()
+    queue.remove(entry)
     queue.add(entry, 5)
     queue.add(other, 5)
     queue.remove(entry)

@@ -228,6 +228,11 @@ def test_what_ends_is_told() -> None:
     assert bench.do(CancelDocument(account=alice.address, digest=leave.digest)) == [
         MandateEnded(mandate=leave.digest, account=alice.address, reason="cancelled")
     ]
+    taken_back = an_offer().paid_in(CREDIT).signed_by(carol)
+    bench.do(taken_back)
+    assert bench.do(CancelDocument(account=carol.address, digest=taken_back.digest)) == [
+        OfferEnded(offer=taken_back.digest, account=carol.address, reason="cancelled")
+    ]
     assert bench.retire(key_of(bob)) == [
         KeyRetired(key=key_of(bob), owner=bob.address, reason=KeyEnd.REVOKED),
         OfferEnded(offer=ask.digest, account=bob.address, reason=f"key {KeyEnd.REVOKED}"),

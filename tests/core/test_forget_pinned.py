@@ -106,6 +106,7 @@ def test_a_mandate_is_forgotten_after_its_last_intent(forgetful: Bench) -> None:
     bench.use(bench.lease(bid))
     bench.settle(bench.cut())
     assert records.mandates == {}
+    assert records.accounts[alice.address].nonces == {}
     for one in (leave, unused):
         assert bench.refuse(one) is RejectCode.NONCE_USED
 

@@ -6,12 +6,18 @@ import pytest
 from intents.bound import AMOUNT_MAX
 from intents.reject import RejectCode
 from solver.core.check import Violation
-from solver.core.command import Authority, IssueCredits, WithdrawalRequested
-from solver.core.event import IntentStatus
+from solver.core.command import (
+    Authority,
+    IssueCredits,
+    SubmitIntent,
+    SubmitOffer,
+    WithdrawalRequested,
+)
+from solver.core.event import Filled, IntentStatus
 from solver.core.ledger import CHAIN, Ledger, hold, transfer
 from solver.core.market import Market
 from solver.core.state import CREDIT, State
-from tests.builder import USDC, Bench, a_bench, a_mandate, alice, an_intent, an_offer, bob
+from tests.builder import USDC, Bench, a_bench, a_mandate, alice, an_intent, an_offer, bob, every
 
 RICH = 10**9
 
@@ -108,3 +114,28 @@ def test_a_market_goes_on_from_the_state_it_is_given() -> None:
     assert Market(USDC, state).state is state
     assert Market(USDC).state is not state
     assert Market(USDC).state.usdc == USDC
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_what_begins_this_second_trades_this_second(seconds: int) -> None:
+    """Whichever side comes last: its fill is among the events of its own command."""
+    for bid_last in (True, False):
+        bench = a_bench()
+        commands: list[SubmitOffer | SubmitIntent] = [
+            an_offer().not_before(seconds).signed_by(bob),
+            an_intent().not_before(seconds).signed_by(alice),
+        ]
+        first, last = commands if bid_last else commands[::-1]
+        assert every(bench.do(first), Filled) == []
+        assert len(every(bench.do(last), Filled)) == 1
+
+
+def test_an_accounts_sums_are_what_moved() -> None:
+    """Debits and credits posted, debits pending: audits add them up."""
+    ledger = Ledger()
+    money, outside = ledger.account("alice", USDC), ledger.account(CHAIN, USDC)
+    transfer(outside, money, 100)
+    transfer(money, outside, 60)
+    hold(money, 30)
+    assert money.sums() == (60, 100, 30)
+    assert outside.sums() == (100, 60, 0)

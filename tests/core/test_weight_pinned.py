@@ -134,6 +134,16 @@ def test_intents_under_a_mandate_weigh_as_one() -> None:
     assert _weight(bench, *bids) == (size, _gas(PLAIN_GAS + 6_000, size))
 
 
+def test_a_mandate_for_any_resource_lists_the_empty_name() -> None:
+    """And the offer lists the one that was bought."""
+    bench = a_bench()
+    leave = a_mandate().of("").signed_by(alice)
+    bench.do(leave)
+    bid = _trade(bench, an_offer().signed_by(bob), an_intent().under(leave, alice))
+    size = PLAIN_BYTES + 32
+    assert _weight(bench, bid) == (size, _gas(PLAIN_GAS, size))
+
+
 @pytest.mark.parametrize(("lines", "listings"), [(255, 1), (256, 2), (510, 2), (511, 3)])
 def test_an_entry_counts_its_lines_in_a_byte(lines: int, listings: int) -> None:
     """Beyond 255 it is listed again; its resource and its sellers are not."""
