@@ -17,10 +17,13 @@ from solver.gateway.auth import HEADER, Caller, read_header
 from solver.gateway.body import decode_query, is_json, read_body
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited, sender_of
+from solver.gateway.proxy import intent_of, refusal
 from solver.gateway.route import Route
 from solver.gateway.wire import Nothing
 from solver.verifier.decode import decode_json
 
+CONTAINERS_MAX: Final = 64
+"""Objects and arrays of a body that is ours; what a grant pays to send on may have more."""
 LOG: Final = structlog.get_logger("solver.gateway")
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -74,7 +77,7 @@ def endpoint(route: Route) -> Endpoint:
         if isinstance(answer, web.StreamResponse):
             return answer
         if isinstance(answer, Reject):
-            return reject_response(answer)
+            return refusal(answer) if route.granted else reject_response(answer)
         return json_response(answer, status=route.status)
 
     return serve
@@ -107,6 +110,10 @@ async def _enter(
 async def _authenticate(
     gateway: Gateway, route: Route, request: web.Request, raw: bytes
 ) -> Caller | Reject | None:
+    if route.granted:
+        # Before the body is looked at: it may be large, and nobody else need send one.
+        granted = intent_of(gateway, request)
+        return granted if isinstance(granted, Reject) else None
     if not route.signed:
         return None
     credentials = read_header(request.headers.getall(HEADER, []))
@@ -129,8 +136,10 @@ async def _authenticate(
 def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject
     if route.verified:
         return Nothing()
-    if route.body is not None:
+    if route.body is not None and route.granted:
         return decode_json(raw, route.body)
+    if route.body is not None:
+        return decode_json(raw, route.body, containers_max=CONTAINERS_MAX)
     if raw and not route.raw:
         return reject(RejectCode.MALFORMED, "this request has no body")
     return Nothing()

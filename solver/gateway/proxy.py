@@ -88,7 +88,7 @@ async def pass_through(inbound: Inbound[Nothing, None]) -> Answer:
     path, _, query = http.raw_path.partition("?")
     prefix = f"/v1/proxy/{provider}/"
     if not path.startswith(prefix):
-        return _answer(reject(RejectCode.OPERATION_FORBIDDEN, "the path is not in plain form"))
+        return refusal(reject(RejectCode.OPERATION_FORBIDDEN, "the path is not in plain form"))
     request = ProxyRequest(
         method=http.method,
         path=path[len(prefix) - 1 :],
@@ -117,17 +117,17 @@ async def _relay(
     gateway = inbound.gateway
     digest = intent_of(gateway, inbound.request)
     if isinstance(digest, Reject):
-        return _answer(digest)
+        return refusal(digest)
     wait_ms = gateway.rates.refusals.wait_ms(digest, gateway.now_ms())
     if wait_ms:
-        return _answer(too_fast(wait_ms))
+        return refusal(too_fast(wait_ms))
     answer = _fault_in_grant(gateway, digest, provider) or await gateway.custody.call(
         digest, request
     )
     if isinstance(answer, Reject):
         # What is served is bounded by the units it costs; what is refused costs nothing.
         gateway.rates.refusals.take(digest, gateway.now_ms())
-        return _answer(answer)
+        return refusal(answer)
     try:
         return await _send(inbound.request, answer, gateway.limits.send_seconds_max)
     finally:
@@ -144,7 +144,7 @@ def _fault_in_grant(gateway: Gateway, digest: str, provider: str | None) -> Reje
     return None
 
 
-def _answer(refused: Reject) -> web.Response:
+def refusal(refused: Reject) -> web.Response:
     """A refusal that stock clients of the upstream's API do not retry in vain."""
     response = reject_response(refused)
     if refused.retry_after_ms is None:

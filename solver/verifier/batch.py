@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from intents.admission import Rules, Unverified, Verified, admit, check_form
-from intents.bulk import UnverifiedBulk, admit_bulk
+from intents.bulk import INTENTS_MAX, UnverifiedBulk, admit_bulk
 from intents.document import Document, Intent, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
@@ -57,6 +57,10 @@ _REFUSED_WHOLE: Final = 0
 """First item of the answer to a body that was refused as a whole."""
 
 
+_FEW: Final = 8
+"""More objects and arrays than a signed document has. A bulk with too many is `too_large`."""
+
+
 def _signed(value: Unverified[Any]) -> bytes:
     document = msgspec.json.encode(value.document)
     return b'{"document":%b,"signature":"%b"}' % (document, value.signature.encode())
@@ -71,10 +75,10 @@ def _bulk(value: UnverifiedBulk) -> bytes:
     return b'{"intents":%b,"signature":"%b"}' % (intents, value.signature.encode())
 
 
-_INTENT: Final = Strict(Unverified[Intent], _signed, read_signed)
-_OFFER: Final = Strict(Unverified[Offer], _signed)
-_BARE: Final = Strict(Intent, msgspec.json.encode, read_intent)
-_BULK: Final = Strict(UnverifiedBulk, _bulk, read_bulk)
+_INTENT: Final = Strict(Unverified[Intent], _signed, read_signed, containers_max=_FEW)
+_OFFER: Final = Strict(Unverified[Offer], _signed, containers_max=_FEW)
+_BARE: Final = Strict(Intent, msgspec.json.encode, read_intent, containers_max=_FEW)
+_BULK: Final = Strict(UnverifiedBulk, _bulk, read_bulk, containers_max=2 * INTENTS_MAX)
 _BATCH: Final = Strict(list[Unverified[Intent]], _batch, read_batch)
 _BARES: Final = Strict(list[Intent], msgspec.json.encode, read_intents)
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])

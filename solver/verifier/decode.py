@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 MESSAGE_CHARS_MAX: Final = 200
 DEPTH_MAX: Final = 32
+CONTAINERS_MAX: Final = 16_384
+"""Objects and arrays of one body: each costs as much as a hundred bytes of text."""
 _KEY: Final = re.compile(rb'"([A-Za-z]+)"[ \t\r\n]*:')
 _HEX: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
 _HEX_FIELDS: Final = (
@@ -36,8 +38,12 @@ _HEX_FIELDS: Final = (
 _NESTED_FIELDS: Final = ("document", "domain", "attestation", "intents")
 
 
-def decode_json(raw: bytes | str, kind: type[T]) -> T | Reject:
+def decode_json(
+    raw: bytes | str, kind: type[T], *, containers_max: int = CONTAINERS_MAX
+) -> T | Reject:
     """Strict JSON as a `kind`. Rejects: malformed."""
+    if _opened(raw) > containers_max:
+        return reject(RejectCode.MALFORMED, f"this has at most {containers_max} objects and arrays")
     value = parse_json(raw)
     if isinstance(value, Reject):
         return value
@@ -82,6 +88,7 @@ class Strict(Generic[T]):
     twice is a repeated one. `canonical` gives the bytes that clients mostly send for a value:
     a body that is just these repeats nothing, which saves looking. `read` decodes in place of
     msgspec; it may raise what msgspec does, or answer None for what it leaves to `decode_json`.
+    That takes its time over many small values, so it is given no more than a `kind` can have.
     """
 
     def __init__(
@@ -89,17 +96,20 @@ class Strict(Generic[T]):
         kind: type[T],
         canonical: Callable[[T], bytes],
         read: Callable[[bytes], T | None] | None = None,
+        *,
+        containers_max: int = CONTAINERS_MAX,
     ) -> None:
         self._kind = kind
         self._decode = read or msgspec.json.Decoder(kind).decode
         self._canonical = canonical
+        self._containers_max = containers_max
 
     def decode(self, raw: bytes) -> T | Reject:
         """Strict JSON as a `kind`. Rejects: malformed."""
         value = self._read(raw)
         if value is not None and (self._canonical(value) == raw or _repeats_nothing(raw)):
             return value
-        return decode_json(raw, self._kind)
+        return decode_json(raw, self._kind, containers_max=self._containers_max)
 
     def canonical(self, raw: bytes) -> T | None:
         """The value of a body that is just what clients mostly send; None for any other."""
@@ -132,10 +142,18 @@ def lower(text: str) -> str:
     return text.lower() if _HEX.fullmatch(text) else text
 
 
+def _opened(raw: bytes | str) -> int:
+    """How many objects and arrays there are at most: strings may hold brackets, too."""
+    if isinstance(raw, bytes):
+        return raw.count(b"{") + raw.count(b"[")
+    return raw.count("{") + raw.count("[")
+
+
 def _lower_hex(value: Any) -> Any:  # noqa: ANN401  any JSON value
     if isinstance(value, list):
         for item in value:
-            _lower_hex(item)
+            if isinstance(item, dict | list):
+                _lower_hex(item)
     if not isinstance(value, dict):
         return value
     for name in _HEX_FIELDS:
@@ -148,11 +166,11 @@ def _lower_hex(value: Any) -> Any:  # noqa: ANN401  any JSON value
 
 
 def _depth_exceeds(value: object, depth: int) -> bool:
-    if isinstance(value, dict):
-        return not depth or any(_depth_exceeds(item, depth - 1) for item in value.values())
-    if isinstance(value, list):
-        return not depth or any(_depth_exceeds(item, depth - 1) for item in value)
-    return False
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    inner = [item for item in items if isinstance(item, dict | list)]
+    return not depth or any(_depth_exceeds(item, depth - 1) for item in inner)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

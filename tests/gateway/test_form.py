@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intents.reject import Reject, RejectCode
+from solver.gateway import door
 from solver.gateway.wire import IntentBody
 from solver.verifier.decode import DEPTH_MAX, decode_json, parse_json
 from tests.builder import alice, an_intent
@@ -234,6 +235,31 @@ def test_depth_is_bounded() -> None:
     assert not isinstance(parse_json("[" * DEPTH_MAX + "]" * DEPTH_MAX), Reject)
     too_deep = parse_json("[" * (DEPTH_MAX + 1) + "]" * (DEPTH_MAX + 1))
     assert isinstance(too_deep, Reject)
+
+
+@pytest.mark.parametrize("bearer", [None, "Bearer nonsense"])
+async def test_a_call_without_a_grant_is_not_looked_at(
+    world: World, bearer: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body may be large: who has no grant cannot have the market spend time on one."""
+
+    def looked_at(*_: object, **__: object) -> None:
+        pytest.fail("it was decoded")
+
+    monkeypatch.setattr(door, "decode_json", looked_at)
+    header = {} if bearer is None else {"Authorization": bearer}
+    raw = b'{"method":"GET","path":"/","body":[%b]}' % b",".join([b"{}"] * 20_000)
+    status, told, headers = await world.raw("POST", "/v1/keys/proxy", raw, **header)
+    assert (status, told["code"]) == (401, "unauthenticated")
+    assert headers["x-should-retry"] == "false"
+
+
+async def test_a_body_of_ours_has_few_values(world: World) -> None:
+    """Nor has a signer time to waste: what no body of the route can hold is not parsed."""
+    body: dict[str, Any] = {"intent": [{}] * 100}
+    status, told, _ = await world.signed(alice, "POST", "/v1/leases/grant", body)
+    assert (status, told["code"]) == (400, "malformed")
+    assert "objects and arrays" in told["message"]
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])

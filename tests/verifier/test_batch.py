@@ -144,7 +144,8 @@ def bodies(draw: st.DrawFn) -> bytes:
 @given(raw=bodies())
 def test_the_quick_way_agrees_with_the_slow_one(raw: bytes) -> None:
     """The same document, or the same refusal, for whatever is sent."""
-    assert batch._INTENT.decode(raw) == decode_json(raw, Unverified[Intent])
+    slow = decode_json(raw, Unverified[Intent], containers_max=batch._FEW)
+    assert batch._INTENT.decode(raw) == slow
 
 
 @given(raw=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
@@ -152,7 +153,36 @@ def test_garbage_is_refused_alike(raw: bytes) -> None:
     """Bytes that are no JSON never raise."""
     quick = batch._INTENT.decode(raw)
     assert isinstance(quick, Reject)
-    assert quick == decode_json(raw, Unverified[Intent])
+    assert quick == decode_json(raw, Unverified[Intent], containers_max=batch._FEW)
+
+
+@pytest.mark.parametrize("kind", [Kind.INTENT, Kind.OFFER, Kind.BULK])
+@pytest.mark.parametrize("value", ["{}", "[]", '{"a":[]}'])
+def test_many_small_values_are_not_looked_at(
+    kind: Kind, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take a verifier a hundred times as long as documents of the same size."""
+
+    def looked_at(_: bytes) -> None:
+        pytest.fail("it was parsed")
+
+    monkeypatch.setattr(decode, "parse_json", looked_at)
+    raw = b'{"intents":[%b],"signature":"0x"}' % ",".join([value] * 4_000).encode()
+    found = verified(kind, raw)
+    refused = found[0] if isinstance(found, list) else found
+    assert isinstance(refused, Reject)
+    assert refused.code is RejectCode.MALFORMED
+    assert "objects and arrays" in refused.message
+
+
+def test_a_bulk_of_one_too_many_is_too_large_however_it_is_written() -> None:
+    """The slow way, which looks at names of either case, comes to the same."""
+    raw = msgspec.json.encode([an_intent().build(alice)] * 1_025)
+    upper = alice.address.replace("a", "A").encode()
+    for intents in (raw, raw.replace(alice.address.encode(), upper)):
+        found = verified(Kind.BULK, b'{"intents":%b,"signature":"0x"}' % intents)
+        assert isinstance(found, Reject)
+        assert found.code is RejectCode.TOO_LARGE
 
 
 ODD = [
