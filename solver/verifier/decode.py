@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 MESSAGE_CHARS_MAX: Final = 200
 DEPTH_MAX: Final = 32
-CONTAINERS_MAX: Final = 16_384
-"""Objects and arrays of one body: each costs as much as a hundred bytes of text."""
+CONTAINERS_MAX: Final = 65_536
+"""Objects and arrays, or brackets in text, of one body: each costs as much as a hundred bytes."""
 _KEY: Final = re.compile(rb'"([A-Za-z]+)"[ \t\r\n]*:')
 _HEX: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
 _HEX_FIELDS: Final = (

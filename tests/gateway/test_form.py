@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from intents.reject import Reject, RejectCode
 from solver.gateway import door
 from solver.gateway.wire import IntentBody
-from solver.verifier.decode import DEPTH_MAX, decode_json, parse_json
+from solver.verifier.decode import CONTAINERS_MAX, DEPTH_MAX, decode_json, parse_json
 from tests.builder import alice, an_intent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import BODY_LIMIT, World
@@ -260,6 +260,14 @@ async def test_a_body_of_ours_has_few_values(world: World) -> None:
     status, told, _ = await world.signed(alice, "POST", "/v1/leases/grant", body)
     assert (status, told["code"]) == (400, "malformed")
     assert "objects and arrays" in told["message"]
+
+
+def test_values_are_bounded() -> None:
+    """As many objects and arrays as allowed pass, in bytes or text; one more is refused."""
+    for extra, refused in ((0, False), (1, True)):
+        text = "[" + ",".join(["[]"] * (CONTAINERS_MAX - 1 + extra)) + "]"
+        for raw in (text, text.encode()):
+            assert isinstance(decode_json(raw, list[list[int]]), Reject) is refused
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
