@@ -250,8 +250,12 @@ class Verifiers:
                 self._take_back(verifier)
 
     def _take(self, verifier: Verifier, answers: Sequence[list[Row] | str]) -> None:
-        """A verifier has answered its oldest task."""
-        task = self._with[verifier].popleft()
+        """A verifier has answered its oldest task; what is no answer to that ends it."""
+        tasks = self._with[verifier]
+        if not tasks or len(tasks[0]) != len(answers):
+            verifier.kill()
+            return
+        task = tasks.popleft()
         for body, rows in zip(task, answers, strict=True):
             if isinstance(rows, str):
                 if not body.answered.done():

@@ -17,7 +17,7 @@ from intents.document import Intent
 from intents.reject import Reject, RejectCode
 from solver.verifier import pool
 from solver.verifier.batch import Kind
-from solver.verifier.frame import FRAME_BYTES_MAX, Frames, FrameTooLarge, Task, encode
+from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge, Task, encode
 from solver.verifier.pool import Bounds, Verifiers, weight_of
 from solver.verifier.process import Verifier, VerifierFailed
 from tests.builder import START_S, alice, an_intent, an_offer, unverified
@@ -212,6 +212,22 @@ async def test_what_kills_two_verifiers_is_refused() -> None:
         assert (refused.code, refused.retry_after_ms) == (RejectCode.BUSY, 1_000)
         assert isinstance(await verifiers.intent(signed(), START_S), Verified)
         assert verifiers.waiting == (0, 0)
+
+
+async def test_a_verifier_that_answers_what_it_was_not_asked_is_replaced() -> None:
+    """Too few answers, or one more than tasks: who waits is answered by the next."""
+    async with running() as verifiers:
+        await until(lambda: verifiers._verifiers)
+        for tasks in (1, 0):
+            (bad,) = verifiers._verifiers
+            task = asyncio.create_task(verifiers.intent(signed(), START_S))
+            if tasks:
+                await until(lambda bad=bad: verifiers._with[bad])  # type: ignore[misc]
+            else:
+                assert isinstance(await task, Verified)
+            bad.data_received(encode(Answer([])))
+            assert isinstance(await task, Verified)
+            await until(lambda bad=bad: verifiers._verifiers not in ([], [bad]))  # type: ignore[misc]
 
 
 async def test_a_verifier_that_hangs_is_replaced() -> None:
