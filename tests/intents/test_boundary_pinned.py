@@ -225,3 +225,10 @@ def test_wallets_are_shown_the_published_domain() -> None:
         {"name": "verifyingContract", "type": "address"},
     ]
     assert shown["primaryType"] == "Intent"
+
+
+def test_what_is_signed_alone_needs_no_proof() -> None:
+    """An empty one: a proof says where a document stands in a bulk."""
+    answer = admit(an_intent().sent_by(alice), RULES, START_S)
+    assert isinstance(answer, Verified)
+    assert answer.proof == ""
