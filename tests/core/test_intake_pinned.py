@@ -9,15 +9,29 @@ from solver.core.check import Violation
 from solver.core.command import (
     Authority,
     IssueCredits,
+    SessionRevoked,
     SubmitIntent,
     SubmitOffer,
     WithdrawalRequested,
 )
 from solver.core.event import Filled, IntentStatus
+from solver.core.intake import live_session
 from solver.core.ledger import CHAIN, Ledger, hold, transfer
 from solver.core.market import Market
 from solver.core.state import CREDIT, State
-from tests.builder import USDC, Bench, a_bench, a_mandate, alice, an_intent, an_offer, bob, every
+from tests.builder import (
+    START_S,
+    USDC,
+    Bench,
+    a_bench,
+    a_mandate,
+    alice,
+    an_intent,
+    an_offer,
+    bob,
+    carol,
+    every,
+)
 
 RICH = 10**9
 
@@ -139,3 +153,15 @@ def test_an_accounts_sums_are_what_moved() -> None:
     hold(money, 30)
     assert money.sums() == (60, 100, 30)
     assert outside.sums() == (100, 60, 0)
+
+
+def test_a_session_is_live_up_to_the_second_in_which_it_expires() -> None:
+    """And not after it was revoked, nor for whom none was granted."""
+    bench = a_bench().granting(carol, alice, seconds=60)
+    account = bench.market.state.accounts[alice.address]
+    session = account.sessions[carol.address]
+    assert live_session(account, carol.address, START_S + 59) is session
+    assert live_session(account, carol.address, START_S + 60) is None
+    assert live_session(account, bob.address, START_S) is None
+    bench.chain(SessionRevoked(account=alice.address, session=carol.address))
+    assert live_session(account, carol.address, START_S) is None

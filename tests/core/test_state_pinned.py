@@ -248,3 +248,11 @@ def test_a_loaded_market_does_what_the_first_would() -> None:
         events = bench.wait(seconds)
         assert loaded.apply(Tick(at_ms=bench.now_ms)) == events
         assert bench.market.state.hash() == loaded.state.hash()
+
+
+def test_a_row_too_many_is_no_snapshot() -> None:
+    """What this version does not know could have decided something."""
+    rows = msgspec.msgpack.decode(dump(State(USDC)))
+    assert load(msgspec.msgpack.encode(rows)).hash() == State(USDC).hash()
+    with pytest.raises(msgspec.DecodeError):
+        load(msgspec.msgpack.encode([*rows, 1]))
