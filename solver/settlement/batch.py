@@ -16,6 +16,7 @@ from contracts.batch import (
     settle_call,
 )
 from intents.rounding import mul_div_ceil
+from solver.core.command import Authority
 from solver.core.event import BatchLine
 from solver.core.state import Batch, State
 from solver.core.weight import signed_digest
@@ -51,11 +52,28 @@ def encode_batch(state: State, batch: Batch) -> bytes:
     return data
 
 
-def gas_limit(number: int, estimate: int) -> int:
-    """Gas to send a batch with, given an estimate. Raises BatchTooLarge."""
+def gas_limit(number: int, estimate: int, *, asks_contracts: bool) -> int:
+    """Gas to send a batch with, given an estimate. Raises BatchTooLarge.
+
+    An account contract that is asked for its signature may burn more than it did when the
+    estimate was made, and would have the batch revert: then it is all that the core allowed
+    for. What is not used is not paid for.
+    """
     if estimate > GAS_MAX:
         raise BatchTooLarge(f"batch {number} needs {estimate} gas, a transaction has {GAS_MAX}")
+    if asks_contracts:
+        return GAS_MAX
     return min(GAS_MAX, mul_div_ceil(estimate, GAS_MARGIN_PERCENT, 100))
+
+
+def asks_contracts(state: State, batch: Batch) -> bool:
+    """Whether the chain asks an account contract about any line of the batch."""
+    for line in batch.lines:
+        intent, offer = state.intents[line.intent], state.offers[line.offer]
+        buyer = state.mandates.get(intent.signer, intent)
+        if Authority.CONTRACT in (buyer.authority, offer.authority):
+            return True
+    return False
 
 
 def _entries(state: State, lines: Sequence[BatchLine], places: dict[str, int]) -> list[Entry]:

@@ -19,7 +19,7 @@ from contracts.deploy import Deployment, Receipt, verify
 from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.engine.sequencer import Sequencer
-from solver.settlement.batch import encode_batch, gas_limit
+from solver.settlement.batch import asks_contracts, encode_batch, gas_limit
 from solver.settlement.chain import Block, ChainClient, Fees, Tag
 from solver.settlement.fault import (
     AlreadyKnown,
@@ -259,7 +259,9 @@ class Submitter:
             estimate = await self._chain.estimate_gas(
                 account, entry.calldata, sender=self._key.address
             )
-            gas = gas_limit(entry.number, estimate)
+            state = self._sequencer.market.state
+            asks = asks_contracts(state, state.batches[entry.number])
+            gas = gas_limit(entry.number, estimate, asks_contracts=asks)
         except (CallReverted, BatchTooLarge) as fault:
             self._postpone(entry.number, str(fault))
             return

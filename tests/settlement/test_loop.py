@@ -115,10 +115,11 @@ def test_an_execution_has_no_more_lines_than_the_contract_counts() -> None:
 
 def test_a_batch_that_fits_no_transaction_is_refused() -> None:
     """More gas than a transaction may have is a fault with a name, less gets a margin."""
-    assert gas_limit(1, 1_000_000) == 1_300_000
-    assert gas_limit(1, GAS_MAX) == GAS_MAX
+    assert gas_limit(1, 1_000_000, asks_contracts=False) == 1_300_000
+    assert gas_limit(1, 1_000_000, asks_contracts=True) == GAS_MAX
+    assert gas_limit(1, GAS_MAX, asks_contracts=False) == GAS_MAX
     with pytest.raises(BatchTooLarge):
-        gas_limit(1, GAS_MAX + 1)
+        gas_limit(1, GAS_MAX + 1, asks_contracts=False)
 
 
 def test_a_missing_anvil_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
