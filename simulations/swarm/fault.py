@@ -112,7 +112,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.TX_DROPPED: 0.2,
     FaultKind.TX_DUPLICATED: 0.1,
     FaultKind.TX_REPLACED: 0.35,
-    FaultKind.TX_STUCK: 0.5,
+    FaultKind.TX_STUCK: 0.9,
     FaultKind.TX_REVERTED: 0.3,
     FaultKind.REORG: 0.1,
     FaultKind.RPC_TIMEOUT: 0.05,
