@@ -12,11 +12,8 @@ Row = tuple[object, ...]
 
 def sums_row(balance: Balance) -> Row:
     """As text: sums of many amounts outgrow the 64 bits of MessagePack."""
-    return (
-        str(balance.debits_posted),
-        str(balance.credits_posted),
-        str(balance.debits_pending),
-    )
+    debits, credits_, pending = balance.sums()
+    return (str(debits), str(credits_), str(pending))
 
 
 def balance_row(balance: Balance) -> Row:
