@@ -39,7 +39,7 @@ test-full: setup lint ## the long runs: ten times more of everything, deeper inv
 	$(PY) contracts/tool/mutants.py
 	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=10 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \
 		KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
-	$(PY) -m simulations.swarm --worlds 10000 --steps 5000
+	$(PY) -m simulations.swarm --worlds 10000 --steps 5000 --jobs 2
 	$(MAKE) mutants
 
 mutants: setup ## change intents and core one place at a time: does a test notice? (resumes; --help says more)
@@ -69,7 +69,7 @@ bench-intake: compile ## from signed bytes to durable, beside raw recovery and a
 	@$(PY) -m tests.bench.intake $(ARGS)
 
 swarm: setup ## 1,000 simulated worlds of 5,000 steps with faults of every kind
-	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 $(ARGS)
+	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 --jobs 2 $(ARGS)
 
 gas: setup ## gas per fill, from receipts of mined transactions, as JSON lines
 	@$(PY) -m contracts.gas $(ARGS)
