@@ -12,15 +12,17 @@ is not.
 """
 
 import sys
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
 from solver.core.book import Order
 from solver.core.command import Mode
 from solver.core.exchange import Exchange
+from solver.core.exchange import Fill as Filled
 from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
 from solver.core.state import State
-from tests.bench.engine import Cancel, Engine, Fill, Submit, Told, by_four
+from tests.bench.engine import Cancel, Engine, Fill, Submit
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -56,12 +58,12 @@ class Floor:
         self.documents: Final = documents(flow)
         self.accounts: Final = {owner: rich(state.ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.told: Final = Told()
+        self.told: Final = deque[tuple[str, str, int, int]]()
         """Bid, ask, tick and units of each fill."""
 
     def fills(self) -> Iterator[Fill]:
         """The fills by the flow's numbers; the taker is who came later."""
-        for bid, ask, tick, units in by_four(self.told):
+        for bid, ask, tick, units in self.told:
             first, second = sorted((int(bid), int(ask)))
             yield second, first, int(tick), int(units)
 
@@ -108,14 +110,13 @@ def engine(flow: Flow) -> Engine:
 def _bid(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
     buy, drain = exchange.buy, exchange.drain
-    placed, report = floor.placed, floor.told.extend
+    placed, report, row = floor.placed, floor.told.extend, Filled.row
 
     def bid(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
         placed[order] = buy(name, book, accounts[owner], units, limit, 1, until_ms)
         if exchange.fills:
-            for fill in drain():
-                report(fill.row())
+            report(map(row, drain()))
         if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
@@ -125,14 +126,13 @@ def _bid(floor: Floor) -> Submit:
 def _ask(floor: Floor) -> Submit:
     exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
     sell, drain = exchange.sell, exchange.drain
-    placed, report = floor.placed, floor.told.extend
+    placed, report, row = floor.placed, floor.told.extend, Filled.row
 
     def ask(order: int, tick: int, units: int) -> None:
         name, owner, limit, until_ms = signed[order]
         placed[order] = sell(name, book, accounts[owner], units, limit, until_ms)
         if exchange.fills:
-            for fill in drain():
-                report(fill.row())
+            report(map(row, drain()))
         if not order & LOOK_MASK:
             floor.expire(NOW_MS)
 
