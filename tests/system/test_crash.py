@@ -11,7 +11,7 @@ import pytest
 from beancount import loader  # type: ignore[import-untyped, unused-ignore]
 
 from contracts.bindings import SETTLEMENT, FillSettled, decode_log
-from solver.client import Rejected
+from solver.client import Rejected, Unreachable
 from solver.core.command import ApplyBlocks
 from solver.core.command import FillSettled as FillSettledFact
 from solver.core.market import Market
@@ -51,12 +51,16 @@ async def test_p1_p6_p7_killed_at_any_moment_under_load(tmp_path: Path) -> None:
 
 
 async def test_the_crash_test_finds_a_market_that_acknowledges_too_early(tmp_path: Path) -> None:
-    """With a planted bug, answers before the disk has them, a kill loses promises."""
+    """With a planted bug, answers before the disk has them, a kill loses promises.
+
+    It shows as a promise that is gone, or as a market whose state no longer fits what the chain
+    tells it: that one stops, at its start or while it is asked.
+    """
     async with stage(tmp_path / "stage", "tests.system.forgetful") as built:
         await start_small(built)
         port = int(built.market.url.rpartition(":")[2])
         load = await a_stocked_stage(built)
-        with pytest.raises((AssertionError, Rejected, StartFailed)):
+        with pytest.raises((AssertionError, Rejected, StartFailed, Unreachable)):
             await _kill_again_and_again(built, load, port)
 
 
