@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NODE_MODULES := contracts/node_modules
-CORE := $(wildcard intents/*.py solver/*.py solver/*/*.py)
+CORE := $(wildcard intents/*.py solver/*.py solver/*/*.py) tests/bench/ours.py
 CC ?= cc
 MACHINES := $(addprefix tests/core/test_,authority.py lease_machine.py deadline.py ledger.py book.py)
 FORGE := cd contracts && tool/forge
@@ -58,7 +58,7 @@ test-python: setup ## pytest, with a count per kind of test; of the compiled cor
 	@if command -v $(CC) >/dev/null 2>&1; then $(MAKE) --no-print-directory compile; fi
 	@$(PY) -m pytest -q $(ARGS)
 
-compile: build/compiled/.ready ## the compiled wheel, unpacked in build/compiled (needs a C compiler)
+compile: build/compiled/.ready ## what a wheel has, compiled, in build/compiled (needs a C compiler)
 
 bench-core: compile ## matching, replay and clearing beside their peers, as JSON lines
 	@$(PY) -m tests.bench.core $(ARGS)
@@ -98,8 +98,9 @@ clean: ## remove everything that is not committed but made by these targets
 build/compiled/.ready: $(VENV)/.ready hatch_build.py pyproject.toml $(CORE)
 	@echo "compiling the core"
 	@rm -rf build/wheel build/compiled
-	@$(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
+	@KEYFILL_BENCH=1 $(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
 	@$(PY) -m zipfile --extract build/wheel/*.whl build/compiled
+	@rm -rf build/wheel
 	@touch $@
 
 $(VENV)/.ready: requirements.lock

@@ -1,7 +1,8 @@
 """Build hook of the wheel: compiles the core with mypyc.
 
 An editable install stays plain Python. `KEYFILL_PURE=1` builds a plain wheel, for machines
-without a C compiler. Which modules are compiled stands in pyproject.toml.
+without a C compiler. `KEYFILL_BENCH=1` also compiles what drives the core in the benchmark:
+no wheel for anybody to install. Which modules are compiled stands in pyproject.toml.
 """
 
 import os
@@ -23,8 +24,12 @@ class CompiledCore(BuildHookInterface[Any]):
         """Compile, and have the wheel take what came out."""
         if version == "editable" or os.environ.get("KEYFILL_PURE") == "1":
             return
+        modules = list(self.config["modules"])
+        if os.environ.get("KEYFILL_BENCH") == "1":
+            build_data["force_include"] |= {name: name for name in self.config["bench_modules"]}
+            modules += self.config["bench_modules"]
         self._folder = Path(tempfile.mkdtemp(prefix="keyfill-"))
-        for built in _compile(Path(self.root), self.config["modules"], self._folder):
+        for built in _compile(Path(self.root), modules, self._folder):
             place = built.relative_to(self._folder / "lib").as_posix()
             build_data["force_include"][str(built)] = place
         build_data["pure_python"] = False

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ WORK: Final = ROOT / ".keyfill" / "bench"
 LOCK: Final = Path(__file__).with_name("peers.lock")
 COMPILED: Final = ROOT / "build" / "compiled"
 """Where the build puts the compiled modules, laid out as in the source."""
-PACKAGES: Final = ("intents", "solver/core", "solver/engine")
+PARTS: Final = ("intents", "solver/core", "solver/engine", "tests/bench/ours.py")
 """What a run of ours is made of."""
 INSTALL_SECONDS_MAX: Final = 600
 
@@ -48,12 +49,17 @@ def compiled() -> Environment:
     """Our compiled modules before the source, if they are of this source."""
     if not COMPILED.is_dir():
         raise EnvironmentFault("nothing is compiled: run `make compile` first")
-    for package in PACKAGES:
-        for source in (ROOT / package).rglob("*.py"):
-            built = COMPILED / source.relative_to(ROOT)
-            if not built.exists() or built.read_bytes() != source.read_bytes():
-                raise EnvironmentFault(f"{source.name} has changed: run `make compile` again")
+    for source in _sources():
+        built = COMPILED / source.relative_to(ROOT)
+        if not built.exists() or built.read_bytes() != source.read_bytes():
+            raise EnvironmentFault(f"{source.name} has changed: run `make compile` again")
     return Environment(python=sys.executable, path=(COMPILED, ROOT))
+
+
+def _sources() -> Iterator[Path]:
+    for part in PARTS:
+        place = ROOT / part
+        yield from place.rglob("*.py") if place.is_dir() else (place,)
 
 
 def peers() -> Environment:

@@ -12,15 +12,27 @@ import json
 import resource
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter_ns, process_time
 
+import tests.bench
 from solver.engine.collector import settle
 from tests.bench.engine import Engine
 from tests.bench.flow import ASK, BID, Event, Flow, save_numbers
 
 Answer = dict[str, float | str]
+
+
+def load(name: str) -> Callable[[Flow], Engine]:
+    """What makes the engine that a module is about.
+
+    A module beside this one is taken from the first folder of the path that has it, as
+    others are, though this package was found in another: from the build, if it is compiled.
+    """
+    tests.bench.__path__[:] = [str(Path(folder, "tests", "bench")) for folder in sys.path]
+    made: Callable[[Flow], Engine] = importlib.import_module(name).engine
+    return made
 
 
 def speed(engine: Engine, flow: Flow) -> Answer:
@@ -107,7 +119,7 @@ def main() -> None:
     parser.add_argument("into", type=Path, help="a folder, for `fills` and `times`")
     options = parser.parse_args()
     flow = Flow.load(options.flow)
-    engine: Engine = importlib.import_module(options.engine).engine(flow)
+    engine = load(options.engine)(flow)
     answer: Answer = {"source": engine.source}
     if options.mode == "times":
         save_numbers(times(engine, flow), options.into / "times")

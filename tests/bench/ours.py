@@ -13,16 +13,14 @@ is not.
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from solver.core.book import Order
 from solver.core.command import Mode
-from solver.core.exchange import Exchange
-from solver.core.exchange import Fill as Filled
 from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
 from solver.core.state import State
-from tests.bench.engine import Cancel, Engine, Fill, Submit
+from tests.bench.engine import Engine, Fill
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -46,30 +44,61 @@ SELLERS: Final = tuple(f"seller-{number}" for number in range(TRADERS))
 
 Document = tuple[str, str, int, int]
 """Id, owner, limit, deadline."""
+Row = tuple[str, str, int, int]
+"""Bid, ask, tick and units of a fill."""
+Report = Callable[[Row], None]
 
 
 class Floor:
     """An exchange with one book, rich accounts, and the documents of a flow."""
 
-    def __init__(self, flow: Flow) -> None:
+    __slots__ = ("accounts", "book", "documents", "exchange", "placed", "report")
+
+    def __init__(self, flow: Flow, report: Report) -> None:
         state = a_state()
         self.exchange: Final = state.exchange
         self.book: Final = state.book(RESOURCE, ASSET)
         self.documents: Final = documents(flow)
         self.accounts: Final = {owner: rich(state.ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.told: Final = deque[tuple[str, str, int, int]]()
-        """Bid, ask, tick and units of each fill."""
+        self.report: Final = report
 
-    def fills(self) -> Iterator[Fill]:
-        """The fills by the flow's numbers; the taker is who came later."""
-        for bid, ask, tick, units in self.told:
-            first, second = sorted((int(bid), int(ask)))
-            yield second, first, int(tick), int(units)
+    def bid(self, order: int, _tick: int, units: int) -> None:
+        """A document's intent."""
+        name, owner, limit, until_ms = self.documents[order]
+        exchange, money = self.exchange, self.accounts[owner]
+        self.placed[order] = exchange.buy(name, self.book, money, units, limit, 1, until_ms)
+        if exchange.fills:
+            self._tell()
+        if not order & LOOK_MASK:
+            self._expire()
 
-    def expire(self, now_ms: int) -> None:
+    def ask(self, order: int, _tick: int, units: int) -> None:
+        """A document's offer."""
+        name, owner, limit, until_ms = self.documents[order]
+        exchange, money = self.exchange, self.accounts[owner]
+        self.placed[order] = exchange.sell(name, self.book, money, units, limit, until_ms)
+        if exchange.fills:
+            self._tell()
+        if not order & LOOK_MASK:
+            self._expire()
+
+    def cancel(self, order: int) -> None:
+        """End an order, if its owner asks."""
+        made = self.placed[order]
+        if made is None or made.money is not self.accounts[self.documents[order][1]]:
+            raise RuntimeError("not authorized")
+        self.exchange.end(made)
+        self.placed[order] = None
+
+    def _tell(self) -> None:
+        report = self.report
+        for fill in self.exchange.drain():
+            report((fill.bid.id, fill.ask.id, fill.tick, fill.units))
+
+    def _expire(self) -> None:
         """End every order whose time is over."""
-        while (timed := self.exchange.deadlines.pop(now_ms)) is not None:
+        while (timed := self.exchange.deadlines.pop(NOW_MS)) is not None:
             assert isinstance(timed, Order)
             self.exchange.end(timed)
 
@@ -102,52 +131,14 @@ def documents(flow: Flow) -> list[Document]:
 
 def engine(flow: Flow) -> Engine:
     """An exchange for this flow."""
-    floor = Floor(flow)
-    source = str(sys.modules[Exchange.__module__].__file__)
-    return Engine(_bid(floor), _ask(floor), _cancel(floor), floor.fills, source, TICK_SCALE)
+    told = deque[Row]()
+    floor = Floor(flow, told.append)
+    source = str(sys.modules["solver.core.exchange"].__file__)
+    return Engine(floor.bid, floor.ask, floor.cancel, lambda: _fills(told), source, TICK_SCALE)
 
 
-def _bid(floor: Floor) -> Submit:
-    exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    buy, drain = exchange.buy, exchange.drain
-    placed, report, row = floor.placed, floor.told.extend, Filled.row
-
-    def bid(order: int, tick: int, units: int) -> None:
-        name, owner, limit, until_ms = signed[order]
-        placed[order] = buy(name, book, accounts[owner], units, limit, 1, until_ms)
-        if exchange.fills:
-            report(map(row, drain()))
-        if not order & LOOK_MASK:
-            floor.expire(NOW_MS)
-
-    return bid
-
-
-def _ask(floor: Floor) -> Submit:
-    exchange, book, accounts, signed = floor.exchange, floor.book, floor.accounts, floor.documents
-    sell, drain = exchange.sell, exchange.drain
-    placed, report, row = floor.placed, floor.told.extend, Filled.row
-
-    def ask(order: int, tick: int, units: int) -> None:
-        name, owner, limit, until_ms = signed[order]
-        placed[order] = sell(name, book, accounts[owner], units, limit, until_ms)
-        if exchange.fills:
-            report(map(row, drain()))
-        if not order & LOOK_MASK:
-            floor.expire(NOW_MS)
-
-    return ask
-
-
-def _cancel(floor: Floor) -> Cancel:
-    accounts, placed, end = floor.accounts, floor.placed, floor.exchange.end
-    owners = [owner for _, owner, _, _ in floor.documents]
-
-    def cancel(order: int) -> None:
-        made = placed[order]
-        if made is None or made.money is not accounts[owners[order]]:
-            raise RuntimeError("not authorized")
-        end(made)
-        placed[order] = None
-
-    return cancel
+def _fills(told: "deque[Row]") -> Iterator[Fill]:
+    """The fills by the flow's numbers; the taker is who came later."""
+    for bid, ask, tick, units in told:
+        first, second = sorted((int(bid), int(ask)))
+        yield second, first, int(tick), int(units)

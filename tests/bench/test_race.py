@@ -60,6 +60,18 @@ def test_code_from_elsewhere_ends_the_race(course: Course) -> None:
         run(course, ours(suffixes=(".so",)))
 
 
+def test_an_adapter_is_taken_from_where_the_path_first_has_it(
+    course: Course, tmp_path: Path
+) -> None:
+    """A build's adapter comes before the source that the rest of its package is taken from."""
+    built = tmp_path / "tests" / "bench"
+    built.mkdir(parents=True)
+    (built / "ours.py").write_text("def engine(flow):\n    raise RuntimeError('the built one')\n")
+    where = Environment(python=pure().python, path=(tmp_path, ROOT))
+    with pytest.raises(FillFault, match="the built one"):
+        run(course, ours(environment=where))
+
+
 def test_an_engine_that_fails_ends_the_race(course: Course) -> None:
     """The fault has the engine's own words."""
     with pytest.raises(FillFault, match="No module named"):
