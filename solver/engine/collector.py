@@ -2,9 +2,10 @@
 
 A full collection looks at every container there is: with a million resting orders that
 stops the market for 100 to 300 ms, and finds nothing, as the core makes no cycles. So what
-recovery built is taken out of its sight, and so is, after each full collection, what that
-one has just looked at: every object is looked at once when old. Cycles are still found
-before that; what becomes one afterwards stays until the process ends.
+recovery built is taken out of its sight, and so is, after each collection, what that one
+has just looked at: every object is looked at once, and not once for each generation. A
+cycle is found if it was dropped by then; what becomes one afterwards stays until the
+process ends.
 """
 
 import gc
@@ -12,12 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-THRESHOLDS: Final = (2_000, 4, 1)
-"""New containers between young collections, those between middle, those between full ones.
-
-A full collection so looks at some 20,000 containers: a few milliseconds.
-"""
-_FULL: Final = 2
+NEW_MAX: Final = 20_000
+"""New containers between collections: one takes a few milliseconds at most."""
 
 
 @contextmanager
@@ -33,16 +30,14 @@ def uncollected() -> Iterator[None]:
 
 
 def settle() -> None:
-    """Take all there is out of sight, and from now on what each full collection leaves."""
+    """Take all there is out of sight, and from now on what each collection leaves."""
     gc.collect()
     gc.freeze()
-    # Full collections wait until a quarter was added to what the last one left: nothing.
-    gc.collect()
-    gc.set_threshold(*THRESHOLDS)
-    if _freeze_after_full not in gc.callbacks:
-        gc.callbacks.append(_freeze_after_full)
+    gc.set_threshold(NEW_MAX)
+    if _freeze_what_is_left not in gc.callbacks:
+        gc.callbacks.append(_freeze_what_is_left)
 
 
-def _freeze_after_full(phase: str, info: dict[str, int]) -> None:
-    if phase == "stop" and info["generation"] == _FULL:
+def _freeze_what_is_left(phase: str, _: dict[str, int]) -> None:
+    if phase == "stop":
         gc.freeze()
