@@ -1,12 +1,14 @@
 """What a verifier does with one body: decode, check, hash, recover. Pure.
 
-`answer` turns a body into rows that travel between processes; `read` turns rows back into
-what admission returns. Between the two nothing is checked again: the rows come from a
-process of ours. A row is flat because that costs a quarter of nested records to read.
+`answer` turns a body into a Verdict that travels between processes; `read` turns it back
+into what admission returns. Between the two nothing is checked again: it comes from a
+process of ours. A row is flat because that costs a quarter of nested records to read, and
+names that come again and again are said once: whoever reads them has one string of each.
 """
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from sys import intern
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,7 +21,6 @@ from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
 from solver.verifier.decode import Strict, malformed
 from solver.verifier.quick import (
-    intent_of,
     read_batch,
     read_bulk,
     read_intent,
@@ -32,8 +33,6 @@ T = TypeVar("T")
 BATCH_MAX: Final = 128
 """Documents of one batch: about six milliseconds of recoveries."""
 REJECT_FIELDS: Final = 4
-KNOWN_FIELDS: Final = 4
-"""What a row says beside the document: digest, signer, signature, proof."""
 
 
 class Kind(IntEnum):
@@ -51,10 +50,21 @@ class Kind(IntEnum):
     """An array of intents without signatures, whose sender was authenticated before."""
 
 
-Row = Sequence[Any]
-"""A Verified: the document's fields, digest, signer, signature, proof. Or a Reject's four."""
-_REFUSED_WHOLE: Final = 0
-"""First item of the answer to a body that was refused as a whole."""
+Row = tuple[Any, ...]
+"""A Verified: the document's fields, digest, signer, signature, proof. Or a Reject's four.
+
+An intent's account, resource, asset and signer are places among the verdict's names; its
+signature is empty where the verdict has it.
+"""
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one body: a row for each document, in order, or a Reject's for all."""
+
+    rows: list[Row] = []
+    names: list[str] = []
+    signature: str = ""
+    refused: Row | None = None
 
 
 _FEW: Final = 8
@@ -84,23 +94,28 @@ _BARES: Final = Strict(list[Intent], msgspec.json.encode, read_intents)
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> list[Row]:
-    """The rows of a body, verified at Unix second `now_s`; one for each document, in order.
-
-    A body that is refused as a whole has two: the number 0 in a list, then the Reject's row.
-    """
+def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> Verdict:
+    """What becomes of a body at Unix second `now_s`."""
     results = _results(kind, raw, rules, now_s)
     if isinstance(results, Reject):
-        return [(_REFUSED_WHOLE,), astuple(results)]
-    return [_row(result) for result in results]
+        return Verdict(refused=astuple(results))
+    if kind is Kind.OFFER:
+        return Verdict(rows=[_offer_row(result) for result in results])
+    return _intents_told(results, shared=kind is Kind.BULK)
 
 
-def read(kind: Kind, rows: Sequence[Row]) -> list[Verified[Any] | Reject] | Reject:
+def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
     """What `answer` found."""
-    if rows and len(rows[0]) == 1:
-        return _reject(rows[1])
-    verified = _offer if kind is Kind.OFFER else _intent
-    return [_reject(row) if len(row) == REJECT_FIELDS else verified(row) for row in rows]
+    if verdict.refused is not None:
+        return _reject(verdict.refused)
+    if kind is Kind.OFFER:
+        return [_reject(row) if len(row) == REJECT_FIELDS else _offer(row) for row in verdict.rows]
+    names = [intern(name) for name in verdict.names]
+    shared = verdict.signature
+    return [
+        _reject(row) if len(row) == REJECT_FIELDS else _intent(row, names, shared)
+        for row in verdict.rows
+    ]
 
 
 def _results(
@@ -164,16 +179,39 @@ def _admit_bare(
     return Verified(document=intent, digest=hashed, signer=None, signature="")
 
 
-def _row(result: Verified[Document] | Reject) -> Row:
+def _intents_told(results: Sequence[Verified[Any] | Reject], *, shared: bool) -> Verdict:
+    """Intents as rows; a bulk's share their signature."""
+    places: dict[str, int] = {}
+    place = places.setdefault
+    rows: list[Row] = []
+    signature = ""
+    for result in results:
+        if isinstance(result, Reject):
+            rows.append(astuple(result))
+            continue
+        account, resource, asset, *rest = astuple(result.document)
+        signer = result.signer
+        signature = result.signature
+        rows.append(
+            (
+                place(account, len(places)),
+                place(resource, len(places)),
+                place(asset, len(places)),
+                *rest,
+                result.digest,
+                None if signer is None else place(signer, len(places)),
+                "" if shared else signature,
+                result.proof,
+            )
+        )
+    return Verdict(rows=rows, names=list(places), signature=signature if shared else "")
+
+
+def _offer_row(result: Verified[Document] | Reject) -> Row:
     if isinstance(result, Reject):
         return astuple(result)
-    return (
-        *astuple(result.document),
-        result.digest,
-        result.signer,
-        result.signature,
-        result.proof,
-    )
+    document = astuple(result.document)
+    return (*document, result.digest, result.signer, result.signature, result.proof)
 
 
 def _reject(row: Row) -> Reject:
@@ -181,13 +219,42 @@ def _reject(row: Row) -> Reject:
     return Reject(code=RejectCode(code), message=message, hint=hint, retry_after_ms=retry_after_ms)
 
 
-def _intent(row: Row) -> Verified[Intent]:
-    hashed, signer, signature, proof = row[-KNOWN_FIELDS:]
+def _intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent]:
+    (
+        account,
+        resource,
+        asset,
+        units,
+        units_min,
+        limit,
+        valid_from,
+        valid_until,
+        immediate,
+        epoch,
+        nonce,
+        hashed,
+        signer,
+        signature,
+        proof,
+    ) = row
+    intent = Intent(
+        account=names[account],
+        resource=names[resource],
+        asset=names[asset],
+        units=units,
+        units_min=units_min,
+        limit=limit,
+        valid_from=valid_from,
+        valid_until=valid_until,
+        immediate=immediate,
+        epoch=epoch,
+        nonce=nonce,
+    )
     return Verified(
-        document=intent_of(row[:-KNOWN_FIELDS]),
+        document=intent,
         digest=hashed,
-        signer=signer,
-        signature=signature,
+        signer=None if signer is None else names[signer],
+        signature=signature or shared,
         proof=proof,
     )
 

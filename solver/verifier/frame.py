@@ -1,13 +1,13 @@
 """What goes over the socket between the market and a verifier: lengths, then msgpack."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from intents.admission import Rules
 from intents.typed_data import Domain
-from solver.verifier.batch import Row
+from solver.verifier.batch import Verdict
 
 LENGTH_BYTES: Final = 4
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -37,13 +37,13 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """Rows for each body of a task, in order; the name of an exception where ours failed."""
+    """A verdict on each body of a task, in order; the name of an exception where ours failed."""
 
-    bodies: list[list[Row] | str]
+    bodies: list[Verdict | str]
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_ANSWERS: Final = msgspec.msgpack.Decoder(tuple[list[Any]])
+_ANSWERS: Final = msgspec.msgpack.Decoder(Answer)
 _TASKS: Final = msgspec.msgpack.Decoder(Task)
 _STARTS: Final = msgspec.msgpack.Decoder(Start)
 
@@ -65,9 +65,8 @@ def decode_task(body: bytes) -> Task:
 
 
 def decode_answer(body: bytes) -> Answer:
-    """A frame from a verifier; the rows are as they came."""
-    (bodies,) = _ANSWERS.decode(body)
-    return Answer(bodies)
+    """A frame from a verifier."""
+    return _ANSWERS.decode(body)
 
 
 class Frames:
@@ -86,6 +85,6 @@ class Frames:
             end = LENGTH_BYTES + size
             if len(self._held) < end:
                 return
-            frame = bytes(self._held[LENGTH_BYTES:end])
+            frame = bytes(memoryview(self._held)[LENGTH_BYTES:end])
             del self._held[:end]
             yield frame

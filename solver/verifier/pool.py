@@ -19,7 +19,7 @@ import structlog
 from intents.admission import Rules, Verified
 from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode, reject
-from solver.verifier.batch import Kind, Row, answer, read
+from solver.verifier.batch import Kind, Verdict, answer, read
 from solver.verifier.frame import Task
 from solver.verifier.process import Verifier, VerifierFailed
 
@@ -62,12 +62,12 @@ class _Body:
         self.weight = weight_of(kind, raw)
         self.tries = 0
         self.since = loop.time()
-        self.answered: asyncio.Future[list[Row] | Reject] = loop.create_future()
+        self.answered: asyncio.Future[Verdict | Reject] = loop.create_future()
 
-    def settle(self, rows: list[Row] | Reject) -> None:
+    def settle(self, verdict: Verdict | Reject) -> None:
         """Answer whoever still waits."""
         if not self.answered.done():
-            self.answered.set_result(rows)
+            self.answered.set_result(verdict)
 
 
 class Verifiers:
@@ -153,10 +153,10 @@ class Verifiers:
     ) -> list[Verified[Any] | Reject] | Reject:
         if not self._processes:
             return read(kind, answer(kind, raw, self.rules, now_s))
-        rows = await self._rows(kind, raw, now_s)
-        return rows if isinstance(rows, Reject) else read(kind, rows)
+        verdict = await self._verdict(kind, raw, now_s)
+        return verdict if isinstance(verdict, Reject) else read(kind, verdict)
 
-    async def _rows(self, kind: Kind, raw: bytes, now_s: int) -> list[Row] | Reject:
+    async def _verdict(self, kind: Kind, raw: bytes, now_s: int) -> Verdict | Reject:
         if self._closed:
             return reject(RejectCode.SHUTTING_DOWN)
         body = _Body(kind, raw, now_s)
@@ -249,19 +249,19 @@ class Verifiers:
                 self._verifiers.remove(verifier)
                 self._take_back(verifier)
 
-    def _take(self, verifier: Verifier, answers: Sequence[list[Row] | str]) -> None:
+    def _take(self, verifier: Verifier, answers: Sequence[Verdict | str]) -> None:
         """A verifier has answered its oldest task; what is no answer to that ends it."""
         tasks = self._with[verifier]
         if not tasks or len(tasks[0]) != len(answers):
             verifier.kill()
             return
         task = tasks.popleft()
-        for body, rows in zip(task, answers, strict=True):
-            if isinstance(rows, str):
+        for body, verdict in zip(task, answers, strict=True):
+            if isinstance(verdict, str):
                 if not body.answered.done():
-                    body.answered.set_exception(VerifierFailed(rows))
+                    body.answered.set_exception(VerifierFailed(verdict))
             else:
-                body.settle(rows)
+                body.settle(verdict)
         if self._line:
             self._feed()
 

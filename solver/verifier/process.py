@@ -13,7 +13,7 @@ from typing import Final, cast
 import msgspec
 
 from intents.admission import Rules
-from solver.verifier.batch import Row
+from solver.verifier.batch import Verdict
 from solver.verifier.frame import (
     Frames,
     FrameTooLarge,
@@ -29,7 +29,7 @@ _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "L
 """All that a verifier is told of the market's environment."""
 END_SECONDS_MAX: Final = 2.0
 BUFFER_BYTES: Final = 512 * 1024
-Taken = Callable[["Verifier", Sequence[list[Row] | str]], None]
+Taken = Callable[["Verifier", Sequence[Verdict | str]], None]
 
 
 class VerifierFailed(Exception):

@@ -15,8 +15,9 @@ from intents.reject import Reject, RejectCode
 from intents.typed_data import digest
 from solver.core.state import CREDIT
 from solver.verifier import batch, decode
-from solver.verifier.batch import BATCH_MAX, Kind, Row, answer, read
+from solver.verifier.batch import BATCH_MAX, Kind, answer, read
 from solver.verifier.decode import decode_json
+from solver.verifier.frame import Answer, decode_answer, encode
 from tests.builder import DOMAIN, PREFIX, START_S, USDC, alice, an_intent, an_offer, unverified
 
 RULES = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
@@ -24,10 +25,9 @@ RULES = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
 
 def verified(kind: Kind, raw: bytes) -> list[Verified[Any] | Reject] | Reject:
     """There and back, as between processes."""
-    rows: list[Row] = msgspec.msgpack.decode(
-        msgspec.msgpack.encode(answer(kind, raw, RULES, START_S))
-    )
-    return read(kind, rows)
+    (verdict,) = decode_answer(encode(Answer([answer(kind, raw, RULES, START_S)]))[4:]).bodies
+    assert not isinstance(verdict, str)
+    return read(kind, verdict)
 
 
 def one(raw: bytes) -> Verified[Any] | Reject:
