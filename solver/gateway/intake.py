@@ -6,8 +6,7 @@ a mandate none: their sender is known by a MAC.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -31,6 +30,12 @@ from solver.verifier.pool import weight_of
 CREATED: Final = 201
 Bound = tuple[str, Authority] | Reject
 """Who signed and how that binds the account."""
+# Bound once: looking an enumeration's member up costs as much as a check.
+_KEY: Final = Authority.KEY
+_SESSION: Final = Authority.SESSION
+_MANDATE: Final = Authority.MANDATE
+_UNEXPLAINED: Final = reject(RejectCode.NOT_AUTHORIZED)
+"""Stands where an account's contract has still to be asked."""
 
 
 class Mandated(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,27 +94,54 @@ async def take_paid(
 
 async def _submit(gateway: Gateway, commands: Sequence[SubmitIntent | Reject]) -> list[OutcomeTold]:
     good = [command for command in commands if not isinstance(command, Reject)]
-    groups = [good[start : start + GROUP_MAX] for start in range(0, len(good), GROUP_MAX)]
-    submitted = await asyncio.gather(*map(gateway.sequencer.submit_many, groups))
-    results = chain.from_iterable(submitted)
+    results = iter(await _results(gateway, good))
     return [
         _refused(command) if isinstance(command, Reject) else _outcome(command, next(results))
         for command in commands
     ]
 
 
+async def _results(gateway: Gateway, commands: Sequence[SubmitIntent]) -> Sequence[Result]:
+    """What the core says, in groups where one would not hold them."""
+    submit = gateway.sequencer.submit_many
+    if len(commands) <= GROUP_MAX:
+        return await submit(commands)
+    starts = range(0, len(commands), GROUP_MAX)
+    groups = [submit(commands[start : start + GROUP_MAX]) for start in starts]
+    return list(chain.from_iterable(await asyncio.gather(*groups)))
+
+
 async def _signed_commands(
     gateway: Gateway, results: Sequence[Verified[Intent] | Reject], sender: str
 ) -> list[SubmitIntent | Reject]:
-    bound = await _bind_all(gateway, results, sender)
-    return [
-        result if isinstance(result, Reject) else _command(result, bound[_question(result)])
-        for result in results
-    ]
+    """Contracts are asked, all at the same time, about what no known key explains."""
+    commands: list[SubmitIntent | Reject] = []
+    unexplained: dict[int, Verified[Intent]] = {}
+    for place, result in enumerate(results):
+        if isinstance(result, Reject):
+            commands.append(result)
+        elif (signer := result.signer) == (account := result.document.account):
+            commands.append(_command(result, (account, _KEY)))
+        elif signer is not None and _is_session(gateway, account, signer):
+            commands.append(_command(result, (signer, _SESSION)))
+        else:
+            commands.append(_UNEXPLAINED)
+            unexplained[place] = result
+    if unexplained:
+        answers = await _ask_all(gateway, unexplained.values(), sender)
+        for place, result in unexplained.items():
+            commands[place] = _command(result, answers[_question(result)])
+    return commands
+
+
+def _is_session(gateway: Gateway, account: str, signer: str) -> bool:
+    """Whether the chain has named the signer as a session key; the core says if it is live."""
+    record = gateway.state.accounts.get(account)
+    return record is not None and signer in record.sessions
 
 
 _Question = tuple[str, str | None, str, str]
-"""What has to be known to bind an intent: its account, its signer, its signature, over what."""
+"""What an account's contract is asked: of whom, who seems to have signed, what, over what."""
 
 
 def _question(verified: Verified[Intent]) -> _Question:
@@ -121,35 +153,14 @@ def _question(verified: Verified[Intent]) -> _Question:
     return verified.document.account, verified.signer, verified.signature, signed
 
 
-async def _bind_all(
-    gateway: Gateway, results: Sequence[Verified[Intent] | Reject], sender: str
+async def _ask_all(
+    gateway: Gateway, unexplained: Iterable[Verified[Intent]], sender: str
 ) -> dict[_Question, Bound]:
-    """How each signature binds its account; contracts are asked at the same time."""
-    answers: dict[_Question, Bound] = {}
     asked: dict[_Question, Verified[Intent]] = {}
-    for result in results:
-        if isinstance(result, Reject) or (question := _question(result)) in answers:
-            continue
-        account, signer, *_ = question
-        if signer is None or not _is_known(gateway, account, signer):
-            asked.setdefault(question, result)
-        else:
-            answers[question] = signer, _authority(account, signer)
-    if asked:
-        found = await asyncio.gather(*(_ask(gateway, one, sender) for one in asked.values()))
-        answers.update(zip(asked, found, strict=True))
-    return answers
-
-
-def _is_known(gateway: Gateway, account: str, signer: str) -> bool:
-    if signer == account:
-        return True
-    record = gateway.state.accounts.get(account)
-    return record is not None and signer in record.sessions
-
-
-def _authority(account: str, signer: str) -> Authority:
-    return Authority.KEY if signer == account else Authority.SESSION
+    for verified in unexplained:
+        asked.setdefault(_question(verified), verified)
+    answers = await asyncio.gather(*(_ask(gateway, one, sender) for one in asked.values()))
+    return dict(zip(asked, answers, strict=True))
 
 
 async def _ask(gateway: Gateway, verified: Verified[Intent], sender: str) -> Bound:
@@ -197,7 +208,7 @@ def _mandated_command(
         intent=result.document,
         digest=result.digest,
         signer=mandated.digest,
-        authority=Authority.MANDATE,
+        authority=_MANDATE,
         signature="",
     )
 
@@ -206,9 +217,11 @@ def _within_rates(
     gateway: Gateway, commands: Sequence[SubmitIntent | Reject]
 ) -> Sequence[SubmitIntent | Reject]:
     """All of an account's intents, or none of them: as many as its rate allows."""
-    counts = Counter(
-        command.intent.account for command in commands if not isinstance(command, Reject)
-    )
+    counts: dict[str, int] = {}
+    for command in commands:
+        if not isinstance(command, Reject):
+            account = command.intent.account
+            counts[account] = counts.get(account, 0) + 1
     now_ms = gateway.now_ms()
     refused = {
         account: fault

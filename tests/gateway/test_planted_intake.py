@@ -18,7 +18,7 @@ from solver.gateway.limit import Buckets
 from solver.gateway.mac import Macs, mac_of
 from solver.gateway.many import IntakeRefused, OutcomeTold
 from solver.verifier import batch
-from solver.verifier.batch import Kind
+from solver.verifier.batch import Kind, Verdict
 from solver.verifier.pool import Verifiers, _Body
 from tests.gateway import test_flood, test_intake, test_mandate
 from tests.gateway.test_property import patching
@@ -178,8 +178,8 @@ def doubled(patch: pytest.MonkeyPatch) -> None:
     """What a dead verifier had is answered as busy, and verified all the same."""
     settle = _Body.settle
 
-    def early(self: _Body, rows: Any) -> None:
-        settle(self, [] if self.tries > 1 else rows)
+    def early(self: _Body, verdict: Any) -> None:
+        settle(self, Verdict() if self.tries > 1 else verdict)
 
     patch.setattr(_Body, "settle", early)
 
