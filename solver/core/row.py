@@ -21,8 +21,9 @@ def balance_row(balance: Balance) -> Row:
     return (balance.owner, balance.asset, sums_row(balance))
 
 
-def account_row(address: str, account: Account) -> Row:
+def account_row(entry: tuple[str, Account]) -> Row:
     """An account beside its balances."""
+    address, account = entry
     return (
         address,
         account.epoch,
@@ -37,7 +38,8 @@ def account_row(address: str, account: Account) -> Row:
 
 def order_row(order: Order) -> Row:
     """What an order has beside its document."""
-    return (order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
+    in_book = order.level is not None or (order.minimum > 1 and order.book.holds(order))
+    return (order.seq, order.units, order.held, order.until_ms, in_book)
 
 
 def intent_row(intent: IntentState) -> Row:

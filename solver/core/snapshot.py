@@ -6,8 +6,10 @@ again: levels from orders, deadlines from the order in which they were set.
 """
 
 from collections import deque
-from hashlib import blake2b
-from typing import Final
+from collections.abc import Callable, Collection, Iterator
+from hashlib import sha256
+from itertools import islice
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,6 +22,7 @@ from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.row import (
+    Row,
     account_row,
     balance_row,
     execution_row,
@@ -40,6 +43,16 @@ from solver.core.state import (
 from solver.core.window import Window
 
 FORMAT_VERSION: Final = 1
+ROWS_AT_ONCE: Final = 64
+"""Rows that are encoded together: few enough that nothing of them leaves the processor's cache."""
+_ARRAY_16: Final = b"\xdc"
+_ARRAY_32: Final = b"\xdd"
+"""How MessagePack begins an array whose length follows in 16 or 32 bits."""
+_ARRAY_16_BYTES: Final = 3
+_FIXED_ARRAY_MAX: Final = 15
+"""The longest array whose length is in its first byte."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_T = TypeVar("_T")
 
 Sums = tuple[str, str, str]
 """A balance, as text: sums of many amounts outgrow the 64 bits of MessagePack."""
@@ -182,35 +195,7 @@ class _Snapshot(_Record, frozen=True):
 
 def dump(state: State) -> bytes:
     """Everything that decides anything, in canonical form: the fields of `_Snapshot`, in order."""
-    fields = (
-        FORMAT_VERSION,
-        state.usdc,
-        state.now_ms,
-        state.seq,
-        state.cursor,
-        state.cursor_hash,
-        state.resources,
-        list(state.books),
-        [balance_row(balance) for balance in state.ledger.balances()],
-        [account_row(address, account) for address, account in state.accounts.items()],
-        state.keys,
-        [intent_row(intent) for intent in state.intents.values()],
-        [offer_row(offer) for offer in state.offers.values()],
-        [mandate_row(mandate) for mandate in state.mandates.values()],
-        [lease_row(lease) for lease in state.leases.values()],
-        [execution_row(execution) for execution in state.executions.values()],
-        state.calls,
-        _windows_rows(state),
-        state.auctions,
-        list(state.ready),
-        state.batches,
-        state.batch_next,
-        list(state.finished),
-        state.awaited(),
-        _ids(state.exchange.deadlines),
-        _ids(state.lease_ends),
-    )
-    return msgspec.msgpack.encode(fields)
+    return b"".join(_pieces(state))
 
 
 def load(data: bytes) -> State:
@@ -245,8 +230,52 @@ def load(data: bytes) -> State:
 
 
 def state_hash(state: State) -> str:
-    """32 bytes over `dump`, as hex: equal exactly where nothing that decides differs."""
-    return blake2b(dump(state), digest_size=32).hexdigest()
+    """SHA-256 over `dump`, as hex: equal exactly where nothing that decides differs."""
+    hashed = sha256()
+    for piece in _pieces(state):
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def _pieces(state: State) -> Iterator[bytes]:
+    """The bytes of `dump` from the first to the last, never many of them at once."""
+    ledger, accounts = state.ledger, state.accounts
+    yield _ARRAY_16 + len(_Snapshot.__struct_fields__).to_bytes(2, "big")
+    yield _encode(FORMAT_VERSION)
+    yield _encode(state.usdc)
+    yield _encode(state.now_ms)
+    yield _encode(state.seq)
+    yield _encode(state.cursor)
+    yield _encode(state.cursor_hash)
+    yield _encode(state.resources)
+    yield _encode(list(state.books))
+    yield from _rows(ledger.balances(), balance_row)
+    yield from _rows(accounts.items(), account_row)
+    yield _encode(state.keys)
+    yield from _rows(state.intents.values(), intent_row)
+    yield from _rows(state.offers.values(), offer_row)
+    yield from _rows(state.mandates.values(), mandate_row)
+    yield from _rows(state.leases.values(), lease_row)
+    yield from _rows(state.executions.values(), execution_row)
+    yield _encode(state.calls)
+    yield _encode(_windows_rows(state))
+    yield _encode(state.auctions)
+    yield _encode(list(state.ready))
+    yield _encode(state.batches)
+    yield _encode(state.batch_next)
+    yield _encode(list(state.finished))
+    yield _encode(state.awaited())
+    yield _encode(_ids(state.exchange.deadlines))
+    yield _encode(_ids(state.lease_ends))
+
+
+def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes]:
+    """A list of rows as MessagePack has it, a few at a time: they stay in the processor's cache."""
+    yield _ARRAY_32 + len(records).to_bytes(4, "big")
+    left = iter(records)
+    while rows := [row(record) for record in islice(left, ROWS_AT_ONCE)]:
+        head = _ARRAY_16_BYTES if len(rows) > _FIXED_ARRAY_MAX else 1
+        yield _encode(rows)[head:]
 
 
 def _fill_balance(balance: Balance, sums: Sums) -> None:

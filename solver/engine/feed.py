@@ -6,7 +6,8 @@ The feed keeps the newest `kept_max`; an older cursor is told so, instead of a g
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ import msgspec
 from solver.core.event import Event
 
 KEPT_MAX: Final = 200_000
+_Group = tuple[Sequence[int], Sequence[Sequence[Event]]]
+"""The time of each command, and the events of each."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +39,7 @@ class Feed:
     """Appended to by the sequencer alone, read by any number of tasks.
 
     It starts after event `seq`: 0, or what a snapshot's market had told. Events are kept
-    as they came, command by command; entries are made for who reads them.
+    as they came, group by group; entries are made for who reads them.
     """
 
     def __init__(self, kept_max: int = KEPT_MAX, *, seq: int = 0) -> None:
@@ -45,8 +48,8 @@ class Feed:
         self._start = seq
         """The number before the first event that was ever appended here."""
         self._firsts: list[int] = []
-        """The number of each command's first event, in step with `_told`."""
-        self._told: list[tuple[int, Sequence[Event]]] = []
+        """The number of each group's first event, in step with `_groups`."""
+        self._groups: list[_Group] = []
         self._forgetting_at = seq + kept_max
         self._grown = asyncio.Event()
         self._is_awaited = False
@@ -62,14 +65,12 @@ class Feed:
 
     def extend(self, times_ms: Sequence[int], told: Sequence[Sequence[Event]]) -> None:
         """Number the events of many commands, each with its time, and wake whoever waits."""
-        seq, firsts, kept = self._seq, self._firsts, self._told
-        for at_ms, events in zip(times_ms, told, strict=True):
-            if events:
-                firsts.append(seq + 1)
-                kept.append((at_ms, events))
-                seq += len(events)
-        self._seq = seq
-        if seq > self._forgetting_at:
+        events = sum(map(len, told))
+        if events:
+            self._firsts.append(self._seq + 1)
+            self._groups.append((times_ms, told))
+            self._seq += events
+        if self._seq > self._forgetting_at:
             self._forget()
         if self._is_awaited:
             self._grown.set()
@@ -81,21 +82,27 @@ class Feed:
         oldest = max(self._seq - self._kept_max, self._start) + 1
         if cursor + 1 < oldest:
             raise CursorTooOld(oldest)
-        entries: list[Entry] = []
+        return list(islice(self._entries(cursor), at_most))
+
+    def _entries(self, cursor: int) -> Iterator[Entry]:
+        """All that follow `cursor`."""
         place = max(bisect_right(self._firsts, cursor + 1) - 1, 0)
-        while len(entries) < at_most and place < len(self._told):
-            at_ms, events = self._told[place]
-            for seq, event in enumerate(events, self._firsts[place]):
-                if cursor < seq and len(entries) < at_most:
-                    entries.append(Entry(seq=seq, at_ms=at_ms, event=event))
+        while place < len(self._groups):
+            first, (times_ms, told) = self._firsts[place], self._groups[place]
+            for at_ms, events in zip(times_ms, told, strict=True):
+                next_first = first + len(events)
+                if cursor + 1 < next_first:
+                    for seq, event in enumerate(events, first):
+                        if cursor < seq:
+                            yield Entry(seq=seq, at_ms=at_ms, event=event)
+                first = next_first
             place += 1
-        return entries
 
     def _forget(self) -> None:
         """Let go of what nobody may read any more: seldom, as it moves the rest."""
         gone = bisect_right(self._firsts, self._seq - self._kept_max + 1) - 1
         if gone > 0:
-            del self._firsts[:gone], self._told[:gone]
+            del self._firsts[:gone], self._groups[:gone]
         self._forgetting_at = self._seq + max(self._kept_max // 4, 64)
 
     async def wait(self, cursor: int, at_most: int) -> list[Entry]:

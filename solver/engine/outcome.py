@@ -5,7 +5,7 @@ what the group costs, where a hash of the whole state would cost what the market
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -14,10 +14,17 @@ from solver.core.event import Event
 
 NOTHING_YET: Final = bytes(32)
 """Before the first command."""
-# JSON, as scores and sums outgrow the 64 bits of MessagePack.
-_ENCODER: Final = msgspec.json.Encoder()
+_encode: Final = msgspec.msgpack.Encoder().encode
+_encode_large: Final = msgspec.json.Encoder().encode
 
 
 def outcome_after(previous: bytes, events: Sequence[Sequence[Event]]) -> bytes:
-    """The hash after one more group; `events` are those of each of its commands."""
-    return blake2b(previous + _ENCODER.encode(events), digest_size=32).digest()
+    """The hash after one more group; `events` are those of each of its commands.
+
+    Scores and sums may outgrow the 64 bits of MessagePack; such a group is hashed as JSON.
+    """
+    try:
+        told = _encode(events)
+    except OverflowError:
+        told = _encode_large(events)
+    return sha256(previous + told).digest()
