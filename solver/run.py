@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 import structlog
-from aiohttp import web
 
 from contracts.anvil import DEV_KEY
 from contracts.deploy import (
@@ -46,6 +45,7 @@ from solver.engine.competition import Competition
 from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
+from solver.gateway.door import Door
 from solver.gateway.limit import Limits
 from solver.gateway.server import serve
 from solver.journal import Genesis, Journal
@@ -171,7 +171,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
         custody = VaultCustody(vault, proxy, sequencer)
         rules = Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT}))
         verifiers = Verifiers(rules, processes=_verifier_count(config))
-        app = create_app(
+        door = create_app(
             sequencer=sequencer,
             rules=rules,
             custody=custody,
@@ -209,7 +209,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
                 )
             ]
             try:
-                async with _served(app, config) as bound_port:
+                async with _served(door, config) as bound_port:
                     node.url = f"http://{config.host}:{bound_port}"
                     LOG.info("market_open", url=node.url, settlement=deployment.settlement)
                     yield node
@@ -220,10 +220,10 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
 
 
 @asynccontextmanager
-async def _served(app: web.Application, config: Config) -> AsyncIterator[int]:
+async def _served(door: Door, config: Config) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         try:
-            bound_port = await stack.enter_async_context(serve(app, config.host, config.port))
+            bound_port = await stack.enter_async_context(serve(door, config.host, config.port))
         except OSError as error:
             raise StartRefused(
                 f"cannot listen on {config.host}:{config.port} ({error.strerror}): "

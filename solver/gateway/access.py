@@ -24,7 +24,7 @@ class AccessLog:
         self._lines = 0
         self._unlogged = 0
 
-    def note(self, request: web.Request, status: int, started: float) -> None:
+    def note(self, request: web.BaseRequest, route: str, status: int, started: float) -> None:
         """A request that began at `started` (monotonic seconds) was answered just now."""
         now = time.monotonic()
         if int(now) != self._second:
@@ -34,11 +34,10 @@ class AccessLog:
             self._unlogged += 1
             return
         unlogged, self._unlogged = self._unlogged, 0
-        resource = request.match_info.route.resource
         LOG.info(
             "request",
             method=request.method,
-            route=resource.canonical if resource else "",
+            route=route,
             status=status,
             elapsed_ms=round((now - started) * 1_000, 1),
             remote=request.remote,

@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
 
 from intents.reject import Reject, RejectCode
+from solver.gateway.reply import Reply
 
 STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.MALFORMED: 400,
@@ -95,16 +95,12 @@ def json_response(
     *,
     status: int = 200,
     headers: dict[str, str] | None = None,
-) -> web.Response:
+) -> Reply:
     """A JSON response that nobody caches."""
-    return web.Response(
-        body=msgspec.json.encode(body),
-        status=status,
-        headers=_JSON_HEADERS if headers is None else _JSON_HEADERS | headers,
-    )
+    return Reply(status, _JSON_HEADERS | (headers or {}), msgspec.json.encode(body))
 
 
-def reject_response(refused: Reject) -> web.Response:
+def reject_response(refused: Reject) -> Reply:
     """The response that tells of a refusal; 429 and 503 say when to come back."""
     status = status_of(refused.code)
     headers = {}
@@ -116,7 +112,7 @@ def reject_response(refused: Reject) -> web.Response:
     return json_response(error_body(refused), status=status, headers=headers)
 
 
-def fault_response() -> web.Response:
+def fault_response() -> Reply:
     """What a user is told of an accident of ours: nothing but that it happened."""
     body = ErrorBody(code=INTERNAL, message="something failed here", hint="It was logged.")
     return json_response(body, status=500)

@@ -1,8 +1,7 @@
 """Puts the gateway together. `solver.run` gives it its ports and serves it."""
 
 from collections.abc import Callable, Sequence
-
-from aiohttp import web
+from typing import Final
 
 from intents.admission import Rules
 from intents.signature import SigningKey
@@ -11,17 +10,19 @@ from solver.gateway import openapi
 from solver.gateway.access import AccessLog
 from solver.gateway.answer import json_response
 from solver.gateway.auth import Authenticator
-from solver.gateway.door import Endpoint, endpoint, guard
+from solver.gateway.door import Door
 from solver.gateway.fill_index import FillIndex
-from solver.gateway.gateway import GATEWAY, Gateway, Load, Rates
+from solver.gateway.gateway import Answer, Gateway, Inbound, Load, Rates
 from solver.gateway.grant import Grants
 from solver.gateway.health import Healths
 from solver.gateway.limit import Limits
 from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
-from solver.gateway.server import close_sockets, strip_server
+from solver.gateway.route import Route
+from solver.gateway.router import Router
 from solver.gateway.table import ROUTES
+from solver.gateway.wire import Nothing
 from solver.runtime.clock import Clock
 from solver.verifier.pool import Verifiers
 
@@ -38,8 +39,10 @@ def create_app(
     limits: Limits | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
     verifiers: Verifiers | None = None,
-) -> web.Application:
-    """The application. `grant_secret`: at least 32 random bytes, one per data directory.
+) -> Door:
+    """The gateway's door, which `serve` opens.
+
+    `grant_secret` is at least 32 random bytes, one per data directory.
 
     `verifiers` are running already; without any, signatures are verified here.
 
@@ -50,8 +53,7 @@ def create_app(
     limits = limits or Limits()
     state = sequencer.market.state
     started_at_ms = max(clock.now_ms(), sequencer.now_ms())
-    app = web.Application(middlewares=[guard], client_max_size=limits.proxy_body_bytes_max)
-    app[GATEWAY] = Gateway(
+    gateway = Gateway(
         sequencer=sequencer,
         rules=rules,
         custody=custody,
@@ -75,16 +77,11 @@ def create_app(
         alarms=alarms,
         receipt_key=receipt_key,
     )
-    for route in ROUTES:
-        app.router.add_route(route.method, route.pattern, endpoint(route))
-    app.router.add_route("GET", openapi.PATH, _openapi())
-    app.on_response_prepare.append(strip_server)
-    app.on_shutdown.append(close_sockets)
-    return app
+    return Door(gateway, Router((*ROUTES, _OPENAPI)))
 
 
-def _openapi() -> Endpoint:
-    async def openapi_json(_: web.Request) -> web.StreamResponse:
-        return json_response(openapi.build())
+async def _openapi(_: Inbound[Nothing, Nothing]) -> Answer:
+    return json_response(openapi.build())
 
-    return openapi_json
+
+_OPENAPI: Final = Route(method="GET", path=openapi.PATH, handler=_openapi, summary="This document")

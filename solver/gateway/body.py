@@ -13,7 +13,7 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 
 
-async def read_body(request: web.Request, bytes_max: int, seconds_max: float) -> bytes | Reject:
+async def read_body(request: web.BaseRequest, bytes_max: int, seconds_max: float) -> bytes | Reject:
     """The whole body. Rejects: unsupported_media_type (encoded), too_large, malformed."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send the body without an encoding")
@@ -24,6 +24,7 @@ async def read_body(request: web.Request, bytes_max: int, seconds_max: float) ->
             # All of it came with the head, as most do: there is nothing to wait for.
             return _within(request.content.read_nowait(), bytes_max)
         async with asyncio.timeout(seconds_max):
+            await _invite(request)
             return await _received(request, bytes_max)
     except TimeoutError:
         return reject(RejectCode.MALFORMED, f"the body did not come within {seconds_max:g} s")
@@ -31,7 +32,13 @@ async def read_body(request: web.Request, bytes_max: int, seconds_max: float) ->
         return reject(RejectCode.MALFORMED, "the body ended early or was framed wrongly")
 
 
-async def _received(request: web.Request, bytes_max: int) -> bytes | Reject:
+async def _invite(request: web.BaseRequest) -> None:
+    """Tell a client that asks first, as for large bodies, to go on."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _received(request: web.BaseRequest, bytes_max: int) -> bytes | Reject:
     parts: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():
@@ -50,14 +57,14 @@ def _too_large(bytes_max: int) -> Reject:
     return reject(RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes")
 
 
-def is_json(request: web.Request) -> bool:
+def is_json(request: web.BaseRequest) -> bool:
     """Whether the request says that its body is JSON."""
     if request.headers.get("Content-Type") == JSON:
         return True  # most say just this; else the header is taken apart
     return request.content_type == JSON
 
 
-def decode_query(request: web.Request, kind: type[T]) -> T | Reject:
+def decode_query(request: web.BaseRequest, kind: type[T]) -> T | Reject:
     """The query's parameters as a `kind`. Rejects: malformed (repeated ones too)."""
     if not request.query_string:
         return convert({}, kind)

@@ -5,9 +5,10 @@ response here; whatever it raises becomes a 500 that says nothing, and a log lin
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -16,79 +17,73 @@ from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
 from solver.gateway.body import decode_query, is_json, read_body
 from solver.gateway.contract import authenticate
-from solver.gateway.gateway import GATEWAY, Answer, Gateway, Inbound, limited, sender_of
+from solver.gateway.gateway import Answer, Gateway, Inbound, Response, limited, sender_of
 from solver.gateway.proxy import intent_of, refusal
+from solver.gateway.reply import Reply
 from solver.gateway.route import Route
+from solver.gateway.router import Found, Router
 from solver.gateway.wire import Nothing
 from solver.verifier.decode import decode_json
 
 CONTAINERS_MAX: Final = 64
 """Objects and arrays of a body that is ours; what a grant pays to send on may have more."""
 LOG: Final = structlog.get_logger("solver.gateway")
-Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@web.middleware
-async def guard(request: web.Request, handler: Endpoint) -> web.StreamResponse:
-    """Rate, log and translate what goes wrong."""
-    started = time.monotonic()
-    gateway = request.app[GATEWAY]
-    response = await _guarded(gateway, request, handler)
-    gateway.access_log.note(request, response.status, started)
+class Door:
+    """Answers every request."""
+
+    def __init__(self, gateway: Gateway, router: Router) -> None:
+        self.gateway: Final = gateway
+        self._router = router
+
+    async def answer(self, request: web.BaseRequest) -> Response:
+        """Rate, serve, log, and translate what goes wrong."""
+        started = time.monotonic()
+        found = self._router.find(request.rel_url.raw_path)
+        try:
+            response = self._too_fast(request, found) or await self._serve(request, found)
+        except Exception:
+            LOG.exception("request_failed", method=request.method)
+            response = fault_response()
+        self.gateway.access_log.note(request, found.path, response.status, started)
+        return response
+
+    def _too_fast(self, request: web.BaseRequest, found: Found) -> Reply | None:
+        """Calls on a lease have bounds of their own: see `proxy`. A bad grant counts as any."""
+        gateway = self.gateway
+        route = found.routes.get(request.method)
+        if route and route.granted and not isinstance(intent_of(gateway, request), Reject):
+            return None
+        refused = limited(gateway.rates.addresses, sender_of(request), gateway.now_ms())
+        return reject_response(refused) if refused else None
+
+    async def _serve(self, request: web.BaseRequest, found: Found) -> Response:
+        route = found.routes.get(request.method)
+        if route is None:
+            return _no_route(found)
+        inbound = await _enter(self.gateway, route, request, found.named)
+        answer: Answer = inbound if isinstance(inbound, Reject) else await route.handler(inbound)
+        if isinstance(answer, Reject):
+            return refusal(answer) if route.granted else reject_response(answer)
+        if isinstance(answer, msgspec.Struct):
+            return json_response(answer, status=route.status)
+        return answer
+
+
+def _no_route(found: Found) -> Reply:
+    if not found.routes:
+        return reject_response(reject(RejectCode.NOT_FOUND, "no such route"))
+    response = reject_response(reject(RejectCode.METHOD_NOT_ALLOWED))
+    response.headers["Allow"] = ",".join(sorted(found.routes))
     return response
 
 
-async def _guarded(gateway: Gateway, request: web.Request, handler: Endpoint) -> web.StreamResponse:
-    if _counts(request):
-        refused = limited(gateway.rates.addresses, sender_of(request), gateway.now_ms())
-        if refused is not None:
-            return reject_response(refused)
-    try:
-        return await handler(request)
-    except web.HTTPMethodNotAllowed as error:
-        response = reject_response(reject(RejectCode.METHOD_NOT_ALLOWED))
-        response.headers["Allow"] = error.headers.get("Allow", "")
-        return response
-    except web.HTTPRequestEntityTooLarge:
-        return reject_response(reject(RejectCode.TOO_LARGE))
-    except web.HTTPException:
-        return reject_response(reject(RejectCode.NOT_FOUND, "no such route"))
-    except Exception:
-        LOG.exception("request_failed", method=request.method)
-        return fault_response()
-
-
-def _counts(request: web.Request) -> bool:
-    """Calls on a lease have bounds of their own: see `proxy`. A bad grant counts as any."""
-    if not request.path.startswith(("/v1/proxy/", "/v1/keys/proxy")):
-        return True
-    values = request.headers.getall("Authorization", [])
-    gateway = request.app[GATEWAY]
-    token = values[0].partition(" ")[2] if len(values) == 1 else ""
-    return isinstance(gateway.grants.open(token, gateway.now_ms()), Reject)
-
-
-def endpoint(route: Route) -> Endpoint:
-    """The route's handler behind the door."""
-
-    async def serve(request: web.Request) -> web.StreamResponse:
-        inbound = await _enter(request.app[GATEWAY], route, request)
-        answer: Answer = inbound if isinstance(inbound, Reject) else await route.handler(inbound)
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        if isinstance(answer, Reject):
-            return refusal(answer) if route.granted else reject_response(answer)
-        return json_response(answer, status=route.status)
-
-    return serve
-
-
 async def _enter(
-    gateway: Gateway, route: Route, request: web.Request
+    gateway: Gateway, route: Route, request: web.BaseRequest, named: Mapping[str, str]
 ) -> Inbound[Any, Any] | Reject:
     limits = gateway.limits
-    bytes_max = route.bytes_max(limits)
-    raw = await read_body(request, bytes_max, limits.body_seconds_max)
+    raw = await read_body(request, route.bytes_max(limits), limits.body_seconds_max)
     if isinstance(raw, Reject):
         return raw
     if route.body is not None and not is_json(request):
@@ -103,12 +98,18 @@ async def _enter(
     if isinstance(body, Reject):
         return body
     return Inbound(
-        gateway=gateway, request=request, raw=raw, body=body, query=query, signed_by=caller
+        gateway=gateway,
+        request=request,
+        named=named,
+        raw=raw,
+        body=body,
+        query=query,
+        signed_by=caller,
     )
 
 
 async def _authenticate(
-    gateway: Gateway, route: Route, request: web.Request, raw: bytes
+    gateway: Gateway, route: Route, request: web.BaseRequest, raw: bytes
 ) -> Caller | Reject | None:
     if route.granted:
         # Before the body is looked at: it may be large, and nobody else need send one.

@@ -1,6 +1,6 @@
 """What every handler is given: the market, the ports, and one request that passed the door."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -24,6 +24,7 @@ from solver.gateway.limit import Buckets, Limits
 from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
+from solver.gateway.reply import Reply
 from solver.verifier.pool import Verifiers
 
 B = TypeVar("B")
@@ -114,12 +115,13 @@ class Gateway:
         return self.sequencer.now_ms()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inbound(Generic[B, Q]):
+class Inbound(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     """One request: decoded, within its rates, and signed where its route says so."""
 
     gateway: Gateway
-    request: web.Request
+    request: web.BaseRequest
+    named: Mapping[str, str]
+    """The parts of the path that have names."""
     raw: bytes
     body: B
     query: Q
@@ -138,15 +140,15 @@ class Inbound(Generic[B, Q]):
 
     def path(self, name: str) -> str:
         """A part of the path, lower-cased."""
-        return self.request.match_info[name].lower()
+        return self.named[name].lower()
 
 
-Answer = msgspec.Struct | Reject | web.StreamResponse
+Response = Reply | web.StreamResponse
+Answer = msgspec.Struct | Reject | Response
 Handler = Callable[[Inbound[Any, Any]], Awaitable[Answer]]
-GATEWAY: Final = web.AppKey("gateway", Gateway)
 
 
-def sender_of(request: web.Request) -> str:
+def sender_of(request: web.BaseRequest) -> str:
     """Whom rates count: an IPv4 address, or the /64 that an IPv6 host can choose from."""
     return network_of(request.remote or "")
 

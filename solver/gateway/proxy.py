@@ -20,6 +20,7 @@ from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import reject_response
 from solver.gateway.gateway import Answer, Gateway, Inbound, too_fast
 from solver.gateway.port import ProxyAnswer, ProxyRequest
+from solver.gateway.reply import Reply
 from solver.gateway.wire import CallBody, Nothing
 
 LOG: Final = structlog.get_logger("solver.gateway")
@@ -84,7 +85,7 @@ async def call(inbound: Inbound[CallBody, Nothing]) -> Answer:
 async def pass_through(inbound: Inbound[Nothing, None]) -> Answer:
     """A call as any HTTP client makes it, with the proxy as its base URL."""
     http = inbound.request
-    provider = http.match_info["provider"]
+    provider = inbound.named["provider"]
     path, _, query = http.raw_path.partition("?")
     prefix = f"/v1/proxy/{provider}/"
     if not path.startswith(prefix):
@@ -99,7 +100,7 @@ async def pass_through(inbound: Inbound[Nothing, None]) -> Answer:
     return await _relay(inbound, request, provider=provider)
 
 
-def intent_of(gateway: Gateway, http: web.Request) -> str | Reject:
+def intent_of(gateway: Gateway, http: web.BaseRequest) -> str | Reject:
     """The intent whose grant a request bears. Rejects: unauthenticated, expired."""
     values = http.headers.getall("Authorization", [])
     scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
@@ -144,7 +145,7 @@ def _fault_in_grant(gateway: Gateway, digest: str, provider: str | None) -> Reje
     return None
 
 
-def refusal(refused: Reject) -> web.Response:
+def refusal(refused: Reject) -> Reply:
     """A refusal that stock clients of the upstream's API do not retry in vain."""
     response = reject_response(refused)
     if refused.retry_after_ms is None:
@@ -152,7 +153,7 @@ def refusal(refused: Reject) -> web.Response:
     return response
 
 
-async def _send(http: web.Request, answer: ProxyAnswer, send_seconds_max: float) -> Answer:
+async def _send(http: web.BaseRequest, answer: ProxyAnswer, send_seconds_max: float) -> Answer:
     response = web.StreamResponse(status=answer.status)
     for name, value in answer.headers:
         if name.lower() not in _NOT_SENT_BACK:
@@ -252,6 +253,6 @@ def _sent_on(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...
     )
 
 
-def _cut(http: web.Request) -> None:
+def _cut(http: web.BaseRequest) -> None:
     if http.transport is not None:
         http.transport.abort()

@@ -53,8 +53,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pattern(self) -> str:
-        """The path with what each name may stand for, as the router wants it."""
-        return re.sub("{([a-z]+)}", lambda name: f"{{{name[1]}:{PATTERNS[name[1]]}}}", self.path)
+        """A regular expression of the paths that it serves; a group for each name."""
+        return re.sub("{([a-z]+)}", lambda name: f"(?P<{name[1]}>{PATTERNS[name[1]]})", self.path)
 
 
 PATTERNS: Final = {

@@ -2,15 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from aiohttp import WSCloseCode, web
 
 from intents.reject import RejectCode, reject
-from solver.gateway.answer import error_body, fault_response, json_response
-from solver.gateway.gateway import GATEWAY
+from solver.gateway.answer import fault_response, reject_response
+from solver.gateway.door import Door
+from solver.gateway.gateway import Load
 from solver.gateway.limit import Limits
 
 HEADERS_MAX: Final = 64
@@ -20,12 +21,11 @@ BACKLOG: Final = 128
 SHUTDOWN_SECONDS_MAX: Final = 5
 
 
-class _Bare(web.Response):
-    """A response that does not name the software behind it."""
+class _Request(web.BaseRequest):
+    """A request whose answer does not name the software behind it."""
 
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall("Server", None)
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
 
 
 class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
@@ -70,10 +70,9 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
         if request.writer is not None and request.writer.output_size > 0:
             raise ConnectionError("the response has begun") from exc
         known = reject(RejectCode.MALFORMED, "this is not well-formed HTTP")
-        plain = fault_response() if status >= 500 else json_response(error_body(known), status=400)  # noqa: PLR2004
-        response = _Bare(body=plain.body, status=plain.status, content_type="application/json")
-        response.force_close()
-        return response
+        response = fault_response() if status >= 500 else reject_response(known)  # noqa: PLR2004
+        response.keep_alive = False
+        return cast("web.StreamResponse", response)
 
     def log_exception(self, *args: object, **kwargs: object) -> None:
         """Say nothing: the exception may quote the request, and `guard` logs ours."""
@@ -92,38 +91,42 @@ class _Refused(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve the application; yields the port (0 asks for a free one)."""
-    limits = app[GATEWAY].limits
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS_MAX)
-    await runner.setup()
-    server = runner.server
-    assert server is not None
+async def serve(door: Door, host: str, port: int) -> AsyncIterator[int]:
+    """Serve what is behind the door; yields the port (0 asks for a free one)."""
+    limits = door.gateway.limits
+    loop = asyncio.get_running_loop()
+
+    def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> _Request:  # noqa: ANN401  aiohttp's own
+        return _Request(message, payload, protocol, writer, task, loop)
+
+    server = web.Server(
+        # A Reply is all that aiohttp asks of a response, if not one of its own.
+        cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", door.answer),
+        request_factory=request,
+    )
 
     def connect() -> asyncio.BaseProtocol:
         if len(server.connections) >= limits.connections_max:
             return _Refused()
         return Connection(server, limits)
 
-    listener = await asyncio.get_running_loop().create_server(
+    listener = await loop.create_server(
         connect, host, port, backlog=BACKLOG, family=socket.AF_UNSPEC
     )
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
-        await runner.cleanup()
+        await asyncio.sleep(0)  # what has just come in is taken up before idle ones are closed
+        server.pre_shutdown()
+        await _close_sockets(door.gateway.load)
+        await server.shutdown(SHUTDOWN_SECONDS_MAX)
 
 
-async def close_sockets(app: web.Application) -> None:
+async def _close_sockets(load: Load) -> None:
     """Tell every subscriber that the server goes away."""
     goodbyes = [
         one.close(code=WSCloseCode.GOING_AWAY, message=b"shutting down", drain=False)
-        for one in app[GATEWAY].load.sockets
+        for one in load.sockets
     ]
     await asyncio.gather(*goodbyes, return_exceptions=True)
-
-
-async def strip_server(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Do not name the software behind the answers."""
-    response.headers.popall("Server", None)

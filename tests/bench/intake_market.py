@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import Final, cast
 
 import msgspec
-from aiohttp import web
 
 from intents.admission import Unverified, Verified, admit
 from intents.document import Mandate
@@ -36,7 +35,8 @@ from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
 from solver.gateway.document import take_intent
-from solver.gateway.gateway import GATEWAY, Gateway
+from solver.gateway.door import Door
+from solver.gateway.gateway import Gateway
 from solver.gateway.intake import take, told
 from solver.gateway.limit import Limits
 from solver.gateway.mac import AHEAD_MS_MAX, Mac, mac_of
@@ -88,7 +88,7 @@ class RunningClock:
 
 
 @asynccontextmanager
-async def an_app(folder: Path) -> AsyncIterator[web.Application]:
+async def an_app(folder: Path) -> AsyncIterator[Door]:
     """A furnished market on a journal of its own."""
     clock = RunningClock(BEGIN_S * 1_000)
     genesis = Genesis(chain_id=DOMAIN.chain_id, settlement=DOMAIN.verifying_contract, usdc=USDC)
@@ -218,7 +218,7 @@ def rate(kind: str, bodies: Bodies) -> float:
     async def measure() -> float:
         with tempfile.TemporaryDirectory(dir=WORK) as folder:
             async with an_app(Path(folder)) as app:
-                return await RATES[kind](app[GATEWAY], bodies)
+                return await RATES[kind](app.gateway, bodies)
 
     return run(measure())
 
@@ -236,7 +236,7 @@ def latency(per_second: float, bodies: Bodies) -> Latency:
     async def measure() -> list[float]:
         with tempfile.TemporaryDirectory(dir=WORK) as folder:
             async with an_app(Path(folder)) as app:
-                return await _latencies(app[GATEWAY], bodies, per_second)
+                return await _latencies(app.gateway, bodies, per_second)
 
     found = sorted(run(measure()))
     return Latency(p50_ms=found[len(found) // 2], p99_ms=found[len(found) * 99 // 100])

@@ -56,7 +56,7 @@ from solver.gateway import (
     create_app,
     serve,
 )
-from solver.gateway.gateway import GATEWAY, Gateway
+from solver.gateway.gateway import Gateway
 from solver.journal import Genesis, Journal
 from solver.runtime.clock import Clock, SystemClock
 from solver.verifier.pool import Verifiers
@@ -277,7 +277,6 @@ class World:
     http: aiohttp.ClientSession
     market: Market
     upstream: "Upstream"
-    app: web.Application
     _blocks: Any = field(default_factory=lambda: count(1))
 
     # -- set-up
@@ -559,14 +558,13 @@ async def a_world(
             url=url,
             port=port,
             sequencer=sequencer,
-            gateway=app[GATEWAY],
+            gateway=app.gateway,
             vault=vault,
             contracts=contracts,
             clock=clock,
             http=http,
             market=market,
             upstream=upstream,
-            app=app,
             _blocks=count(100),
         )
 
