@@ -93,6 +93,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     uint40 public immutable exitDelay;
 
     mapping(address account => uint256 word) private _accounts;
+    mapping(address account => uint256 exit) private _exits;
     /// @dev Keyed by UnitLanes.keyOf(account, nonce): one hash instead of a nested mapping's two.
     mapping(uint256 key => uint256 word) private _lanes;
     mapping(address account => mapping(uint64 nonce => uint256)) private _cancelledAt;
@@ -163,27 +164,29 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         availableAt = block.timestamp + exitDelay;
         // The cast is safe: no balance exceeds it, and asking for more means everything.
         uint72 requested = uint72(Math.min(amount, AccountWord.BALANCE_MAX));
-        _accounts[msg.sender] = _accounts[msg.sender].withWithdrawal(requested, uint40(availableAt));
+        _exits[msg.sender] = _exits[msg.sender].withWithdrawal(requested, uint40(availableAt));
         emit WithdrawalRequested(msg.sender, requested, availableAt);
     }
 
     /// @inheritdoc ISettlement
     function cancelWithdrawal() external nonReentrant {
-        uint256 account = _accounts[msg.sender];
-        require(account.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
-        _accounts[msg.sender] = account.withWithdrawal(0, 0);
+        uint256 exit = _exits[msg.sender];
+        require(exit.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
+        _exits[msg.sender] = exit.withWithdrawal(0, 0);
         emit WithdrawalCancelled(msg.sender);
     }
 
     /// @inheritdoc ISettlement
     function withdraw(address to) external nonReentrant returns (uint256 amount) {
         require(to != address(0) && to != address(this), SettlementRecipientInvalid(to));
-        uint256 account = _accounts[msg.sender];
-        require(account.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
-        uint256 availableAt = account.withdrawableAtOf();
+        uint256 exit = _exits[msg.sender];
+        require(exit.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
+        uint256 availableAt = exit.withdrawableAtOf();
         require(block.timestamp >= availableAt, SettlementWithdrawalEarly(availableAt));
-        amount = Math.min(account.withdrawingOf(), account.balanceOf());
-        _accounts[msg.sender] = account.withWithdrawal(0, 0) - amount;
+        uint256 account = _accounts[msg.sender];
+        amount = Math.min(exit.withdrawingOf(), account.balanceOf());
+        _exits[msg.sender] = exit.withWithdrawal(0, 0);
+        _accounts[msg.sender] = account - amount;
         emit Withdrawn(msg.sender, to, amount);
         _TOKEN.safeTransfer(to, amount);
     }
@@ -204,13 +207,15 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ISettlement
     function cancelAll() external nonReentrant returns (uint32 epoch, uint256 effectiveAt) {
-        uint256 account = _accounts[msg.sender];
-        uint256 pendingUntil = account.epochEffectiveAtOf();
+        uint256 exit = _exits[msg.sender];
+        uint256 pendingUntil = exit.epochEffectiveAtOf();
         // Only one earlier epoch is remembered: it must be over before the next one ends.
         require(block.timestamp >= pendingUntil, SettlementEpochPending(pendingUntil));
-        epoch = account.epochOf() + 1;
+        uint256 account = _accounts[msg.sender].withNextEpoch();
+        epoch = account.epochOf();
         effectiveAt = block.timestamp + exitDelay;
-        _accounts[msg.sender] = account.withEpoch(epoch, uint40(effectiveAt));
+        _accounts[msg.sender] = account;
+        _exits[msg.sender] = exit.withEpochEffectiveAt(uint40(effectiveAt));
         emit EpochBumped(msg.sender, epoch, effectiveAt);
     }
 
@@ -250,14 +255,15 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         returns (AccountView memory)
     {
         uint256 word = _accounts[account];
+        uint256 exit = _exits[account];
         uint32 epoch = word.epochOf();
-        bool isPending = block.timestamp < word.epochEffectiveAtOf();
+        bool isPending = block.timestamp < exit.epochEffectiveAtOf();
         return AccountView({
             balance: word.balanceOf(),
-            withdrawing: word.withdrawingOf(),
-            withdrawableAt: word.withdrawableAtOf(),
+            withdrawing: exit.withdrawingOf(),
+            withdrawableAt: exit.withdrawableAtOf(),
             epoch: epoch,
-            epochEffectiveAt: word.epochEffectiveAtOf(),
+            epochEffectiveAt: exit.epochEffectiveAtOf(),
             epochSettleable: isPending ? epoch - 1 : epoch
         });
     }
@@ -773,13 +779,23 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             if (block.timestamp > validUntil + exitDelay) return (SkipReason.Expired, 0, 0);
         }
         stored = _accounts[account];
-        if (!stored.isEpochSettleable(epoch, block.timestamp)) {
+        uint256 current = stored.epochOf();
+        if (epoch != current && !_isEpochEnding(account, epoch, current)) {
             return (SkipReason.EpochEnded, 0, 0);
         }
         lanes = _lanes[UnitLanes.keyOf(account, nonce)];
         if (lanes.isFlagged(nonce) && block.timestamp >= _cancelledAt[account][uint64(nonce)]) {
             problem = SkipReason.Cancelled;
         }
+    }
+
+    /// @dev Whether `epoch` is the one before the account's and still settles.
+    function _isEpochEnding(address account, uint256 epoch, uint256 current)
+        private
+        view
+        returns (bool)
+    {
+        return epoch + 1 == current && block.timestamp < _exits[account].epochEffectiveAtOf();
     }
 
     /// @dev Plain and ERC-1271 signatures; any other authority is a bad signature.
