@@ -17,7 +17,16 @@ from intents.bound import (
     TICK_MAX,
     WINDOW_SECONDS_MAX,
 )
-from intents.document import Attestation, Document, Intent, Mandate, Offer, Receipt, Request
+from intents.document import (
+    Attestation,
+    Document,
+    Intent,
+    Mandate,
+    Offer,
+    Receipt,
+    Request,
+    SpendReceipt,
+)
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick, bid_tick
 from intents.signature import COMPACT_BYTES, FULL_BYTES, decode_signature, recover
@@ -156,7 +165,7 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
             return _check_mandate(document, rules, now_s)
         case Request():
             return _check_expiry(document.expires_at, now_s)
-        case Attestation() | Receipt():
+        case Attestation() | Receipt() | SpendReceipt():
             return None
     raise TypeError(f"no admission rule for {type(document).__name__}")
 

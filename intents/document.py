@@ -29,6 +29,7 @@ Text = Annotated[str, Meta(max_length=4_096, extra={"eip712": "string"})]
 Flag = Annotated[bool, Meta(extra={"eip712": "bool"})]
 Units = Annotated[int, Meta(ge=0, le=UNITS_MAX, extra={"eip712": "uint64"})]
 Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, extra={"eip712": "uint96"})]
+Spent = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, extra={"eip712": "uint64"})]
 Tick = Annotated[int, Meta(ge=0, le=TICK_MAX, extra={"eip712": "uint64"})]
 Nonce = Annotated[int, Meta(ge=0, le=NONCE_MAX, extra={"eip712": "uint64"})]
 Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX, extra={"eip712": "uint32"})]
@@ -145,6 +146,21 @@ class Receipt(Document, frozen=True, kw_only=True):
     issued_at: Seconds
 
 
+class SpendReceipt(Document, frozen=True, kw_only=True):
+    """A buyer's word that it owes: `spent` atoms in all, `base` of which the chain has taken.
+
+    Cumulative, so none settles twice: `base` is what the ledger counts before it, and a later
+    one from the same base replaces it. `lines` is what each seller gets of the difference:
+    keccak256 of 20 bytes of account and 8 of atoms for each, by ascending account.
+    """
+
+    account: Address
+    epoch: Epoch = 0
+    base: Spent
+    spent: Spent
+    lines: Hash
+
+
 SIGNED: Final[tuple[type[Document], ...]] = (
     Intent,
     Offer,
@@ -152,5 +168,6 @@ SIGNED: Final[tuple[type[Document], ...]] = (
     Attestation,
     Request,
     Receipt,
+    SpendReceipt,
 )
 """Every signed type, in the order in which documents and constants list them."""

@@ -4,16 +4,17 @@ Run `python -m intents.solidity` to print the file; a test holds the committed o
 against it.
 """
 
+import re
 import sys
 
 from tiny_keccak import keccak256
 
 from intents.bound import TICK_UNITS
 from intents.bulk import BULK_TYPE_HASHES, BULK_TYPE_STRINGS, HEIGHT_MAX
-from intents.document import Intent, Mandate, Offer
+from intents.document import Intent, Mandate, Offer, SpendReceipt
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
-SETTLED = (Intent, Offer, Mandate)
+SETTLED = (Intent, Offer, Mandate, SpendReceipt)
 """The documents that reach the chain."""
 
 
@@ -33,11 +34,16 @@ def market_types() -> str:
         lines += [
             "",
             f"    /// @dev keccak256 of {TYPE_STRINGS[document]}",
-            f"    bytes32 internal constant {document.__name__.upper()}_TYPEHASH =",
+            f"    bytes32 internal constant {_constant(document.__name__)}_TYPEHASH =",
             f"        0x{TYPE_HASHES[document].hex()};",
         ]
     lines += ["", *_numbers(), "", *_bulks(), "}", ""]
     return "\n".join(lines)
+
+
+def _constant(name: str) -> str:
+    """SpendReceipt becomes SPEND_RECEIPT."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()
 
 
 def _numbers() -> list[str]:

@@ -19,6 +19,10 @@ library MarketTypes {
     bytes32 internal constant MANDATE_TYPEHASH =
         0x53fe4d724cac0f8db0a094728978cad1094562c6360ad7811fba7f87c785c4ad;
 
+    /// @dev keccak256 of SpendReceipt(address account,uint32 epoch,uint64 base,uint64 spent,bytes32 lines)
+    bytes32 internal constant SPEND_RECEIPT_TYPEHASH =
+        0x0b35aa0117b5eb7f6fc833f1232419ecd4442cd76e492e17227d8f5f4440c899;
+
     /// @dev A price is atoms per this many units.
     uint256 internal constant TICK_UNITS = 1_000_000;
 

@@ -17,7 +17,16 @@ from tiny_keccak import keccak256
 
 from intents import bound
 from intents.bulk import BULK_TYPE_HASHES
-from intents.document import SIGNED, Attestation, Document, Intent, Mandate, Offer, Request
+from intents.document import (
+    SIGNED,
+    Attestation,
+    Document,
+    Intent,
+    Mandate,
+    Offer,
+    Request,
+    SpendReceipt,
+)
 from intents.signature import SigningKey, recover
 from intents.solidity import market_types
 from intents.typed_data import (
@@ -83,6 +92,10 @@ def _hash_of(message: SignableMessage) -> bytes:
                 "Request(address account,string method,string target,bytes32 bodyHash,"
                 "uint64 nonce,uint40 expiresAt)"
             ),
+        ),
+        (
+            SpendReceipt,
+            "SpendReceipt(address account,uint32 epoch,uint64 base,uint64 spent,bytes32 lines)",
         ),
     ],
 )
