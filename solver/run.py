@@ -62,6 +62,7 @@ from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.session import session_left
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submitter import SubmitPolicy, Submitter
+from solver.settlement.token import DECIMALS, check_token
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
@@ -77,9 +78,9 @@ from solver.vault import (
 )
 from solver.verifier.pool import Verifiers
 
-ATOMS_PER_USDC: Final = 10**6
+ATOMS_PER_USDC: Final = 10**DECIMALS
 SESSION_SECONDS: Final = 365 * 86_400
-GAS_FUNDS_WEI: Final = 10 * 10**18
+LOCAL_GAS_FUNDS_WEI: Final = 10 * 10**18
 RECONCILE_SECONDS: Final = 5
 DRAIN_SECONDS_MAX: Final = 10
 RECOVERY_TOLD_EVERY: Final = 1_000_000
@@ -243,22 +244,42 @@ async def _chain_url(config: Config, stack: AsyncExitStack) -> str:
 
 async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> Deployment:
     """The contracts: found where the data folder says, or put there the first time."""
+    deployer, usdc, gas_funds_wei = _deployer(config), _token(config), _gas_funds_wei(config)
     await chain.start()
-    deployer = _deployer(config)
     owner = _key(config.data_dir / "operator" / "owner.key")
     wallet = Wallet(chain, [deployer, owner])
     path = config.data_dir / "deployment.json"
     if not path.exists():
-        await send_transaction(wallet, deployer.address, owner.address, b"", 2 * GAS_FUNDS_WEI)
+        if usdc is not None:
+            await check_token(wallet, usdc)
+        await send_transaction(wallet, deployer.address, owner.address, b"", 2 * gas_funds_wei)
     plan = Plan(
         chain_id=config.chain.chain_id,
         deployer=deployer.address,
         owner=owner.address,
+        usdc=usdc,
         exit_delay_s=config.chain.exit_delay_seconds,
     )
     deployment = await deploy_once(wallet, plan, path)
+    if usdc not in (None, deployment.usdc):
+        raise StartRefused(f"chain.usdc is {usdc}, but {path} settles {deployment.usdc}")
     await _renew_session(config, wallet, deployment, session)
     return deployment
+
+
+def _token(config: Config) -> str | None:
+    """The token to settle; None where a test token may stand in for it."""
+    if config.chain.usdc is None and config.chain.chain_id != LOCAL_CHAIN_ID:
+        raise StartRefused("set chain.usdc: a test token is for a local chain only")
+    return config.chain.usdc.lower() if config.chain.usdc else None
+
+
+def _gas_funds_wei(config: Config) -> int:
+    if config.chain.gas_funds_wei is not None:
+        return config.chain.gas_funds_wei
+    if config.chain.chain_id != LOCAL_CHAIN_ID:
+        raise StartRefused("set chain.gas_funds_wei: 10 ether by default is for a local chain only")
+    return LOCAL_GAS_FUNDS_WEI
 
 
 async def _renew_session(
@@ -274,7 +295,7 @@ async def _renew_session(
         key=session.address,
         expires_at=now_s + SESSION_SECONDS,
         cap=min(left.spent + wanted_atoms, SESSION_CAP_MAX),
-        gas_funds_wei=GAS_FUNDS_WEI,
+        gas_funds_wei=_gas_funds_wei(config),
     )
     await grant_session(wallet, deployment, plan)
 

@@ -32,6 +32,12 @@ class ChainConfig(_Section):
     deployer_key_file: Path | None = None
     """Hex secret of the key that deploys and pays gas. None: Anvil's well-known first key,
     on a local chain only."""
+    usdc: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")] | None = None
+    """The token that is settled, with 6 decimals. None: a test token is deployed, on a local
+    chain only."""
+    gas_funds_wei: int | None = Field(default=None, ge=1)
+    """What the operator's keys get from the deployer to pay gas with: the session key so much,
+    its owner at first twice. None: 10 ether, on a local chain only."""
 
 
 class MarketConfig(_Section):

@@ -15,6 +15,7 @@ SettlementFault
 ├── OutboxFault               the outbox cannot be used
 │   ├── OutboxForeign         it belongs to another chain, sender or batch
 │   └── OutboxWriteFailed     the disk did not take what has to be there before sending
+├── TokenRefused              what should be settled is no token, or counts otherwise
 ├── SessionRefused            our key may not settle: wrong key file, or never granted
 └── BatchTooLarge             a batch does not fit a transaction
 """
@@ -83,6 +84,10 @@ class OutboxForeign(OutboxFault):
 
 class OutboxWriteFailed(OutboxFault):
     """Nothing may be sent that is not stored."""
+
+
+class TokenRefused(SettlementFault):
+    """The address holds no token with our decimals."""
 
 
 class SessionRefused(SettlementFault):

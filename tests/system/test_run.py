@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from contracts.anvil import Anvil, Options
+from contracts.anvil import DEV_KEY, Anvil, Options
+from contracts.bindings import USDC
 from solver.client import Contributor, Market, SigningKey
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.process import StartFailed
 from solver.demo.stage import stage
 from solver.run import StartRefused, market
 from solver.runtime.config import Config, load_config
+from solver.settlement.chain import ChainClient
+from solver.settlement.fault import TokenRefused
+from solver.settlement.wallet import Wallet
 from solver.vault import Egress, KeyStore, LocalKeyWrapper, Secret, Vault, load_catalogue
 from tests.canary import CANARY
 from tests.system.load import keyfill
 
+FOREIGN_CHAIN_ID = 7_331
 OUTAGE_SECONDS = 7.0
 """Longer than the market waits between two reconciliations."""
 
@@ -69,6 +74,79 @@ async def test_settings_that_would_do_nothing_are_refused(tmp_path: Path) -> Non
         async with market(config):
             pass
     assert caught.group_contains(StartRefused, match="no provider sells")
+
+
+@pytest.mark.parametrize("missing", ["deployer_key_file", "usdc", "gas_funds_wei"])
+async def test_another_chain_than_a_local_one_must_be_told_everything(
+    tmp_path: Path, missing: str
+) -> None:
+    """No test token, no well-known key and no default sum of ether where they are real money.
+
+    The refusal names the setting, and nothing was sent: the node is not even asked.
+    """
+    chain = _a_foreign_chain(tmp_path, "http://127.0.0.1:9")
+    del chain[missing]
+    config = load_config(None, data_dir=tmp_path / "data", port=0, chain=chain)
+    with pytest.raises(StartRefused, match=f"set chain.{missing}"):
+        async with market(config):
+            pass
+
+
+async def test_another_chain_settles_the_token_that_was_named(tmp_path: Path) -> None:
+    """What is no token there is refused before anything is sent; the token is used, none is made.
+
+    A data folder is for one token: another one later is refused.
+    """
+    with Anvil.start(Options(block_time_ms=200)) as anvil:
+        anvil.rpc("anvil_setChainId", FOREIGN_CHAIN_ID)
+        chain = _a_foreign_chain(tmp_path, anvil.url)
+        plain = "0x" + "0a" * 20
+        dai = "0x" + "0b" * 20
+        anvil.rpc("anvil_setCode", dai, "0x601260005260206000f3")
+        for wrong, told in ((plain, "is no token"), (dai, "has 18 decimals, not 6")):
+            config = load_config(
+                None, data_dir=tmp_path / "data", port=0, chain={**chain, "usdc": wrong}
+            )
+            with pytest.raises(TokenRefused, match=told):
+                async with market(config):
+                    pass
+        deployer = SigningKey(DEV_KEY).address
+        assert int(anvil.rpc("eth_getTransactionCount", deployer, "latest"), 16) == 0
+        token = await _a_token(anvil)
+        for named in (token.upper().replace("0X", "0x"), token):
+            chain["usdc"] = named
+            config = load_config(None, data_dir=tmp_path / "data", port=0, chain=chain)
+            async with market(config) as node:
+                assert node.deployment.usdc == token
+                assert (await node.reconcile()).is_clean
+        chain["usdc"] = dai
+        config = load_config(None, data_dir=tmp_path / "data", port=0, chain=chain)
+        with pytest.raises(StartRefused, match=f"settles {token}"):
+            async with market(config):
+                pass
+
+
+def _a_foreign_chain(tmp_path: Path, url: str) -> dict[str, object]:
+    key_file = tmp_path / "deployer.key"
+    key_file.write_text(DEV_KEY.hex())
+    return {
+        "rpc_url": url,
+        "chain_id": FOREIGN_CHAIN_ID,
+        "block_seconds": 0.2,
+        "deployer_key_file": str(key_file),
+        "usdc": "0x" + "0a" * 20,
+        "gas_funds_wei": 10**18,
+    }
+
+
+async def _a_token(anvil: Anvil) -> str:
+    """Somebody's token with six decimals."""
+    chain = ChainClient(anvil.url, chain_id=FOREIGN_CHAIN_ID)
+    wallet = Wallet(chain, [key := SigningKey(DEV_KEY)])
+    made = await wallet.transact(key.address, None, USDC.creation_code())
+    await chain.close()
+    assert made.contract_address is not None
+    return made.contract_address.lower()
 
 
 async def test_the_demo_deletes_nobody_elses_files(tmp_path: Path) -> None:
