@@ -63,37 +63,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Buckets:
-    """A token bucket per sender, in thousandths of a token. Bounded: see `entries_max`."""
+    """A token bucket per sender. Bounded: see `entries_max`.
+
+    Of each one number is kept, in thousandths of a token: what has flowed in since time began
+    when it will be full again. That is ahead of now by what is missing.
+    """
 
     def __init__(self, *, per_second: int, burst: int, entries_max: int) -> None:
         self._per_second = per_second
         self._full = burst * MILLI
         self._entries_max = entries_max
-        self._buckets: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._full_at: OrderedDict[str, int] = OrderedDict()
 
     def take(self, sender: str, now_ms: int, tokens: int = 1) -> int:
         """Take tokens: 0, or for how many milliseconds there are not as many.
 
         More than ever are there at once (the burst) are taken when the bucket is full.
         """
-        level, wait_ms = self._look(sender, now_ms, tokens)
-        if not wait_ms:
-            level -= min(self._full, tokens * MILLI)
-        self._buckets[sender] = (level, now_ms)
-        self._buckets.move_to_end(sender)
-        if len(self._buckets) > self._entries_max:
-            self._buckets.popitem(last=False)
-        return wait_ms
+        flowed = now_ms * self._per_second
+        full_at = max(self._full_at.get(sender, flowed), flowed)
+        taken = min(self._full, tokens * MILLI)
+        lacking = full_at + taken - flowed - self._full
+        self._full_at[sender] = full_at if lacking > 0 else full_at + taken
+        self._full_at.move_to_end(sender)
+        if len(self._full_at) > self._entries_max:
+            self._full_at.popitem(last=False)
+        return -(-lacking // self._per_second) if lacking > 0 else 0
 
     def wait_ms(self, sender: str, now_ms: int) -> int:
-        """What `take` would answer, without taking."""
-        return self._look(sender, now_ms)[1]
-
-    def _look(self, sender: str, now_ms: int, tokens: int = 1) -> tuple[int, int]:
-        level, at_ms = self._buckets.get(sender, (self._full, now_ms))
-        level = min(self._full, level + max(0, now_ms - at_ms) * self._per_second)
-        needed = min(self._full, tokens * MILLI)
-        return level, 0 if level >= needed else -(-(needed - level) // self._per_second)
+        """What `take` would answer for one token, without taking."""
+        flowed = now_ms * self._per_second
+        lacking = self._full_at.get(sender, flowed) + MILLI - flowed - self._full
+        return -(-lacking // self._per_second) if lacking > 0 else 0
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._full_at)

@@ -54,10 +54,9 @@ def tell(record: object, kind: type[T]) -> T:
 
 def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
     """An intent."""
-    leases = [state.leases[lease] for lease in intent.leases] if intent.leases else ()
-    document = msgspec.structs.asdict(intent.document)
+    leases = [state.leases[lease] for lease in intent.leases]
     return IntentTold(
-        **document,
+        **msgspec.structs.asdict(intent.document),
         digest=intent.digest,
         signer=intent.signer,
         authority=intent.authority,
@@ -65,9 +64,9 @@ def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
         status=intent.status,
         open_units=intent.open_units,
         filled_units=intent.filled_units,
-        delivered_units=sum(lease.delivered for lease in leases),
-        paid=sum(lease.payment for lease in leases if lease.status is LeaseStatus.SETTLED),
-        owed=sum(lease.payment for lease in leases if lease.status not in _OVER),
+        delivered_units=sum([lease.delivered for lease in leases]),
+        paid=sum([lease.payment for lease in leases if lease.status is LeaseStatus.SETTLED]),
+        owed=sum([lease.payment for lease in leases if lease.status not in _OVER]),
         leases=tuple(intent.leases),
         cursor=cursor,
     )
