@@ -2,8 +2,9 @@
 
 Commands are applied in memory and their group is written in one transaction; nobody is
 answered, and no event is published, before that write is on disk. A crash in between
-forgets what nobody was told. While one group is written the next one gathers: that is
-the group commit. Rejected commands change nothing and are not journaled.
+forgets what nobody was told. While one group is written the next one is applied, as far as
+it comes: that is the group commit. Groups are written and answered in their order, one at
+a time. Rejected commands change nothing and are not journaled.
 
 A Violation or a journal failure ends `run`: in doubt the process stops (P8). A disk that
 is nearly full is no such doubt: the journal says so before anything is applied, and then
@@ -39,7 +40,7 @@ from solver.engine.payload import encode
 from solver.runtime.clock import Clock
 
 INBOX_MAX: Final = 10_000
-"""Commands that wait; more are refused as busy."""
+"""Commands that wait to be written; more are refused as busy."""
 GROUP_MAX: Final = 512
 """Commands of one write, and of one `submit_many`."""
 TICK_INTERVAL_S: Final = 0.02
@@ -55,8 +56,8 @@ ENDING: Final = (
 """What a nearly full disk still takes: each brings something to its end, and ends itself."""
 
 
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted, durable command: its time, and what happened."""
+class Applied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An accepted, durable command: its time, and what happened. Events make no cycles."""
 
     at_ms: int
     events: list[Event]
@@ -91,13 +92,17 @@ class Sequencer:
         self._clock = clock
         self._outcome = outcome
         self._inbox: deque[_Waiting] = deque()
-        self._inbox_commands = 0
-        self._arrived = asyncio.Event()
+        self._commands_waiting = 0
+        """In the inbox, or applied and not being written yet."""
+        self._stirred = asyncio.Event()
+        """Set when commands arrive, and when a write has ended."""
         # A thread of its own, so that no other work delays a sync.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._group: asyncio.Task[None] | None = None
-        """The newest group, from its first command to its last answer; older ones are on disk."""
-        self._has_room = True
+        self._open = _Batch(market)
+        """What is applied and not being written yet."""
+        self._written = _Batch(market)
+        """The newest batch that was given to the writer; older ones are on disk."""
+        self._writing: asyncio.Task[None] | None = None
         self._seq = 0
         self._stopped = False
 
@@ -131,37 +136,40 @@ class Sequencer:
             return []
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         self._inbox.append((commands, future))
-        self._inbox_commands += len(commands)
-        self._arrived.set()
+        self._commands_waiting += len(commands)
+        self._stirred.set()
         return await future
 
     async def durable(self) -> None:
         """Return once everything applied so far is on disk.
 
-        `market.state` is ahead of the journal while a group is written. Whoever acts on it
-        outside this process reads it first, then waits here. Raises SequencerStopped.
+        `market.state` is ahead of the journal by what is written and what waits for that.
+        Whoever acts on it outside this process reads it first, then waits here. Raises
+        SequencerStopped.
         """
-        group = self._group
-        if group is not None:
-            await asyncio.wait([group])
-        if self._stopped or (group is not None and group.exception() is not None):
+        newest = self._open if self._open.waiting else self._written
+        if newest.waiting:
+            await newest.ended.wait()
+        if self._stopped or (newest.waiting and not newest.is_answered):
             raise SequencerStopped
 
     async def run(self) -> None:
         """Apply commands until cancelled. Raises Violation or JournalFault."""
-        waiting: list[_Waiting] = []
         ended_cleanly = False
         try:
             while True:
-                await self._arrived.wait()
-                waiting = self._take()
-                self._group = asyncio.create_task(self._carry_out(waiting))
-                await _to_its_end(self._group)
+                await self._stirred.wait()
+                self._stirred.clear()
+                self._go_on()
         except asyncio.CancelledError:
+            await self._finish()
             ended_cleanly = True
             raise
         finally:
-            self._stop(waiting)
+            if self._writing is not None:
+                # What it writes was right, whatever came after: it gets its true answers.
+                await asyncio.wait({self._writing})
+            self._stop()
             if ended_cleanly:
                 # The writer is done: all that was applied is journaled.
                 self._journal.checkpoint(self.market.state.hash())
@@ -178,33 +186,50 @@ class Sequencer:
             return reject(RejectCode.SHUTTING_DOWN)
         if commands > GROUP_MAX:
             return reject(RejectCode.TOO_LARGE, f"at most {GROUP_MAX} commands at once")
-        if self._inbox_commands + commands > INBOX_MAX:
+        if self._commands_waiting + commands > INBOX_MAX:
             return reject(RejectCode.BUSY, retry_after_ms=1_000)
         return None
 
-    def _take(self) -> list[_Waiting]:
-        """What goes into the next group: all that waits, as far as whole batches fit."""
-        taken = [self._inbox.popleft()]
-        room = GROUP_MAX - len(taken[0][0])
-        while self._inbox and len(self._inbox[0][0]) <= room:
-            taken.append(self._inbox.popleft())
-            room -= len(taken[-1][0])
-        self._inbox_commands -= GROUP_MAX - room
-        if not self._inbox:
-            self._arrived.clear()
-        return taken
+    def _go_on(self) -> None:
+        """Apply what waits; have it written as soon as the write before it has ended."""
+        if self._writing is not None and self._writing.done():
+            self._writing.result()
+            self._writing = None
+        self._apply_waiting()
+        if self._writing is None and self._open.waiting:
+            self._writing = asyncio.create_task(self._carry_out(self._next_batch()))
+            self._writing.add_done_callback(lambda _: self._stirred.set())
 
-    async def _carry_out(self, waiting: list[_Waiting]) -> None:
-        batch = _Batch(self.market, self.now_ms(), has_room=self._journal.has_room())
-        if self.market.is_due(batch.now_ms) and not isinstance(waiting[0][0][0], Tick):
-            batch.apply((Tick(),))
-        results = [batch.apply(commands) for commands, _ in waiting]
-        if batch.applied:
-            await self._write(batch)
-        self.feed.extend([batch.now_ms] * len(batch.told), batch.told)
-        for (_, future), result in zip(waiting, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+    def _apply_waiting(self) -> None:
+        """Apply what waits in the inbox, as far as whole batches fit into one group.
+
+        All of it at one time, so that nothing falls due within.
+        """
+        batch = self._open
+        if not self._inbox or not batch.takes(self._inbox[0][0]):
+            return
+        now_ms = self.now_ms()
+        if not batch.waiting:
+            batch.has_room = self._journal.has_room()
+        if self.market.is_due(now_ms) and not isinstance(self._inbox[0][0][0], Tick):
+            batch.apply((Tick(),), now_ms)
+        while self._inbox and batch.takes(self._inbox[0][0]):
+            batch.carry_out(self._inbox.popleft(), now_ms)
+
+    def _next_batch(self) -> "_Batch":
+        """What is written next. Nothing more is added to it."""
+        self._written, self._open = self._open, _Batch(self.market)
+        self._commands_waiting -= self._written.taken
+        return self._written
+
+    async def _carry_out(self, batch: "_Batch") -> None:
+        try:
+            if batch.applied:
+                await self._write(batch)
+            self.feed.extend(batch.times_ms, batch.told)
+            batch.answer()
+        finally:
+            batch.ended.set()
 
     async def _write(self, batch: "_Batch") -> None:
         self._outcome = outcome_after(self._outcome, batch.told)
@@ -213,32 +238,62 @@ class Sequencer:
         loop = asyncio.get_running_loop()
         self._seq = await loop.run_in_executor(self._writer, self._journal.append, group)
 
-    def _stop(self, waiting: list[_Waiting]) -> None:
+    async def _finish(self) -> None:
+        """Have all that was applied written and answered."""
+        if self._writing is not None:
+            await self._writing
+        if self._open.waiting:
+            self._writing = asyncio.create_task(self._carry_out(self._next_batch()))
+            await self._writing
+
+    def _stop(self) -> None:
         """Leave nobody waiting for an answer that will not come."""
         self._stopped = True
-        for commands, future in [*waiting, *self._inbox]:
+        refused = reject(RejectCode.SHUTTING_DOWN)
+        for commands, future in (*self._written.waiting, *self._open.waiting, *self._inbox):
             if not future.done():
-                future.set_result([reject(RejectCode.SHUTTING_DOWN)] * len(commands))
+                future.set_result([refused] * len(commands))
+        self._written.ended.set()
+        self._open.ended.set()
         self._inbox.clear()
         self._writer.shutdown(wait=True)
 
 
 class _Batch:
-    """What is applied for one write: all of it at one time, so that nothing falls due within."""
+    """What is applied for one write, and who waits for that."""
 
-    def __init__(self, market: Market, now_ms: int, *, has_room: bool) -> None:
+    def __init__(self, market: Market) -> None:
         self._market = market
-        self._has_room = has_room
-        self.now_ms: Final = now_ms
+        self.has_room = True
+        """Whether the disk takes new work: asked before the first command."""
+        self.waiting: Final[list[_Waiting]] = []
+        self.taken = 0
+        """How many commands of theirs there are."""
         self.applied: Final[list[Command]] = []
+        self.times_ms: Final[list[int]] = []
         self.told: Final[list[list[Event]]] = []
+        self._results: Final[list[list[Result]]] = []
+        self.ended: Final = asyncio.Event()
+        """Set once everyone was answered, or nobody will be."""
+        self.is_answered = False
 
-    def apply(self, commands: Sequence[Command]) -> list[Result]:
+    def takes(self, commands: Sequence[Command]) -> bool:
+        """Whether that many more fit into one group."""
+        return not self.waiting or self.taken + len(commands) <= GROUP_MAX
+
+    def carry_out(self, waiting: _Waiting, now_ms: int) -> None:
+        """Apply commands for who waits for their results."""
+        commands, _ = waiting
+        self.waiting.append(waiting)
+        self.taken += len(commands)
+        self._results.append(self.apply(commands, now_ms))
+
+    def apply(self, commands: Sequence[Command], now_ms: int) -> list[Result]:
         """Apply commands in their order; a result for each."""
-        apply, now_ms = self._market.apply, self.now_ms
+        apply = self._market.apply
         results: list[Result] = []
         for command in commands:
-            if not self._has_room and not isinstance(command, ENDING):
+            if not self.has_room and not isinstance(command, ENDING):
                 results.append(_no_room())
                 continue
             stamped = replace(command, at_ms=now_ms)
@@ -247,18 +302,17 @@ class _Batch:
                 results.append(events)
                 continue
             self.applied.append(stamped)
+            self.times_ms.append(now_ms)
             self.told.append(events)
             results.append(Applied(at_ms=now_ms, events=events))
         return results
 
-
-async def _to_its_end(task: "asyncio.Task[None]") -> None:
-    """Await a task; if cancelled meanwhile, still finish it: what was begun is answered."""
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    def answer(self) -> None:
+        """Tell everyone: it is on disk."""
+        self.is_answered = True
+        for (_, future), results in zip(self.waiting, self._results, strict=True):
+            if not future.done():
+                future.set_result(results)
 
 
 def _no_room() -> Reject:

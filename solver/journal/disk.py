@@ -7,7 +7,6 @@ room. What fails raises sqlite3's errors or OSError, whatever is behind it.
 import fcntl
 import mmap
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -116,7 +115,9 @@ class LocalDisk:
 
     def free_bytes(self, folder: Path) -> int:
         """How much the disk still takes."""
-        return shutil.disk_usage(folder).free
+        # As shutil.disk_usage says; it takes five times as long, and is asked for each write.
+        disk = os.statvfs(folder)
+        return disk.f_bavail * disk.f_frsize
 
     def reserve(self, path: Path, size: int) -> None:
         """Have a file take up `size` bytes. Raises OSError."""

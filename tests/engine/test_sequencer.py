@@ -350,6 +350,96 @@ async def test_a_full_inbox_refuses_whole_batches() -> None:
     assert counted == journal.seq == (INBOX_MAX // GROUP_MAX + 1) * GROUP_MAX
 
 
+async def test_what_comes_during_a_write_is_applied_and_answered_after_its_own() -> None:
+    """The market goes on while the disk works; nobody hears of it before their own write."""
+    journal = SlowJournal()
+    async with running(journal) as sequencer:
+        first = asyncio.create_task(sequencer.submit(an_issue(1)))
+        await journal.reached.wait()
+        second = asyncio.create_task(sequencer.submit_many([an_issue(2), an_issue(0)]))
+        while sequencer.market.state.ledger.balance(ALICE, CREDIT).total < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        durable = asyncio.create_task(sequencer.durable())
+        done, _ = await asyncio.wait({first, second, durable}, timeout=0.05)
+        assert not done
+        assert (journal.seq, sequencer.feed.seq) == (0, 0)
+        journal.gate.set()
+        await durable
+        assert (journal.seq, sequencer.feed.seq) == (2, 2)
+        assert isinstance(await first, Applied)
+        assert [type(result) for result in await second] == [Applied, Reject]
+    assert [group.commands for group in journal.groups] == [1, 1]
+
+
+async def test_after_a_failed_write_nothing_that_was_applied_meanwhile_is_answered() -> None:
+    """What was applied on top of a group that is not on disk goes with it."""
+    journal = SlowJournal()
+    journal.failing = True
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    answers = [asyncio.create_task(sequencer.submit(an_issue(1)))]
+    await journal.reached.wait()
+    answers += [asyncio.create_task(sequencer.submit(an_issue(n))) for n in (2, 3)]
+    await asyncio.sleep(0.01)
+    assert sequencer.market.state.ledger.balance(ALICE, CREDIT).total == 6
+    durable = asyncio.create_task(sequencer.durable())
+    await asyncio.sleep(0)
+    journal.gate.set()
+    with pytest.raises(JournalWriteFailed):
+        await task
+    for told in await asyncio.gather(*answers):
+        assert isinstance(told, Reject)
+        assert told.code is RejectCode.SHUTTING_DOWN
+    with pytest.raises(SequencerStopped):
+        await durable
+    assert (journal.seq, sequencer.feed.seq) == (0, 0)
+
+
+async def test_a_violation_leaves_what_is_being_written_its_true_answer() -> None:
+    """The group before was right and gets to the disk; those who wait are told of the stop."""
+    journal = SlowJournal()
+    clock = ManualClock(1_000)
+    sequencer = Sequencer(Market(USDC), journal, clock, Feed())
+    task = asyncio.create_task(sequencer.run())
+    first = asyncio.create_task(sequencer.submit(an_issue(1)))
+    await journal.reached.wait()
+
+    def broken(_: object) -> None:
+        raise Violation("planted")
+
+    sequencer.market.apply = broken  # type: ignore[assignment,method-assign]
+    second = asyncio.create_task(sequencer.submit(an_issue(2)))
+    await asyncio.sleep(0.01)
+    journal.gate.set()
+    with pytest.raises(Violation):
+        await task
+    assert isinstance(await first, Applied)
+    told = await second
+    assert isinstance(told, Reject)
+    assert told.code is RejectCode.SHUTTING_DOWN
+    assert (journal.seq, sequencer.feed.seq) == (1, 1)
+    assert not journal.checkpoints
+
+
+async def test_a_clean_stop_writes_what_was_applied_during_a_write() -> None:
+    """Both groups are on disk and answered, and the checkpoint is of both."""
+    journal = SlowJournal()
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    first = asyncio.create_task(sequencer.submit(an_issue(1)))
+    await journal.reached.wait()
+    second = asyncio.create_task(sequencer.submit(an_issue(2)))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not first.done()
+    journal.gate.set()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert [type(await one) for one in (first, second)] == [Applied, Applied]
+    assert journal.checkpoints == {2: sequencer.market.state.hash()}
+
+
 async def test_a_nearly_full_disk_takes_only_what_ends_something() -> None:
     """New work is refused with a hint and a time; ticks, ends and batches still go through."""
     journal = MemoryJournal()

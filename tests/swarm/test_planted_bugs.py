@@ -164,8 +164,8 @@ def _unverified(connection: Any, *_: Any) -> Iterator[record.Record]:
         yield record.Record(**values)
 
 
-_WRITE: Final = "    if batch.applied:\n        await self._write(batch)\n"
-_PUBLISH: Final = "    self.feed.extend([batch.now_ms] * len(batch.told), batch.told)\n"
+_WRITE: Final = "        if batch.applied:\n            await self._write(batch)\n"
+_PUBLISH: Final = "        self.feed.extend(batch.times_ms, batch.told)\n"
 
 SABOTAGES: Final[dict[str, Patch]] = {
     # The core.
@@ -230,8 +230,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
         sequencer.Sequencer,
         "_carry_out",
         _WRITE,
-        "    for (_, future), result in zip(waiting, results, strict=True):\n"
-        "        future.done() or future.set_result(result)\n" + _WRITE,
+        "        batch.answer()\n" + _WRITE,
     ),
     "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
     "apply twice on recovery": edited(
