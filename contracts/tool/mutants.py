@@ -20,7 +20,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUILT: Final = ("cache", "out")
-LEFT_OUT: Final = ("Gas.t.sol", "SettlementInvariant.t.sol")
+LEFT_OUT: Final = ("*Gas.t.sol", "*Invariant.t.sol")
 FUZZ_RUNS: Final = "64"
 OUTPUT_TAIL: Final = 2_000
 FAILURE: Final = re.compile(r"^\[FAIL.*\] (\w+)\(", re.MULTILINE)
