@@ -155,7 +155,7 @@ def _is_contested(
         for ask in offers[:CONTESTED_LOOKS_MAX]
     ):
         return True
-    return any(state.intents[order.id].document.immediate for order in intents)
+    return any(state.intents[order.id].immediate for order in intents)
 
 
 def _carry_out(state: State, winner: Ranked) -> None:
@@ -173,7 +173,7 @@ def _end_immediate(state: State, auction: Auction) -> None:
     """An immediate intent has had its one auction: what is left of it ends."""
     for order in auction.snapshot.intents:
         intent = state.intents.get(order.id)
-        if intent is not None and intent.document.immediate:
+        if intent is not None and intent.immediate:
             end_intent(state, intent, IntentStatus.UNFILLED)
 
 

@@ -98,7 +98,7 @@ def end_leases(state: State, command: EndLeases) -> Reject | None:
     intent = state.intents.get(command.intent)
     if intent is None:
         return reject(RejectCode.NOT_FOUND, f"no intent {command.intent}")
-    if intent.document.account != command.account:
+    if intent.account != command.account:
         return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
     for lease_id in list(intent.leases):
         end_lease(state, state.leases[lease_id])

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from msgspec.structs import astuple
+
 from intents.bound import AMOUNT_MAX
-from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
 from solver.core.book import ask_order, bid_order
@@ -27,11 +28,12 @@ from solver.core.event import (
     OfferAccepted,
     ResourceOpened,
 )
-from solver.core.ledger import ISSUANCE, SUPPLY, transfer
+from solver.core.ledger import ISSUANCE, SUPPLY, Balance, transfer
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
     Account,
+    DocumentState,
     Due,
     IntentState,
     KeyState,
@@ -94,48 +96,36 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     epoch_ended, nonce_used, mandate_terms, insufficient_funds, session_cap_exceeded,
     mandate_exceeded.
     """
-    document, digest = command.intent, command.digest
-    authority, signer, limit = command.authority, command.signer, document.limit
-    fault = _fault_in_document(state, command, document, known=digest in state.intents)
-    if fault is None and authority is _MANDATE:
-        fault = _fault_in_terms(state, command)
-    fault = fault or _fault_in_funds(state, document, authority, signer)
-    if fault is not None:
-        return fault
-    address, resource, units = document.account, document.resource, document.units
-    book, money = (
-        state.book(resource, document.asset),
-        state.ledger.account(address, document.asset),
-    )
-    until_ms = signed_until_ms(state, address, document.valid_until, authority, signer)
-    minimum, starts_ms = document.units_min, document.valid_from * 1_000
-    if starts_ms > state.now_ms:
-        order = bid_order(digest, book, money, units, limit, minimum, until_ms)
-        state.exchange.postpone(order)
-    else:
-        order = state.exchange.buy(digest, book, money, units, limit, minimum, until_ms)
+    _, document, digest, signer, authority, signature, proof = astuple(command)
     intent = IntentState(
         document=document,
         digest=digest,
         signer=signer,
         authority=authority,
-        signature=command.signature,
-        proof=command.proof,
-        order=order,
+        signature=signature,
+        proof=proof,
     )
-    _remember(state, address, document.nonce, digest)
-    state.intents[digest] = intent
-    if authority is not _KEY:
-        commit(state, intent, limit)
-        if authority is _MANDATE:
-            state.mandates[signer].intents[digest] = None
+    account = state.accounts.get(intent.account)
+    fault = _fault_in_document(state, intent, account)
+    if fault is None and intent.authority is _MANDATE:
+        fault = _fault_in_terms(state, intent)
+    fault = fault or _fault_in_funds(state, intent, account)
+    if fault is not None:
+        return fault
+    _enter_intent(state, intent)
     state.emit(
-        IntentAccepted(intent=digest, account=address, resource=resource, units=units, limit=limit)
+        IntentAccepted(
+            intent=digest,
+            account=intent.account,
+            resource=intent.resource,
+            units=intent.units,
+            limit=intent.limit,
+        )
     )
-    if starts_ms <= state.now_ms:
+    if intent.starts_ms <= state.now_ms:
         intent_entered(state, intent)
     else:
-        state.schedule(starts_ms, Due.ACTIVATE_INTENT, digest)
+        state.schedule(intent.starts_ms, Due.ACTIVATE_INTENT, digest)
     return None
 
 
@@ -146,54 +136,28 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     epoch_ended, nonce_used, key_unknown, key_not_live, not_authorized, resource_unknown (not
     a resource of the key).
     """
-    document = command.offer
-    known = command.digest in state.offers
-    fault = _fault_in_document(state, command, document, known=known)
-    fault = fault or _fault_in_key(state, document)
+    _, document, digest, signer, authority, signature = astuple(command)
+    offer = OfferState(
+        document=document, digest=digest, signer=signer, authority=authority, signature=signature
+    )
+    fault = _fault_in_document(state, offer, state.accounts.get(offer.account))
+    fault = fault or _fault_in_key(state, offer)
     if fault is not None:
         return fault
-    digest, resource, address = command.digest, document.resource, document.account
-    units, limit, starts_ms = document.units, document.limit, document.valid_from * 1_000
-    book, money = (
-        state.book(resource, document.asset),
-        state.ledger.account(address, document.asset),
-    )
-    until_ms = signed_until_ms(
-        state, address, document.valid_until, command.authority, command.signer
-    )
-    if starts_ms > state.now_ms:
-        order = ask_order(digest, book, money, units, limit, until_ms)
-        state.exchange.postpone(order)
-    else:
-        order = state.exchange.sell(digest, book, money, units, limit, until_ms)
-    offer = OfferState(
-        document=document,
-        digest=command.digest,
-        signer=command.signer,
-        authority=command.authority,
-        signature=command.signature,
-        order=order,
-    )
-    transfer(state.units(SUPPLY, document.resource), offer.capacity, document.units)
-    _remember(state, document.account, document.nonce, command.digest)
-    state.offers[command.digest] = offer
-    state.keys[document.key].offers[command.digest] = None
-    if document.window_seconds:
-        window = Limit(units=document.window_units, seconds=document.window_seconds)
-        state.set_limits(command.digest, (document.resource,), (window,))
+    _enter_offer(state, offer)
     state.emit(
         OfferAccepted(
-            offer=command.digest,
-            account=document.account,
-            resource=document.resource,
-            units=document.units,
-            limit=document.limit,
+            offer=digest,
+            account=offer.account,
+            resource=offer.resource,
+            units=offer.units,
+            limit=offer.limit,
         )
     )
-    if starts_ms <= state.now_ms:
+    if offer.starts_ms <= state.now_ms:
         carry_out(state)
     else:
-        state.schedule(starts_ms, Due.ACTIVATE_OFFER, digest)
+        state.schedule(offer.starts_ms, Due.ACTIVATE_OFFER, digest)
     return None
 
 
@@ -203,27 +167,17 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
     epoch_ended, nonce_used.
     """
-    document = command.mandate
-    known = command.digest in state.mandates
-    fault = _fault_in_document(state, command, document, known=known)
+    _, document, digest, signer, authority, signature = astuple(command)
+    mandate = MandateState(
+        document=document, digest=digest, signer=signer, authority=authority, signature=signature
+    )
+    fault = _fault_in_document(state, mandate, state.accounts.get(mandate.account))
     if fault is not None:
         return fault
-    mandate = MandateState(
-        document=document,
-        digest=command.digest,
-        signer=command.signer,
-        authority=command.authority,
-        signature=command.signature,
-    )
-    _remember(state, document.account, document.nonce, command.digest)
-    state.mandates[command.digest] = mandate
-    state.emit(
-        MandateAccepted(mandate=command.digest, account=document.account, limit=document.limit)
-    )
-    until_ms = signed_until_ms(
-        state, document.account, document.valid_until, command.authority, command.signer
-    )
-    state.schedule(until_ms, Due.END_MANDATE, command.digest)
+    _remember(state, mandate)
+    state.mandates[digest] = mandate
+    state.emit(MandateAccepted(mandate=digest, account=mandate.account, limit=mandate.limit))
+    state.schedule(signed_until_ms(state, mandate), Due.END_MANDATE, digest)
     return None
 
 
@@ -274,16 +228,54 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
     return session if session and session.live and session.expires_at > now_s else None
 
 
-def _remember(state: State, address: str, nonce: int, digest: str) -> None:
-    account = state.account(address)
-    account.nonces[nonce] = digest
-    account.standing[digest] = None
+def _enter_intent(state: State, intent: IntentState) -> None:
+    """Remember an intent, count it against its signer, and have its order matched."""
+    _remember(state, intent)
+    book = state.book(intent.resource, intent.asset)
+    money = state.money(intent.account, intent.asset)
+    until_ms = signed_until_ms(state, intent)
+    digest, units, limit, minimum = intent.digest, intent.units, intent.limit, intent.units_min
+    if intent.starts_ms > state.now_ms:
+        intent.order = bid_order(digest, book, money, units, limit, minimum, until_ms)
+        state.exchange.postpone(intent.order)
+    else:
+        intent.order = state.exchange.buy(digest, book, money, units, limit, minimum, until_ms)
+    state.intents[digest] = intent
+    if intent.authority is not _KEY:
+        commit(state, intent, limit)
+        if intent.authority is _MANDATE:
+            state.mandates[intent.signer].intents[digest] = None
 
 
-def _fault_in_owner(
-    record: IntentState | OfferState | MandateState, command: CancelDocument
-) -> Reject | None:
-    if record.document.account != command.account:
+def _enter_offer(state: State, offer: OfferState) -> None:
+    """Remember an offer, open the account of its units, and have its order matched."""
+    _remember(state, offer)
+    book = state.book(offer.resource, offer.asset)
+    money = state.money(offer.account, offer.asset)
+    until_ms = signed_until_ms(state, offer)
+    digest, units, limit = offer.digest, offer.units, offer.limit
+    if offer.starts_ms > state.now_ms:
+        offer.order = ask_order(digest, book, money, units, limit, until_ms)
+        state.exchange.postpone(offer.order)
+    else:
+        offer.order = state.exchange.sell(digest, book, money, units, limit, until_ms)
+    offer.capacity = Balance(digest, state.listing(offer.resource).units_asset)
+    transfer(state.units(SUPPLY, offer.resource), offer.capacity, units)
+    state.offers[digest] = offer
+    state.keys[offer.key].offers[digest] = None
+    if offer.window_seconds:
+        window = Limit(units=offer.window_units, seconds=offer.window_seconds)
+        state.set_limits(digest, (offer.resource,), (window,))
+
+
+def _remember(state: State, record: DocumentState) -> None:
+    account = state.account(record.account)
+    account.nonces[record.nonce] = record.digest
+    account.standing[record.digest] = None
+
+
+def _fault_in_owner(record: DocumentState, command: CancelDocument) -> Reject | None:
+    if record.account != command.account:
         return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
     return None
 
@@ -312,56 +304,48 @@ def _cancel_mandate(state: State, mandate: MandateState) -> Reject | None:
 
 
 def _fault_in_document(
-    state: State,
-    command: SubmitIntent | SubmitOffer | SubmitMandate,
-    document: Intent | Offer | Mandate,
-    *,
-    known: bool,
+    state: State, record: DocumentState, account: Account | None
 ) -> Reject | None:
     """What intents, offers and mandates can all be refused for; a mandate may name no resource.
 
-    `known` is whether there is a document of its kind with its digest: those of other kinds
-    have other digests, as the kind is part of what is hashed.
+    `account` is that of the record, if it has one.
     """
-    resource = document.resource
-    if known:
-        return reject(RejectCode.ALREADY_KNOWN, f"{command.digest} was accepted before")
+    resource, digest = record.resource, record.digest
+    is_used = account is not None and account.has_used(record.nonce)
+    if is_used and state.document(digest) is not None:
+        return reject(RejectCode.ALREADY_KNOWN, f"{digest} was accepted before")
     if resource and resource not in state.resources:
         return reject(RejectCode.RESOURCE_UNKNOWN, resource)
-    if document.valid_until * 1_000 <= state.now_ms:
+    if record.until_ms <= state.now_ms:
         return reject(RejectCode.EXPIRED)
-    address = document.account
-    account = state.accounts.get(address)
-    fault = _fault_in_authority(state, command, account, address)
-    return fault or _fault_in_nonce(document, account)
+    fault = _fault_in_authority(state, record, account)
+    return fault or _fault_in_nonce(record, account, is_used=is_used)
 
 
-def _fault_in_nonce(document: Intent | Offer | Mandate, account: Account | None) -> Reject | None:
-    epoch, nonce = document.epoch, document.nonce
-    current = 0 if account is None else account.epoch
-    if epoch != current:
-        return reject(RejectCode.EPOCH_ENDED, f"epoch {epoch}; the account is in {current}")
-    if account is not None and account.has_used(nonce):
-        return reject(RejectCode.NONCE_USED, f"nonce {nonce}")
+def _fault_in_nonce(
+    record: DocumentState, account: Account | None, *, is_used: bool
+) -> Reject | None:
+    epoch = 0 if account is None else account.epoch
+    if record.epoch != epoch:
+        return reject(RejectCode.EPOCH_ENDED, f"epoch {record.epoch}; the account is in {epoch}")
+    if is_used:
+        return reject(RejectCode.NONCE_USED, f"nonce {record.nonce}")
     return None
 
 
 def _fault_in_authority(
-    state: State,
-    command: SubmitIntent | SubmitOffer | SubmitMandate,
-    account: Account | None,
-    address: str,
+    state: State, record: DocumentState, account: Account | None
 ) -> Reject | None:
     """Rejects by authority: not_authorized, session_expired, mandate_unknown, mandate_ended."""
-    authority, signer = command.authority, command.signer
-    if authority is _KEY and signer != address:
-        return reject(RejectCode.NOT_AUTHORIZED, f"signed by {signer}")
+    authority = record.authority
+    if authority is _KEY and record.signer != record.account:
+        return reject(RejectCode.NOT_AUTHORIZED, f"signed by {record.signer}")
     if authority is _SESSION:
-        return _fault_in_session(state, account, signer, address)
+        return _fault_in_session(state, account, record.signer, record.account)
     if authority is _MANDATE:
-        if not isinstance(command, SubmitIntent):
+        if not isinstance(record, IntentState):
             return reject(RejectCode.NOT_AUTHORIZED, "a mandate is for intents alone")
-        return _fault_in_mandate(state, signer, address)
+        return _fault_in_mandate(state, record.signer, record.account)
     return None
 
 
@@ -383,34 +367,33 @@ def _fault_in_mandate(state: State, digest: str, address: str) -> Reject | None:
     mandate = state.mandates.get(digest)
     if mandate is None:
         return reject(RejectCode.MANDATE_UNKNOWN, digest)
-    if mandate.document.account != address:
+    if mandate.account != address:
         return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
     if not mandate.live:
         return reject(RejectCode.MANDATE_ENDED, digest)
     return None
 
 
-def _fault_in_terms(state: State, command: SubmitIntent) -> Reject | None:
+def _fault_in_terms(state: State, intent: IntentState) -> Reject | None:
     """Whether the mandate allows this intent at all."""
-    document, terms = command.intent, state.mandates[command.signer].document
-    tick = bid_tick(document.limit, document.units)
-    if terms.resource and document.resource != terms.resource:
-        return reject(RejectCode.MANDATE_TERMS, f"it is for {terms.resource}")
-    if document.asset != terms.asset:
-        return reject(RejectCode.MANDATE_TERMS, f"it pays in {terms.asset}")
-    if tick > terms.tick_max:
-        return reject(RejectCode.MANDATE_TERMS, f"it pays {terms.tick_max} at most, not {tick}")
-    if terms.valid_from * 1_000 > state.now_ms:
-        return reject(RejectCode.MANDATE_TERMS, f"it begins at {terms.valid_from}")
+    mandate = state.mandates[intent.signer]
+    tick = bid_tick(intent.limit, intent.units)
+    if mandate.resource and intent.resource != mandate.resource:
+        return reject(RejectCode.MANDATE_TERMS, f"it is for {mandate.resource}")
+    if intent.asset != mandate.asset:
+        return reject(RejectCode.MANDATE_TERMS, f"it pays in {mandate.asset}")
+    if tick > mandate.tick_max:
+        return reject(RejectCode.MANDATE_TERMS, f"it pays {mandate.tick_max} at most, not {tick}")
+    if mandate.starts_ms > state.now_ms:
+        begins = mandate.document.valid_from
+        return reject(RejectCode.MANDATE_TERMS, f"it begins at {begins}")
     return None
 
 
-def _fault_in_funds(
-    state: State, document: Intent, authority: Authority, signer: str
-) -> Reject | None:
+def _fault_in_funds(state: State, intent: IntentState, account: Account | None) -> Reject | None:
     """Precedence: insufficient_funds, session_cap_exceeded, mandate_exceeded."""
-    limit = document.limit
-    available = _spendable(state, document.account, document.asset)
+    limit, signer, authority = intent.limit, intent.signer, intent.authority
+    available = _spendable(state, intent, account)
     if available < limit:
         return reject(RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {limit}")
     if authority is _KEY:
@@ -420,7 +403,7 @@ def _fault_in_funds(
         mandate = state.mandates[signer]
         authority, signer = mandate.authority, mandate.signer
     if authority is _SESSION:
-        session = state.accounts[document.account].sessions[signer]
+        session = state.accounts[intent.account].sessions[signer]
         left = session.cap - session.spent - session.committed
         if left < limit:
             return reject(
@@ -428,7 +411,7 @@ def _fault_in_funds(
                 f"{left} atoms left under the session's cap, limit {limit}",
             )
     if mandate is not None:
-        left = mandate.document.limit - mandate.spent - mandate.committed
+        left = mandate.limit - mandate.spent - mandate.committed
         if left < limit:
             return reject(
                 RejectCode.MANDATE_EXCEEDED,
@@ -437,25 +420,26 @@ def _fault_in_funds(
     return None
 
 
-def _spendable(state: State, address: str, asset: str) -> int:
+def _spendable(state: State, intent: IntentState, account: Account | None) -> int:
     """What is available, less what a withdrawal asks for beyond what it could hold so far."""
-    available = state.ledger.available(address, asset)
-    if asset != state.usdc:
-        return available
-    account = state.accounts.get(address)
     if account is None:
-        return available
-    return available - (account.withdrawing - account.withdrawal_held)
+        return state.ledger.available(intent.account, intent.asset)
+    money = account.money.get(intent.asset)
+    if money is None:
+        money = state.ledger.balance(intent.account, intent.asset)
+    if intent.asset != state.usdc:
+        return money.available
+    return money.available - (account.withdrawing - account.withdrawal_held)
 
 
-def _fault_in_key(state: State, document: Offer) -> Reject | None:
-    key = state.keys.get(document.key)
+def _fault_in_key(state: State, offer: OfferState) -> Reject | None:
+    key = state.keys.get(offer.key)
     if key is None:
-        return reject(RejectCode.KEY_UNKNOWN, f"no pooled key {document.key}")
+        return reject(RejectCode.KEY_UNKNOWN, f"no pooled key {offer.key}")
     if not key.live:
-        return reject(RejectCode.KEY_NOT_LIVE, f"{document.key} left the pool")
-    if key.owner != document.account:
+        return reject(RejectCode.KEY_NOT_LIVE, f"{offer.key} left the pool")
+    if key.owner != offer.account:
         return reject(RejectCode.NOT_AUTHORIZED, "the key belongs to another account")
-    if document.resource not in key.resources:
+    if offer.resource not in key.resources:
         return reject(RejectCode.RESOURCE_UNKNOWN, f"the key serves {', '.join(key.resources)}")
     return None

@@ -14,7 +14,7 @@ from typing import Any, Final
 from intents.reject import Reject
 from solver.core.book import Order
 from solver.core.chain import apply_blocks
-from solver.core.check import check
+from solver.core.check import check, violate
 from solver.core.command import (
     ApplyBlocks,
     CancelDocument,
@@ -90,21 +90,20 @@ class Market:
 
     def apply(self, command: Command) -> list[Event] | Reject:
         """Carry out one command at its `at_ms`."""
-        state = self.state
-        check(command.at_ms >= state.now_ms, "time_never_falls", at_ms=command.at_ms)
-        before_ms = state.now_ms
-        state.now_ms = command.at_ms
+        state, at_ms, before_ms = self.state, command.at_ms, self.state.now_ms
+        if at_ms < before_ms:
+            violate("time_never_falls", at_ms=at_ms)
+        state.now_ms = at_ms
         state.events = []
-        if isinstance(command, Tick):
-            _tick(state)
-        else:
-            check(not state.is_due(command.at_ms), "time_is_ticked_first")
+        if type(command) is not Tick:
+            if state.is_due(at_ms):
+                violate("time_is_ticked_first")
             refused = _HANDLERS[type(command)](state, command)
             if refused is not None:
                 check(not state.events, "reject_changes_nothing", code=refused.code)
                 state.now_ms = before_ms
                 return refused
-            _tick(state)
+        _tick(state)
         state.forget_finished()
         return state.events
 
@@ -173,7 +172,7 @@ def _return_units(state: State, first: str) -> None:
         offer = state.offers.get(subject)
         if offer is not None and offer.live:
             return_units(state, offer)
-            books[offer.document.resource, offer.document.asset] = None
+            books[offer.resource, offer.asset] = None
         subject = state.pop_due_if(Due.RETURN_UNITS)
     for resource, asset in books:
         state.exchange.retry_waiting(state.book(resource, asset))

@@ -374,8 +374,8 @@ def _intent_from(state: State, row: _Intent) -> IntentState:
         authority=row.authority,
         signature=row.signature,
         proof=row.proof,
-        order=order,
     )
+    intent.order = order
     intent.status, intent.ended = row.status, row.ended
     intent.filled_units, intent.leases = row.filled_units, row.leases
     intent.serving, intent.unsettled = row.serving, row.unsettled
@@ -399,8 +399,9 @@ def _offer_from(state: State, row: _Offer) -> OfferState:
         signer=row.signer,
         authority=row.authority,
         signature=row.signature,
-        order=order,
     )
+    offer.order = order
+    offer.capacity = Balance(row.digest, state.listing(document.resource).units_asset)
     _fill_balance(offer.capacity, row.capacity)
     offer.live, offer.leases_kept = row.live, row.leases_kept
     return offer

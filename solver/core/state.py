@@ -11,7 +11,8 @@ from collections import deque
 from enum import StrEnum
 from typing import Final
 
-from mypy_extensions import mypyc_attr
+from msgspec.structs import astuple
+from mypy_extensions import i64, mypyc_attr
 
 from intents.bound import ADDRESS_ZERO
 from intents.document import Intent, Mandate, Offer
@@ -31,6 +32,7 @@ __all__ = [
     "Account",
     "Batch",
     "Call",
+    "DocumentState",
     "Due",
     "Execution",
     "IntentState",
@@ -57,6 +59,12 @@ DUE_SPARE_MAX: Final = 1_024
 NONCES_PER_WORD: Final = 60
 """Forgotten nonces are bits of integers that a machine word holds."""
 
+# Bound once: looking an enumeration's member up costs as much as a record.
+_OPEN: Final = IntentStatus.OPEN
+_LEASE_OPEN: Final = LeaseStatus.OPEN
+_MANDATE: Final = Authority.MANDATE
+_CONTINUOUS: Final = Mode.CONTINUOUS
+
 MAY_SETTLE: Final = 1
 MAY_SIGN: Final = 2
 MAY_CANCEL: Final = 4
@@ -82,6 +90,20 @@ DueEntry = tuple[int, int, int, str]
 """When, the kind's rank, a number in order of scheduling, the subject."""
 
 
+class Listing:
+    """What every order for a resource needs: its books, and where its units come from or go."""
+
+    __slots__ = ("books", "units", "units_asset")
+
+    def __init__(self, resource: str) -> None:
+        self.units_asset = capacity_asset(resource)
+        """The ledger asset that counts its units."""
+        self.books: dict[str, Book] = {}
+        """By asset."""
+        self.units: dict[str, Balance] = {}
+        """By owner: the outside accounts of its units that were used."""
+
+
 @mypyc_attr(acyclic=True)
 class Account:
     """What is remembered of an account beside its balances."""
@@ -89,6 +111,7 @@ class Account:
     __slots__ = (
         "epoch",
         "forgotten",
+        "money",
         "nonces",
         "sessions",
         "standing",
@@ -98,6 +121,8 @@ class Account:
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.money: dict[str, Balance] = {}
+        """Its accounts in the ledger, by asset, as far as they were looked for here."""
         self.sessions: dict[str, Session] = {}
         self.nonces: dict[int, str] = {}
         """Nonce → digest of the document that used it, while that is remembered."""
@@ -125,25 +150,60 @@ class Account:
 
 
 @mypyc_attr(acyclic=True)
-class IntentState:
+class DocumentState:
+    """What is remembered of any document: its fields are read once, as many look at them."""
+
+    __slots__ = (
+        "account",
+        "asset",
+        "authority",
+        "digest",
+        "epoch",
+        "nonce",
+        "resource",
+        "signature",
+        "signer",
+        "starts_ms",
+        "until_ms",
+    )
+
+    account: str
+    resource: str
+    asset: str
+    epoch: int
+    nonce: int
+    starts_ms: int
+    until_ms: int
+    """When it ends by what it says itself; its order may end before."""
+
+    def __init__(self, digest: str, signer: str, authority: Authority, signature: str) -> None:
+        self.digest = digest
+        self.signer = signer
+        self.authority = authority
+        self.signature = signature
+
+
+@mypyc_attr(acyclic=True)
+class IntentState(DocumentState):
     """An admitted intent. Its order holds the money of what is not filled."""
 
     __slots__ = (
-        "authority",
-        "digest",
         "document",
         "ended",
         "filled_units",
+        "immediate",
         "leases",
+        "limit",
         "order",
         "proof",
         "serving",
-        "signature",
-        "signer",
         "status",
-        "tick",
+        "units",
+        "units_min",
         "unsettled",
     )
+
+    order: Order
 
     def __init__(
         self,
@@ -154,18 +214,27 @@ class IntentState:
         authority: Authority,
         signature: str,
         proof: str,
-        order: Order,
     ) -> None:
+        super().__init__(digest, signer, authority, signature)
         self.document = document
-        self.digest = digest
-        self.signer = signer
-        self.authority = authority
-        self.signature = signature
+        (
+            self.account,
+            self.resource,
+            self.asset,
+            self.units,
+            self.units_min,
+            self.limit,
+            valid_from,
+            valid_until,
+            self.immediate,
+            self.epoch,
+            self.nonce,
+        ) = astuple(document)
+        self.starts_ms = milliseconds(valid_from)
+        self.until_ms = milliseconds(valid_until)
         self.proof = proof
         """Where `signature` is over a tree of intents: what proves that this is one of them."""
-        self.order = order
-        self.tick = order.tick
-        self.status = IntentStatus.OPEN
+        self.status = _OPEN
         self.filled_units = 0
         self.leases: list[str] = []
         self.serving = 0
@@ -174,6 +243,11 @@ class IntentState:
         """Executions that are not final yet."""
         self.ended: IntentStatus | None = None
         """Why the unfilled rest ended, once it has."""
+
+    @property
+    def tick(self) -> int:
+        """The highest price at which it buys."""
+        return self.order.tick
 
     @property
     def open_units(self) -> int:
@@ -187,21 +261,25 @@ class IntentState:
 
 
 @mypyc_attr(acyclic=True)
-class OfferState:
+class OfferState(DocumentState):
     """An admitted offer. Its order has its units, free and reserved."""
 
     __slots__ = (
-        "authority",
         "capacity",
-        "digest",
         "document",
+        "key",
         "leases_kept",
+        "limit",
         "live",
         "order",
-        "signature",
-        "signer",
-        "tick",
+        "units",
+        "window_seconds",
+        "window_units",
     )
+
+    order: Order
+    capacity: Balance
+    """The account of its units: signed, reserved, and gone."""
 
     def __init__(
         self,
@@ -211,20 +289,33 @@ class OfferState:
         signer: str,
         authority: Authority,
         signature: str,
-        order: Order,
     ) -> None:
+        super().__init__(digest, signer, authority, signature)
         self.document = document
-        self.digest = digest
-        self.signer = signer
-        self.authority = authority
-        self.signature = signature
-        self.order = order
-        self.tick = order.tick
-        self.capacity = Balance(digest, capacity_asset(document.resource))
-        """The account of its units: signed, reserved, and gone."""
+        (
+            self.account,
+            self.resource,
+            self.asset,
+            self.key,
+            self.units,
+            self.limit,
+            self.window_units,
+            self.window_seconds,
+            valid_from,
+            valid_until,
+            self.epoch,
+            self.nonce,
+        ) = astuple(document)
+        self.starts_ms = milliseconds(valid_from)
+        self.until_ms = milliseconds(valid_until)
         self.live = True
         self.leases_kept = 0
         """Leases of it that are remembered; an offer is remembered as long."""
+
+    @property
+    def tick(self) -> int:
+        """The lowest price at which it sells."""
+        return self.order.tick
 
     @property
     def open_units(self) -> int:
@@ -233,29 +324,29 @@ class OfferState:
 
 
 @mypyc_attr(acyclic=True)
-class MandateState:
+class MandateState(DocumentState):
     """A standing leave to buy. `committed` is what its intents' open parts and fills may cost."""
 
-    __slots__ = (
-        "authority",
-        "committed",
-        "digest",
-        "document",
-        "intents",
-        "live",
-        "signature",
-        "signer",
-        "spent",
-    )
+    __slots__ = ("committed", "document", "intents", "limit", "live", "spent", "tick_max")
 
     def __init__(
         self, *, document: Mandate, digest: str, signer: str, authority: Authority, signature: str
     ) -> None:
+        super().__init__(digest, signer, authority, signature)
         self.document = document
-        self.digest = digest
-        self.signer = signer
-        self.authority = authority
-        self.signature = signature
+        (
+            self.account,
+            self.resource,
+            self.asset,
+            self.tick_max,
+            self.limit,
+            valid_from,
+            valid_until,
+            self.epoch,
+            self.nonce,
+        ) = astuple(document)
+        self.starts_ms = milliseconds(valid_from)
+        self.until_ms = milliseconds(valid_until)
         self.live = True
         self.spent = 0
         self.committed = 0
@@ -314,16 +405,16 @@ class Lease(Timed):
         self.execution = execution
         self.intent = intent.digest
         self.offer = offer.digest
-        self.key = offer.document.key
-        self.buyer = intent.document.account
-        self.seller = offer.document.account
-        self.resource = intent.document.resource
-        self.asset = intent.document.asset
+        self.key = offer.key
+        self.buyer = intent.account
+        self.seller = offer.account
+        self.resource = intent.resource
+        self.asset = intent.asset
         self.units = units
         self.tick = tick
         self.until_ms = until_ms
         self.filled_ms = filled_ms
-        self.status = LeaseStatus.OPEN
+        self.status = _LEASE_OPEN
         self.held = held
         self.reserved = units
         self.delivered = 0
@@ -378,6 +469,7 @@ class State:
         self.exchange: Final = Exchange()
         self.resources: dict[str, Mode] = {}
         self.books: dict[tuple[str, str], Book] = {}
+        self._listings: dict[str, Listing] = {}
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, KeyState] = {}
         self.intents: dict[str, IntentState] = {}
@@ -469,18 +561,37 @@ class State:
             account = self.accounts[address] = Account()
         return account
 
+    def listing(self, resource: str) -> Listing:
+        """What belongs to a resource, made on first use."""
+        listing = self._listings.get(resource)
+        if listing is None:
+            listing = self._listings[resource] = Listing(resource)
+        return listing
+
     def book(self, resource: str, asset: str) -> Book:
         """The book of a listed resource and an asset, made on first use."""
-        key = (resource, asset)
-        book = self.books.get(key)
+        books = self.listing(resource).books
+        book = books.get(asset)
         if book is None:
-            continuous = self.resources[resource] is Mode.CONTINUOUS
-            book = self.books[key] = Book(continuous=continuous)
+            continuous = self.resources[resource] is _CONTINUOUS
+            book = books[asset] = self.books[resource, asset] = Book(continuous=continuous)
         return book
 
     def units(self, owner: str, resource: str) -> Balance:
         """An outside account of a resource's units: where they come from or go to."""
-        return self.ledger.account(owner, capacity_asset(resource))
+        listing = self.listing(resource)
+        units = listing.units.get(owner)
+        if units is None:
+            units = listing.units[owner] = self.ledger.account(owner, listing.units_asset)
+        return units
+
+    def money(self, address: str, asset: str) -> Balance:
+        """The ledger's account of whoever has a record here, both made on first use."""
+        account = self.account(address)
+        money = account.money.get(asset)
+        if money is None:
+            money = account.money[asset] = self.ledger.account(address, asset)
+        return money
 
     def windows_of(self, key: str, offer: str, resource: str) -> list[Window]:
         """Every window that a call through this key and offer must fit."""
@@ -534,15 +645,16 @@ class State:
         intent = self.intents.pop(digest, None)
         if intent is not None:
             self._forget_leases(intent)
-            self._forget_nonce(intent.document.account, intent.document.nonce)
+            self._forget_nonce(intent)
             return
         offer = self.offers.pop(digest, None)
         if offer is not None:
-            self.windows.pop((digest, offer.document.resource), None)
-            self._forget_nonce(offer.document.account, offer.document.nonce)
+            if offer.window_seconds:
+                self.windows.pop((digest, offer.resource), None)
+            self._forget_nonce(offer)
             return
         mandate = self.mandates.pop(digest)
-        self._forget_nonce(mandate.document.account, mandate.document.nonce)
+        self._forget_nonce(mandate)
 
     def _forget_leases(self, intent: IntentState) -> None:
         for lease_id in intent.leases:
@@ -550,17 +662,22 @@ class State:
             offer.leases_kept -= 1
             if not offer.live and not offer.leases_kept:
                 self.finished.append(offer.digest)
-        if intent.authority is Authority.MANDATE:
+        if intent.authority is _MANDATE:
             mandate = self.mandates[intent.signer]
             del mandate.intents[intent.digest]
             if not mandate.live and not mandate.intents:
                 self.finished.append(mandate.digest)
 
-    def _forget_nonce(self, address: str, nonce: int) -> None:
+    def _forget_nonce(self, record: DocumentState) -> None:
         """The chain counts nonces through all epochs, so a used one stays used here too."""
-        self.accounts[address].forget(nonce)
+        self.accounts[record.account].forget(record.nonce)
 
 
 def capacity_asset(resource: str) -> str:
     """The ledger asset that counts a resource's units."""
     return f"unit:{resource}"
+
+
+def milliseconds(seconds: i64) -> int:
+    """A signed time in the market's unit. Times have 40 bits: a machine word holds them."""
+    return seconds * 1_000

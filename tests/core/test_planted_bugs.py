@@ -234,8 +234,8 @@ def _score_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def _money_leaves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intents may spend what a withdrawal has asked for and a lease has freed since."""
 
-    def available(where: state.State, account: str, asset: str) -> int:
-        return where.ledger.available(account, asset)
+    def available(where: state.State, intent: state.IntentState, _account: object) -> int:
+        return where.ledger.available(intent.account, intent.asset)
 
     monkeypatch.setattr(intake, "_spendable", available)
 

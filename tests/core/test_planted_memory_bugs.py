@@ -119,7 +119,7 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     ),
     "keep offers on their key": (
         edited(
-            trade, "end_offer", "del state.keys[offer.document.key].offers[offer.digest]", "pass"
+            trade, "end_offer", "del state.keys[offer.key].offers[offer.digest]", "pass"
         ),
         lambda seed: a_walk(seed, 100),
     ),
