@@ -1,11 +1,13 @@
 """Commands as bytes: one MessagePack array for a whole group, quick to write and to read.
 
-A command is a row: its kind, then its fields in the order of the class; a signed document
-in it is a row of its own. Fields may be added at the end of a class, with a default, and
+It holds two arrays: the names that come again and again, each once, and a row per command:
+its kind, then its fields in the order of the class; a signed document in it is a row of its
+own. Kinds are said by their place among the names, and so are the accounts, resources, assets
+and keys of the frequent ones. Fields may be added at the end of a class, with a default, and
 are missing in older rows. The frequent kinds are read without checking patterns and ranges
-again: whoever reads a journal has just verified that these are the bytes which were
-admitted and written. What does not fit its kind is refused all the same. Names that come
-again and again are one string each: the market looks them up sooner and keeps them once.
+again: whoever reads a journal has just verified that these are the bytes which were admitted
+and written. What does not fit its kind is refused all the same. A name is one string in the
+whole process: the market looks it up sooner and keeps it once.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +17,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec.structs import astuple
 
-from intents.document import Document, Intent, Offer
+from intents.document import Document, Intent, Mandate, Offer
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -25,23 +27,37 @@ from solver.core.command import (
     Outcome,
     StartCall,
     SubmitIntent,
+    SubmitMandate,
     SubmitOffer,
     Tick,
 )
 
 Row = list[Any]
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(list[Row])
+Names = list[str]
+Reader = Callable[[Row, Names], Command]
 _KINDS: Final[dict[str, type[Command]]] = {kind.__name__: kind for kind in get_args(Command)}
 _SIGNED: Final[dict[type, tuple[str, type[Document]]]] = {
-    kind: (field.name, field.type)
-    for kind in _KINDS.values()
-    for field in msgspec.structs.fields(kind)
-    if isinstance(field.type, type) and issubclass(field.type, Document)
+    SubmitIntent: ("intent", Intent),
+    SubmitOffer: ("offer", Offer),
+    SubmitMandate: ("mandate", Mandate),
 }
-"""The kinds that carry a signed document: the field's name and what it holds."""
+"""The kinds that carry a signed document, second of their fields: its name, and what it is."""
+_NAMED: Final[dict[type, tuple[int, ...]]] = {
+    kind: tuple(kind.__struct_fields__.index(field) for field in fields)
+    for kind, fields in (
+        (SubmitIntent, ("signer",)),
+        (SubmitOffer, ("signer",)),
+        (CancelDocument, ("account",)),
+        (EndLeases, ("account",)),
+        (Intent, ("account", "resource", "asset")),
+        (Offer, ("account", "resource", "asset", "key")),
+    )
+}
+"""Which fields are said by their place among the names."""
 _AUTHORITIES: Final = {int(authority): authority for authority in Authority}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(tuple[Names, list[Row]])
 
 
 class PayloadUnreadable(Exception):
@@ -50,62 +66,79 @@ class PayloadUnreadable(Exception):
 
 def encode(commands: Sequence[Command]) -> bytes:
     """The bytes of a group."""
-    return _ENCODER.encode([_row(command) for command in commands])
+    places: dict[str, int] = {}
+    rows = [_row(command, places) for command in commands]
+    return _ENCODER.encode((list(places), rows))
 
 
 def decode(payload: bytes) -> list[Command]:
     """The commands of a group. Raises PayloadUnreadable."""
     try:
-        return [_command(row) for row in _DECODER.decode(payload)]
+        said, rows = _DECODER.decode(payload)
+        names = [intern(name) for name in said]
+        readers = [_READERS.get(name) for name in names]
+        return [_command(row, names, readers[row[0]]) for row in rows]
     except (ValueError, TypeError, LookupError) as error:
         raise PayloadUnreadable(str(error)) from error
 
 
-def _row(command: Command) -> tuple[Any, ...]:
+def _row(command: Command, places: dict[str, int]) -> Row:
     kind = type(command)
+    row: Row = [places.setdefault(kind.__name__, len(places))]
+    row += _fields(command, places)
     if kind in _SIGNED:
-        at_ms, document, *rest = astuple(command)
-        return (kind.__name__, at_ms, astuple(document), *rest)
-    return (kind.__name__, *astuple(command))
+        row[2] = _fields(row[2], places)
+    return row
 
 
-def _command(row: Row) -> Command:
-    reader = _READERS.get(row[0])
+def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Row:
+    fields = list(astuple(struct))
+    for index in _NAMED.get(type(struct), ()):
+        fields[index] = places.setdefault(fields[index], len(places))
+    return fields
+
+
+def _command(row: Row, names: Names, reader: Reader | None) -> Command:
     if reader is not None:
         try:
-            return reader(row)
+            return reader(row, names)
         except ValueError:
             """It has more or fewer fields than this version writes."""
-    return _read(row)
+    return _read(row, names)
 
 
-def _read(row: Row) -> Command:
+def _read(row: Row, names: Names) -> Command:
     """Any kind of this version or an earlier one, checked field by field."""
-    kind = _KINDS[row[0]]
-    values = _named(kind, row[1:])
+    kind = _KINDS[names[row[0]]]
+    values = _named(kind, row[1:], names)
     if kind in _SIGNED:
         name, document = _SIGNED[kind]
-        values[name] = _named(document, values[name])
+        values[name] = _named(document, values[name], names)
     read: Command = msgspec.convert(values, kind)
     return read
 
 
-def _named(kind: type[msgspec.Struct], values: Row) -> dict[str, Any]:
-    names = kind.__struct_encode_fields__
-    if len(values) > len(names):
-        raise ValueError(f"{kind.__name__} has {len(values)} fields")
-    return dict(zip(names, values, strict=False))
+def _named(kind: type[msgspec.Struct], row: Row, names: Names) -> dict[str, Any]:
+    """Fields by their names; those that an older row does not have yet are left out."""
+    fields = kind.__struct_encode_fields__
+    if len(row) > len(fields):
+        raise ValueError(f"{kind.__name__} has {len(row)} fields")
+    values = list(row)
+    for index in _NAMED.get(kind, ()):
+        if index < len(values):
+            values[index] = names[values[index]]
+    return dict(zip(fields, values, strict=False))
 
 
-def _read_intent(row: Row) -> SubmitIntent:
+def _read_intent(row: Row, names: Names) -> SubmitIntent:
     _, at_ms, document, digest, signer, authority, signature, proof = row
     account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = (
         document
     )
     intent = Intent(
-        account=intern(account),
-        resource=intern(resource),
-        asset=intern(asset),
+        account=names[account],
+        resource=names[resource],
+        asset=names[asset],
         units=units,
         units_min=units_min,
         limit=limit,
@@ -119,22 +152,22 @@ def _read_intent(row: Row) -> SubmitIntent:
         at_ms=at_ms,
         intent=intent,
         digest=digest,
-        signer=intern(signer),
+        signer=names[signer],
         authority=_AUTHORITIES[authority],
         signature=signature,
         proof=proof,
     )
 
 
-def _read_offer(row: Row) -> SubmitOffer:
+def _read_offer(row: Row, names: Names) -> SubmitOffer:
     _, at_ms, document, digest, signer, authority, signature = row
     account, resource, asset, key, units, limit, window_units, window_seconds, *rest = document
     start, end, epoch, nonce = rest
     offer = Offer(
-        account=intern(account),
-        resource=intern(resource),
-        asset=intern(asset),
-        key=intern(key),
+        account=names[account],
+        resource=names[resource],
+        asset=names[asset],
+        key=names[key],
         units=units,
         limit=limit,
         window_units=window_units,
@@ -148,38 +181,38 @@ def _read_offer(row: Row) -> SubmitOffer:
         at_ms=at_ms,
         offer=offer,
         digest=digest,
-        signer=intern(signer),
+        signer=names[signer],
         authority=_AUTHORITIES[authority],
         signature=signature,
     )
 
 
-def _read_tick(row: Row) -> Tick:
+def _read_tick(row: Row, _names: Names) -> Tick:
     _, at_ms = row
     return Tick(at_ms=at_ms)
 
 
-def _read_cancel(row: Row) -> CancelDocument:
+def _read_cancel(row: Row, names: Names) -> CancelDocument:
     _, at_ms, account, digest = row
-    return CancelDocument(at_ms=at_ms, account=intern(account), digest=digest)
+    return CancelDocument(at_ms=at_ms, account=names[account], digest=digest)
 
 
-def _read_start(row: Row) -> StartCall:
+def _read_start(row: Row, _names: Names) -> StartCall:
     _, at_ms, lease, call, units = row
     return StartCall(at_ms=at_ms, lease=lease, call=call, units=units)
 
 
-def _read_finish(row: Row) -> FinishCall:
+def _read_finish(row: Row, _names: Names) -> FinishCall:
     _, at_ms, call, outcome, units = row
     return FinishCall(at_ms=at_ms, call=call, outcome=_OUTCOMES[outcome], units=units)
 
 
-def _read_end(row: Row) -> EndLeases:
+def _read_end(row: Row, names: Names) -> EndLeases:
     _, at_ms, account, intent = row
-    return EndLeases(at_ms=at_ms, account=account, intent=intent)
+    return EndLeases(at_ms=at_ms, account=names[account], intent=intent)
 
 
-_READERS: Final[dict[str, Callable[[Row], Command]]] = {
+_READERS: Final[dict[str, Reader]] = {
     "SubmitIntent": _read_intent,
     "SubmitOffer": _read_offer,
     "Tick": _read_tick,
