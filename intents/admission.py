@@ -12,6 +12,7 @@ import msgspec
 
 from intents.bound import (
     LIFETIME_SECONDS_MAX,
+    PERIOD_S_MAX,
     RESOURCE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
     TICK_MAX,
@@ -25,6 +26,7 @@ from intents.document import (
     Offer,
     Receipt,
     Request,
+    SessionGrant,
     SpendReceipt,
 )
 from intents.reject import Reject, RejectCode, reject
@@ -163,6 +165,8 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
             return _check_trade(document, rules) or _check_offer(document, now_s)
         case Mandate():
             return _check_mandate(document, rules, now_s)
+        case SessionGrant():
+            return _check_grant(document, now_s)
         case Request():
             return _check_expiry(document.expires_at, now_s)
         case Attestation() | Receipt() | SpendReceipt():
@@ -223,6 +227,18 @@ def _check_mandate(mandate: Mandate, rules: Rules, now_s: int) -> Reject | None:
     if mandate.tick_max < 1:
         return reject(RejectCode.PRICE_OUT_OF_RANGE, "tickMax must be at least 1")
     return _check_validity(mandate.valid_from, mandate.valid_until, now_s)
+
+
+def _check_grant(grant: SessionGrant, now_s: int) -> Reject | None:
+    if grant.resource and not is_resource_name(grant.resource):
+        return _resource_invalid()
+    if (grant.period == 0) != (grant.spend == 0 and grant.units == 0):
+        return reject(
+            RejectCode.WINDOW_OUT_OF_RANGE, "a period goes with spend or units, and they with it"
+        )
+    if grant.period > PERIOD_S_MAX:
+        return reject(RejectCode.WINDOW_OUT_OF_RANGE, f"period is at most {PERIOD_S_MAX}")
+    return _check_expiry(grant.expires_at, now_s)
 
 
 def _check_validity(valid_from: int, valid_until: int, now_s: int) -> Reject | None:

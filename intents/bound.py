@@ -15,6 +15,8 @@ AMOUNT_MAX: Final = 2**53 - 1
 """Most atoms of one document: about nine billion USDC."""
 NONCE_MAX: Final = 2**53 - 1
 EPOCH_MAX: Final = 2**32 - 1
+SESSION_EPOCH_MAX: Final = 2**24 - 1
+"""Last epoch of an account's session keys; the contract refuses to go on from there."""
 TIME_S_MAX: Final = 2**40 - 1
 WINDOW_SECONDS_MAX: Final = 366 * 86_400
 
@@ -22,6 +24,12 @@ TICK_UNITS: Final = 10**6
 """A price tick is atoms per this many units."""
 TICK_MAX: Final = 2**53 - 1
 """Highest price: about 9,007 USDC a unit."""
+
+TEAM_MAX: Final = 2**11 - 1
+"""Teams of one account, from 1."""
+PERMISSIONS_MAX: Final = 2**6 - 1
+PERIOD_S_MAX: Final = 240 * (2**15 - 1)
+"""Longest period of a rolling cap: 91 days."""
 
 RESOURCE_BYTES_MAX: Final = 128
 SIGNATURE_BYTES_MAX: Final = 2_048

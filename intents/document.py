@@ -14,6 +14,9 @@ from intents.bound import (
     AMOUNT_MAX,
     EPOCH_MAX,
     NONCE_MAX,
+    PERMISSIONS_MAX,
+    SESSION_EPOCH_MAX,
+    TEAM_MAX,
     TICK_MAX,
     TIME_S_MAX,
     UNITS_MAX,
@@ -33,6 +36,9 @@ Spent = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, extra={"eip712": "uint64"})]
 Tick = Annotated[int, Meta(ge=0, le=TICK_MAX, extra={"eip712": "uint64"})]
 Nonce = Annotated[int, Meta(ge=0, le=NONCE_MAX, extra={"eip712": "uint64"})]
 Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX, extra={"eip712": "uint32"})]
+SessionEpoch = Annotated[int, Meta(ge=0, le=SESSION_EPOCH_MAX, extra={"eip712": "uint24"})]
+Team = Annotated[int, Meta(ge=0, le=TEAM_MAX, extra={"eip712": "uint16"})]
+Permissions = Annotated[int, Meta(ge=0, le=PERMISSIONS_MAX, extra={"eip712": "uint8"})]
 Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX, extra={"eip712": "uint40"})]
 
 
@@ -161,6 +167,30 @@ class SpendReceipt(Document, frozen=True, kw_only=True):
     lines: Hash
 
 
+class SessionGrant(Document, frozen=True, kw_only=True):
+    """An account's word that `key` may act for it, within these terms, until `expires_at`.
+
+    `permissions` are bits of `intents.policy.Permission`. A term of zero, or an empty
+    `resource`, limits nothing: no team, any resource, any price, any number of units, no cap of
+    its own. In any `period` seconds the key moves at most `spend` atoms and `units` units, of
+    which k cost at most ⌊k·tick_max/10⁶⌋. Its team's cap and its account's hold besides.
+    `session_epoch` is the account's when it signs; the grant is spent once used.
+    """
+
+    account: Address
+    key: Address
+    team: Team = 0
+    permissions: Permissions
+    resource: Text = ""
+    tick_max: Tick = 0
+    units: Units = 0
+    spend: Amount = 0
+    period: Seconds = 0
+    expires_at: Seconds
+    session_epoch: SessionEpoch
+    nonce: Nonce
+
+
 SIGNED: Final[tuple[type[Document], ...]] = (
     Intent,
     Offer,
@@ -169,5 +199,6 @@ SIGNED: Final[tuple[type[Document], ...]] = (
     Request,
     Receipt,
     SpendReceipt,
+    SessionGrant,
 )
 """Every signed type, in the order in which documents and constants list them."""

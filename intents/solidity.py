@@ -11,10 +11,10 @@ from tiny_keccak import keccak256
 
 from intents.bound import TICK_UNITS
 from intents.bulk import BULK_TYPE_HASHES, BULK_TYPE_STRINGS, HEIGHT_MAX
-from intents.document import Intent, Mandate, Offer, SpendReceipt
+from intents.document import Intent, Mandate, Offer, SessionGrant, SpendReceipt
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
-SETTLED = (Intent, Offer, Mandate, SpendReceipt)
+SETTLED = (Intent, Offer, Mandate, SpendReceipt, SessionGrant)
 """The documents that reach the chain."""
 
 

@@ -14,7 +14,15 @@ from tiny_keccak import keccak256
 
 from intents.admission import DeclaredDomain, Unverified
 from intents.bound import TICK_UNITS
-from intents.document import Attestation, Document, Intent, Mandate, Offer, Request
+from intents.document import (
+    Attestation,
+    Document,
+    Intent,
+    Mandate,
+    Offer,
+    Request,
+    SessionGrant,
+)
 from intents.reject import Reject, RejectCode
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
@@ -280,6 +288,24 @@ def an_attestation(signer: Person) -> Attestation:
     """A contributor's word on its key."""
     return Attestation(
         account=signer.address, provider="tavily", statement="I may.", issued_at=START_S
+    )
+
+
+def a_grant(account: Person, key: Person) -> SessionGrant:
+    """Leave for a key to buy up to ten searches, or 2 USDC of them, an hour."""
+    return SessionGrant(
+        account=account.address,
+        key=key.address,
+        team=1,
+        permissions=0b10010,
+        resource=SEARCH,
+        tick_max=10**12,
+        units=10,
+        spend=2_000_000,
+        period=3_600,
+        expires_at=START_S + 86_400,
+        session_epoch=0,
+        nonce=1,
     )
 
 

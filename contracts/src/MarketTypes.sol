@@ -23,6 +23,10 @@ library MarketTypes {
     bytes32 internal constant SPEND_RECEIPT_TYPEHASH =
         0x0b35aa0117b5eb7f6fc833f1232419ecd4442cd76e492e17227d8f5f4440c899;
 
+    /// @dev keccak256 of SessionGrant(address account,address key,uint16 team,uint8 permissions,string resource,uint64 tickMax,uint64 units,uint96 spend,uint40 period,uint40 expiresAt,uint24 sessionEpoch,uint64 nonce)
+    bytes32 internal constant SESSION_GRANT_TYPEHASH =
+        0x84f9fd214ab4c06e5d1c952fdcf6f925d139cae1ac3cf86d074976d6d3184cb7;
+
     /// @dev A price is atoms per this many units.
     uint256 internal constant TICK_UNITS = 1_000_000;
 

@@ -13,6 +13,7 @@ from intents.admission import Rules, Unverified, Verified, admit, is_resource_na
 from intents.bound import (
     AMOUNT_MAX,
     LIFETIME_SECONDS_MAX,
+    PERIOD_S_MAX,
     RESOURCE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
     TICK_MAX,
@@ -30,12 +31,14 @@ from tests.builder import (
     PREFIX,
     START_S,
     USDC,
+    a_grant,
     a_mandate,
     a_request,
     alice,
     an_attestation,
     an_intent,
     an_offer,
+    bob,
     unverified,
 )
 from tests.intents.document_strategy import documents
@@ -72,6 +75,12 @@ _WINDOW: Final[Faults] = [
 ]
 _PRICE_HIGH: Final[Faults] = [(RejectCode.PRICE_OUT_OF_RANGE, {"limit": AMOUNT_MAX})]
 _PRICE_LOW: Final[Faults] = [(RejectCode.PRICE_OUT_OF_RANGE, {"units": UNITS_MAX})]
+_GRANT: Final[Faults] = [
+    (RejectCode.RESOURCE_INVALID, {"resource": "tavily"}),
+    (RejectCode.WINDOW_OUT_OF_RANGE, {"period": 0}),
+    (RejectCode.WINDOW_OUT_OF_RANGE, {"spend": 0, "units": 0}),
+    (RejectCode.WINDOW_OUT_OF_RANGE, {"period": PERIOD_S_MAX + 1}),
+]
 _EXPIRY: Final[Faults] = [
     (RejectCode.EXPIRED, {"until": START_S}),
     (RejectCode.VALIDITY_TOO_LONG, {"until": START_S + LIFETIME_SECONDS_MAX + 1}),
@@ -100,6 +109,7 @@ FAULTS: Final[dict[str, tuple[Callable[[], Document], Faults]]] = {
     "mandate": (lambda: a_mandate().build(alice), [*_DOMAIN, *_MANDATE, *_VALIDITY, *_SIGNATURE]),
     "request": (lambda: a_request(alice), [*_DOMAIN, *_EXPIRY, *_SIGNATURE]),
     "attestation": (lambda: an_attestation(alice), [*_DOMAIN, *_SIGNATURE]),
+    "grant": (lambda: a_grant(alice, bob), [*_DOMAIN, *_GRANT, *_EXPIRY, *_SIGNATURE]),
 }
 
 
@@ -158,8 +168,10 @@ def _pairs() -> list[tuple[str, RejectCode, Change]]:
 
 def _cures(earlier: Change, later: Change) -> bool:
     """Whether the later change makes the earlier one harmless."""
-    return earlier.get("units_min") == UNITS_MAX == later.get("units") or (
-        earlier.get("limit") == AMOUNT_MAX and "units" in later
+    return (
+        earlier.get("units_min") == UNITS_MAX == later.get("units")
+        or (earlier.get("limit") == AMOUNT_MAX and "units" in later)
+        or (earlier.get("period") == later.get("spend") == 0)
     )
 
 
@@ -227,6 +239,23 @@ def test_edges_of_offers_are_inside(change: Change) -> None:
 def test_edges_of_mandates_are_inside(change: Change) -> None:
     """The last value before each fault of a mandate is good; no resource means any."""
     assert _code(_with(FAULTS["mandate"][0](), change)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource": ""},
+        {"spend": 0, "units": 1},
+        {"spend": 1, "units": 0, "period": 1},
+        {"spend": 0, "units": 0, "period": 0},
+        {"period": PERIOD_S_MAX},
+        {"tick_max": 0},
+        {"until": START_S + LIFETIME_SECONDS_MAX},
+    ],
+)
+def test_edges_of_grants_are_inside(change: Change) -> None:
+    """The last value before each fault of a grant is good; what is zero limits nothing."""
+    assert _code(_with(FAULTS["grant"][0](), change)) is None
 
 
 @pytest.mark.parametrize("length", [66, 97, 500, SIGNATURE_BYTES_MAX])

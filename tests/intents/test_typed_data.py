@@ -25,6 +25,7 @@ from intents.document import (
     Mandate,
     Offer,
     Request,
+    SessionGrant,
     SpendReceipt,
 )
 from intents.signature import SigningKey, recover
@@ -96,6 +97,14 @@ def _hash_of(message: SignableMessage) -> bytes:
         (
             SpendReceipt,
             "SpendReceipt(address account,uint32 epoch,uint64 base,uint64 spent,bytes32 lines)",
+        ),
+        (
+            SessionGrant,
+            (
+                "SessionGrant(address account,address key,uint16 team,uint8 permissions,"
+                "string resource,uint64 tickMax,uint64 units,uint96 spend,uint40 period,"
+                "uint40 expiresAt,uint24 sessionEpoch,uint64 nonce)"
+            ),
         ),
     ],
 )
