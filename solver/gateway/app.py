@@ -60,7 +60,7 @@ def create_app(
         contract_signatures=contract_signatures,
         limits=limits,
         rates=Rates.of(limits),
-        load=Load(),
+        load=Load.of(limits),
         access_log=AccessLog(limits.log_lines_per_second),
         verifiers=verifiers or Verifiers(rules),
         macs=Macs(grant_secret, started_at_ms=started_at_ms, mandates_max=limits.mandates_max),

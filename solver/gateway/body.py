@@ -18,7 +18,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, seconds_max: float
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send the body without an encoding")
     if (request.content_length or 0) > bytes_max:
-        return _too_large(bytes_max)
+        return too_large(bytes_max)
     try:
         if request.content.is_eof():
             # All of it came with the head, as most do: there is nothing to wait for.
@@ -44,17 +44,20 @@ async def _received(request: web.BaseRequest, bytes_max: int) -> bytes | Reject:
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > bytes_max:
-            return _too_large(bytes_max)
+            return too_large(bytes_max)
         parts.append(chunk)
     return b"".join(parts)
 
 
 def _within(raw: bytes, bytes_max: int) -> bytes | Reject:
-    return raw if len(raw) <= bytes_max else _too_large(bytes_max)
+    return raw if len(raw) <= bytes_max else too_large(bytes_max)
 
 
-def _too_large(bytes_max: int) -> Reject:
-    return reject(RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes")
+def too_large(bytes_max: int) -> Reject:
+    """The Reject of a body that is larger than its route takes."""
+    return reject(
+        RejectCode.TOO_LARGE, f"a body has at most {bytes_max} bytes", hint="Send less at once."
+    )
 
 
 def is_json(request: web.BaseRequest) -> bool:

@@ -9,6 +9,7 @@ from aiohttp import WSMessage, web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.gateway import Gateway, Inbound
+from solver.gateway.limit import Places
 
 GOODBYE_SECONDS_MAX: Final = 1.0
 CLOSE_TOO_OLD: Final = 4_410
@@ -51,9 +52,28 @@ class Channel:
 
 @asynccontextmanager
 async def open_channel(
+    inbound: Inbound[Any, Any], message_bytes_max: int, places: Places
+) -> AsyncIterator[Channel | Reject]:
+    """Upgrade the request for as long as the block lasts.
+
+    Rejects: busy (no place is left), malformed (a plain GET).
+    """
+    sender = inbound.sender
+    refused = places.take(sender)
+    if refused is not None:
+        yield refused
+        return
+    try:
+        async with _upgraded(inbound, message_bytes_max) as channel:
+            yield channel
+    finally:
+        places.give_back(sender)
+
+
+@asynccontextmanager
+async def _upgraded(
     inbound: Inbound[Any, Any], message_bytes_max: int
 ) -> AsyncIterator[Channel | Reject]:
-    """Upgrade the request for as long as the block lasts. Rejects: malformed (a plain GET)."""
     gateway, request = inbound.gateway, inbound.request
     socket = web.WebSocketResponse(
         timeout=GOODBYE_SECONDS_MAX,

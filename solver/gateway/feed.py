@@ -27,19 +27,13 @@ MESSAGE_BYTES_MAX: Final = 1_024
 async def follow(inbound: Inbound[Nothing, FeedQuery]) -> Answer:
     """Serve the feed over a WebSocket. Rejects: busy, malformed (a cursor of the future)."""
     gateway, query = inbound.gateway, inbound.query
-    if gateway.load.feeds >= gateway.limits.feed_connections_max:
-        return reject(RejectCode.BUSY, "too many feeds are open", retry_after_ms=5_000)
     if query.cursor > gateway.feed.seq:
         return reject(RejectCode.MALFORMED, f"the newest event is {gateway.feed.seq}")
-    gateway.load.feeds += 1
-    try:
-        async with open_channel(inbound, MESSAGE_BYTES_MAX) as channel:
-            if isinstance(channel, Reject):
-                return channel
-            await first_of(lambda: _send_all(channel, query), lambda: _hear_nothing(channel))
-            return channel.socket
-    finally:
-        gateway.load.feeds -= 1
+    async with open_channel(inbound, MESSAGE_BYTES_MAX, gateway.load.feeds) as channel:
+        if isinstance(channel, Reject):
+            return channel
+        await first_of(lambda: _send_all(channel, query), lambda: _hear_nothing(channel))
+        return channel.socket
 
 
 async def _send_all(channel: Channel, query: FeedQuery) -> None:

@@ -20,7 +20,7 @@ from solver.gateway.auth import Authenticator, Caller
 from solver.gateway.fill_index import FillIndex
 from solver.gateway.grant import Grants
 from solver.gateway.health import Healths
-from solver.gateway.limit import Buckets, Limits
+from solver.gateway.limit import Buckets, Limits, Places
 from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
@@ -71,11 +71,20 @@ class Rates:
 class Load:
     """How much of what is counted is under way right now."""
 
+    feeds: Places
+    solvers: Places
+    intakes: Places
     contract_checks: int = 0
-    feeds: int = 0
-    solvers: int = 0
-    intakes: int = 0
     sockets: set[web.WebSocketResponse] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, limits: Limits) -> "Load":
+        """None yet."""
+        return cls(
+            feeds=Places(limits.feed_connections_max, limits.feed_connections_of_network_max),
+            solvers=Places(limits.solver_connections_max, limits.solver_connections_of_network_max),
+            intakes=Places(limits.intake_connections_max, limits.intake_connections_of_network_max),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,11 +1,15 @@
 """Every bound of the gateway in one place, and the token buckets that hold the rates."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Final
 
 import msgspec
 
+from intents.reject import Reject, RejectCode, reject
+
 MILLI: Final = 1_000
+RETRY_MS: Final = 5_000
+"""When to ask for a socket again."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +26,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Between requests of a connection; a later head must be complete by then, too."""
     connections_max: int = 2_000
     feed_connections_max: int = 256
+    feed_connections_of_network_max: int = 64
     solver_connections_max: int = 64
+    solver_connections_of_network_max: int = 16
     intake_connections_max: int = 64
+    intake_connections_of_network_max: int = 16
     intake_messages_max: int = 8
     """Messages of one intake connection that are under way; no more are read meanwhile."""
     send_seconds_max: float = 10
@@ -98,3 +105,37 @@ class Buckets:
 
     def __len__(self) -> int:
         return len(self._full_at)
+
+
+class Places:
+    """Places for sockets of one kind: so many in all, and of these so many for one network."""
+
+    def __init__(self, places_max: int, of_network_max: int) -> None:
+        self._places_max = places_max
+        self._of_network_max = of_network_max
+        self._taken: Counter[str] = Counter()
+
+    def take(self, network: str) -> Reject | None:
+        """Take a place. Rejects: busy."""
+        if self._taken[network] >= self._of_network_max:
+            return reject(
+                RejectCode.BUSY,
+                f"your network has {self._of_network_max} of these sockets open",
+                hint="Close one, or send more over those that you have.",
+                retry_after_ms=RETRY_MS,
+            )
+        if len(self) >= self._places_max:
+            return reject(
+                RejectCode.BUSY, "too many of these sockets are open", retry_after_ms=RETRY_MS
+            )
+        self._taken[network] += 1
+        return None
+
+    def give_back(self, network: str) -> None:
+        """Have one place less."""
+        self._taken[network] -= 1
+        if not self._taken[network]:
+            del self._taken[network]
+
+    def __len__(self) -> int:
+        return self._taken.total()

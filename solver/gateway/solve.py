@@ -42,17 +42,11 @@ HELLO_SECONDS_MAX: Final = 10
 async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
     """Serve a solver over a WebSocket. Rejects: busy."""
     gateway = inbound.gateway
-    if gateway.load.solvers >= gateway.limits.solver_connections_max:
-        return reject(RejectCode.BUSY, "too many solvers are connected", retry_after_ms=5_000)
-    gateway.load.solvers += 1
-    try:
-        async with open_channel(inbound, MESSAGE_BYTES_MAX) as channel:
-            if isinstance(channel, Reject):
-                return channel
-            await _serve(channel, inbound.sender)
-            return channel.socket
-    finally:
-        gateway.load.solvers -= 1
+    async with open_channel(inbound, MESSAGE_BYTES_MAX, gateway.load.solvers) as channel:
+        if isinstance(channel, Reject):
+            return channel
+        await _serve(channel, inbound.sender)
+        return channel.socket
 
 
 async def _serve(channel: Channel, sender: str) -> None:

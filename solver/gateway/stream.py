@@ -7,6 +7,7 @@ way, and one more is read and waits.
 """
 
 import asyncio
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from aiohttp import WSMessage, WSMsgType
 
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import INTERNAL, error_body
+from solver.gateway.body import too_large
 from solver.gateway.channel import Channel, open_channel
 from solver.gateway.gateway import Answer, Inbound
 from solver.gateway.intake import take_paid
@@ -34,24 +36,25 @@ _KINDS: Final = {
     "bulk": Kind.BULK,
     "mandated": Kind.MANDATED,
 }
+_BYTES_MAX: Final = {
+    Kind.INTENT: attrgetter("body_bytes_max"),
+    Kind.BATCH: attrgetter("batch_bytes_max"),
+    Kind.BULK: attrgetter("bulk_bytes_max"),
+    Kind.MANDATED: attrgetter("batch_bytes_max"),
+}
+"""As the routes of these kinds take."""
 LOG: Final = structlog.get_logger("solver.gateway")
 
 
 async def intake(inbound: Inbound[Nothing, Nothing]) -> Answer:
     """Serve one intake socket. Rejects: busy."""
     gateway = inbound.gateway
-    if gateway.load.intakes >= gateway.limits.intake_connections_max:
-        return reject(RejectCode.BUSY, "too many intakes are open", retry_after_ms=5_000)
-    gateway.load.intakes += 1
-    try:
-        bytes_max = gateway.limits.bulk_bytes_max + HEAD_BYTES_MAX
-        async with open_channel(inbound, bytes_max) as channel:
-            if isinstance(channel, Reject):
-                return channel
-            await _Intake(channel, inbound.sender).serve()
-            return channel.socket
-    finally:
-        gateway.load.intakes -= 1
+    bytes_max = gateway.limits.bulk_bytes_max + HEAD_BYTES_MAX
+    async with open_channel(inbound, bytes_max, gateway.load.intakes) as channel:
+        if isinstance(channel, Reject):
+            return channel
+        await _Intake(channel, inbound.sender).serve()
+        return channel.socket
 
 
 class _Intake:
@@ -122,6 +125,9 @@ class _Intake:
 
     async def _outcomes(self, head: IntakeHead, body: bytes) -> list[OutcomeTold] | Reject:
         kind = _KINDS[head.take]
+        bytes_max = _BYTES_MAX[kind](self._gateway.limits)
+        if len(body) > bytes_max:
+            return too_large(bytes_max)
         if kind is not Kind.MANDATED:
             return await take_paid(self._gateway, kind, body, self._sender, patient=True)
         if head.mandate is None or head.counter is None or head.mac is None:

@@ -352,6 +352,23 @@ async def test_nonsense_on_the_socket_is_answered(world: World, message: bytes) 
         assert (await socket.receive_json(timeout=5))["id"] == 9
 
 
+@pytest.mark.parametrize(
+    ("take", "bound"),
+    [("intent", 65_536), ("batch", 262_144), ("bulk", 524_288), ("mandated", 262_144)],
+)
+async def test_a_message_is_as_large_as_its_route_takes(
+    world: World, take: str, bound: int
+) -> None:
+    """One byte more is too_large, by the message's id; at the bound it is looked at."""
+    async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
+        for size, code in ((bound + 1, "too_large"), (bound, "malformed")):
+            await socket.send_bytes(b'{"id":5,"take":"%b"}\n' % take.encode() + b" " * size)
+            told = await socket.receive_json(timeout=5)
+            found = told["outcomes"][0] if "outcomes" in told else told
+            assert (told["id"], found["code"]) == (5, code)
+            assert found["hint"]
+
+
 async def test_intake_sockets_are_limited() -> None:
     """Beyond the bound the upgrade is refused; a place is free again once one has left."""
     few = msgspec.structs.replace(GENEROUS, intake_connections_max=1)
@@ -360,10 +377,10 @@ async def test_intake_sockets_are_limited() -> None:
             status, told, _ = await world.raw("GET", "/v1/intake")
             assert (status, told["code"]) == (429, "busy")
         for _ in range(100):
-            if not world.gateway.load.intakes:
+            if not len(world.gateway.load.intakes):
                 break
             await asyncio.sleep(0.01)
-        assert world.gateway.load.intakes == 0
+        assert len(world.gateway.load.intakes) == 0
 
 
 async def test_a_sender_that_is_too_fast_is_not_read_from() -> None:

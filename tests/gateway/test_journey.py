@@ -71,7 +71,7 @@ async def test_many_waiters_share_one_feed(world: World) -> None:
     intents = [await agent.intent(DOCS, units=1, limit=100) for _ in range(20)]
     waiting = [asyncio.create_task(intent.filled(timeout_seconds=10)) for intent in intents]
     await asyncio.sleep(0.1)
-    assert world.gateway.load.feeds == 1
+    assert len(world.gateway.load.feeds) == 1
     await world.offering(bob, units=20, limit=20)
     states = await asyncio.gather(*waiting)
     assert {state.status for state in states} == {"filled"}

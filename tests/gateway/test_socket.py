@@ -12,8 +12,10 @@ from aiohttp import WSMsgType
 from solver.client import Agent, Market, Rejected
 from solver.client.market import Identity
 from solver.engine.feed import Feed
+from solver.gateway import gateway
 from solver.gateway.channel import CLOSE_SLOW, CLOSE_TOO_OLD
 from solver.gateway.feed import accounts_of
+from solver.gateway.limit import Places
 from tests.builder import alice, bob, carol
 from tests.gateway.world import DOCS, GENEROUS, World, a_world
 
@@ -94,10 +96,10 @@ async def test_a_reader_that_does_not_read_is_closed() -> None:
         events = [entry.event] * 100_000
         world.gateway.feed.append(entry.at_ms, events)
         for _ in range(300):
-            if not world.gateway.load.feeds:
+            if not len(world.gateway.load.feeds):
                 break
             await asyncio.sleep(0.05)
-        assert world.gateway.load.feeds == 0
+        assert len(world.gateway.load.feeds) == 0
         received = b""
         with suppress(ConnectionError):
             while chunk := await reader.read(1 << 20):
@@ -127,6 +129,52 @@ async def test_sockets_are_limited() -> None:
                 status, told, headers = await world.raw("GET", path)
                 assert (status, told["code"]) == (429, "busy")
                 assert "retry-after" in headers
+
+
+@pytest.mark.parametrize("path", ["/v1/feed", "/v1/solve", "/v1/intake"])
+async def test_one_network_cannot_take_every_socket(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its own bound it is refused with a hint, and another still gets in; places come free."""
+    network = ["192.0.2.1"]
+    monkeypatch.setattr(gateway, "network_of", lambda _: network[0])
+    few = msgspec.structs.replace(
+        GENEROUS,
+        feed_connections_of_network_max=2,
+        solver_connections_of_network_max=2,
+        intake_connections_of_network_max=2,
+    )
+    async with a_world(limits=few) as world:
+        url = world.url + path
+        held = [await world.http.ws_connect(url) for _ in range(2)]
+        status, told, headers = await world.raw("GET", path)
+        assert (status, told["code"], headers["retry-after"]) == (429, "busy", "5")
+        assert "your network" in told["message"]
+        assert told["hint"].startswith("Close one")
+        network[0] = "192.0.2.2"
+        held.append(await world.http.ws_connect(url))
+        for socket in held:
+            await socket.close()
+        network[0] = "192.0.2.1"
+        for _ in range(100):
+            if (await world.raw("GET", path))[0] != 429:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("no place came free")
+
+
+def test_places_are_counted_in_all_and_for_each_network() -> None:
+    """Neither bound lets more in; what is given back can be taken, by whoever comes."""
+    places = Places(3, 2)
+    assert [places.take(name) for name in ("a", "a", "b")] == [None] * 3
+    assert all(places.take(name) for name in ("a", "b", "c"))
+    places.give_back("a")
+    assert places.take("c") is None
+    assert places.take("a") is not None
+    for name in ("a", "b", "c"):
+        places.give_back(name)
+    assert len(places) == 0
 
 
 async def test_a_solver_must_say_who_it_is(world: World) -> None:
