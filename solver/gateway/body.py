@@ -11,6 +11,8 @@ from solver.verifier.decode import convert, lower
 T = TypeVar("T")
 
 JSON: Final = "application/json"
+CONTAINERS_MAX: Final = 64
+"""Objects and arrays of a body that is read here; verifiers have bounds of their own."""
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int, seconds_max: float) -> bytes | Reject:

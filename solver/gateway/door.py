@@ -15,18 +15,17 @@ from aiohttp import web
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
-from solver.gateway.body import decode_query, is_json, read_body
+from solver.gateway.body import CONTAINERS_MAX, decode_query, is_json, read_body
+from solver.gateway.call import read_call
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound, Response, limited, sender_of
 from solver.gateway.proxy import intent_of, refusal
 from solver.gateway.reply import Reply
 from solver.gateway.route import Route
 from solver.gateway.router import Found, Router
-from solver.gateway.wire import Nothing
+from solver.gateway.wire import CallBody, Nothing
 from solver.verifier.decode import decode_json
 
-CONTAINERS_MAX: Final = 64
-"""Objects and arrays of a body that is ours; what a grant pays to send on may have more."""
 LOG: Final = structlog.get_logger("solver.gateway")
 
 
@@ -137,8 +136,8 @@ async def _authenticate(
 def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject
     if route.verified:
         return Nothing()
-    if route.body is not None and route.granted:
-        return decode_json(raw, route.body)
+    if route.body is CallBody:
+        return read_call(raw)
     if route.body is not None:
         return decode_json(raw, route.body, containers_max=CONTAINERS_MAX)
     if raw and not route.raw:

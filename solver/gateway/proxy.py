@@ -12,7 +12,6 @@ from contextlib import aclosing
 from typing import Final
 from urllib.parse import urlencode
 
-import msgspec
 import structlog
 from aiohttp import web
 
@@ -72,7 +71,7 @@ async def call(inbound: Inbound[CallBody, Nothing]) -> Answer:
     if isinstance(body.body, str):
         content = body.body.encode()
     elif body.body is not None:
-        content = msgspec.json.encode(body.body)
+        content = bytes(body.body)
         if not any(name == "content-type" for name, _ in headers):
             headers += (("content-type", "application/json"),)
     query = body.query if isinstance(body.query, str) else urlencode(body.query or {}, doseq=True)

@@ -71,7 +71,7 @@ class IntentBody(Sent, frozen=True, kw_only=True):
 
 
 class CallBody(Sent, frozen=True, kw_only=True):
-    """A call through the proxy. A `body` that is not text is sent as JSON."""
+    """A call through the proxy. A `body` that is not text is sent as the JSON that it is."""
 
     method: Annotated[str, Meta(pattern="^[A-Z]{1,16}$")]
     path: Annotated[str, Meta(max_length=PATH_CHARS_MAX, pattern="^/")]

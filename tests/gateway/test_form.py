@@ -246,7 +246,7 @@ async def test_a_call_without_a_grant_is_not_looked_at(
     def looked_at(*_: object, **__: object) -> None:
         pytest.fail("it was decoded")
 
-    monkeypatch.setattr(door, "decode_json", looked_at)
+    monkeypatch.setattr(door, "read_call", looked_at)
     header = {} if bearer is None else {"Authorization": bearer}
     raw = b'{"method":"GET","path":"/","body":[%b]}' % b",".join([b"{}"] * 20_000)
     status, told, headers = await world.raw("POST", "/v1/keys/proxy", raw, **header)
