@@ -90,7 +90,7 @@ def _fold_log(path: Path) -> None:
 def _old_commands(path: Path, genesis: Genesis) -> Iterator[Command]:
     """Every command of the old file, each verified against its chain."""
     first = msgspec.structs.replace(genesis, format_version=OLD_VERSION)
-    chain, expected = first_link(first), 1
+    chain, expected = blake2b(msgspec.msgpack.encode(first), digest_size=32).digest(), 1
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         rows = connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq")
