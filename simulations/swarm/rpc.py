@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 class Provider:
-    """What web3 calls a provider: one method that takes requests."""
+    """What web3 calls a provider: it takes requests, alone or many together."""
 
     def __init__(
         self, chain: Chain, deployment: Deployment, faults: Faults, random: Random
@@ -68,15 +68,20 @@ class Provider:
 
     async def make_request(self, method: str, params: list[Any]) -> dict[str, Any]:
         """Answer, late or never."""
-        handler = getattr(self, f"_{method}")
-        faults = self._faults
-        if method == "eth_sendRawTransaction" and faults.strike(FaultKind.UNKNOWN_SEND):
+        if method == "eth_sendRawTransaction" and self._faults.strike(FaultKind.UNKNOWN_SEND):
             return await self._send_into_the_dark(params)
-        if faults.strike(FaultKind.RPC_TIMEOUT):
+        return (await self.make_batch_request([(method, params)]))[0]
+
+    async def make_batch_request(self, asked: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+        """Answer all of them, late or never."""
+        if self._faults.strike(FaultKind.RPC_TIMEOUT):
             await self._time_out()
         await asyncio.sleep(ANSWER_S)
+        return [self._answer_one(method, params) for method, params in asked]
+
+    def _answer_one(self, method: str, params: list[Any]) -> dict[str, Any]:
         try:
-            return {"result": handler(*params)}
+            return {"result": getattr(self, f"_{method}")(*params)}
         except Refused as refused:
             return {"error": refused.error}
 
@@ -143,6 +148,7 @@ class Provider:
             return None
         block, mined = found
         return {
+            "transactionHash": transaction_hash,
             "status": hex(mined.succeeded),
             "blockNumber": hex(block.number),
             "blockHash": block.hash,

@@ -7,18 +7,20 @@ sent once, because whoever sends has to know that the outcome may be unknown.
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import msgspec
-from aiohttp import ClientError, ClientTimeout
+from aiohttp import ClientError, ClientResponseError, ClientTimeout
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import Web3Exception
-from web3.types import RPCEndpoint
+from web3.types import RPCEndpoint, RPCRequest
 
 from contracts.bindings import RawLog, revert_reason
 from contracts.deploy import Receipt
+from solver.settlement import ask
+from solver.settlement.ask import Ask, Block, Tag
 from solver.settlement.fault import (
     AlreadyKnown,
     CallReverted,
@@ -41,13 +43,14 @@ sys.setrecursionlimit(RECURSION_MAX)
 TIMEOUT_S: Final = 10.0
 ATTEMPTS_MAX: Final = 4
 BACKOFF_S: Final = 0.05
-LOG_BLOCKS_MAX: Final = 2_000
-"""Most blocks in one request for logs."""
+ASKS_MAX: Final = 100
+"""Most questions in one request."""
 FEE_HISTORY_BLOCKS: Final = 8
 FEE_PERCENTILE: Final = 60
-Tag = int | str
-"""A block number, or `latest`, `finalized`, `pending`."""
 
+_PASSING_STATUSES: Final = (408, 425, 429)
+"""Of HTTP's 4xx those that do not mean that the node refuses what was asked."""
+_SERVER_ERROR: Final = 500
 _SEND: Final = "eth_sendRawTransaction"
 _BY_WORDS: Final[tuple[tuple[str, type[TransactionRefused]], ...]] = (
     ("nonce too low", NonceTooLow),
@@ -62,14 +65,7 @@ _BY_WORDS: Final[tuple[tuple[str, type[TransactionRefused]], ...]] = (
 )
 _TOO_MANY_LOGS: Final = ("more than", "too many", "block range", "too large", "limit exceeded")
 
-
-class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """What is used of a block's header."""
-
-    number: int
-    hash: str
-    timestamp: int
-    base_fee_wei: int
+T = TypeVar("T")
 
 
 class Fees(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,13 +75,51 @@ class Fees(msgspec.Struct, frozen=True, kw_only=True):
     tip_wei: int
 
 
+class _Provider(AsyncHTTPProvider):
+    """Answers must be to what was asked: with another request's id they are none."""
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> Any:  # noqa: ANN401  JSON
+        request = self.form_request(method, params)
+        (answer,) = _answers([request], await self._post(method, self.encode_rpc_dict(request)))
+        return answer
+
+    async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> Any:  # noqa: ANN401  JSON
+        """Answers in the order of the requests; or one error that is about all of them."""
+        requests = [self.form_request(method, params) for method, params in batch_requests]
+        body = self.encode_batch_request_dicts(requests)
+        try:
+            found = await self._post(batch_requests[0][0], body)
+        except ClientResponseError as error:
+            if error.status in _PASSING_STATUSES or error.status >= _SERVER_ERROR:
+                raise
+            return {"error": {"code": error.status, "message": error.message}}
+        if isinstance(found, dict) and found.get("error") is not None:
+            return found
+        return _answers(requests, found)
+
+    async def _post(self, method: RPCEndpoint, body: bytes) -> Any:  # noqa: ANN401  JSON
+        return self.decode_rpc_response(await self._make_request(method, body))
+
+
+def _answers(requests: list[RPCRequest], found: Any) -> list[Any]:  # noqa: ANN401  whatever JSON says
+    listed = found if isinstance(found, list) else [found]
+    if not all(isinstance(answer, dict) for answer in listed):
+        raise ValueError("an answer that is no object")
+    by_id = {answer.get("id"): answer for answer in listed if _has_simple_id(answer)}
+    return [by_id[request["id"]] for request in requests]
+
+
+def _has_simple_id(answer: dict[str, Any]) -> bool:
+    return isinstance(answer.get("id"), int | str)
+
+
 class ChainClient:
     """A node. `start` refuses another chain; `close` ends the HTTP session."""
 
     def __init__(self, url: str, *, chain_id: int, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._expected_chain_id = chain_id
-        provider = AsyncHTTPProvider(
+        provider = _Provider(
             url,
             request_kwargs={"timeout": ClientTimeout(total=timeout_s)},
             exception_retry_configuration=None,
@@ -94,29 +128,35 @@ class ChainClient:
 
     async def start(self) -> None:
         """Refuse a node of another chain. Raises ChainMismatch, ChainUnreachable."""
-        found = await self.chain_id()
-        if found != self._expected_chain_id:
-            raise ChainMismatch(f"the node serves chain {found}, not {self._expected_chain_id}")
+        self.check_chain_id(await self.chain_id())
 
     async def close(self) -> None:
         """End the session."""
         await self._provider.disconnect()
 
+    def check_chain_id(self, found: int) -> None:
+        """A node may be exchanged under its address at any time. Raises ChainMismatch."""
+        if found != self._expected_chain_id:
+            raise ChainMismatch(f"the node serves chain {found}, not {self._expected_chain_id}")
+
     async def chain_id(self) -> int:
         """The node's chain id."""
-        return _number(await self._read("eth_chainId"))
+        return await self.read(ask.chain_id())
 
     async def block(self, tag: Tag) -> Block | None:
         """A block's header, or None if there is none yet."""
-        return _block(await self._read("eth_getBlockByNumber", _tag(tag), False))
+        return await self.read(ask.block(tag))
 
     async def head(self) -> Block:
         """The newest block."""
-        return await self._known_block("latest")
+        return await self.read(ask.known_block("latest"))
 
     async def finalized(self) -> Block:
-        """The newest block that cannot go away any more."""
-        return await self._known_block("finalized")
+        """The newest block that cannot go away any more, on our chain. Raises ChainMismatch."""
+        asks: list[Ask[Any]] = [ask.chain_id(), ask.known_block("finalized")]
+        found, final = await self.read_all(asks)
+        self.check_chain_id(found)
+        return cast("Block", final)
 
     async def logs(
         self,
@@ -126,21 +166,8 @@ class ChainClient:
         topics: Sequence[bytes],
         addresses: Sequence[str] | None = None,
     ) -> list[RawLog]:
-        """Logs of a range of at most LOG_BLOCKS_MAX blocks, in their order on chain.
-
-        Raises RangeTooLarge where the range, or its answer, is larger than allowed.
-        """
-        if last - first >= LOG_BLOCKS_MAX:
-            raise RangeTooLarge(f"{last - first + 1} blocks")
-        query: dict[str, object] = {
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-            "topics": [["0x" + topic.hex() for topic in topics]],
-        }
-        if addresses is not None:
-            query["address"] = list(addresses)
-        found = _logs(await self._read("eth_getLogs", query))
-        return sorted(found, key=lambda log: (log.block_number, log.log_index))
+        """Logs of a range of blocks, in their order on chain. Raises RangeTooLarge."""
+        return await self.read(ask.logs(first, last, topics=topics, addresses=addresses))
 
     async def call(
         self,
@@ -152,38 +179,29 @@ class ChainClient:
         at: Tag = "latest",
     ) -> bytes:
         """What a call returns at the end of a block. Raises CallReverted."""
-        query: dict[str, object] = {"to": to, "data": "0x" + data.hex()}
-        if sender is not None:
-            query["from"] = sender
-        if gas is not None:
-            query["gas"] = hex(gas)
-        return _data(await self._read("eth_call", query, _tag(at)))
+        return await self.read(ask.call(to, data, sender=sender, gas=gas, at=at))
 
     async def estimate_gas(self, to: str, data: bytes, *, sender: str) -> int:
         """Least gas with which a transaction succeeds now. Raises CallReverted."""
-        query = {"to": to, "from": sender, "data": "0x" + data.hex()}
-        return _number(await self._read("eth_estimateGas", query, "latest"))
+        return await self.read(ask.gas(to, data, sender=sender))
 
     async def code(self, address: str) -> bytes:
         """The code at an address."""
-        return _data(await self._read("eth_getCode", address, "latest"))
+        return await self.read(ask.code(address))
 
     async def nonce(self, address: str, at: Tag = "latest") -> int:
         """How many transactions an address had sent by the end of a block."""
-        return _number(await self._read("eth_getTransactionCount", address, _tag(at)))
+        return await self.read(ask.nonce(address, at))
 
     async def balance(self, address: str) -> int:
         """Wei that an address holds now."""
-        return _number(await self._read("eth_getBalance", address, "latest"))
+        return await self.read(ask.balance(address))
 
     async def fees(self) -> Fees:
         """What gets a transaction into one of the next blocks: room for a doubled base fee."""
-        history = await self._read(
-            "eth_feeHistory", hex(FEE_HISTORY_BLOCKS), "latest", [FEE_PERCENTILE]
-        )
-        base, tip = _usual_fees(history)
+        base, tip = await self.read(ask.usual_fees(FEE_HISTORY_BLOCKS, FEE_PERCENTILE))
         if not tip:
-            tip = _number(await self._read("eth_maxPriorityFeePerGas"))
+            tip = await self.read(ask.usual_tip())
         return Fees(max_wei=2 * base + tip, tip_wei=tip)
 
     async def send(self, raw: bytes) -> None:
@@ -197,40 +215,74 @@ class ChainClient:
 
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         """What became of a transaction; None unless it is mined."""
-        found = await self._read("eth_getTransactionReceipt", transaction_hash)
-        return _receipt(transaction_hash, found)
+        return await self.read(ask.receipt(transaction_hash))
 
     async def is_known(self, transaction_hash: str) -> bool:
         """Whether the node has a transaction, mined or in its pool."""
-        return await self._read("eth_getTransactionByHash", transaction_hash) is not None
+        return await self.read(ask.is_known(transaction_hash))
 
-    async def _known_block(self, tag: str) -> Block:
-        block = await self.block(tag)
-        if block is None:
-            raise ChainUnreachable(f"the node has no {tag} block")
-        return block
+    async def read(self, one: Ask[T]) -> T:
+        """Ask a few times until there is an answer. Raises ChainUnreachable, RequestRefused."""
+        return one.read(await self._patiently(lambda: self._request(one.method, *one.params)))
 
-    async def _read(self, method: str, *params: object) -> Any:  # noqa: ANN401  whatever JSON says
+    async def read_all(self, asks: Sequence[Ask[T]]) -> list[T]:
+        """The answers to many, in as few requests as allowed; those of one come from one node.
+
+        Raises what the first of them that failed would have raised alone.
+        """
+        answers: list[T] = []
+        for start in range(0, len(asks), ASKS_MAX):
+            some = asks[start : start + ASKS_MAX]
+            results = await self._patiently(partial(self._request_all, some))
+            answers += [one.read(result) for one, result in zip(some, results, strict=True)]
+        return answers
+
+    async def _patiently(self, request: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(ATTEMPTS_MAX - 1):
             try:
-                return await self._request(method, *params)
+                return await request()
             except ChainUnreachable:
                 await asyncio.sleep(BACKOFF_S * 2**attempt)
-        return await self._request(method, *params)
+        return await request()
 
-    async def _request(self, method: str, *params: object) -> Any:  # noqa: ANN401  as above
+    async def _request(self, method: str, *params: object) -> Any:  # noqa: ANN401  whatever JSON says
+        answer = await self._answered(
+            method, self._provider.make_request(RPCEndpoint(method), list(params))
+        )
+        return _result(method, answer)
+
+    async def _request_all(self, asks: Sequence[Ask[Any]]) -> list[Any]:
+        """In one request; one by one where the node takes no list, or not this one."""
+        listed = [(RPCEndpoint(one.method), list(one.params)) for one in asks]
+        name = f"{len(asks)} requests"
+        found = await self._answered(name, self._provider.make_batch_request(listed))
+        if isinstance(found, list):
+            return [_result(one.method, answer) for one, answer in zip(asks, found, strict=True)]
+        return [await self._request(one.method, *one.params) for one in asks]
+
+    async def _answered(self, name: str, request: Awaitable[Any]) -> Any:  # noqa: ANN401  as above
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._provider.make_request(RPCEndpoint(method), list(params))
-        except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
-            raise ChainUnreachable(f"{method}: {type(error).__name__} {error}") from error
-        if not isinstance(answer, dict):
-            raise ChainUnreachable(f"{method}: an answer that is no object")
-        if answer.get("error") is not None:
-            _refuse(method, answer["error"])
-        if "result" not in answer:
-            raise ChainUnreachable(f"{method}: an answer with neither result nor error")
-        return answer["result"]
+                return await request
+        except (
+            ClientError,
+            LookupError,
+            OSError,
+            TimeoutError,
+            Web3Exception,
+            ValueError,
+        ) as error:
+            raise ChainUnreachable(f"{name}: {type(error).__name__} {error}") from error
+
+
+def _result(method: str, answer: Any) -> Any:  # noqa: ANN401  whatever JSON says
+    if not isinstance(answer, dict):
+        raise ChainUnreachable(f"{method}: an answer that is no object")
+    if answer.get("error") is not None:
+        _refuse(method, answer["error"])
+    if "result" not in answer:
+        raise ChainUnreachable(f"{method}: an answer with neither result nor error")
+    return answer["result"]
 
 
 def _refuse(method: str, error: Any) -> NoReturn:  # noqa: ANN401  whatever JSON says
@@ -263,78 +315,3 @@ def _revert_data(value: object) -> bytes:
         return bytes.fromhex(value[2:])
     except ValueError:
         return b""
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """An answer of another form than asked for is as good as none."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ChainUnreachable(f"malformed answer: {type(error).__name__} {error}") from error
-
-
-@_understood()
-def _block(found: Any) -> Block | None:  # noqa: ANN401  whatever JSON says
-    if found is None:
-        return None
-    return Block(
-        number=int(found["number"], 16),
-        hash=found["hash"],
-        timestamp=int(found["timestamp"], 16),
-        base_fee_wei=int(found.get("baseFeePerGas", "0x0"), 16),
-    )
-
-
-@_understood()
-def _receipt(transaction_hash: str, found: Any) -> Receipt | None:  # noqa: ANN401  as above
-    if found is None or found["blockNumber"] is None:
-        return None
-    return Receipt(
-        transaction_hash=transaction_hash,
-        succeeded=int(found["status"], 16) == 1,
-        block_number=int(found["blockNumber"], 16),
-        block_hash=found["blockHash"],
-        gas_used=int(found["gasUsed"], 16),
-        contract_address=found.get("contractAddress"),
-    )
-
-
-@_understood()
-def _usual_fees(history: Any) -> tuple[int, int]:  # noqa: ANN401  as above
-    """The next base fee, and the median of the tips that were paid, or 0."""
-    tips = [int(row[0], 16) for row in history.get("reward") or [] if row]
-    paid = sorted(tip for tip in tips if tip)
-    return int(history["baseFeePerGas"][-1], 16), paid[len(paid) // 2] if paid else 0
-
-
-@_understood()
-def _logs(found: Any) -> list[RawLog]:  # noqa: ANN401  as above
-    if any(log.get("removed") for log in found):
-        raise ChainUnreachable("the node gave a removed log")
-    return [
-        RawLog(
-            address=log["address"].lower(),
-            topics=tuple(_data(topic) for topic in log["topics"]),
-            data=_data(log["data"]),
-            block_number=int(log["blockNumber"], 16),
-            block_hash=log["blockHash"],
-            log_index=int(log["logIndex"], 16),
-            transaction_hash=log["transactionHash"],
-        )
-        for log in found
-    ]
-
-
-def _tag(tag: Tag) -> str:
-    return hex(tag) if isinstance(tag, int) else tag
-
-
-@_understood()
-def _number(text: Any) -> int:  # noqa: ANN401  as above
-    return int(text, 16)
-
-
-@_understood()
-def _data(text: Any) -> bytes:  # noqa: ANN401  as above
-    return bytes.fromhex(text.removeprefix("0x"))

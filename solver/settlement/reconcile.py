@@ -1,16 +1,12 @@
 """Book against chain, at the block up to which the core knows the chain (promise P7)."""
 
-import asyncio
-from typing import Final
-
 import msgspec
 
 from contracts.bindings import SETTLEMENT, USDC
 from contracts.deploy import Deployment
 from solver.core.state import State
+from solver.settlement import ask
 from solver.settlement.chain import ChainClient
-
-CALLS_AT_ONCE_MAX: Final = 8
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +43,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def reconcile(chain: ChainClient, state: State, deployment: Deployment) -> Reconciliation:
-    """Compare every account, as of the core's cursor.
+    """Compare every account, as of the core's cursor, a hundred of them in one request.
 
     The ledger is read first, without an await in between, so that later commands do not
     matter. Raises ChainUnreachable, RequestRefused (the node forgot that block's state).
@@ -56,19 +52,15 @@ async def reconcile(chain: ChainClient, state: State, deployment: Deployment) ->
     ledger = _usdc_totals(state)
     if block < 0:
         return Reconciliation(block=block, accounts=0, differences=(), held=0, owed=0)
-    limit = asyncio.Semaphore(CALLS_AT_ONCE_MAX)
-
-    async def on_chain(account: str) -> int:
-        function = SETTLEMENT.function("accountOf")
-        async with limit:
-            answer = await chain.call(deployment.settlement, function.encode(account), at=block)
-        return int(function.decode_outputs(answer)[0][0])
-
-    async with asyncio.TaskGroup() as group:
-        tasks = {account: group.create_task(on_chain(account)) for account in ledger}
-    found = {account: task.result() for account, task in tasks.items()}
+    account_of = SETTLEMENT.function("accountOf")
+    asks = [
+        ask.call(deployment.settlement, account_of.encode(account), at=block) for account in ledger
+    ]
     balance_of = USDC.function("balanceOf")
-    answer = await chain.call(deployment.usdc, balance_of.encode(deployment.settlement), at=block)
+    asks.append(ask.call(deployment.usdc, balance_of.encode(deployment.settlement), at=block))
+    *answers, held = await chain.read_all(asks)
+    balances = (int(account_of.decode_outputs(answer)[0][0]) for answer in answers)
+    found = dict(zip(ledger, balances, strict=True))
     return Reconciliation(
         block=block,
         accounts=len(ledger),
@@ -77,7 +69,7 @@ async def reconcile(chain: ChainClient, state: State, deployment: Deployment) ->
             for account, total in ledger.items()
             if found[account] != total
         ),
-        held=int(balance_of.decode_outputs(answer)[0]),
+        held=int(balance_of.decode_outputs(held)[0]),
         owed=sum(ledger.values()),
     )
 

@@ -19,8 +19,9 @@ from contracts.deploy import Deployment, Receipt, verify
 from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.engine.sequencer import Sequencer
+from solver.settlement.ask import Block, Tag
 from solver.settlement.batch import asks_contracts, encode_batch, gas_limit
-from solver.settlement.chain import Block, ChainClient, Fees, Tag
+from solver.settlement.chain import ChainClient, Fees
 from solver.settlement.fault import (
     AlreadyKnown,
     BatchTooLarge,

@@ -7,7 +7,7 @@ process has to stop (P8).
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -33,7 +33,9 @@ from solver.core.command import (
     Withdrawn,
 )
 from solver.engine.sequencer import Sequencer
-from solver.settlement.chain import Block, ChainClient
+from solver.settlement import ask
+from solver.settlement.ask import Ask, Block
+from solver.settlement.chain import ChainClient
 from solver.settlement.fault import (
     ChainForked,
     ChainUnreachable,
@@ -106,7 +108,7 @@ class Watcher:
         while first <= self._scanned:
             last = min(self._scanned, first + self._blocks_max - 1)
             try:
-                self._learn_accounts(await self._factory_logs(first, last))
+                self._learn_accounts(await self._chain.read(self._factory_logs(first, last)))
             except RangeTooLarge as fault:
                 self._halve_blocks(fault)
             else:
@@ -150,31 +152,33 @@ class Watcher:
         self._blocks_max //= 2
 
     async def _read(self, last: int) -> None:
-        first = self._scanned + 1
-        logs = await self._logs(first, last)
-        block = await self._chain.block(last)
-        await self._check_cursor()
+        """All that counts of some blocks, in order.
+
+        It is asked in one request, with the blocks at both ends: who answers has them, and so
+        a node that is behind cannot pass off what it has not seen as nothing.
+        """
+        first, settlement = self._scanned + 1, [self._deployment.settlement]
+        asks: list[Ask[Any]] = [
+            ask.block(last),
+            ask.block(self._scanned),
+            self._factory_logs(first, last),
+            ask.logs(first, last, topics=_SETTLEMENT_TOPICS, addresses=settlement),
+            ask.logs(first, last, topics=_ACCOUNT_TOPICS),
+        ]
+        block, scanned, made, money, sessions = await self._chain.read_all(asks)
+        self._check_still_there(scanned)
         if block is None:
             raise ChainUnreachable(f"finalised block {last} is not there")
-        facts = [(log, fact) for log in logs if (fact := self._fact(log)) is not None]
+        self._learn_accounts(made)
+        counted = money + [log for log in sessions if log.address in self._accounts]
+        counted.sort(key=lambda log: (log.block_number, log.log_index))
+        facts = [(log, fact) for log in counted if (fact := self._fact(log)) is not None]
         await self._submit(facts, last, block.hash)
         self._scanned, self._scanned_hash = last, block.hash
 
-    async def _logs(self, first: int, last: int) -> list[RawLog]:
-        """All that counts, in order. Session logs count from accounts of our factory alone."""
-        made = await self._factory_logs(first, last)
-        self._learn_accounts(made)
-        money = await self._chain.logs(
-            first, last, topics=_SETTLEMENT_TOPICS, addresses=[self._deployment.settlement]
-        )
-        sessions = await self._chain.logs(first, last, topics=_ACCOUNT_TOPICS)
-        counted = money + [log for log in sessions if log.address in self._accounts]
-        return sorted(counted, key=lambda log: (log.block_number, log.log_index))
-
-    async def _factory_logs(self, first: int, last: int) -> list[RawLog]:
-        return await self._chain.logs(
-            first, last, topics=_FACTORY_TOPICS, addresses=[self._deployment.factory]
-        )
+    def _factory_logs(self, first: int, last: int) -> Ask[list[RawLog]]:
+        addresses = [self._deployment.factory]
+        return ask.logs(first, last, topics=_FACTORY_TOPICS, addresses=addresses)
 
     def _learn_accounts(self, logs: list[RawLog]) -> None:
         for raw in logs:
@@ -183,10 +187,12 @@ class Watcher:
                 self._accounts.add(log.account)
 
     async def _check_cursor(self) -> None:
+        self._check_still_there(await self._chain.block(self._scanned))
+
+    def _check_still_there(self, block: Block | None) -> None:
         """The block up to which all was read must be the one it was."""
         if not self._scanned_hash:
             return
-        block = await self._chain.block(self._scanned)
         if block is None or block.hash != self._scanned_hash:
             found = block.hash if block else "nothing"
             raise ChainForked(

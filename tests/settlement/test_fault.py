@@ -31,6 +31,7 @@ from solver.settlement.fault import (
     ChainUnreachable,
     OutboxForeign,
     OutboxWriteFailed,
+    RequestRefused,
     SessionRefused,
 )
 from solver.settlement.outbox import Outbox, Status
@@ -459,6 +460,29 @@ async def test_a_restarted_watcher_goes_on_where_the_core_is(world: World) -> No
     assert world.state.cursor > cursor
     assert world.total(account) == 2 * USD
     assert key.address in world.state.accounts[account].sessions
+
+
+async def test_a_node_that_forgot_a_block_is_a_refusal(world: World) -> None:
+    """A restarted node may not know the state at the cursor any more: nothing differs, we wait.
+
+    However many accounts there are, they are asked for in one request.
+    """
+    for _ in range(3):
+        await world.deposit(SigningKey.generate().address, USD)
+    await world.finalize()
+    asked = world.chain._request_all
+    sizes = []
+
+    async def counted(asks: Any) -> Any:
+        sizes.append(len(asks))
+        return await asked(asks)
+
+    world.chain._request_all = counted  # type: ignore[method-assign]
+    assert (await world.reconcile()).accounts == 3
+    assert sizes == [4]
+    world.state.cursor += 1_000
+    with pytest.raises(RequestRefused):
+        await world.reconcile()
 
 
 async def test_quiet_blocks_are_not_journaled_one_by_one(world: World) -> None:

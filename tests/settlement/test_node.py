@@ -1,7 +1,7 @@
 """Answers of a node, good and bad, become our own values and faults."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,7 +11,8 @@ from contracts.anvil import Anvil
 from contracts.bindings import SETTLEMENT, revert_reason
 from contracts.fault import WrongContract
 from intents.signature import SigningKey
-from solver.settlement.chain import LOG_BLOCKS_MAX, ChainClient, Fees, fault_of
+from solver.settlement.ask import LOG_BLOCKS_MAX, Ask, chain_id
+from solver.settlement.chain import ChainClient, Fees, fault_of
 from solver.settlement.fault import (
     AlreadyKnown,
     CallReverted,
@@ -160,17 +161,19 @@ async def test_a_useless_answer_leaves_the_outcome_unknown(answer: bytes | None)
 async def test_a_malformed_result_is_no_answer(result: str) -> None:
     """Whatever JSON a node sends, reading it ends in the one fault and never in another error."""
     body = _http(b'{"jsonrpc":"2.0","id":0,"result":' + result.encode() + b"}")
-    async with a_node(body) as (chain, _):
-        for ask in (
-            lambda: chain.block("latest"),
-            lambda: chain.receipt("0x00"),
-            lambda: chain.logs(0, 1, topics=[]),
-            chain.fees,
-            chain.chain_id,
-            lambda: chain.call("0x00", b""),
-        ):
+    questions: tuple[Callable[[ChainClient], Awaitable[object]], ...] = (
+        lambda chain: chain.block("latest"),
+        lambda chain: chain.receipt("0x00"),
+        lambda chain: chain.is_known("0x00"),
+        lambda chain: chain.logs(0, 1, topics=[]),
+        lambda chain: chain.fees(),
+        lambda chain: chain.chain_id(),
+        lambda chain: chain.call("0x00", b""),
+    )
+    for question in questions:
+        async with a_node(body) as (chain, _):
             with suppress(ChainUnreachable):
-                assert await ask() in ([], 7, b""), result
+                assert await question(chain) in ([], 7, b""), result
 
 
 async def test_an_error_that_is_null_is_none() -> None:
@@ -178,6 +181,88 @@ async def test_an_error_that_is_null_is_none() -> None:
     body = _http(b'{"jsonrpc":"2.0","id":0,"error":null,"result":"0x7"}')
     async with a_node(body) as (chain, _):
         assert await chain.chain_id() == 7
+
+
+async def test_an_answer_to_another_request_is_none() -> None:
+    """A proxy that repeats what it said before is noticed by the id that it repeats."""
+    body = _http(b'{"jsonrpc":"2.0","id":0,"result":"0x7"}')
+    async with a_node(body) as (chain, _):
+        assert await chain.chain_id() == 7
+        with pytest.raises(ChainUnreachable):
+            await chain.chain_id()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"id":0,"result":"0x1"}]',
+        b'[{"id":0,"result":"0x1"},{"id":2,"result":"0x1"}]',
+        b'[{"id":0,"result":"0x1"},{"id":null,"result":"0x1"}]',
+        b'[{"id":0,"result":"0x1"},{"id":[1],"result":"0x1"}]',
+        b'[{"id":0,"result":"0x1"},7]',
+        b'[{"id":0,"result":"0x1"},{"id":1}]',
+        b"[]",
+        b"{}",
+        b"null",
+    ],
+    ids=["short", "foreign", "null", "odd", "number", "hollow", "empty", "object", "nothing"],
+)
+async def test_a_part_of_an_answer_is_none(body: bytes) -> None:
+    """Of two questions both are answered, or nothing is known."""
+    async with a_node(_http(body)) as (chain, _):
+        with pytest.raises(ChainUnreachable):
+            await chain._request_all([chain_id(), chain_id()])
+
+
+async def test_answers_come_in_the_order_of_the_questions() -> None:
+    """Whatever order the node has them in."""
+    body = b'[{"id":1,"result":"0x8"},{"id":0,"result":"0x7"}]'
+    async with a_node(_http(body)) as (chain, _):
+        assert await chain.read_all([chain_id(), chain_id()]) == [7, 8]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        _http(b'{"id":null,"error":{"code":-32600,"message":"batches are not supported"}}'),
+        _http(b'{"error":"no batches"}', "400 Bad Request"),
+        _http(b"", "413 Payload Too Large"),
+    ],
+    ids=["error", "400", "413"],
+)
+async def test_a_node_that_takes_no_lists_is_asked_one_by_one(refusal: bytes) -> None:
+    """What is refused as a list is asked singly; a node that is only busy is not."""
+    async with a_node(refusal) as (chain, seen):
+        single = chain._request
+
+        async def answered(method: str, *params: object) -> Any:
+            return "0x7"
+
+        chain._request = answered  # type: ignore[method-assign]
+        assert await chain.read_all([chain_id()] * 3) == [7, 7, 7]
+        assert len(seen) == 1
+        chain._request = single  # type: ignore[method-assign]
+    async with a_node(_http(b"", "429 Too Many Requests")) as (chain, seen):
+        with pytest.raises(ChainUnreachable):
+            await chain.read_all([chain_id()] * 3)
+
+
+async def test_questions_are_asked_a_hundred_at_once(anvil: Anvil) -> None:
+    """A request has a bound, and every question its answer; the first refusal is raised."""
+    chain = ChainClient(anvil.url, chain_id=CHAIN_ID)
+    sizes = []
+    whole = chain._request_all
+
+    async def counted(asks: Any) -> Any:
+        sizes.append(len(asks))
+        return await whole(asks)
+
+    chain._request_all = counted  # type: ignore[method-assign]
+    assert await chain.read_all([chain_id()] * 205) == [CHAIN_ID] * 205
+    assert sizes == [100, 100, 5]
+    with pytest.raises(RequestRefused, match="eth_nonsense"):
+        await chain.read_all([chain_id(), Ask("eth_nonsense", (), int)])
+    await chain.close()
 
 
 async def test_a_port_where_nobody_listens() -> None:
