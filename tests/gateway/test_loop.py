@@ -34,6 +34,15 @@ def test_it_is_asyncio_s_own_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(run(_loop()), asyncio.SelectorEventLoop)
 
 
+def test_the_loop_does_not_keep_the_journal_s_writer_waiting() -> None:
+    """A busy loop gives the interpreter up within a fraction of a millisecond, not after five."""
+
+    async def interval() -> float:
+        return sys.getswitchinterval()
+
+    assert run(interval()) <= 0.0005
+
+
 def test_a_whole_journey_runs_on_uvloop_with_verifiers() -> None:
     """Connections beyond the bound, sockets, bulks, mandates and calls, as on asyncio's loop."""
     few = msgspec.structs.replace(GENEROUS, connections_max=8)
