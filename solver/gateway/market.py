@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+from intents.bulk import HEIGHT_MAX, tree_type
 from intents.document import SIGNED
 from intents.reject import RejectCode, reject
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
@@ -31,6 +32,8 @@ NOTES = (
     "Nonces are chosen by you, below 2**53, and used once per account.",
     "A request's target is path and query as sent; bodyHash is keccak256 of the body's bytes.",
     "Send it as Keyfill-Request: base64url of JSON {account, nonce, expiresAt, signature}.",
+    "A bulk is a tree of nested pairs: its leaves are the intents, in the order they are sent in.",
+    "Fill it up with intents whose every field is zero, empty or false; sign these, send them not.",
 )
 
 
@@ -55,6 +58,10 @@ async def signing(inbound: Inbound[Nothing, Nothing]) -> Answer:
                 FieldTold(name=wire, type=kind) for _, wire, kind in FIELDS[document]
             )
             for document in SIGNED
+        },
+        bulk_types={
+            str(height): (FieldTold(name="tree", type=tree_type(height)),)
+            for height in range(1, HEIGHT_MAX + 1)
         },
         assets=AssetsTold(usdc=inbound.gateway.state.usdc, credit=CREDIT),
         request_seconds_max=LIFETIME_SECONDS_MAX,

@@ -20,6 +20,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: Handler
     summary: str
+    description: str = ""
+    """What the summary leaves out."""
     body: Any = None
     """Type of the JSON body; None: there is none, or it is passed through (`raw`)."""
     query: Any = Nothing

@@ -129,6 +129,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/intents/bulk",
         handler=intake.submit_bulk,
         summary=f"Submit up to {INTENTS_MAX} intents over one signature; an outcome for each",
+        description="Sign a `BulkIntent`; GET /v1/eip712 has its type for each height of its tree.",
         body=UnverifiedBulk,
         verified=True,
         bytes_max=attrgetter("bulk_bytes_max"),
@@ -173,6 +174,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/mandates/{digest}",
         handler=mandate.end_mandate,
         summary="Withdraw a mandate, and what is open under it",
+        description=(
+            "The market takes no more intents under it and serves none that are open; what was "
+            "filled is still settled. This is the market's word alone: on chain the signature "
+            "stays good until `validUntil`. To end it there, the account calls `cancel(nonce)` "
+            "of the settlement contract, or `cancelAll()` for all that it signed in this epoch; "
+            "either takes effect once the contract's exit delay is over."
+        ),
         told=ResultTold,
         permissions=MAY_SIGN | MAY_CANCEL,
         rejects=(R.MANDATE_UNKNOWN, R.NOT_OPEN, *SEQUENCED),

@@ -189,10 +189,15 @@ class AssetsTold(Told, frozen=True, kw_only=True):
 
 
 class SigningTold(Told, frozen=True, kw_only=True):
-    """All that is needed to sign: domain, types, assets, and how requests are signed."""
+    """All that is needed to sign: domain, types, assets, and how requests are signed.
+
+    `bulkTypes` has the primary type of a bulk, `BulkIntent`, for each height of its tree: a bulk
+    of n intents has the least height, from 1 on, with 2**height of n or more.
+    """
 
     domain: DomainTold
     types: dict[str, tuple[FieldTold, ...]]
+    bulk_types: dict[str, tuple[FieldTold, ...]]
     assets: AssetsTold
     request_seconds_max: int
     notes: tuple[str, ...]

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from eth_account import Account
 
 from intents.bulk import proven_digest, sign_bulk
 from intents.document import Intent
@@ -52,6 +53,37 @@ async def outcomes(world: World, path: str, body: object, **headers: str) -> lis
 def codes(found: list[dict[str, Any]]) -> list[str]:
     """The code of each; empty where it was accepted."""
     return [one.get("code", "") for one in found]
+
+
+# -- what a client of another make knows
+
+
+def zeros(fields: list[dict[str, str]]) -> dict[str, Any]:
+    """A document of nothing."""
+    empty = {"address": "0x" + "00" * 20, "string": "", "bool": False}
+    return {field["name"]: empty.get(field["type"], 0) for field in fields}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+async def test_a_bulk_can_be_signed_from_the_api_alone(world: World, count: int) -> None:
+    """With the types of GET /v1/eip712 and a library of somebody else's, all are accepted."""
+    _, signing, _ = await world.raw("GET", "/v1/eip712")
+    intents = [msgspec.to_builtins(bare(world)) for _ in range(count)]
+    height = max(1, (count - 1).bit_length())
+    tree: list[Any] = intents + [zeros(signing["types"]["Intent"])] * (2**height - count)
+    while len(tree) > 1:
+        tree = [tree[place : place + 2] for place in range(0, len(tree), 2)]
+    made = Account.sign_typed_data(
+        alice.key.secret(),
+        domain_data=signing["domain"],
+        message_types={
+            "Intent": signing["types"]["Intent"],
+            "BulkIntent": signing["bulkTypes"][str(height)],
+        },
+        message_data={"tree": tree[0]},
+    )
+    body = {"intents": intents, "signature": "0x" + made.signature.hex()}
+    assert codes(await outcomes(world, BULK, body)) == [""] * count
 
 
 # -- batches

@@ -65,6 +65,13 @@ async def test_routes_and_document_are_the_same_set(world: World) -> None:
         assert headers["allow"] == ",".join(sorted(method.upper() for method in item))
 
 
+async def test_the_document_says_what_a_withdrawn_mandate_still_is(world: World) -> None:
+    """That the market alone forgets it, and how it is ended on chain."""
+    operation = (await served(world))["paths"]["/v1/mandates/{digest}"]["delete"]
+    for words in ("on chain", "validUntil", "cancel(nonce)", "cancelAll()", "exit delay"):
+        assert words in operation["description"]
+
+
 EXAMPLES: dict[str, str] = {
     "GET /healthz": "/healthz",
     "GET /v1/eip712": "/v1/eip712",
