@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +47,7 @@ from solver.engine.sequencer import Sequencer
 from solver.gateway.app import create_app
 from solver.gateway.door import Door
 from solver.gateway.limit import Limits
+from solver.gateway.rotation import Rotations
 from solver.gateway.server import serve
 from solver.journal import Genesis, Journal
 from solver.journal.keeper import SnapshotKeeper
@@ -183,6 +184,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             limits=_limits(config),
             alarms=lambda: _alarms(submitter),
             verifiers=await stack.enter_async_context(verifiers.running()),
+            rotations=stack.enter_context(closing(Rotations(config.data_dir / "rotation.db"))),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]

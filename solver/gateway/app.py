@@ -19,6 +19,7 @@ from solver.gateway.limit import Limits
 from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
+from solver.gateway.rotation import Rotations
 from solver.gateway.route import Route
 from solver.gateway.router import Router
 from solver.gateway.table import ROUTES
@@ -39,12 +40,14 @@ def create_app(
     limits: Limits | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
     verifiers: Verifiers | None = None,
+    rotations: Rotations | None = None,
 ) -> Door:
     """The gateway's door, which `serve` opens.
 
     `grant_secret` is at least 32 random bytes, one per data directory.
 
-    `verifiers` are running already; without any, signatures are verified here.
+    `verifiers` are running already; without any, signatures are verified here. Without
+    `rotations`, secrets of mandates that were replaced count again in the next process.
 
     `clock` is read once, for when this process started; all else goes by the market's
     time. `alarms` says, at every GET /healthz, what an operator should see to; anyone may
@@ -63,7 +66,12 @@ def create_app(
         load=Load.of(limits),
         access_log=AccessLog(limits.log_lines_per_second),
         verifiers=verifiers or Verifiers(rules),
-        macs=Macs(grant_secret, started_at_ms=started_at_ms, mandates_max=limits.mandates_max),
+        macs=Macs(
+            grant_secret,
+            rotations or Rotations(),
+            started_at_ms=started_at_ms,
+            mandates_max=limits.mandates_max,
+        ),
         grants=Grants(grant_secret),
         authenticator=Authenticator(
             state,

@@ -1,11 +1,11 @@
 """How intents under a mandate are authenticated: HMAC-SHA256 over the bytes that are sent.
 
-The secret of a mandate is derived from the market's own and the mandate's digest, and told
-to who registers the mandate; nothing is stored. A MAC covers a counter and the body. The
-counter is the sender's Unix milliseconds, or one more than its last: only a higher one than
-before counts, never one ahead of the market's time by more than `AHEAD_MS_MAX`. The memory
-of counters is this process's, so one that may have been used with its predecessor is
-refused. That makes every MAC good once.
+The secret of a mandate is derived from the market's own, the mandate's digest and how often it
+was replaced, and told to who registers the mandate; it is not stored. A MAC covers a counter
+and the body. The counter is the sender's Unix milliseconds, or one more than its last: only a
+higher one than before counts, never one ahead of the market's time by more than
+`AHEAD_MS_MAX`. The memory of counters is this process's, so one that may have been used with
+its predecessor is refused. That makes every MAC good once.
 """
 
 import hmac
@@ -17,6 +17,7 @@ import msgspec
 
 from intents.bound import NONCE_MAX
 from intents.reject import Reject, RejectCode, reject
+from solver.gateway.rotation import Rotations
 
 HEADER: Final = "Keyfill-Mac"
 AHEAD_MS_MAX: Final = 2_000
@@ -35,8 +36,11 @@ class Mac(msgspec.Struct, frozen=True, kw_only=True):
 class Macs:
     """Derives secrets and checks MACs. Has no repr of its secret."""
 
-    def __init__(self, secret: bytes, *, started_at_ms: int, mandates_max: int) -> None:
+    def __init__(
+        self, secret: bytes, rotations: Rotations, *, started_at_ms: int, mandates_max: int
+    ) -> None:
         self._secret = secret
+        self._rotations = rotations
         self._floor = started_at_ms + AHEAD_MS_MAX
         self._mandates_max = mandates_max
         self._counters: OrderedDict[str, int] = OrderedDict()
@@ -49,7 +53,13 @@ class Macs:
 
     def secret_of(self, mandate: str) -> bytes:
         """The 32 bytes that authenticate intents under the mandate of this digest."""
-        return hmac.digest(self._secret, _CONTEXT + bytes.fromhex(mandate[2:]), "sha256")
+        count = self._rotations.count(mandate)
+        which = count.to_bytes(COUNTER_BYTES, "big") if count else b""
+        return hmac.digest(self._secret, _CONTEXT + bytes.fromhex(mandate[2:]) + which, "sha256")
+
+    async def replace_secret(self, mandate: str) -> None:
+        """Have another secret count from now on, and the one before no more."""
+        await self._rotations.advance(mandate)
 
     def check(self, mandate: str, said: Mac, body: bytes, now_ms: int) -> Reject | None:
         """Take a MAC, once. Rejects: unauthenticated, replayed."""

@@ -1,5 +1,7 @@
 """Mandates: registered once over a signature, then used by whoever knows their secret."""
 
+from typing import Any
+
 from intents.admission import Unverified, Verified, admit
 from intents.document import Intent, Mandate
 from intents.reject import Reject, RejectCode, reject
@@ -56,6 +58,21 @@ async def _register(
     return result if isinstance(result, Reject) else None
 
 
+async def replace_secret(inbound: Inbound[Nothing, Nothing]) -> Answer:
+    """Tell a new secret of a mandate; from now on no other counts."""
+    found = _find(inbound.gateway, inbound.path("digest"))
+    if isinstance(found, Reject):
+        return found
+    if found.document.account != inbound.caller.account:
+        return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
+    if not inbound.caller.may_spend_by(found.signer):
+        return _anothers()
+    if not found.live:
+        return reject(RejectCode.MANDATE_ENDED, found.digest)
+    await inbound.gateway.macs.replace_secret(found.digest)
+    return _secret_told(inbound, found)
+
+
 async def read_mandate(inbound: Inbound[Nothing, Nothing]) -> Answer:
     """One mandate, without its secret."""
     found = _find(inbound.gateway, inbound.path("digest"))
@@ -110,7 +127,7 @@ def _find(gateway: Gateway, digest: str) -> MandateState | Reject:
     return gateway.state.mandates.get(digest) or reject(RejectCode.MANDATE_UNKNOWN, digest)
 
 
-def _secret_told(inbound: Inbound[Unverified[Mandate], Nothing], found: MandateState) -> Answer:
+def _secret_told(inbound: Inbound[Any, Nothing], found: MandateState) -> Answer:
     if not inbound.caller.may_spend_by(found.signer):
         return _anothers()
     secret = inbound.gateway.macs.secret_of(found.digest).hex()

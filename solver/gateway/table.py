@@ -187,6 +187,20 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="POST",
+        path="/v1/mandates/{digest}/secret",
+        handler=mandate.replace_secret,
+        summary="Replace the secret of a mandate; the one before counts no more",
+        description=(
+            "For who lost it, or fears that somebody else knows it. Intents that were accepted "
+            "stand. If the answer gets lost, POST /v1/mandates tells the same secret again."
+        ),
+        told=MandateSecretTold,
+        status=201,
+        permissions=MAY_SIGN,
+        rejects=(R.MANDATE_UNKNOWN, R.MANDATE_ENDED),
+    ),
+    Route(
+        method="POST",
         path="/v1/mandates/{digest}/intents",
         handler=mandate.submit_mandated,
         summary=f"Submit up to {BATCH_MAX} intents under a mandate; an outcome for each",

@@ -1,6 +1,10 @@
 """Mandates: who is told the secret, what a MAC is good for, and what the core holds them to."""
 
+import asyncio
 import hmac
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +17,7 @@ from solver.client import Purchase, Rejected
 from solver.client.mandate import MandateSession
 from solver.core.command import Authority
 from solver.gateway.mac import AHEAD_MS_MAX, Mac, Macs, mac_of, read_mac
+from solver.gateway.rotation import Rotations
 from tests.builder import PREFIX, USDC, Person, alice, bob, carol, dave
 from tests.gateway.test_intake import bare, codes, encoded
 from tests.gateway.world import DOCS, GENEROUS, RICH, World, a_world
@@ -293,6 +298,100 @@ async def test_a_counter_may_be_older_than_the_market() -> None:
         assert bought.refused is None
 
 
+# -- replacing a secret
+
+
+async def replaced(world: World, mandate: str, who: Person = alice, **by: str) -> Any:
+    """(status, what is told) of asking for another secret."""
+    target = f"/v1/mandates/{mandate}/secret"
+    status, told, _ = await world.signed(who, "POST", target, **by)
+    return status, told
+
+
+async def test_a_replaced_secret_counts_no_more(world: World) -> None:
+    """The new one does, registering tells it too, and what was bought before stands."""
+    mandate = await world.agent(alice).mandate(limit=1_000, tick_max=10**9)
+    (bought,) = await mandate.buy_many([Purchase(resource=DOCS, units=1, limit=1)])
+    known = [secret_of(mandate)]
+    for _ in range(2):
+        status, told = await replaced(world, mandate.digest)
+        assert status == 201
+        secret = bytes.fromhex(told["secret"])
+        assert secret not in known
+        now_ms = world.sequencer.now_ms()
+        for old in known:
+            status, told = await under(world, mandate.digest, old, now_ms, [bare(world)])
+            assert (status, told["code"]) == (401, "unauthenticated")
+        status, told = await under(world, mandate.digest, secret, now_ms, [bare(world)])
+        assert (status, codes(told["outcomes"])) == (200, [""])
+        known.append(secret)
+    document = world.gateway.state.mandates[mandate.digest].document
+    _, told, _ = await world.signed(alice, "POST", "/v1/mandates", as_sent(document))
+    assert told["secret"] == secret.hex()
+    assert world.gateway.state.intents[bought.digest].open_units == 1
+
+
+async def test_who_may_replace_a_secret(world: World) -> None:
+    """Who may be told it, for a mandate that stands; nobody else, and then it stays."""
+    await world.granting(dave, alice)
+    mandate = await world.agent(alice).mandate(limit=1_000, tick_max=10**9)
+    own = await world.agent(dave, alice.address).mandate(limit=10, tick_max=10**9)
+    for who, by in ((carol, {}), (dave, {"account": alice.address})):
+        status, told = await replaced(world, mandate.digest, who, **by)
+        assert (status, told["code"]) == (403, "not_authorized")
+    status, told, _ = await world.raw("POST", f"/v1/mandates/{mandate.digest}/secret")
+    assert (status, told["code"]) == (401, "unauthenticated")
+    status, told = await replaced(world, ANY)
+    assert (status, told["code"]) == (404, "mandate_unknown")
+    assert world.gateway.macs.secret_of(mandate.digest) == secret_of(mandate)
+    assert (await replaced(world, own.digest, dave, account=alice.address))[0] == 201
+    await mandate.end()
+    status, told = await replaced(world, mandate.digest)
+    assert (status, told["code"]) == (409, "mandate_ended")
+
+
+async def test_a_replaced_secret_stays_replaced(tmp_path: Path) -> None:
+    """In the next process, and the one after; those of others are as they were."""
+    path, other = tmp_path / "rotation.db", "0x" + "cd" * 32
+    found = []
+    for advances in (0, 1, 2, 0):
+        with closing(Rotations(path)) as rotations:
+            macs = Macs(SECRET, rotations, started_at_ms=0, mandates_max=3)
+            for _ in range(advances):
+                await macs.replace_secret(ANY)
+            found.append(macs.secret_of(ANY))
+            assert macs.secret_of(other) == Macs(
+                SECRET, Rotations(), started_at_ms=0, mandates_max=3
+            ).secret_of(other)
+    assert len(set(found)) == 3
+    assert found[2] == found[3]
+
+
+async def test_replacing_at_once_replaces_each_time(tmp_path: Path) -> None:
+    """Two at the same time count twice, here and on disk."""
+    with closing(Rotations(tmp_path / "rotation.db")) as rotations:
+        await asyncio.gather(*(rotations.advance(ANY) for _ in range(5)))
+        assert rotations.count(ANY) == 5
+    with closing(Rotations(tmp_path / "rotation.db")) as rotations:
+        assert rotations.count(ANY) == 5
+
+
+async def test_a_secret_that_cannot_be_replaced_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk fails, the answer says that it failed, and the old secret counts."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    mandate = await world.agent(alice).mandate(limit=1_000, tick_max=10**9)
+    monkeypatch.setattr(Rotations, "_write", full)
+    status, told = await replaced(world, mandate.digest)
+    assert (status, told["code"]) == (500, "internal")
+    (bought,) = await mandate.buy_many([Purchase(resource=DOCS, units=1, limit=1)])
+    assert bought.refused is None
+
+
 # -- the table of counters
 
 
@@ -312,7 +411,7 @@ def code_of(macs: Macs, mandate: str, counter: int, now_ms: int) -> str:
 
 def test_counters_rise_and_keep_to_the_clock() -> None:
     """Never back, never ahead of the time, never into what a predecessor may have seen."""
-    macs = Macs(SECRET, started_at_ms=10_000, mandates_max=10)
+    macs = Macs(SECRET, Rotations(), started_at_ms=10_000, mandates_max=10)
     floor = 10_000 + AHEAD_MS_MAX
     assert code_of(macs, ANY, floor, floor) == "unauthenticated"
     assert code_of(macs, ANY, floor + 1, floor) == ""
@@ -323,7 +422,7 @@ def test_counters_rise_and_keep_to_the_clock() -> None:
 
 def test_counters_are_bounded_and_what_is_forgotten_stays_used() -> None:
     """Room is made by refusing what is older than the forgotten, never by taking it again."""
-    macs = Macs(SECRET, started_at_ms=0, mandates_max=3)
+    macs = Macs(SECRET, Rotations(), started_at_ms=0, mandates_max=3)
     names = [f"0x{number:064x}" for number in range(10)]
     for number, name in enumerate(names):
         assert code_of(macs, name, 5_000 + number, 5_000 + number) == ""
@@ -335,7 +434,7 @@ def test_counters_are_bounded_and_what_is_forgotten_stays_used() -> None:
 
 def test_secrets_differ_by_mandate_and_are_not_shown() -> None:
     """A secret is HMAC of the market's own; neither it nor the market's is in any repr."""
-    macs = Macs(SECRET, started_at_ms=0, mandates_max=3)
+    macs = Macs(SECRET, Rotations(), started_at_ms=0, mandates_max=3)
     assert macs.secret_of(ANY) != macs.secret_of("0x" + "ac" * 32)
     assert len(macs.secret_of(ANY)) == 32
     expected = hmac.digest(SECRET, b"keyfill mandate 1" + bytes.fromhex(ANY[2:]), "sha256")
