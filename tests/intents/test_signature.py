@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from eth_account import Account
@@ -146,3 +148,21 @@ def test_generated_keys_differ() -> None:
     first, second = SigningKey.generate(), SigningKey.generate()
     assert first.address != second.address
     assert SigningKey(first.secret()).address == first.address
+
+
+def _signers(keys: list[SigningKey], times: int) -> list[str | Reject]:
+    digest = b"\x07" * 32
+    return [recover(digest, _raw(key.sign(digest))) for _ in range(times) for key in keys]
+
+
+def test_threads_do_not_share_memory() -> None:
+    """Each of many threads recovers its own signers, however they take turns."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            lots = [[SigningKey.generate() for _ in range(4)] for _ in range(4)]
+            found = list(threads.map(_signers, lots, [100] * 4))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [[key.address for key in keys] * 100 for keys in lots]
