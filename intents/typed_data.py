@@ -101,10 +101,39 @@ _DOMAIN_TYPE_HASH: Final = keccak256(DOMAIN_TYPE_STRING.encode())
 
 def _hasher(document: type[Document]) -> Callable[[Document], bytes]:
     """The hashStruct of EIP-712 for one document class: its type hash, then a word a field."""
-    fields = FIELDS[document]
-    assert tuple(name for name, _, _ in fields) == document.__struct_fields__
-    pack = Struct(">32s" + "".join(_WORDS[kind][0] for _, _, kind in fields)).pack
-    converters = [(place, _WORDS[kind][1]) for place, (_, _, kind) in enumerate(fields)]
+    kinds = [kind for _, _, kind in FIELDS[document]]
+    assert tuple(name for name, _, _ in FIELDS[document]) == document.__struct_fields__
+    converters = [_WORDS[kind][1] for kind in kinds]
+    count = converters.index(None)
+    # Hashes are new each time, so they are not worth remembering.
+    if "bytes32" in kinds[:count] or any(converters[count:]):
+        return _hasher_of_any(document)
+    pack = Struct(">" + "".join(_WORDS[kind][0] for kind in kinds[count:])).pack
+
+    def hashed(value: Document) -> bytes:
+        values = astuple(value)
+        return keccak256(_head(document, *values[:count]) + pack(*values[count:]))
+
+    return hashed
+
+
+@lru_cache(CACHED_MAX)
+def _head(document: type[Document], *names: str) -> bytes:
+    """The type hash and the words of the names that a document begins with."""
+    kinds = [kind for _, _, kind in FIELDS[document][: len(names)]]
+    pack = Struct(">32s" + "".join(_WORDS[kind][0] for kind in kinds)).pack
+    words = [_WORDS[kind][1] for kind in kinds]
+    return pack(
+        TYPE_HASHES[document],
+        *(to_bytes(name) for to_bytes, name in zip(words, names, strict=True) if to_bytes),
+    )
+
+
+def _hasher_of_any(document: type[Document]) -> Callable[[Document], bytes]:
+    """The same, of documents that do not begin with all their names."""
+    kinds = [kind for _, _, kind in FIELDS[document]]
+    pack = Struct(">32s" + "".join(_WORDS[kind][0] for kind in kinds)).pack
+    converters = [(place, _WORDS[kind][1]) for place, kind in enumerate(kinds)]
     needed = tuple((place, to_bytes) for place, to_bytes in converters if to_bytes is not None)
     type_hash = TYPE_HASHES[document]
 

@@ -6,13 +6,11 @@ accounts come again. Whatever does not fit is answered with None: `decode` has t
 """
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import astuple
 
 from intents.admission import DeclaredDomain, Unverified
 from intents.bulk import UnverifiedBulk
@@ -46,7 +44,6 @@ class _Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _FIELDS: Final = msgspec.structs.fields(Intent)
-_PLACES: Final = [place for place, field in enumerate(_FIELDS) if field.type is Address]
 _Intent: Final[Any] = msgspec.defstruct(
     "_Intent", [_field(field) for field in _FIELDS], bases=(_Wire,), kw_only=True, gc=False
 )
@@ -67,36 +64,6 @@ _decode_intents: Final = msgspec.json.Decoder(list[_Intent]).decode
 _decode_signed: Final = msgspec.json.Decoder(_Signed).decode
 _decode_batch: Final = msgspec.json.Decoder(list[_Signed]).decode
 _decode_bulk: Final = msgspec.json.Decoder(_Bulk).decode
-
-
-def intent_of(values: Sequence[Any]) -> Intent:
-    """The intent of these fields, in their order."""
-    (
-        account,
-        resource,
-        asset,
-        units,
-        units_min,
-        limit,
-        valid_from,
-        valid_until,
-        immediate,
-        epoch,
-        nonce,
-    ) = values
-    return Intent(
-        account=account,
-        resource=resource,
-        asset=asset,
-        units=units,
-        units_min=units_min,
-        limit=limit,
-        valid_from=valid_from,
-        valid_until=valid_until,
-        immediate=immediate,
-        epoch=epoch,
-        nonce=nonce,
-    )
 
 
 def read_intent(raw: bytes) -> Intent | None:
@@ -141,8 +108,19 @@ def _all(found: list[T | None]) -> list[T] | None:
 
 
 def _whole(found: Any) -> Intent | None:  # noqa: ANN401  an _Intent
-    values = astuple(found)
-    for place in _PLACES:
-        if not _is_address(values[place]):
-            return None
-    return intent_of(values)
+    account, asset = found.account, found.asset
+    if not (_is_address(account) and _is_address(asset)):
+        return None
+    return Intent(
+        account=account,
+        resource=found.resource,
+        asset=asset,
+        units=found.units,
+        units_min=found.units_min,
+        limit=found.limit,
+        valid_from=found.valid_from,
+        valid_until=found.valid_until,
+        immediate=found.immediate,
+        epoch=found.epoch,
+        nonce=found.nonce,
+    )
