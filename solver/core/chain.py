@@ -24,7 +24,15 @@ from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
 from solver.core.ledger import CHAIN, hold, release, transfer
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
-from solver.core.state import MAY_SIGN, IntentState, MandateState, OfferState, Session, State
+from solver.core.state import (
+    MAY_SIGN,
+    DocumentState,
+    IntentState,
+    MandateState,
+    OfferState,
+    Session,
+    State,
+)
 from solver.core.trade import end_intent, end_mandate, end_offer
 
 
@@ -55,7 +63,7 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901  one case a fact
             _cancel_nonce(state, fact)
         case EpochBumped():
             state.account(fact.account).epoch = fact.epoch
-            _end_documents(state, fact.account, lambda d: d.document.epoch != fact.epoch)
+            _end_documents(state, fact.account, lambda record: record.epoch != fact.epoch)
         case FillSettled():
             fill_settled(state, fact)
         case FillSkipped():
@@ -81,10 +89,9 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
     release(money, account.withdrawal_held)
     account.withdrawing, account.withdrawal_held = fact.amount, 0
     if fact.amount:
-        for digest in list(account.standing):
-            intent = state.intents.get(digest)
-            if intent is not None and intent.document.asset == state.usdc:
-                end_intent(state, intent, IntentStatus.CANCELLED)
+        for record in account.standing:
+            if isinstance(record, IntentState) and record.asset == state.usdc:
+                end_intent(state, record, IntentStatus.CANCELLED)
         account.withdrawal_held = min(max(0, money.available), fact.amount)
         hold(money, account.withdrawal_held)
     emit_balance(state, fact.account, state.usdc, "withdrawal requested")
@@ -106,7 +113,7 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
     if digest is None:
         account.forget(fact.nonce)
     else:
-        _end_document(state, digest)
+        _end_document(state, state.document(digest))
 
 
 def _grant_session(state: State, fact: SessionGranted) -> None:
@@ -148,11 +155,12 @@ def _takes_away(session: Session, fact: SessionGranted) -> bool:
 
 def _end_signed_by(state: State, account: str, signer: str) -> None:
     """What a key signed ends, mandates with what is under them; its leases serve no more."""
-    _end_documents(state, account, lambda document: document.signer == signer)
-    for digest in list(state.account(account).standing):
-        intent = state.intents.get(digest)
-        if intent is not None and signer in (intent.signer, _mandate_signer(state, intent)):
-            for lease in list(intent.leases):
+    _end_documents(state, account, lambda record: record.signer == signer)
+    for record in state.account(account).standing:
+        if not isinstance(record, IntentState):
+            continue
+        if signer in (record.signer, _mandate_signer(state, record)):
+            for lease in list(record.leases):
                 end_lease(state, state.leases[lease])
 
 
@@ -161,19 +169,14 @@ def _mandate_signer(state: State, intent: IntentState) -> str:
     return "" if mandate is None else mandate.signer
 
 
-def _end_documents(
-    state: State,
-    account: str,
-    chosen: Callable[[IntentState | OfferState | MandateState], bool],
-) -> None:
-    for digest in list(state.account(account).standing):
-        record = state.document(digest)
-        if record is not None and chosen(record):
-            _end_document(state, digest)
+def _end_documents(state: State, account: str, chosen: Callable[[DocumentState], bool]) -> None:
+    for record in state.account(account).standing:
+        if chosen(record):
+            _end_document(state, record)
 
 
-def _end_document(state: State, digest: str) -> None:
-    record = state.document(digest)
+def _end_document(state: State, record: DocumentState | None) -> None:
+    """What is over already stays as it is."""
     if isinstance(record, IntentState):
         end_intent(state, record, IntentStatus.CANCELLED)
     elif isinstance(record, OfferState):

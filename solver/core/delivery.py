@@ -121,8 +121,10 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
         return reject(RejectCode.KEY_NOT_LIVE, f"{command.key} left the pool before")
     key.live = False
     state.emit(KeyRetired(key=command.key, owner=key.owner, reason=command.reason))
-    for digest in list(key.offers):
-        end_offer(state, state.offers[digest], f"key {command.reason}")
+    owner = state.accounts.get(key.owner)
+    for record in () if owner is None else owner.standing:
+        if isinstance(record, OfferState) and record.key == command.key:
+            end_offer(state, record, f"key {command.reason}")
     for lease_id in list(key.leases):
         lease = state.leases[lease_id]
         if lease.status is LeaseStatus.OPEN:

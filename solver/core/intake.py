@@ -28,7 +28,7 @@ from solver.core.event import (
     OfferAccepted,
     ResourceOpened,
 )
-from solver.core.ledger import ISSUANCE, SUPPLY, Balance, transfer
+from solver.core.ledger import ISSUANCE, SUPPLY, Balance, hold, transfer
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
@@ -174,7 +174,7 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
     fault = _fault_in_document(state, mandate, state.accounts.get(mandate.account))
     if fault is not None:
         return fault
-    _remember(state, mandate)
+    state.account(mandate.account).remember(mandate)
     state.mandates[digest] = mandate
     state.emit(MandateAccepted(mandate=digest, account=mandate.account, limit=mandate.limit))
     state.schedule(signed_until_ms(state, mandate), Due.END_MANDATE, digest)
@@ -230,16 +230,17 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
 
 def _enter_intent(state: State, intent: IntentState) -> None:
     """Remember an intent, count it against its signer, and have its order matched."""
-    _remember(state, intent)
+    state.account(intent.account).remember(intent)
     book = state.book(intent.resource, intent.asset)
     money = state.money(intent.account, intent.asset)
     until_ms = signed_until_ms(state, intent)
     digest, units, limit, minimum = intent.digest, intent.units, intent.limit, intent.units_min
+    hold(money, limit)
+    intent.order = bid_order(digest, book, money, units, limit, minimum, until_ms)
     if intent.starts_ms > state.now_ms:
-        intent.order = bid_order(digest, book, money, units, limit, minimum, until_ms)
         state.exchange.postpone(intent.order)
     else:
-        intent.order = state.exchange.buy(digest, book, money, units, limit, minimum, until_ms)
+        state.exchange.buy(intent.order)
     state.intents[digest] = intent
     if intent.authority is not _KEY:
         commit(state, intent, limit)
@@ -249,29 +250,22 @@ def _enter_intent(state: State, intent: IntentState) -> None:
 
 def _enter_offer(state: State, offer: OfferState) -> None:
     """Remember an offer, open the account of its units, and have its order matched."""
-    _remember(state, offer)
+    state.account(offer.account).remember(offer)
     book = state.book(offer.resource, offer.asset)
     money = state.money(offer.account, offer.asset)
     until_ms = signed_until_ms(state, offer)
     digest, units, limit = offer.digest, offer.units, offer.limit
+    offer.order = ask_order(digest, book, money, units, limit, until_ms)
     if offer.starts_ms > state.now_ms:
-        offer.order = ask_order(digest, book, money, units, limit, until_ms)
         state.exchange.postpone(offer.order)
     else:
-        offer.order = state.exchange.sell(digest, book, money, units, limit, until_ms)
+        state.exchange.sell(offer.order)
     offer.capacity = Balance(digest, state.listing(offer.resource).units_asset)
     transfer(state.units(SUPPLY, offer.resource), offer.capacity, units)
     state.offers[digest] = offer
-    state.keys[offer.key].offers[digest] = None
     if offer.window_seconds:
         window = Limit(units=offer.window_units, seconds=offer.window_seconds)
         state.set_limits(digest, (offer.resource,), (window,))
-
-
-def _remember(state: State, record: DocumentState) -> None:
-    account = state.account(record.account)
-    account.nonces[record.nonce] = record.digest
-    account.standing[record.digest] = None
 
 
 def _fault_in_owner(record: DocumentState, command: CancelDocument) -> Reject | None:

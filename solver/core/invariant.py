@@ -10,13 +10,13 @@ from typing import Final
 from intents.rounding import payment_at, pro_rata
 from solver.core.check import check
 from solver.core.command import Authority
-from solver.core.event import LeaseStatus
+from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.settling import counted_units
-from solver.core.state import CREDIT, State
+from solver.core.state import CREDIT, SERVING, State
 
-_OPEN = (LeaseStatus.OPEN, LeaseStatus.ORPHANED, LeaseStatus.DRAINING)
-_HOLDING = (*_OPEN, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
+_STANDING = (IntentStatus.OPEN, IntentStatus.FILLED, IntentStatus.DELIVERED)
+_HOLDING = (*SERVING, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
 
 
 def ledger_balanced(state: State) -> None:
@@ -83,7 +83,7 @@ def chain_counters_fit(state: State) -> None:
     counted: dict[str, int] = {}
     for lease in state.leases.values():
         closed = counted_units(state.intents[lease.intent], lease)
-        units = lease.units if lease.status in _OPEN else closed
+        units = lease.units if lease.status in SERVING else closed
         for digest in (lease.intent, lease.offer):
             counted[digest] = counted.get(digest, 0) + units
     for digest, units in counted.items():
@@ -155,7 +155,7 @@ def leases_add_up(state: State) -> None:
     for lease in state.leases.values():
         check(lease.remaining >= 0, "leases_add_up", lease=lease.id)
         check(lease.in_flight == in_flight.get(lease.id, 0), "calls_add_up", lease=lease.id)
-        expected = lease.units if lease.status in _OPEN else 0
+        expected = lease.units if lease.status in SERVING else 0
         check(lease.reserved == expected, "capacity_is_held", lease=lease.id)
 
 
@@ -167,7 +167,7 @@ def money_is_held(state: State) -> None:
         held = intent.order.held
         check(held == open_at_most, "limit_is_held", intent=intent.digest, held=held)
     for lease in state.leases.values():
-        units = lease.units if lease.status in _OPEN else lease.delivered
+        units = lease.units if lease.status in SERVING else lease.delivered
         owed = payment_at(lease.tick, units) if lease.status in _HOLDING else 0
         check(lease.held == owed, "payment_is_held", lease=lease.id, held=lease.held)
 
@@ -199,29 +199,40 @@ def counters_add_up(state: State) -> None:
     """What records count of each other, so that nothing has to be searched, is so."""
     for intent in state.intents.values():
         leases = [state.leases[lease] for lease in intent.leases]
-        serving = sum(lease.status in _OPEN for lease in leases)
+        serving = sum(lease.status in SERVING for lease in leases)
         check(intent.serving == serving, "counters_add_up", intent=intent.digest)
         executions = {lease.execution for lease in leases} & state.executions.keys()
         check(intent.unsettled == len(executions), "counters_add_up", intent=intent.digest)
     for execution in state.executions.values():
         leases = [state.leases[lease] for lease in execution.leases]
-        serving = sum(lease.status in _OPEN for lease in leases)
+        serving = sum(lease.status in SERVING for lease in leases)
         unsettled = sum(lease.status in _HOLDING for lease in leases)
         check(execution.serving == serving, "counters_add_up", execution=execution.id)
         check(execution.unsettled == unsettled, "counters_add_up", execution=execution.id)
     for key_id, key in state.keys.items():
-        offers = [one.digest for one in state.offers.values() if one.live]
-        check(
-            list(key.offers) == [one for one in offers if state.offers[one].document.key == key_id],
-            "counters_add_up",
-            key=key_id,
-        )
         leases = [one for one in state.leases.values() if one.key == key_id]
         check(
-            list(key.leases) == [one.id for one in leases if one.status in _OPEN],
+            list(key.leases) == [one.id for one in leases if one.status in SERVING],
             "counters_add_up",
             key=key_id,
         )
+
+
+def what_stands_is_known(state: State) -> None:
+    """An account's standing documents are those of it that are not over, and no others."""
+    standing: dict[str, list[str]] = {}
+    for intent in state.intents.values():
+        if intent.status in _STANDING:
+            standing.setdefault(intent.account, []).append(intent.digest)
+    for offer in state.offers.values():
+        if offer.live:
+            standing.setdefault(offer.account, []).append(offer.digest)
+    for mandate in state.mandates.values():
+        if mandate.live:
+            standing.setdefault(mandate.account, []).append(mandate.digest)
+    for address, account in state.accounts.items():
+        found = sorted(record.digest for record in account.standing)
+        check(found == sorted(standing.get(address, ())), "what_stands_is_known", account=address)
 
 
 def windows_kept(state: State) -> None:
@@ -273,6 +284,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     money_is_held,
     sessions_add_up,
     counters_add_up,
+    what_stands_is_known,
     windows_kept,
     money_is_escrowed,
 )

@@ -22,14 +22,12 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 class KeyState(msgspec.Struct, kw_only=True):
-    """A pooled key: public facts only, and what stands on it now."""
+    """A pooled key: public facts only, and its leases; its offers stand with its owner."""
 
     owner: str
     provider: str
     resources: tuple[str, ...]
     live: bool = True
-    offers: dict[str, None] = {}
-    """Its live offers, oldest first."""
     leases: dict[str, None] = {}
     """Its leases that are not closed, oldest first."""
 

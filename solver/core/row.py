@@ -4,8 +4,17 @@ Apart from them so that it can be compiled: a market is written as fast as memor
 """
 
 from solver.core.book import Order
+from solver.core.document import seconds
 from solver.core.ledger import Balance
-from solver.core.state import Account, Execution, IntentState, Lease, MandateState, OfferState
+from solver.core.state import (
+    Account,
+    Execution,
+    IntentState,
+    KeyState,
+    Lease,
+    MandateState,
+    OfferState,
+)
 
 Row = tuple[object, ...]
 
@@ -22,18 +31,23 @@ def balance_row(balance: Balance) -> Row:
 
 
 def account_row(entry: tuple[str, Account]) -> Row:
-    """An account beside its balances."""
+    """An account beside its balances, and beside the nonces of documents that are remembered."""
     address, account = entry
     return (
         address,
         account.epoch,
         account.sessions,
-        account.nonces,
         account.forgotten,
-        list(account.standing),
+        [record.nonce for record in account.standing],
         account.withdrawing,
         account.withdrawal_held,
     )
+
+
+def key_row(entry: tuple[str, KeyState]) -> Row:
+    """A key."""
+    name, key = entry
+    return (name, key.owner, key.provider, key.resources, key.live)
 
 
 def order_row(order: Order) -> Row:
@@ -45,7 +59,17 @@ def order_row(order: Order) -> Row:
 def intent_row(intent: IntentState) -> Row:
     """An intent."""
     return (
-        intent.document,
+        intent.account,
+        intent.resource,
+        intent.asset,
+        intent.units,
+        intent.units_min,
+        intent.limit,
+        seconds(intent.starts_ms),
+        seconds(intent.until_ms),
+        intent.immediate,
+        intent.epoch,
+        intent.nonce,
         intent.digest,
         intent.signer,
         intent.authority,
@@ -55,7 +79,6 @@ def intent_row(intent: IntentState) -> Row:
         intent.status,
         intent.ended,
         intent.filled_units,
-        intent.leases,
         intent.serving,
         intent.unsettled,
     )
@@ -64,7 +87,18 @@ def intent_row(intent: IntentState) -> Row:
 def offer_row(offer: OfferState) -> Row:
     """An offer."""
     return (
-        offer.document,
+        offer.account,
+        offer.resource,
+        offer.asset,
+        offer.key,
+        offer.units,
+        offer.limit,
+        offer.window_units,
+        offer.window_seconds,
+        seconds(offer.starts_ms),
+        seconds(offer.until_ms),
+        offer.epoch,
+        offer.nonce,
         offer.digest,
         offer.signer,
         offer.authority,
@@ -120,7 +154,6 @@ def execution_row(execution: Execution) -> Row:
     return (
         execution.id,
         execution.intent,
-        execution.leases,
         execution.serving,
         execution.unsettled,
     )

@@ -17,7 +17,6 @@ from intents.document import Intent, Mandate, Offer
 from solver.core.auction import Auction
 from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Authority, Limit, Mode
-from solver.core.deadline import Deadlines
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.record import Batch, Call, KeyState, Session
@@ -27,11 +26,13 @@ from solver.core.row import (
     balance_row,
     execution_row,
     intent_row,
+    key_row,
     lease_row,
     mandate_row,
     offer_row,
 )
 from solver.core.state import (
+    SERVING,
     DueEntry,
     Execution,
     IntentState,
@@ -72,11 +73,18 @@ class _Account(_Record, frozen=True):
     address: str
     epoch: int
     sessions: dict[str, Session]
-    nonces: dict[int, str]
     forgotten: dict[int, int]
-    standing: list[str]
+    standing: list[int]
     withdrawing: int
     withdrawal_held: int
+
+
+class _Key(_Record, frozen=True):
+    key: str
+    owner: str
+    provider: str
+    resources: tuple[str, ...]
+    live: bool
 
 
 class _Order(_Record, frozen=True):
@@ -88,7 +96,17 @@ class _Order(_Record, frozen=True):
 
 
 class _Intent(_Record, frozen=True):
-    document: Intent
+    account: str
+    resource: str
+    asset: str
+    units: int
+    units_min: int
+    limit: int
+    valid_from: int
+    valid_until: int
+    immediate: bool
+    epoch: int
+    nonce: int
     digest: str
     signer: str
     authority: Authority
@@ -98,13 +116,23 @@ class _Intent(_Record, frozen=True):
     status: IntentStatus
     ended: IntentStatus | None
     filled_units: int
-    leases: list[str]
     serving: int
     unsettled: int
 
 
 class _Offer(_Record, frozen=True):
-    document: Offer
+    account: str
+    resource: str
+    asset: str
+    key: str
+    units: int
+    limit: int
+    window_units: int
+    window_seconds: int
+    valid_from: int
+    valid_until: int
+    epoch: int
+    nonce: int
     digest: str
     signer: str
     authority: Authority
@@ -151,7 +179,6 @@ class _Lease(_Record, frozen=True):
 class _Execution(_Record, frozen=True):
     id: int
     intent: str
-    leases: list[str]
     serving: int
     unsettled: int
 
@@ -175,7 +202,7 @@ class _Snapshot(_Record, frozen=True):
     books: list[tuple[str, str]]
     balances: list[_Balance]
     accounts: list[_Account]
-    keys: dict[str, KeyState]
+    keys: list[_Key]
     intents: list[_Intent]
     offers: list[_Offer]
     mandates: list[_Mandate]
@@ -190,7 +217,6 @@ class _Snapshot(_Record, frozen=True):
     finished: list[str]
     due: list[DueEntry]
     order_ends: list[str]
-    lease_ends: list[str]
 
 
 def dump(state: State) -> bytes:
@@ -208,10 +234,11 @@ def load(data: bytes) -> State:
     state.cursor, state.cursor_hash = image.cursor, image.cursor_hash
     state.resources = image.resources
     _load_accounts(state, image)
-    state.keys = image.keys
-    for mandate in image.mandates:
-        state.mandates[mandate.digest] = _mandate_from(mandate)
-    orders = _load_orders(state, image)
+    for key in image.keys:
+        state.keys[key.key] = KeyState(
+            owner=key.owner, provider=key.provider, resources=key.resources, live=key.live
+        )
+    orders = _load_documents(state, image)
     _load_leases(state, image)
     for windows in image.windows:
         shared = [_window_from(one) for one in windows.windows]
@@ -223,8 +250,6 @@ def load(data: bytes) -> State:
     state.due = image.due
     for order in image.order_ends:
         state.exchange.deadlines.add(orders[order], orders[order].until_ms)
-    for lease in image.lease_ends:
-        state.lease_ends.add(state.leases[lease], state.leases[lease].until_ms)
     state.exchange.seq = image.seq
     return state
 
@@ -251,7 +276,7 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(list(state.books))
     yield from _rows(ledger.balances(), balance_row)
     yield from _rows(accounts.items(), account_row)
-    yield _encode(state.keys)
+    yield from _rows(state.keys.items(), key_row)
     yield from _rows(state.intents.values(), intent_row)
     yield from _rows(state.offers.values(), offer_row)
     yield from _rows(state.mandates.values(), mandate_row)
@@ -265,8 +290,8 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(state.batch_next)
     yield _encode(list(state.finished))
     yield _encode(state.awaited())
-    yield _encode(_ids(state.exchange.deadlines))
-    yield _encode(_ids(state.lease_ends))
+    ending = state.exchange.deadlines.entries()
+    yield _encode([order.id for order in ending if isinstance(order, Order)])
 
 
 def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes]:
@@ -281,11 +306,6 @@ def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes]:
 def _fill_balance(balance: Balance, sums: Sums) -> None:
     balance.debits_posted, balance.credits_posted = int(sums[0]), int(sums[1])
     balance.debits_pending = int(sums[2])
-
-
-def _ids(deadlines: Deadlines) -> list[str]:
-    entries = deadlines.entries()
-    return [entry.id for entry in entries if isinstance(entry, Order | Lease)]
 
 
 def _windows_rows(state: State) -> list[_Windows]:
@@ -311,8 +331,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
     for row in image.accounts:
         account = state.account(row.address)
         account.epoch, account.sessions = row.epoch, row.sessions
-        account.nonces, account.forgotten = row.nonces, row.forgotten
-        account.standing = dict.fromkeys(row.standing)
+        account.forgotten = row.forgotten
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 
@@ -329,12 +348,28 @@ def _mandate_from(row: _Mandate) -> MandateState:
     return mandate
 
 
-def _load_orders(state: State, image: _Snapshot) -> dict[str, Order]:
-    """Intents and offers with their orders; those that were in a book are again, by age."""
+def _load_documents(state: State, image: _Snapshot) -> dict[str, Order]:
+    """All documents and what stands of them; the orders of intents and offers, by digest."""
+    for mandate in image.mandates:
+        state.mandates[mandate.digest] = _mandate_from(mandate)
     for intent in image.intents:
         state.intents[intent.digest] = _intent_from(state, intent)
     for offer in image.offers:
         state.offers[offer.digest] = _offer_from(state, offer)
+    for records in (state.mandates, state.intents, state.offers):
+        for record in records.values():
+            state.accounts[record.account].nonces[record.nonce] = record.digest
+    for row in image.accounts:
+        account = state.accounts[row.address]
+        for nonce in row.standing:
+            standing = state.document(account.nonces[nonce])
+            assert standing is not None
+            account.stand(standing)
+    return _load_orders(state, image)
+
+
+def _load_orders(state: State, image: _Snapshot) -> dict[str, Order]:
+    """Those that were in a book are again, by age."""
     orders = {digest: record.order for digest, record in state.intents.items()}
     orders |= {digest: record.order for digest, record in state.offers.items()}
     in_book = {row.digest for row in image.intents if row.order.in_book}
@@ -356,52 +391,73 @@ def _put_back(order: Order) -> None:
 
 
 def _intent_from(state: State, row: _Intent) -> IntentState:
-    document = row.document
-    order = bid_order(
-        order_id=row.digest,
-        book=state.book(document.resource, document.asset),
-        money=state.ledger.account(document.account, document.asset),
-        units=document.units,
-        limit=document.limit,
-        minimum=document.units_min,
-        until_ms=row.order.until_ms,
-    )
-    _fill_order(order, row.order)
     intent = IntentState(
-        document=document,
+        document=Intent(
+            account=row.account,
+            resource=row.resource,
+            asset=row.asset,
+            units=row.units,
+            units_min=row.units_min,
+            limit=row.limit,
+            valid_from=row.valid_from,
+            valid_until=row.valid_until,
+            immediate=row.immediate,
+            epoch=row.epoch,
+            nonce=row.nonce,
+        ),
         digest=row.digest,
         signer=row.signer,
         authority=row.authority,
         signature=row.signature,
         proof=row.proof,
     )
-    intent.order = order
+    intent.order = bid_order(
+        order_id=row.digest,
+        book=state.book(row.resource, row.asset),
+        money=state.money(row.account, row.asset),
+        units=row.units,
+        limit=row.limit,
+        minimum=row.units_min,
+        until_ms=row.order.until_ms,
+    )
+    _fill_order(intent.order, row.order)
     intent.status, intent.ended = row.status, row.ended
-    intent.filled_units, intent.leases = row.filled_units, row.leases
+    intent.filled_units = row.filled_units
     intent.serving, intent.unsettled = row.serving, row.unsettled
     return intent
 
 
 def _offer_from(state: State, row: _Offer) -> OfferState:
-    document = row.document
-    order = ask_order(
-        order_id=row.digest,
-        book=state.book(document.resource, document.asset),
-        money=state.ledger.account(document.account, document.asset),
-        units=document.units,
-        limit=document.limit,
-        until_ms=row.order.until_ms,
-    )
-    _fill_order(order, row.order)
     offer = OfferState(
-        document=document,
+        document=Offer(
+            account=row.account,
+            resource=row.resource,
+            asset=row.asset,
+            key=row.key,
+            units=row.units,
+            limit=row.limit,
+            window_units=row.window_units,
+            window_seconds=row.window_seconds,
+            valid_from=row.valid_from,
+            valid_until=row.valid_until,
+            epoch=row.epoch,
+            nonce=row.nonce,
+        ),
         digest=row.digest,
         signer=row.signer,
         authority=row.authority,
         signature=row.signature,
     )
-    offer.order = order
-    offer.capacity = Balance(row.digest, state.listing(document.resource).units_asset)
+    offer.order = ask_order(
+        order_id=row.digest,
+        book=state.book(row.resource, row.asset),
+        money=state.money(row.account, row.asset),
+        units=row.units,
+        limit=row.limit,
+        until_ms=row.order.until_ms,
+    )
+    _fill_order(offer.order, row.order)
+    offer.capacity = Balance(row.digest, state.listing(row.resource).units_asset)
     _fill_balance(offer.capacity, row.capacity)
     offer.live, offer.leases_kept = row.live, row.leases_kept
     return offer
@@ -412,25 +468,37 @@ def _fill_order(order: Order, row: _Order) -> None:
 
 
 def _load_leases(state: State, image: _Snapshot) -> None:
-    for row in image.leases:
-        lease = Lease(
-            id=row.id,
-            execution=row.execution,
-            intent=state.intents[row.intent],
-            offer=state.offers[row.offer],
-            units=row.units,
-            tick=row.tick,
-            held=row.held,
-            until_ms=row.until_ms,
-            filled_ms=row.filled_ms,
-        )
-        lease.status, lease.reserved = row.status, row.reserved
-        lease.delivered, lease.lapsed = row.delivered, row.lapsed
-        lease.withdrawn, lease.returned = row.withdrawn, row.returned
-        lease.in_flight, lease.last_used_ms = row.in_flight, row.last_used_ms
-        lease.batch = row.batch
-        state.leases[row.id] = lease
+    """Leases and executions; what is listed of leases elsewhere follows from them."""
     for one in image.executions:
         execution = state.executions[one.id] = Execution(one.id, one.intent)
-        execution.leases = one.leases
         execution.serving, execution.unsettled = one.serving, one.unsettled
+    for row in image.leases:
+        lease = _lease_from(state, row)
+        state.leases[row.id] = lease
+        state.intents[row.intent].leases.append(row.id)
+        if row.execution in state.executions:
+            state.executions[row.execution].leases.append(row.id)
+        if row.status in SERVING:
+            state.keys[lease.key].leases[row.id] = None
+            if row.until_ms > image.now_ms:
+                state.lease_ends.add(lease, row.until_ms)
+
+
+def _lease_from(state: State, row: _Lease) -> Lease:
+    lease = Lease(
+        id=row.id,
+        execution=row.execution,
+        intent=state.intents[row.intent],
+        offer=state.offers[row.offer],
+        units=row.units,
+        tick=row.tick,
+        held=row.held,
+        until_ms=row.until_ms,
+        filled_ms=row.filled_ms,
+    )
+    lease.status, lease.reserved = row.status, row.reserved
+    lease.delivered, lease.lapsed = row.delivered, row.lapsed
+    lease.withdrawn, lease.returned = row.withdrawn, row.returned
+    lease.in_flight, lease.last_used_ms = row.in_flight, row.last_used_ms
+    lease.batch = row.batch
+    return lease

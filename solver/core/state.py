@@ -11,21 +11,21 @@ from collections import deque
 from enum import StrEnum
 from typing import Final
 
-from msgspec.structs import astuple
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from intents.bound import ADDRESS_ZERO
-from intents.document import Intent, Mandate, Offer
 from intents.rounding import payment_at
 from solver.core.auction import Auction
-from solver.core.book import Book, Order
+from solver.core.book import Book
 from solver.core.check import check
 from solver.core.command import Authority, Limit, Mode
 from solver.core.deadline import Deadlines, Timed
-from solver.core.event import Event, IntentStatus, LeaseStatus
+from solver.core.document import DocumentState, IntentState, MandateState, OfferState, milliseconds
+from solver.core.event import Event, LeaseStatus
 from solver.core.exchange import Exchange
 from solver.core.ledger import Balance, Ledger
 from solver.core.record import Batch, Call, KeyState, Session
+from solver.core.roster import Roster
 from solver.core.window import Window
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "OfferState",
     "Session",
     "State",
+    "milliseconds",
 ]
 
 CREDIT: Final = ADDRESS_ZERO
@@ -60,11 +61,12 @@ NONCES_PER_WORD: Final = 60
 """Forgotten nonces are bits of integers that a machine word holds."""
 
 # Bound once: looking an enumeration's member up costs as much as a record.
-_OPEN: Final = IntentStatus.OPEN
 _LEASE_OPEN: Final = LeaseStatus.OPEN
 _MANDATE: Final = Authority.MANDATE
 _CONTINUOUS: Final = Mode.CONTINUOUS
 
+SERVING: Final = (LeaseStatus.OPEN, LeaseStatus.ORPHANED, LeaseStatus.DRAINING)
+"""Leases that are not closed yet."""
 MAY_SETTLE: Final = 1
 MAY_SIGN: Final = 2
 MAY_CANCEL: Final = 4
@@ -109,12 +111,12 @@ class Account:
     """What is remembered of an account beside its balances."""
 
     __slots__ = (
+        "_standing",
         "epoch",
         "forgotten",
         "money",
         "nonces",
         "sessions",
-        "standing",
         "withdrawal_held",
         "withdrawing",
     )
@@ -128,10 +130,27 @@ class Account:
         """Nonce → digest of the document that used it, while that is remembered."""
         self.forgotten: dict[int, int] = {}
         """Other nonces that are used or cancelled, as bits: word → bits."""
-        self.standing: dict[str, None] = {}
-        """Its documents that are not over, oldest first."""
+        self._standing = Roster()
         self.withdrawing = 0
         self.withdrawal_held = 0
+
+    @property
+    def standing(self) -> "list[DocumentState]":
+        """Its documents that are not over, oldest first; a copy."""
+        return [one for one in self._standing.members() if isinstance(one, DocumentState)]
+
+    def remember(self, record: DocumentState) -> None:
+        """A new document of it is admitted, and stands."""
+        self.nonces[record.nonce] = record.digest
+        self.stand(record)
+
+    def stand(self, record: DocumentState) -> None:
+        """A document that is remembered stands."""
+        self._standing.add(record)
+
+    def dismiss(self, record: DocumentState) -> None:
+        """A document of it is over."""
+        self._standing.remove(record)
 
     def has_used(self, nonce: int) -> bool:
         """Whether a document or a cancellation ever used this nonce."""
@@ -147,211 +166,6 @@ class Account:
         self.nonces.pop(nonce, None)
         word = nonce // NONCES_PER_WORD
         self.forgotten[word] = self.forgotten.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
-
-
-@mypyc_attr(acyclic=True)
-class DocumentState:
-    """What is remembered of any document: its fields are read once, as many look at them."""
-
-    __slots__ = (
-        "account",
-        "asset",
-        "authority",
-        "digest",
-        "epoch",
-        "nonce",
-        "resource",
-        "signature",
-        "signer",
-        "starts_ms",
-        "until_ms",
-    )
-
-    account: str
-    resource: str
-    asset: str
-    epoch: int
-    nonce: int
-    starts_ms: int
-    until_ms: int
-    """When it ends by what it says itself; its order may end before."""
-
-    def __init__(self, digest: str, signer: str, authority: Authority, signature: str) -> None:
-        self.digest = digest
-        self.signer = signer
-        self.authority = authority
-        self.signature = signature
-
-
-@mypyc_attr(acyclic=True)
-class IntentState(DocumentState):
-    """An admitted intent. Its order holds the money of what is not filled."""
-
-    __slots__ = (
-        "document",
-        "ended",
-        "filled_units",
-        "immediate",
-        "leases",
-        "limit",
-        "order",
-        "proof",
-        "serving",
-        "status",
-        "units",
-        "units_min",
-        "unsettled",
-    )
-
-    order: Order
-
-    def __init__(
-        self,
-        *,
-        document: Intent,
-        digest: str,
-        signer: str,
-        authority: Authority,
-        signature: str,
-        proof: str,
-    ) -> None:
-        super().__init__(digest, signer, authority, signature)
-        self.document = document
-        (
-            self.account,
-            self.resource,
-            self.asset,
-            self.units,
-            self.units_min,
-            self.limit,
-            valid_from,
-            valid_until,
-            self.immediate,
-            self.epoch,
-            self.nonce,
-        ) = astuple(document)
-        self.starts_ms = milliseconds(valid_from)
-        self.until_ms = milliseconds(valid_until)
-        self.proof = proof
-        """Where `signature` is over a tree of intents: what proves that this is one of them."""
-        self.status = _OPEN
-        self.filled_units = 0
-        self.leases: list[str] = []
-        self.serving = 0
-        """Leases that are not closed yet."""
-        self.unsettled = 0
-        """Executions that are not final yet."""
-        self.ended: IntentStatus | None = None
-        """Why the unfilled rest ended, once it has."""
-
-    @property
-    def tick(self) -> int:
-        """The highest price at which it buys."""
-        return self.order.tick
-
-    @property
-    def open_units(self) -> int:
-        """Units that can still be filled."""
-        return self.order.units
-
-    @property
-    def has_minimum(self) -> bool:
-        """Whether an execution must fill more than one unit, and so counts all it filled."""
-        return self.order.minimum > 1
-
-
-@mypyc_attr(acyclic=True)
-class OfferState(DocumentState):
-    """An admitted offer. Its order has its units, free and reserved."""
-
-    __slots__ = (
-        "capacity",
-        "document",
-        "key",
-        "leases_kept",
-        "limit",
-        "live",
-        "order",
-        "units",
-        "window_seconds",
-        "window_units",
-    )
-
-    order: Order
-    capacity: Balance
-    """The account of its units: signed, reserved, and gone."""
-
-    def __init__(
-        self,
-        *,
-        document: Offer,
-        digest: str,
-        signer: str,
-        authority: Authority,
-        signature: str,
-    ) -> None:
-        super().__init__(digest, signer, authority, signature)
-        self.document = document
-        (
-            self.account,
-            self.resource,
-            self.asset,
-            self.key,
-            self.units,
-            self.limit,
-            self.window_units,
-            self.window_seconds,
-            valid_from,
-            valid_until,
-            self.epoch,
-            self.nonce,
-        ) = astuple(document)
-        self.starts_ms = milliseconds(valid_from)
-        self.until_ms = milliseconds(valid_until)
-        self.live = True
-        self.leases_kept = 0
-        """Leases of it that are remembered; an offer is remembered as long."""
-
-    @property
-    def tick(self) -> int:
-        """The lowest price at which it sells."""
-        return self.order.tick
-
-    @property
-    def open_units(self) -> int:
-        """Units that can be sold now."""
-        return self.order.units
-
-
-@mypyc_attr(acyclic=True)
-class MandateState(DocumentState):
-    """A standing leave to buy. `committed` is what its intents' open parts and fills may cost."""
-
-    __slots__ = ("committed", "document", "intents", "limit", "live", "spent", "tick_max")
-
-    def __init__(
-        self, *, document: Mandate, digest: str, signer: str, authority: Authority, signature: str
-    ) -> None:
-        super().__init__(digest, signer, authority, signature)
-        self.document = document
-        (
-            self.account,
-            self.resource,
-            self.asset,
-            self.tick_max,
-            self.limit,
-            valid_from,
-            valid_until,
-            self.epoch,
-            self.nonce,
-        ) = astuple(document)
-        self.starts_ms = milliseconds(valid_from)
-        self.until_ms = milliseconds(valid_until)
-        self.live = True
-        self.spent = 0
-        self.committed = 0
-        self.intents: dict[str, None] = {}
-        """Its intents that are remembered, oldest first; it is remembered as long."""
 
 
 @mypyc_attr(acyclic=True)
@@ -676,8 +490,3 @@ class State:
 def capacity_asset(resource: str) -> str:
     """The ledger asset that counts a resource's units."""
     return f"unit:{resource}"
-
-
-def milliseconds(seconds: i64) -> int:
-    """A signed time in the market's unit. Times have 40 bits: a machine word holds them."""
-    return seconds * 1_000

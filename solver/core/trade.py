@@ -170,7 +170,7 @@ def update_status(state: State, intent: IntentState) -> None:
         if status is not _FILLED and status is not _DELIVERED:
             account = intent.account
             state.emit(IntentEnded(intent=intent.digest, account=account, status=status))
-            del state.accounts[account].standing[intent.digest]
+            state.accounts[account].dismiss(intent)
             state.finish(intent.digest)
 
 
@@ -182,9 +182,8 @@ def end_offer(state: State, offer: OfferState, reason: str) -> None:
     state.exchange.end(offer.order)
     lapsed = state.units(LAPSED, offer.resource)
     transfer(offer.capacity, lapsed, offer.capacity.available)
-    del state.keys[offer.key].offers[offer.digest]
     account = offer.account
-    del state.accounts[account].standing[offer.digest]
+    state.accounts[account].dismiss(offer)
     state.emit(OfferEnded(offer=offer.digest, account=account, reason=reason))
     if not offer.leases_kept:
         state.finish(offer.digest)
@@ -204,7 +203,7 @@ def end_mandate(state: State, mandate: MandateState, reason: str) -> None:
     for digest in list(mandate.intents):
         end_intent(state, state.intents[digest], IntentStatus.CANCELLED)
     account = mandate.account
-    del state.accounts[account].standing[mandate.digest]
+    state.accounts[account].dismiss(mandate)
     state.emit(MandateEnded(mandate=mandate.digest, account=account, reason=reason))
     if not mandate.intents:
         state.finish(mandate.digest)

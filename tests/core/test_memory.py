@@ -60,7 +60,8 @@ def _nothing_stands(state: State) -> None:
         assert (deadlines.entries(), deadlines.next_ms) == ([], None)
     assert (state.calls, state.executions, list(state.ready), state.due) == ({}, {}, [], [])
     for key in state.keys.values():
-        assert (key.offers, key.leases) == ({}, {})
+        assert key.leases == {}
+    assert not any(account.standing for account in state.accounts.values())
 
 
 def _nothing_is_remembered(state: State) -> None:

@@ -362,8 +362,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "serve what a mandate's session bought once it is revoked": edited(
         chain,
         "_end_signed_by",
-        "(intent.signer, _mandate_signer(state, intent))",
-        "(intent.signer,)",
+        "(record.signer, _mandate_signer(state, record))",
+        "(record.signer,)",
     ),
     "leave a mandate's intents open": edited(
         trade, "end_mandate", "end_intent(state, state.intents[digest]", "(state, digest"

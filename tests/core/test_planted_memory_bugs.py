@@ -9,9 +9,10 @@ from solver.core import snapshot, state, trade
 from solver.core.book import Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
+from solver.core.roster import Roster
 from solver.core.state import Account, State
 from solver.core.window import Window
-from tests.core import test_memory
+from tests.core import test_memory, test_roster
 from tests.core.floor import a_walk
 from tests.core.relay import a_relay
 from tests.core.sabotage import (
@@ -39,7 +40,13 @@ LOST: Final[dict[str, Patch]] = {
         snapshot, "load", "in image.order_ends:", "in reversed(image.order_ends):"
     ),
     "lose the end of a lease": edited(
-        snapshot, "load", "in image.lease_ends:", "in image.lease_ends[1:]:"
+        snapshot, "_load_leases", "if row.until_ms > image.now_ms:", "if row.in_flight:"
+    ),
+    "end a lease again": edited(
+        snapshot, "_load_leases", "if row.until_ms > image.now_ms:", "if row:"
+    ),
+    "lose whose key a lease is": edited(
+        snapshot, "_load_leases", "if row.status in SERVING:", "if row.in_flight:"
     ),
     "lose what falls due": edited(snapshot, "load", "state.due = image.due", "pass"),
     "lose what windows finished": edited(
@@ -57,8 +64,8 @@ LOST: Final[dict[str, Patch]] = {
         edited(
             snapshot,
             "_load_accounts",
-            "account.nonces, account.forgotten = row.nonces, row.forgotten",
-            "account.nonces = row.nonces",
+            "account.forgotten = row.forgotten",
+            "pass",
         ),
     ),
 }
@@ -98,6 +105,10 @@ def _nonces_are_bits(_: int) -> None:
     test_memory.test_forgotten_nonces_in_a_row_are_bits()
 
 
+def _rosters_are_short(_: int) -> None:
+    test_roster.test_a_roster_has_no_more_places_than_it_needs()
+
+
 FORGETFUL: Final = constant(state, "FINISHED_KEPT_MAX", 0)
 KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "forget no offer that sold": (
@@ -117,12 +128,11 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         all_of(FORGETFUL, edited(State, "_forget", "self.windows.pop(", "self.windows.get(")),
         _nothing_stays,
     ),
-    "keep offers on their key": (
-        edited(
-            trade, "end_offer", "del state.keys[offer.key].offers[offer.digest]", "pass"
-        ),
+    "let an offer stand that is over": (
+        edited(trade, "end_offer", "state.accounts[account].dismiss(offer)", "pass"),
         lambda seed: a_walk(seed, 100),
     ),
+    "never close ranks": (never("_close_ranks", Roster), _rosters_are_short),
     "keep an empty level": (never("_drop_level", Side), _nothing_stays),
     "leave links in an order": (
         edited(Side, "remove", "order.previous = order.next = None", "pass"),
