@@ -195,6 +195,15 @@ async def test_what_a_killed_verifier_had_is_verified_by_another() -> None:
         await until(lambda: len(verifiers._verifiers) == 2)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
+async def test_a_verifier_gives_way_to_the_market() -> None:
+    """Woken by a task, it does not take the processor from the process that wrote it."""
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        assert isinstance(await verifiers.intent(signed(), START_S), Verified)
+        assert os.sched_getscheduler(pids(verifiers)[0]) == os.SCHED_BATCH
+
+
 async def test_what_kills_two_verifiers_is_refused() -> None:
     """Outstanding bodies are sent again once; then nobody waits any longer."""
     async with running(1) as verifiers:
