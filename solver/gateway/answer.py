@@ -63,9 +63,6 @@ INTERNAL: Final = "internal"
 RETRY_MS_ELSE: Final = 1_000
 
 
-_JSON_HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-
-
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Every error: a code to act on, what was seen, what to do about it."""
 
@@ -90,26 +87,21 @@ def error_body(refused: Reject) -> ErrorBody:
     )
 
 
-def json_response(
-    body: Any,  # noqa: ANN401  whatever msgspec encodes
-    *,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-) -> Reply:
-    """A JSON response that nobody caches."""
-    return Reply(status, _JSON_HEADERS | (headers or {}), msgspec.json.encode(body))
+def json_response(body: Any, *, status: int = 200) -> Reply:  # noqa: ANN401  whatever msgspec encodes
+    """A JSON response."""
+    return Reply(status, msgspec.json.encode(body))
 
 
 def reject_response(refused: Reject) -> Reply:
     """The response that tells of a refusal; 429 and 503 say when to come back."""
     status = status_of(refused.code)
-    headers = {}
+    response = json_response(error_body(refused), status=status)
     if refused.retry_after_ms is not None or status in (429, 503):
         wait_ms = RETRY_MS_ELSE if refused.retry_after_ms is None else refused.retry_after_ms
-        headers["Retry-After"] = str(-(-wait_ms // 1_000))
+        response.headers["Retry-After"] = str(-(-wait_ms // 1_000))
     if status == STATUS[RejectCode.UNAUTHENTICATED]:
-        headers["WWW-Authenticate"] = "Keyfill-Request, Bearer"
-    return json_response(error_body(refused), status=status, headers=headers)
+        response.headers["WWW-Authenticate"] = "Keyfill-Request, Bearer"
+    return response
 
 
 def fault_response() -> Reply:

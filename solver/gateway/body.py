@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.verifier.decode import convert, lower
@@ -15,16 +15,26 @@ CONTAINERS_MAX: Final = 64
 """Objects and arrays of a body that is read here; verifiers have bounds of their own."""
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, seconds_max: float) -> bytes | Reject:
-    """The whole body. Rejects: unsupported_media_type (encoded), too_large, malformed."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+def body_at_hand(request: web.BaseRequest, bytes_max: int) -> bytes | Reject | None:
+    """The whole body, if it came with the head as most do; None while it is still to come.
+
+    Rejects: unsupported_media_type (encoded), too_large.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send the body without an encoding")
     if (request.content_length or 0) > bytes_max:
         return too_large(bytes_max)
+    if not request.content.is_eof() or request.content.exception() is not None:
+        return None
+    raw = request.content.read_nowait()
+    return raw if len(raw) <= bytes_max else too_large(bytes_max)
+
+
+async def body_to_come(
+    request: web.BaseRequest, bytes_max: int, seconds_max: float
+) -> bytes | Reject:
+    """The whole body, once it is there. Rejects: too_large, malformed."""
     try:
-        if request.content.is_eof():
-            # All of it came with the head, as most do: there is nothing to wait for.
-            return _within(request.content.read_nowait(), bytes_max)
         async with asyncio.timeout(seconds_max):
             await _invite(request)
             return await _received(request, bytes_max)
@@ -36,7 +46,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, seconds_max: float
 
 async def _invite(request: web.BaseRequest) -> None:
     """Tell a client that asks first, as for large bodies, to go on."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
@@ -51,10 +61,6 @@ async def _received(request: web.BaseRequest, bytes_max: int) -> bytes | Reject:
     return b"".join(parts)
 
 
-def _within(raw: bytes, bytes_max: int) -> bytes | Reject:
-    return raw if len(raw) <= bytes_max else too_large(bytes_max)
-
-
 def too_large(bytes_max: int) -> Reject:
     """The Reject of a body that is larger than its route takes."""
     return reject(
@@ -64,7 +70,7 @@ def too_large(bytes_max: int) -> Reject:
 
 def is_json(request: web.BaseRequest) -> bool:
     """Whether the request says that its body is JSON."""
-    if request.headers.get("Content-Type") == JSON:
+    if request.headers.get(hdrs.CONTENT_TYPE) == JSON:
         return True  # most say just this; else the header is taken apart
     return request.content_type == JSON
 

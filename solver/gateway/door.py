@@ -15,7 +15,13 @@ from aiohttp import web
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
-from solver.gateway.body import CONTAINERS_MAX, decode_query, is_json, read_body
+from solver.gateway.body import (
+    CONTAINERS_MAX,
+    body_at_hand,
+    body_to_come,
+    decode_query,
+    is_json,
+)
 from solver.gateway.call import read_call
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound, Response, limited, sender_of
@@ -27,6 +33,7 @@ from solver.gateway.wire import CallBody, Nothing
 from solver.verifier.decode import decode_json
 
 LOG: Final = structlog.get_logger("solver.gateway")
+_NOTHING: Final = Nothing()
 
 
 class Door:
@@ -41,33 +48,36 @@ class Door:
         started = time.monotonic()
         found = self._router.find(request.rel_url.raw_path)
         try:
-            response = self._too_fast(request, found) or await self._serve(request, found)
+            response = await self._serve(request, found)
         except Exception:
             LOG.exception("request_failed", method=request.method)
             response = fault_response()
         self.gateway.access_log.note(request, found.path, response.status, started)
         return response
 
-    def _too_fast(self, request: web.BaseRequest, found: Found) -> Reply | None:
-        """Calls on a lease have bounds of their own: see `proxy`. A bad grant counts as any."""
-        gateway = self.gateway
-        route = found.routes.get(request.method)
-        if route and route.granted and not isinstance(intent_of(gateway, request), Reject):
-            return None
-        refused = limited(gateway.rates.addresses, sender_of(request), gateway.now_ms())
-        return reject_response(refused) if refused else None
-
     async def _serve(self, request: web.BaseRequest, found: Found) -> Response:
+        sender = sender_of(request)
         route = found.routes.get(request.method)
+        if _counts(self.gateway, route, request):
+            refused = limited(self.gateway.rates.addresses, sender, self.gateway.now_ms())
+            if refused is not None:
+                return reject_response(refused)
         if route is None:
             return _no_route(found)
-        inbound = await _enter(self.gateway, route, request, found.named)
+        inbound = await _enter(self.gateway, route, request, found.named, sender)
         answer: Answer = inbound if isinstance(inbound, Reject) else await route.handler(inbound)
         if isinstance(answer, Reject):
             return refusal(answer) if route.granted else reject_response(answer)
         if isinstance(answer, msgspec.Struct):
             return json_response(answer, status=route.status)
         return answer
+
+
+def _counts(gateway: Gateway, route: Route | None, request: web.BaseRequest) -> bool:
+    """Calls on a lease have bounds of their own: see `proxy`. A bad grant counts as any."""
+    if route is None or not route.granted:
+        return True
+    return isinstance(intent_of(gateway, request), Reject)
 
 
 def _no_route(found: Found) -> Reply:
@@ -79,10 +89,16 @@ def _no_route(found: Found) -> Reply:
 
 
 async def _enter(
-    gateway: Gateway, route: Route, request: web.BaseRequest, named: Mapping[str, str]
+    gateway: Gateway,
+    route: Route,
+    request: web.BaseRequest,
+    named: Mapping[str, str],
+    sender: str,
 ) -> Inbound[Any, Any] | Reject:
-    limits = gateway.limits
-    raw = await read_body(request, route.bytes_max(limits), limits.body_seconds_max)
+    bytes_max = route.bytes_max(gateway.limits)
+    raw = body_at_hand(request, bytes_max)
+    if raw is None:
+        raw = await body_to_come(request, bytes_max, gateway.limits.body_seconds_max)
     if isinstance(raw, Reject):
         return raw
     if route.body is not None and not is_json(request):
@@ -90,7 +106,9 @@ async def _enter(
     query = None if route.query is None else decode_query(request, route.query)
     if isinstance(query, Reject):
         return query
-    caller = await _authenticate(gateway, route, request, raw)
+    caller = None
+    if route.signed or route.granted:
+        caller = await _authenticate(gateway, route, request, raw, sender)
     if isinstance(caller, Reject):
         return caller
     body = _decode(route, raw)
@@ -100,6 +118,7 @@ async def _enter(
         gateway=gateway,
         request=request,
         named=named,
+        sender=sender,
         raw=raw,
         body=body,
         query=query,
@@ -108,14 +127,12 @@ async def _enter(
 
 
 async def _authenticate(
-    gateway: Gateway, route: Route, request: web.BaseRequest, raw: bytes
+    gateway: Gateway, route: Route, request: web.BaseRequest, raw: bytes, sender: str
 ) -> Caller | Reject | None:
     if route.granted:
         # Before the body is looked at: it may be large, and nobody else need send one.
         granted = intent_of(gateway, request)
         return granted if isinstance(granted, Reject) else None
-    if not route.signed:
-        return None
     credentials = read_header(request.headers.getall(HEADER, []))
     if isinstance(credentials, Reject):
         return credentials
@@ -126,7 +143,7 @@ async def _authenticate(
         target=request.raw_path,
         body=raw,
         permissions=route.permissions,
-        sender=sender_of(request),
+        sender=sender,
     )
     if isinstance(caller, Reject):
         return caller
@@ -135,11 +152,11 @@ async def _authenticate(
 
 def _decode(route: Route, raw: bytes) -> Any:  # noqa: ANN401  the route's body type, or a Reject
     if route.verified:
-        return Nothing()
+        return _NOTHING
     if route.body is CallBody:
         return read_call(raw)
     if route.body is not None:
         return decode_json(raw, route.body, containers_max=CONTAINERS_MAX)
     if raw and not route.raw:
         return reject(RejectCode.MALFORMED, "this request has no body")
-    return Nothing()
+    return _NOTHING

@@ -131,6 +131,8 @@ class Inbound(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     request: web.BaseRequest
     named: Mapping[str, str]
     """The parts of the path that have names."""
+    sender: str
+    """The network that it came from."""
     raw: bytes
     body: B
     query: Q
@@ -141,11 +143,6 @@ class Inbound(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
         """Who signed it; only on routes that are signed."""
         assert self.signed_by is not None, "the route table says that this route is signed"
         return self.signed_by
-
-    @property
-    def sender(self) -> str:
-        """The network that it came from."""
-        return sender_of(self.request)
 
     def path(self, name: str) -> str:
         """A part of the path, lower-cased."""

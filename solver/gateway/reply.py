@@ -1,4 +1,4 @@
-"""A whole answer, sent with its head in one write.
+"""A whole answer in JSON, sent with its head in one write.
 
 aiohttp's server asks of a response no more than `Reply` has. Its own class has cookies, charsets,
 chunks and headers of every kind, and takes forty per cent of what a small request costs here.
@@ -12,21 +12,24 @@ from typing import Final
 
 from aiohttp import web
 
-_STATUS_LINES: Final = {
-    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus
+_STARTS: Final = {
+    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n"
+    "Content-Type: application/json\r\nCache-Control: no-store\r\n"
+    for status in HTTPStatus
 }
+"""How the head of every answer of this status begins. Nobody caches one."""
 
 
 class Reply:
-    """An answer: its body, and what its head says beside length, time and connection."""
+    """An answer: its body, and what its head says of this one."""
 
     __slots__ = ("body", "headers", "keep_alive", "status")
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, status: int, body: bytes) -> None:
         self.status = status
-        self.headers = headers
-        """Ours, never a client's: they are written as they are."""
         self.body = body
+        self.headers: dict[str, str] = {}
+        """Ours, never a client's: they are written as they are."""
         self.keep_alive = True
         """Whether the connection may stay, if the client wants it to."""
 
@@ -43,7 +46,7 @@ class Reply:
     def _head(self) -> str:
         own = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
         return (
-            f"{_STATUS_LINES[self.status]}{own}Content-Length: {len(self.body)}\r\n"
+            f"{_STARTS[self.status]}{own}Content-Length: {len(self.body)}\r\n"
             f"Date: {_date(int(time.time()))}\r\n"
             f"Connection: {'keep-alive' if self.keep_alive else 'close'}\r\n\r\n"
         )
