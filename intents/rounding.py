@@ -1,7 +1,7 @@
 """The two divisions of the project. Every rounding in Keyfill names one of them.
 
-`payment_at` and `pro_rata` write the floor out, and where the product fits a machine word
-let compiled code use one: every fill calls both.
+What every order and every fill needs writes its own out. Compiled, a product of `int`s below
+2³⁰ is one of machine words; that of a tick and units is larger, so `payment_at` asks for one.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ from intents.bound import TICK_UNITS
 
 WIDE: Final = 1 << 41
 NARROW: Final = 1 << 21
-"""Integers below these two have a product below 2⁶²; `TICK_UNITS` is below the second."""
+"""Integers below these two have a product below 2⁶²."""
 
 
 def mul_div_floor(multiplicand: int, multiplier: int, divisor: int) -> int:
@@ -27,20 +27,12 @@ def mul_div_ceil(multiplicand: int, multiplier: int, divisor: int) -> int:
 
 def bid_tick(limit: int, units: int) -> int:
     """The highest whole tick that a buyer's total allows: rounds down, for the buyer."""
-    if limit < WIDE:
-        wide: i64 = limit
-        parts: i64 = units
-        return wide * TICK_UNITS // parts
-    return mul_div_floor(limit, TICK_UNITS, units)
+    return limit * TICK_UNITS // units
 
 
 def ask_tick(limit: int, units: int) -> int:
     """The lowest whole tick that a seller's total allows: rounds up, for the seller."""
-    if limit < WIDE:
-        wide: i64 = limit
-        parts: i64 = units
-        return -(-wide * TICK_UNITS // parts)
-    return mul_div_ceil(limit, TICK_UNITS, units)
+    return (limit * TICK_UNITS + units - 1) // units
 
 
 def payment_at(tick: int, delivered: int) -> int:
@@ -58,9 +50,4 @@ def payment_at(tick: int, delivered: int) -> int:
 
 def pro_rata(limit: int, units: int, delivered: int) -> int:
     """⌊delivered · limit / units⌋: what a signed total means for a part of its units."""
-    if limit < WIDE and delivered < NARROW:
-        wide: i64 = limit
-        narrow: i64 = delivered
-        parts: i64 = units
-        return narrow * wide // parts
     return delivered * limit // units

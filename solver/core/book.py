@@ -7,7 +7,7 @@ nothing stays behind in an empty one. Bids with a minimum above one unit never r
 makers: they wait beside the book, best price first, until enough supply is there at once.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 from sortedcontainers import SortedDict
 
-from intents.rounding import ask_tick, bid_tick
+from intents.bound import TICK_UNITS
 from solver.core.check import violate
 from solver.core.deadline import Timed
 from solver.core.ledger import Balance
@@ -28,7 +28,7 @@ intent, so that leases have room to move."""
 
 @mypyc_attr(acyclic=True)
 class Order(Timed):
-    """An intent or offer as the book trades it.
+    """An intent or offer as the book trades it; made by `bid_order` and `ask_order`.
 
     `units` is what can be filled now. A bid holds `held` atoms of `money`; `limit` for
     `total` units is what was signed. An ask is paid into `money`. Whoever has the same
@@ -53,36 +53,21 @@ class Order(Timed):
         "until_ms",
     )
 
+    id: str
+    book: "Book"
+    money: Balance
+    buys: bool
+    tick: int
+    units: int
+    limit: int
+    total: int
+    minimum: int
+    until_ms: int
+    held: int
+    seq: int
     level: "Level | None"
     previous: "Order | None"
     next: "Order | None"
-    held: int
-    seq: int
-
-    def __init__(  # noqa: PLR0917  positional: made for every order
-        self,
-        id: str,  # noqa: A002  an order's id is its id
-        book: "Book",
-        money: Balance,
-        buys: bool,  # noqa: FBT001
-        tick: int,
-        units: int,
-        limit: int,
-        minimum: int,
-        until_ms: int,
-    ) -> None:
-        self.due_slot = None
-        self.level = None
-        self.id = id
-        self.book = book
-        self.money = money
-        self.buys = buys
-        self.tick = tick
-        self.units = units
-        self.limit = limit
-        self.total = units
-        self.minimum = minimum
-        self.until_ms = until_ms
 
     @property
     def account(self) -> str:
@@ -100,9 +85,18 @@ def bid_order(  # noqa: PLR0917  positional: called for every order
     until_ms: int,
 ) -> Order:
     """A bid of up to `limit` atoms for all its units, at the highest tick that this allows."""
-    tick = bid_tick(limit, units)
-    order = Order(order_id, book, money, True, tick, units, limit, minimum, until_ms)
-    order.held = limit
+    order = Order()
+    order.due_slot = None
+    order.level = None
+    order.id = order_id
+    order.book = book
+    order.money = money
+    order.buys = True
+    order.tick = limit * TICK_UNITS // units  # `bid_tick`: the call would be 2 % of a bid
+    order.total = order.units = units
+    order.held = order.limit = limit
+    order.minimum = minimum
+    order.until_ms = until_ms
     return order
 
 
@@ -110,9 +104,19 @@ def ask_order(  # noqa: PLR0917  positional: called for every order
     order_id: str, book: "Book", money: Balance, units: int, limit: int, until_ms: int
 ) -> Order:
     """An ask of at least `limit` atoms for all its units, at the lowest tick that this allows."""
-    tick = ask_tick(limit, units)
-    order = Order(order_id, book, money, False, tick, units, limit, 1, until_ms)
+    order = Order()
+    order.due_slot = None
+    order.level = None
+    order.id = order_id
+    order.book = book
+    order.money = money
+    order.buys = False
+    order.tick = (limit * TICK_UNITS + units - 1) // units  # `ask_tick`
+    order.total = order.units = units
+    order.limit = limit
     order.held = 0
+    order.minimum = 1
+    order.until_ms = until_ms
     return order
 
 
@@ -122,94 +126,98 @@ class Level:
 
     __slots__ = ("first", "last", "side", "tick")
 
-    def __init__(self, side: "Side", tick: int) -> None:
+    def __init__(self, side: "Side", tick: int, first: Order) -> None:
         self.side = side
         self.tick = tick
-        self.first: Order | None = None
-        self.last: Order | None = None
+        self.first = self.last = first
 
 
 @mypyc_attr(acyclic=True)
 class Side:
     """One side of a book. `sign` is 1 where the highest price is best, −1 where the lowest is."""
 
-    __slots__ = ("_levels", "best", "ranks", "sign")
+    __slots__ = ("_levels", "best", "ladder", "ranks", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.best: Level | None = None
         self._levels: dict[int, Level] = {}
+        self.ladder: list[Level] = []
+        """Every level, the best last."""
         self.ranks: list[int] = []
-        """sign × tick of every level, ascending: the best is last."""
-
-    def at(self, place: int) -> Level:
-        """The level with `place` worse ones below it; the best is at `len(ranks) − 1`."""
-        return self._levels[self.sign * self.ranks[place]]
+        """sign × tick of every level, ascending, as the ladder is."""
 
     def append(self, order: Order) -> None:
         """Rest an order behind those of its price."""
-        tick = order.tick
-        level = self._levels.get(tick)
-        if level is None:
-            level = self._add_level(tick)
-        last = level.last
-        if last is None:
-            level.first = order
-        else:
-            if last.seq >= order.seq:
-                violate("level_in_order_of_time", order=order.id)
-            last.next = order
-        order.previous = last
         order.next = None
+        try:
+            level = self._levels[order.tick]
+        except KeyError:
+            self._add_level(order)
+            return
+        last = level.last
+        if last.seq >= order.seq:
+            violate("level_in_order_of_time", order=order.id)
         order.level = level
-        level.last = order
+        order.previous = last
+        level.last = last.next = order
 
     def remove(self, order: Order) -> None:
         """Take an order that rests here out."""
         level = order.level
         assert level is not None
         before, after = order.previous, order.next
-        if before is None:
-            level.first = after
-        else:
-            before.next = after
-        if after is None:
-            level.last = before
-        else:
+        order.level = order.previous = order.next = None
+        if after is not None:
             after.previous = before
-        order.level = None
-        order.previous = order.next = None
-        if level.first is None:
+            if before is None:
+                level.first = after
+                return
+        elif before is None:
             self._drop_level(level.tick)
+            return
+        else:
+            level.last = before
+        before.next = after
 
     def orders(self) -> Iterator[Order]:
         """All orders in priority order. The side must not change meanwhile."""
-        for rank in reversed(self.ranks):
-            order = self._levels[self.sign * rank].first
+        for level in reversed(self.ladder):
+            order: Order | None = level.first
             while order is not None:
                 yield order
                 order = order.next
 
-    def _add_level(self, tick: int) -> Level:
-        level = self._levels[tick] = Level(self, tick)
-        rank = self.sign * tick
-        ranks = self.ranks
+    def _add_level(self, first: Order) -> None:
+        tick = first.tick
+        level = self._levels[tick] = first.level = Level(self, tick, first)
+        first.previous = None
+        rank = self._rank(tick)
+        ranks, ladder = self.ranks, self.ladder
         if not ranks or rank > ranks[-1]:
             ranks.append(rank)
+            ladder.append(level)
             self.best = level
         else:
-            insort(ranks, rank)
-        return level
+            place = bisect_left(ranks, rank)
+            ranks.insert(place, rank)
+            ladder.insert(place, level)
 
     def _drop_level(self, tick: int) -> None:
         del self._levels[tick]
-        rank = self.sign * tick
-        ranks = self.ranks
+        rank = self._rank(tick)
+        ranks, ladder = self.ranks, self.ladder
         if ranks[-1] == rank:
             ranks.pop()
-            self.best = self._levels[self.sign * ranks[-1]] if ranks else None
+            ladder.pop()
+            self.best = ladder[-1] if ladder else None
         else:
-            del ranks[bisect_left(ranks, rank)]
+            place = bisect_left(ranks, rank)
+            del ranks[place]
+            del ladder[place]
+
+    def _rank(self, tick: int) -> int:
+        return tick if self.sign > 0 else -tick
 
 
 class Book:

@@ -73,11 +73,12 @@ def transfer(debit: Balance, credit: Balance, amount: int, *, forced: bool = Fal
 
 def hold(debit: Balance, amount: int) -> None:
     """Open a hold. Callers check `available` first; here a shortfall is a Violation."""
+    pending = debit.debits_pending + amount
     if amount < 0:
         violate("hold_not_negative", amount=amount)
-    if amount > debit.credits_posted - debit.debits_posted - debit.debits_pending:
+    if pending > debit.credits_posted - debit.debits_posted:
         _check_covered(debit, amount)
-    debit.debits_pending += amount
+    debit.debits_pending = pending
 
 
 def release(debit: Balance, amount: int) -> None:

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from solver.core.book import Order
+from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Mode
-from solver.core.ledger import ISSUANCE, Balance, Ledger, transfer
+from solver.core.ledger import ISSUANCE, Balance, Ledger, hold, transfer
 from solver.core.state import State
 from tests.bench.engine import Engine, Fill
 from tests.bench.flow import ASK, BID, CANCEL, Flow
@@ -46,7 +46,6 @@ Document = tuple[str, str, int, int]
 """Id, owner, limit, deadline."""
 Row = tuple[str, str, int, int]
 """Bid, ask, tick and units of a fill."""
-Report = Callable[[Row], None]
 
 
 class Floor:
@@ -54,7 +53,7 @@ class Floor:
 
     __slots__ = ("accounts", "book", "documents", "exchange", "placed", "report")
 
-    def __init__(self, flow: Flow, report: Report) -> None:
+    def __init__(self, flow: Flow, report: Callable[[Row], None]) -> None:
         state = a_state()
         self.exchange: Final = state.exchange
         self.book: Final = state.book(RESOURCE, ASSET)
@@ -67,7 +66,10 @@ class Floor:
         """A document's intent."""
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
-        self.placed[order] = exchange.buy(name, self.book, money, units, limit, 1, until_ms)
+        hold(money, limit)
+        made = bid_order(name, self.book, money, units, limit, 1, until_ms)
+        self.placed[order] = made
+        exchange.buy(made)
         if exchange.fills:
             self._tell()
         if not order & LOOK_MASK:
@@ -77,7 +79,9 @@ class Floor:
         """A document's offer."""
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
-        self.placed[order] = exchange.sell(name, self.book, money, units, limit, until_ms)
+        made = ask_order(name, self.book, money, units, limit, until_ms)
+        self.placed[order] = made
+        exchange.sell(made)
         if exchange.fills:
             self._tell()
         if not order & LOOK_MASK:

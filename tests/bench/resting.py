@@ -8,8 +8,9 @@ digest has 66 characters, 59 bytes more, which its own record holds anyway.
 import sys
 
 from intents.bound import TICK_UNITS
-from solver.core.book import Order
+from solver.core.book import Order, ask_order, bid_order
 from solver.core.exchange import Exchange
+from solver.core.ledger import hold
 from tests.bench.engine import Engine
 from tests.bench.flow import Flow
 from tests.bench.ours import (
@@ -36,12 +37,17 @@ def engine(flow: Flow) -> Engine:
     def bid(order: int, tick: int, units: int) -> None:
         name, money = str(order), accounts[BUYERS[order % TRADERS]]
         limit, until_ms = tick // TICK_UNITS * units, _until_ms(order)
-        placed[name] = exchange.buy(name, book, money, units, limit, 1, until_ms)
+        hold(money, limit)
+        made = bid_order(name, book, money, units, limit, 1, until_ms)
+        placed[name] = made
+        exchange.buy(made)
 
     def ask(order: int, tick: int, units: int) -> None:
         name, money = str(order), accounts[SELLERS[order % TRADERS]]
         limit, until_ms = tick // TICK_UNITS * units, _until_ms(order)
-        placed[name] = exchange.sell(name, book, money, units, limit, until_ms)
+        made = ask_order(name, book, money, units, limit, until_ms)
+        placed[name] = made
+        exchange.sell(made)
 
     def cancel(order: int) -> None:
         exchange.end(placed.pop(str(order)))

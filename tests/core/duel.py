@@ -84,8 +84,7 @@ class Fast:
 
     def admit(self, terms: Terms, *, asleep: bool) -> None:
         """Let an order in; one that sleeps has to end in its sleep too."""
-        exchange, book = self.exchange, self.books[terms.book]
-        money = self.ledger.account(terms.account, ASSET)
+        book, money = self.books[terms.book], self.ledger.account(terms.account, ASSET)
         if terms.buys:
             order = bid_order(
                 terms.name,
@@ -99,10 +98,9 @@ class Fast:
         else:
             order = ask_order(terms.name, book, money, terms.units, terms.limit, terms.until_ms)
         self.orders[terms.name] = order
+        hold(money, order.held)
         if asleep:
-            exchange.postpone(order)
-        else:
-            hold(money, order.held)
+            self.exchange.postpone(order)
 
     def enter(self, name: str) -> None:
         """Match and rest."""

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from solver.core.book import MATCHES_MAX, Book, Order, ask_order
+from solver.core.book import MATCHES_MAX, Book, Order, ask_order, bid_order
 from solver.core.check import Violation
 from solver.core.exchange import Exchange
-from solver.core.ledger import CHAIN, Ledger, transfer
+from solver.core.ledger import CHAIN, Ledger, hold, transfer
 from tests.conftest import MACHINE
 from tests.core.duel import COMMANDS, Duel
 
@@ -75,9 +75,10 @@ class Trading:
         money = self.ledger.account(by, "usdc")
         limit = price * units
         transfer(self.ledger.account(CHAIN, "usdc"), money, limit)
-        self.orders[name] = self.exchange.buy(
-            name, self.book, money, units, limit, minimum, LATE_MS
-        )
+        hold(money, limit)
+        bid = bid_order(name, self.book, money, units, limit, minimum, LATE_MS)
+        self.orders[name] = bid
+        self.exchange.buy(bid)
         return self.filled()
 
     def ask(
@@ -85,9 +86,9 @@ class Trading:
     ) -> list[tuple[str, str, int, int]]:
         """An ask at so many atoms a unit; what it filled: bid, ask, units, price."""
         money = self.ledger.account(by, "usdc")
-        self.orders[name] = self.exchange.sell(
-            name, self.book, money, units, price * units, LATE_MS
-        )
+        ask = ask_order(name, self.book, money, units, price * units, LATE_MS)
+        self.orders[name] = ask
+        self.exchange.sell(ask)
         return self.filled()
 
     def filled(self) -> list[tuple[str, str, int, int]]:
@@ -200,7 +201,8 @@ def test_the_bound_divides_a_large_bid_into_executions() -> None:
     transfer(trading.ledger.account(CHAIN, "usdc"), money, 1_000)
     for number in range(MATCHES_MAX + 9):
         trading.ask(f"dust {number}", 1, 1)
-    trading.exchange.buy("bid", trading.book, money, 137, 137, 1, LATE_MS)
+    hold(money, 137)
+    trading.exchange.buy(bid_order("bid", trading.book, money, 137, 137, 1, LATE_MS))
     numbers = [fill.execution for fill in trading.exchange.drain()]
     assert [numbers.count(number) for number in sorted(set(numbers))] == [MATCHES_MAX, 9]
 
@@ -269,4 +271,4 @@ def test_misuse_is_a_violation() -> None:
     with pytest.raises(Violation, match="level_in_order_of_time"):
         trading.book.sell.append(ask)
     with pytest.raises(Violation, match="never_overdrawn"):
-        trading.exchange.buy("poor", trading.book, bid.money, 1, 1, 1, LATE_MS)
+        hold(bid.money, 1)

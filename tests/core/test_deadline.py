@@ -15,6 +15,13 @@ from tests.conftest import MACHINE
 SELLERS: Final = (bob, carol)
 
 
+def a_timed() -> Timed:
+    """Something without a deadline."""
+    timed = Timed()
+    timed.due_slot = None
+    return timed
+
+
 class DeadlineMachine(RuleBasedStateMachine):
     """Against a list of (time, number of arrival, entry) that is sorted when asked."""
 
@@ -30,7 +37,7 @@ class DeadlineMachine(RuleBasedStateMachine):
     def add(self, at_ms: int, count: int) -> None:
         """New entries, at few times, so that they meet."""
         for _ in range(count):
-            self.pool.append(Timed())
+            self.pool.append(a_timed())
             self._add(len(self.pool) - 1, at_ms)
 
     @rule(which=st.integers(0, 99), count=st.integers(1, 25))

@@ -7,6 +7,7 @@ import pytest
 from solver.core import deadline
 from solver.core.deadline import Deadlines, Timed
 from tests.core.sabotage import pure_only
+from tests.core.test_deadline import a_timed
 
 SPARE = 4
 
@@ -32,7 +33,7 @@ def test_what_is_empty_is_counted_and_bounded(seed: int, monkeypatch: pytest.Mon
     for number in range(400):
         choice = random.random()
         if choice < 0.55:
-            entry, at_ms = Timed(), now_ms + random.randint(1, 30)
+            entry, at_ms = a_timed(), now_ms + random.randint(1, 30)
             queue.add(entry, at_ms)
             entries.append((at_ms, number, entry))
         elif choice < 0.85 and entries:
@@ -56,7 +57,7 @@ def test_the_last_spare_time_is_kept_and_one_more_is_not(monkeypatch: pytest.Mon
     """Sweeping begins beyond both bounds: as many as are spare, and half of all times."""
     monkeypatch.setattr(deadline, "TIMES_SPARE_MAX", SPARE)
     queue = Deadlines()
-    entries = [Timed() for _ in range(2 * SPARE + 2)]
+    entries = [a_timed() for _ in range(2 * SPARE + 2)]
     for at_ms, entry in enumerate(entries):
         queue.add(entry, at_ms)
     for count, entry in enumerate(reversed(entries[SPARE + 1 :]), start=1):
@@ -72,8 +73,8 @@ def test_times_are_in_order_after_a_sweep(monkeypatch: pytest.MonkeyPatch) -> No
     """Whatever the order in which they came."""
     monkeypatch.setattr(deadline, "TIMES_SPARE_MAX", 0)
     queue = Deadlines()
-    kept = {at_ms: Timed() for at_ms in (90, 10, 70, 30)}
-    gone = [Timed() for _ in range(6)]
+    kept = {at_ms: a_timed() for at_ms in (90, 10, 70, 30)}
+    gone = [a_timed() for _ in range(6)]
     for at_ms, entry in kept.items():
         queue.add(entry, at_ms)
     for at_ms, entry in enumerate(gone, start=100):
@@ -97,7 +98,7 @@ def test_as_many_as_are_spare_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though they are more than half of all; the next one sweeps."""
     monkeypatch.setattr(deadline, "TIMES_SPARE_MAX", SPARE)
     queue = Deadlines()
-    entries = [Timed() for _ in range(SPARE + 2)]
+    entries = [a_timed() for _ in range(SPARE + 2)]
     for at_ms, entry in enumerate(entries):
         queue.add(entry, at_ms)
     for entry in entries[:SPARE]:
@@ -109,7 +110,7 @@ def test_as_many_as_are_spare_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_has_no_deadline_is_not_removed() -> None:
     """Removing twice is as removing once, and as removing what never had one."""
-    queue, entry, other = Deadlines(), Timed(), Timed()
+    queue, entry, other = Deadlines(), a_timed(), a_timed()
     queue.remove(entry)
     queue.add(entry, 5)
     queue.add(other, 5)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from solver.core.book import MATCHES_MAX, Book
+from solver.core.book import MATCHES_MAX, Book, ask_order, bid_order
 from solver.core.exchange import Exchange
-from solver.core.ledger import CHAIN, Ledger, transfer
+from solver.core.ledger import CHAIN, Ledger, hold, transfer
 
 MILLION = 10**6
 LATE_MS = 10**9
@@ -18,13 +18,15 @@ class _Trading:
         money = self.ledger.account("buyer", "usdc")
         transfer(self.ledger.account(CHAIN, "usdc"), money, 9 * units)
         name = f"bid-{self.exchange.seq}"
-        self.exchange.buy(name, self.book, money, units, 9 * units, minimum, LATE_MS)
+        hold(money, 9 * units)
+        bid = bid_order(name, self.book, money, units, 9 * units, minimum, LATE_MS)
+        self.exchange.buy(bid)
 
     def asks(self, count: int) -> None:
         money = self.ledger.account("seller", "usdc")
         for _ in range(count):
             name = f"ask-{self.exchange.seq}"
-            self.exchange.sell(name, self.book, money, 1, 5, LATE_MS)
+            self.exchange.sell(ask_order(name, self.book, money, 1, 5, LATE_MS))
 
 
 def test_what_happens_is_numbered_without_gaps() -> None:

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import pytest
 
-from solver.core.book import Book, Order, Side
+from solver.core.book import Book, Order, Side, ask_order, bid_order
 from solver.core.check import Violation
 from solver.core.command import CancelDocument
 from solver.core.deadline import Deadlines, Timed
 from solver.core.event import Event, Filled, OfferAccepted
 from solver.core.exchange import Exchange, Fill
+from solver.core.ledger import hold
 from tests.bench import market as market_floor
 from tests.bench import ours, traffic
 from tests.bench.engine import by_four
@@ -48,16 +49,18 @@ class Venue:
 
     def bid(self, order: int, tick: int, units: int) -> Order:
         """Bid `tick` atoms for each unit."""
-        made = self.orders[order] = self.exchange.buy(
-            str(order), self.book, self._buyer, units, tick * units, 1, LATER_MS
-        )
+        money, limit = self._buyer, tick * units
+        hold(money, limit)
+        made = bid_order(str(order), self.book, money, units, limit, 1, LATER_MS)
+        self.orders[order] = made
+        self.exchange.buy(made)
         return made
 
     def ask(self, order: int, tick: int, units: int) -> Order:
         """Ask `tick` atoms for each unit."""
-        made = self.orders[order] = self.exchange.sell(
-            str(order), self.book, self._seller, units, tick * units, LATER_MS
-        )
+        made = ask_order(str(order), self.book, self._seller, units, tick * units, LATER_MS)
+        self.orders[order] = made
+        self.exchange.sell(made)
         return made
 
     def cancel(self, order: int) -> None:

@@ -18,11 +18,15 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "leave an empty level": never("_drop_level", Side),
     "forget the best level": edited(Side, "_add_level", "self.best = level", "pass"),
     "keep the best level that went": edited(
-        Side, "_drop_level", "self.best = self._levels[self.sign * ranks[-1]]", "best = None"
+        Side, "_drop_level", "self.best = ladder[-1]", "best = ladder[-1]"
     ),
     "rank levels by age": edited(
-        Side, "_add_level", "insort(ranks, rank)", "ranks.insert(0, rank)"
+        Side, "_add_level", "place = bisect_left(ranks, rank)", "place = 0"
     ),
+    "put a level on the wrong rung": edited(
+        Side, "_add_level", "ladder.insert(place, level)", "ladder.insert(0, level)"
+    ),
+    "take the wrong rung away": edited(Side, "_drop_level", "del ladder[place]", "del ladder[0]"),
     "leave a neighbour linked": edited(Side, "remove", "after.previous = before", "pass"),
     "cut the rest of a level off": edited(Side, "remove", "before.next = after", "pass"),
     "sell returned units from the old place": edited(
@@ -30,6 +34,12 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "keep the deadline of what left": edited(
         Exchange, "_leave", "self.deadlines.remove(order)", "pass"
+    ),
+    "keep the deadline of what ended": edited(
+        Exchange, "end", "self.deadlines.remove(order)", "pass"
+    ),
+    "keep the deadline of what slept": edited(
+        Exchange, "enter", "self.deadlines.remove(order)", "pass"
     ),
     "keep the deadline of a maker that was sold": edited(
         Exchange, "_take_asks", "self.deadlines.remove(ask)", "pass"
@@ -86,17 +96,17 @@ SABOTAGES: Final[dict[str, Patch]] = {
         Exchange, "_take_asks", "if price > tick:", "if price >= tick:"
     ),
     "let a bid with a minimum rest": edited(
-        Exchange, "enter", "if order.minimum == 1:", "if order.minimum:"
+        Exchange, "buy", "if bid.minimum == 1:", "if bid.minimum:"
     ),
     "keep a rest below its minimum": edited(
-        Exchange, "enter", "if order.units >= order.minimum:", "if order.units:"
+        Exchange, "buy", "elif bid.units >= bid.minimum:", "elif bid.units:"
     ),
     "tell nobody of a rest below its minimum": edited(
         Exchange, "_buy", "self.ended.append(bid)", "pass"
     ),
     "trade before the auction": edited(
         Exchange,
-        "_enter_ask",
+        "sell",
         "best.tick >= ask.tick and book.continuous",
         "best.tick >= ask.tick",
     ),

@@ -135,11 +135,13 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "never close ranks": (never("_close_ranks", Roster), _rosters_are_short),
     "keep an empty level": (never("_drop_level", Side), _nothing_stays),
     "leave links in an order": (
-        edited(Side, "remove", "order.previous = order.next = None", "pass"),
+        edited(
+            Side, "remove", "order.level = order.previous = order.next = None", "order.level = None"
+        ),
         _order_knows_nobody,
     ),
     "leave the level in an order": (
-        edited(Side, "remove", "order.level = None", "pass"),
+        edited(Side, "remove", "order.level = order.previous", "order.previous"),
         _order_knows_nobody,
     ),
     "leave links in what had a deadline": (
@@ -155,7 +157,7 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "search a level": (
         edited(
             Exchange,
-            "_leave",
+            "end",
             "level = order.level",
             "level = order.level\n    for _ in order.book.bids():\n        pass",
         ),
