@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-CONTRACTS: Final = ("SessionAccount", "SessionAccountFactory", "Settlement", "TestUSDC")
+CONTRACTS: Final = (
+    "SessionAccount",
+    "SessionAccountFactory",
+    "SessionLens",
+    "Settlement",
+    "TestUSDC",
+)
 
 
 def artifact_of(name: str) -> str:

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity =0.8.37;
+
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MarketTypes} from "../src/MarketTypes.sol";
+import {SessionPolicy} from "../src/SessionPolicy.sol";
+import {SessionRegistry} from "../src/SessionRegistry.sol";
+
+/// @title The registry with as much of a ledger as it needs
+contract RegistryHarness is SessionRegistry {
+    uint256 public constant GRACE_S = 1 hours;
+
+    mapping(address => uint24) public sessionEpoch;
+    mapping(address => bool) public rootCapped;
+
+    constructor() EIP712(MarketTypes.DOMAIN_NAME, MarketTypes.DOMAIN_VERSION) {}
+
+    /// @dev As a receipt is charged.
+    function charge(address root, address key, uint256 permission, uint256 amount)
+        external
+        returns (bool)
+    {
+        return _charge(root, key, permission, amount, sessionEpoch[root], rootCapped[root]);
+    }
+
+    /// @dev As a fill is.
+    function charge(
+        address root,
+        address key,
+        uint256 permission,
+        uint256 amount,
+        bytes32 resource,
+        uint256 units,
+        uint256[] calldata lines
+    ) external returns (SessionPolicy.Verdict) {
+        return _chargeFill(
+            root,
+            key,
+            permission,
+            amount,
+            sessionEpoch[root],
+            rootCapped[root],
+            resource,
+            units,
+            lines
+        );
+    }
+
+    function setSessionEpoch(address account, uint24 epoch) external {
+        sessionEpoch[account] = epoch;
+    }
+
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    function _sessionEpochOf(address account) internal view override returns (uint24) {
+        return sessionEpoch[account];
+    }
+
+    function _bumpSessionEpoch(address account) internal override returns (uint24) {
+        return ++sessionEpoch[account];
+    }
+
+    function _setRootCapped(address account, bool isCapped) internal override {
+        rootCapped[account] = isCapped;
+    }
+
+    function _sessionGraceS() internal pure override returns (uint256) {
+        return GRACE_S;
+    }
+}
