@@ -75,7 +75,7 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
         return cast("web.StreamResponse", response)
 
     def log_exception(self, *args: object, **kwargs: object) -> None:
-        """Say nothing: the exception may quote the request, and `guard` logs ours."""
+        """Say nothing: the exception may quote the request, and `Door` logs ours."""
 
     def _drop_silent(self) -> None:
         if self._request_count == 0 and self.transport is not None:
