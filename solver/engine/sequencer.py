@@ -157,18 +157,12 @@ class Sequencer:
         """Apply commands until cancelled. Raises Violation or JournalFault."""
         ended_cleanly = False
         try:
-            while True:
-                await self._stirred.wait()
-                self._stirred.clear()
-                self._go_on()
+            await self._serve()
         except asyncio.CancelledError:
             await self._finish()
             ended_cleanly = True
             raise
         finally:
-            if self._writing is not None:
-                # What it writes was right, whatever came after: it gets its true answers.
-                await asyncio.wait({self._writing})
             self._stop()
             if ended_cleanly:
                 # The writer is done: all that was applied is journaled.
@@ -189,6 +183,18 @@ class Sequencer:
         if self._commands_waiting + commands > INBOX_MAX:
             return reject(RejectCode.BUSY, retry_after_ms=1_000)
         return None
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                await self._stirred.wait()
+                self._stirred.clear()
+                self._go_on()
+        except Exception:
+            if self._writing is not None:
+                # What it writes was right, whatever came after: it gets its true answers.
+                await asyncio.wait({self._writing})
+            raise
 
     def _go_on(self) -> None:
         """Apply what waits; have it written as soon as the write before it has ended."""

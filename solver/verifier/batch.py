@@ -8,7 +8,7 @@ names that come again and again are said once: whoever reads them has one string
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from sys import intern
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -56,6 +56,10 @@ Row = tuple[Any, ...]
 An intent's account, resource, asset and signer are places among the verdict's names; its
 signature is empty where the verdict has it.
 """
+
+
+NAMES_MAX: Final = 4_096
+"""Names that are remembered from body to body."""
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
@@ -110,12 +114,18 @@ def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
         return _reject(verdict.refused)
     if kind is Kind.OFFER:
         return [_reject(row) if len(row) == REJECT_FIELDS else _offer(row) for row in verdict.rows]
-    names = [intern(name) for name in verdict.names]
+    names = [_remembered(name) for name in verdict.names]
     shared = verdict.signature
     return [
         _reject(row) if len(row) == REJECT_FIELDS else _intent(row, names, shared)
         for row in verdict.rows
     ]
+
+
+@lru_cache(NAMES_MAX)
+def _remembered(name: str) -> str:
+    """One string of each name that comes again: others look it up sooner and keep it once."""
+    return name
 
 
 def _results(
