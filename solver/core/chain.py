@@ -111,7 +111,7 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
     account = state.account(fact.account)
     digest = account.nonces.get(fact.nonce)
     if digest is None:
-        account.forget(fact.nonce)
+        account.use(fact.nonce)
     else:
         _end_document(state, state.document(digest))
 

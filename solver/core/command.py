@@ -53,8 +53,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: int
 
 
-class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """One journaled fact at `at_ms` (Unix milliseconds)."""
+class Base(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True, gc=False
+):
+    """One journaled fact at `at_ms` (Unix milliseconds). It holds no cycles."""
 
     at_ms: int = 0
 

@@ -35,8 +35,8 @@ class LeaseStatus(StrEnum):
     SKIPPED = "skipped"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
-    """One thing that happened, in the order in which it happened."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event", gc=False):
+    """One thing that happened, in the order in which it happened. It holds no cycles."""
 
 
 class ResourceOpened(Event, frozen=True, kw_only=True):

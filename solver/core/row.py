@@ -37,7 +37,7 @@ def account_row(entry: tuple[str, Account]) -> Row:
         address,
         account.epoch,
         account.sessions,
-        account.forgotten,
+        account.used,
         [record.nonce for record in account.standing],
         account.withdrawing,
         account.withdrawal_held,

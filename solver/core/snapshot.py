@@ -73,7 +73,7 @@ class _Account(_Record, frozen=True):
     address: str
     epoch: int
     sessions: dict[str, Session]
-    forgotten: dict[int, int]
+    used: dict[int, int]
     standing: list[int]
     withdrawing: int
     withdrawal_held: int
@@ -331,7 +331,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
     for row in image.accounts:
         account = state.account(row.address)
         account.epoch, account.sessions = row.epoch, row.sessions
-        account.forgotten = row.forgotten
+        account.used = row.used
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 

@@ -58,7 +58,7 @@ FINISHED_KEPT_MAX: Final = 100_000
 DUE_SPARE_MAX: Final = 1_024
 """Entries of what ended early that may lie in the heap, beyond as many as there are others."""
 NONCES_PER_WORD: Final = 60
-"""Forgotten nonces are bits of integers that a machine word holds."""
+"""Used nonces are bits of integers that a machine word holds."""
 
 # Bound once: looking an enumeration's member up costs as much as a record.
 _LEASE_OPEN: Final = LeaseStatus.OPEN
@@ -113,10 +113,10 @@ class Account:
     __slots__ = (
         "_standing",
         "epoch",
-        "forgotten",
         "money",
         "nonces",
         "sessions",
+        "used",
         "withdrawal_held",
         "withdrawing",
     )
@@ -128,8 +128,8 @@ class Account:
         self.sessions: dict[str, Session] = {}
         self.nonces: dict[int, str] = {}
         """Nonce → digest of the document that used it, while that is remembered."""
-        self.forgotten: dict[int, int] = {}
-        """Other nonces that are used or cancelled, as bits: word → bits."""
+        self.used: dict[int, int] = {}
+        """All nonces that were ever used or cancelled, as bits: word → bits."""
         self._standing = Roster()
         self.withdrawing = 0
         self.withdrawal_held = 0
@@ -141,6 +141,7 @@ class Account:
 
     def remember(self, record: DocumentState) -> None:
         """A new document of it is admitted, and stands."""
+        self.use(record.nonce)
         self.nonces[record.nonce] = record.digest
         self.stand(record)
 
@@ -154,18 +155,13 @@ class Account:
 
     def has_used(self, nonce: int) -> bool:
         """Whether a document or a cancellation ever used this nonce."""
-        if nonce in self.nonces:
-            return True
-        if not self.forgotten:
-            return False
-        word = self.forgotten.get(nonce // NONCES_PER_WORD, 0)
+        word = self.used.get(nonce // NONCES_PER_WORD, 0)
         return bool(word >> (nonce % NONCES_PER_WORD) & 1)
 
-    def forget(self, nonce: int) -> None:
-        """Drop the document of a nonce, if it had one; never that it was used."""
-        self.nonces.pop(nonce, None)
+    def use(self, nonce: int) -> None:
+        """No document can have this nonce from now on."""
         word = nonce // NONCES_PER_WORD
-        self.forgotten[word] = self.forgotten.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
+        self.used[word] = self.used.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
 
 
 @mypyc_attr(acyclic=True)
@@ -484,7 +480,7 @@ class State:
 
     def _forget_nonce(self, record: DocumentState) -> None:
         """The chain counts nonces through all epochs, so a used one stays used here too."""
-        self.accounts[record.account].forget(record.nonce)
+        del self.accounts[record.account].nonces[record.nonce]
 
 
 def capacity_asset(resource: str) -> str:

@@ -132,9 +132,8 @@ def _named(kind: type[msgspec.Struct], row: Row, names: Names) -> dict[str, Any]
 
 def _read_intent(row: Row, names: Names) -> SubmitIntent:
     _, at_ms, document, digest, signer, authority, signature, proof = row
-    account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = (
-        document
-    )
+    signed: Row = document
+    account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = signed
     intent = Intent(
         account=names[account],
         resource=names[resource],
@@ -161,8 +160,21 @@ def _read_intent(row: Row, names: Names) -> SubmitIntent:
 
 def _read_offer(row: Row, names: Names) -> SubmitOffer:
     _, at_ms, document, digest, signer, authority, signature = row
-    account, resource, asset, key, units, limit, window_units, window_seconds, *rest = document
-    start, end, epoch, nonce = rest
+    signed: Row = document
+    (
+        account,
+        resource,
+        asset,
+        key,
+        units,
+        limit,
+        window_units,
+        window_seconds,
+        start,
+        end,
+        epoch,
+        nonce,
+    ) = signed
     offer = Offer(
         account=names[account],
         resource=names[resource],

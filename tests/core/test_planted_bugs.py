@@ -343,7 +343,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "deliver more than leased": _unknown_is_delivered,
     "pay skipped lines": _skipped_lines_are_paid,
     "keep a cancelled order in the book": edited(
-        exchange.Exchange, "end", "self._leave(order)", "self.deadlines.remove(order)"
+        exchange.Exchange, "end", "level.remove(order)", "pass"
     ),
     "forget minimums on chain": _no_minimum_on_chain,
     "count returned units on chain": _returned_units_count_too,
@@ -353,7 +353,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "forget what leases give back": never("return_units", market),
     "use a forgotten nonce again": all_of(
         constant(state, "FINISHED_KEPT_MAX", 1),
-        edited(state.Account, "forget", "self.forgotten[word] =", "word ="),
+        edited(state.Account, "use", "self.used[word] =", "word ="),
     ),
     "never end a mandate": never("end_mandate", market),
     "let mandates outlive their sessions": edited(

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from solver.core import snapshot, state, trade
-from solver.core.book import Side
+from solver.core.book import Level, Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from solver.core.roster import Roster
@@ -64,7 +64,7 @@ LOST: Final[dict[str, Patch]] = {
         edited(
             snapshot,
             "_load_accounts",
-            "account.forgotten = row.forgotten",
+            "account.used = row.used",
             "pass",
         ),
     ),
@@ -102,7 +102,7 @@ def _cancel_is_short(_: int) -> None:
 
 
 def _nonces_are_bits(_: int) -> None:
-    test_memory.test_forgotten_nonces_in_a_row_are_bits()
+    test_memory.test_used_nonces_in_a_row_are_bits()
 
 
 def _rosters_are_short(_: int) -> None:
@@ -133,15 +133,18 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         lambda seed: a_walk(seed, 100),
     ),
     "never close ranks": (never("_close_ranks", Roster), _rosters_are_short),
-    "keep an empty level": (never("_drop_level", Side), _nothing_stays),
+    "keep an empty level": (never("drop", Side), _nothing_stays),
     "leave links in an order": (
         edited(
-            Side, "remove", "order.level = order.previous = order.next = None", "order.level = None"
+            Level,
+            "remove",
+            "order.level = order.previous = order.next = None",
+            "order.level = None",
         ),
         _order_knows_nobody,
     ),
     "leave the level in an order": (
-        edited(Side, "remove", "order.level = order.previous", "order.previous"),
+        edited(Level, "remove", "order.level = order.previous", "order.previous"),
         _order_knows_nobody,
     ),
     "leave links in what had a deadline": (
@@ -165,7 +168,7 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     ),
     "keep a word a nonce": (constant(state, "NONCES_PER_WORD", 1), _nonces_are_bits),
     "forget that a nonce was used": (
-        edited(Account, "forget", "self.forgotten[word] =", "word ="),
+        edited(Account, "use", "self.used[word] =", "word ="),
         _nonces_are_bits,
     ),
 }
