@@ -151,17 +151,35 @@ class Bench:
         authority: int = KEY_AUTHORITY,
         account_of: Callable[[SigningKey], str] = lambda key: key.address,
         signer_of: Callable[[SigningKey], SigningKey] = lambda key: key,
+        is_whole: bool = False,
     ) -> list[SignedIntent]:
-        """One intent of each buyer, with one line."""
+        """One intent of each buyer, with one line: of half its units, or fill-or-kill of all."""
+        units, payment = (1_000, 1_440_000) if is_whole else (500, 720_000)
         return [
             self.intent(
                 nonce,
                 account=account_of(buyer),
                 signer=signer_of(buyer),
                 authority=authority,
-                lines=(self.line(place, offer=place % SELLERS),),
+                lines=(self.line(place, offer=place % SELLERS, units=units, payment=payment),),
+                units_min=units if is_whole else 1,
             )
             for place, buyer in enumerate(self.buyers)
+        ]
+
+    def wide_intents(self, nonce: int, buyers: int, lines: int) -> list[SignedIntent]:
+        """One intent of each of so many buyers, each with so many lines, one an offer."""
+        return [
+            self.intent(
+                nonce,
+                account=buyer.address,
+                signer=buyer,
+                lines=tuple(
+                    self.line(lines * place + offer, offer=offer, units=50, payment=72_000)
+                    for offer in range(lines)
+                ),
+            )
+            for place, buyer in enumerate(self.buyers[:buyers])
         ]
 
     def intent(
@@ -172,18 +190,20 @@ class Bench:
         signer: SigningKey,
         lines: tuple[Line, ...],
         authority: int = KEY_AUTHORITY,
+        units_min: int = 1,
     ) -> SignedIntent:
         """A signed intent with these lines."""
-        intent = self._intent(nonce, account)
+        intent = self._intent(nonce, account, units_min)
         signature = signer.sign(digest(self._prefix, intent))
         return SignedIntent(intent=intent, authority=authority, signature=signature, lines=lines)
 
-    def _intent(self, nonce: int, account: str) -> Intent:
+    def _intent(self, nonce: int, account: str, units_min: int = 1) -> Intent:
         return Intent(
             account=account,
             resource=RESOURCE,
             asset=self.deployment.usdc,
             units=1_000,
+            units_min=units_min,
             limit=2_000_000,
             valid_until=UNTIL_S,
             nonce=nonce,

@@ -148,6 +148,20 @@ class BatchSettled(Log, frozen=True, kw_only=True):
     skipped: int
 
 
+class MeteredSettled(Log, frozen=True, kw_only=True):
+    number: int
+    root: str
+    paid: int
+    buyers: str
+    sellers: str
+
+
+class RecordSkipped(Log, frozen=True, kw_only=True):
+    number: int
+    account: str
+    problem: int
+
+
 class SessionGranted(Log, frozen=True, kw_only=True):
     key: str
     permissions: int
@@ -178,6 +192,8 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     FillSettled: SETTLEMENT,
     FillSkipped: SETTLEMENT,
     BatchSettled: SETTLEMENT,
+    MeteredSettled: SETTLEMENT,
+    RecordSkipped: SETTLEMENT,
     SessionGranted: ACCOUNT,
     SessionRevoked: ACCOUNT,
     AllSessionsRevoked: ACCOUNT,

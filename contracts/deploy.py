@@ -20,6 +20,8 @@ from contracts.fault import DeploymentFault, DeployReverted, WrongChain, WrongCo
 ENTRY_POINT: Final = "0x4337084d9e255ff0702461cf8895ce9e3b5ff108"
 """ERC-4337 EntryPoint v0.8, the newest that is published as a package."""
 EXIT_DELAY_S: Final = 3_600
+UNCOVERED_CAP: Final = 1_000_000
+"""Atoms of one account that the operator may move before its next receipt: one USDC."""
 MAY_SETTLE: Final = 1
 SESSION_CAP_MAX: Final = 2**88 - 1
 SALT: Final = bytes(32)
@@ -75,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     usdc: str | None = None
     """An existing token; None deploys TestUSDC, whose minter is the deployer."""
     exit_delay_s: int = EXIT_DELAY_S
+    uncovered_cap: int = UNCOVERED_CAP
     entry_point: str = ENTRY_POINT
 
 
@@ -104,7 +107,7 @@ async def deploy(port: ChainPort, plan: Plan) -> Deployment:
     code = FACTORY.creation_code(implementation)
     factory = _created(await _create(port, plan.deployer, code))
     account = await account_address(port, factory, plan.owner)
-    code = SETTLEMENT.creation_code(usdc, account, plan.exit_delay_s)
+    code = SETTLEMENT.creation_code(usdc, account, plan.exit_delay_s, plan.uncovered_cap)
     settlement = _created(await _create(port, plan.deployer, code))
     if settlement != predicted:
         raise DeploymentFault(f"settlement is at {settlement}, not {predicted}: nonce was used")

@@ -25,6 +25,7 @@ from contracts.anvil import Anvil, Options
 from contracts.bench import BUYERS, SELLERS, UNTIL_S, Bench, UnlockedChain, key_of
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
 from contracts.deploy import (
+    UNCOVERED_CAP,
     Deployment,
     Plan,
     SessionPlan,
@@ -33,9 +34,15 @@ from contracts.deploy import (
     grant_session,
     send,
 )
+from contracts.fault import ContractsFault
+from contracts.metered_bench import METERED_BUYERS, MeteredBench
 from intents.signature import SigningKey
 
 BULK: Final = 64
+BAD: Final = 5
+FILLS: Final = 8_000
+ROOT_FILLS: Final = 10_000
+FILL_ATOMS: Final = 1_500
 CHAIN_ID: Final = 31_337
 COW_GPV2_GAS: Final = 58_610
 UNISWAPX_GAS: Final = 71_139
@@ -91,6 +98,16 @@ async def measure(anvil: Anvil) -> list[Figure]:
     bulk = await bench.settle(standing, bench.bulk(64, BULK, bench.buyers[0]), settled=BULK)
     mandate = bench.mandate(64, BULK, bench.buyers[1])
     under_mandate = await bench.settle(standing, [mandate], settled=BULK)
+    whole = await bench.settle(standing, bench.intents(6, is_whole=True), settled=BUYERS)
+    wide = await bench.settle(standing, bench.wide_intents(24, 10, 10), settled=100)
+    good_and_bad = bench.intents(28, signer_of=lambda key: key)
+    good = good_and_bad[BAD:]
+    bad_ones = bench.intents(28, signer_of=lambda _: stranger)[:BAD]
+    with_bad = await bench.settle(standing, bad_ones + good, settled=BUYERS - BAD)
+    without = await bench.settle(
+        standing, bench.intents(32, signer_of=lambda key: key)[BAD:], settled=BUYERS - BAD
+    )
+    receipts, attested = await _metered(anvil, chain, deployment, session)
     return [
         _against_peers("verified_gas_per_fill_50", fresh, "CoW Protocol GPv2", COW_GPV2_GAS),
         _against_peers("verified_gas_per_fill_50", fresh, "UniswapX V2Dutch", UNISWAPX_GAS),
@@ -104,8 +121,37 @@ async def measure(anvil: Anvil) -> list[Figure]:
         Figure(name="skipped_gas_per_bad_fill_50", value=bad // BUYERS, unit="gas"),
         Figure(name="bulk_gas_per_fill_64", value=bulk // BULK, unit="gas"),
         Figure(name="mandate_gas_per_fill_64", value=under_mandate // BULK, unit="gas"),
+        _target("verified_fok_50", whole // BUYERS, 30_000),
+        _target("verified_partial_50", fresh // BUYERS, 45_000),
+        _target("verified_100x10", wide // 100, 18_000),
+        _target("bad_fill_gas", (with_bad - without) // BAD, 15_000),
+        _target("metered_gas_per_fill", receipts // FILLS, 205),
+        _target("root_gas_per_fill", attested // ROOT_FILLS, 85),
         Figure(name="account_overhead_gas_per_batch_50", value=through - direct, unit="gas"),
     ]
+
+
+async def _metered(
+    anvil: Anvil, chain: UnlockedChain, deployment: Deployment, session: str
+) -> tuple[int, int]:
+    """8,000 fills by 80 signed receipts, and 10,000 by a root and net sums."""
+    bench = MeteredBench(anvil, deployment, session)
+    await bench.open_book()
+    await _fund(chain, deployment, deployment.operator_owner, bench.accounts)
+    await bench.settle(bench.receipts(), root=bench.root(1))
+    bench.next_round()
+    receipts = await bench.settle(bench.receipts(), root=bench.root(FILLS))
+    bench.next_round()
+    atoms = ROOT_FILLS * FILL_ATOMS // METERED_BUYERS
+    attested = await bench.settle(bench.attested(atoms), root=bench.root(ROOT_FILLS))
+    for receipt in (receipts, attested):
+        if bench.new_slots(receipt):
+            raise ContractsFault("a batch in the steady state made a storage slot")
+    return receipts.gas_used, attested.gas_used
+
+
+def _target(name: str, value: int, target: int) -> Figure:
+    return Figure(name=name, value=value, unit="gas", target=target)
 
 
 async def _fund(
@@ -167,7 +213,7 @@ async def _account_overhead(chain: UnlockedChain, bench: Bench, deployer: str) -
     plain = key_of("plain operator").address
     chain.unlock(plain)
     delay = bench.deployment.exit_delay_s
-    code = SETTLEMENT.creation_code(bench.deployment.usdc, plain, delay)
+    code = SETTLEMENT.creation_code(bench.deployment.usdc, plain, delay, UNCOVERED_CAP)
     created = await send(chain, deployer, None, code)
     assert created.contract_address is not None
     deployment = msgspec.structs.replace(

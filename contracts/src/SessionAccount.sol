@@ -12,6 +12,7 @@ import {
 } from "@openzeppelin/contracts/utils/cryptography/signers/AbstractSigner.sol";
 import {ERC7739} from "@openzeppelin/contracts/utils/cryptography/signers/draft-ERC7739.sol";
 import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
+import {IMetered} from "./IMetered.sol";
 import {ISessionAccount} from "./ISessionAccount.sol";
 import {ISessionSigner} from "./ISessionSigner.sol";
 import {ISettlement} from "./ISettlement.sol";
@@ -129,7 +130,8 @@ contract SessionAccount is Account, ERC7739, ISessionAccount {
         bytes4 selector = bytes4(data);
         require(isSessionLive(msg.sender, _permissionFor(selector)), SessionNotLive(msg.sender));
         result = _call(address(_SETTLEMENT), 0, data);
-        if (selector == ISettlement.settle.selector) {
+        // Both tell what they paid.
+        if (_permissionFor(selector) == PERMISSION_SETTLE) {
             _spend(msg.sender, abi.decode(result, (uint256)));
         }
     }
@@ -266,6 +268,7 @@ contract SessionAccount is Account, ERC7739, ISessionAccount {
 
     function _permissionFor(bytes4 selector) private pure returns (uint8) {
         if (selector == ISettlement.settle.selector) return PERMISSION_SETTLE;
+        if (selector == IMetered.settleMetered.selector) return PERMISSION_SETTLE;
         if (selector == ISettlement.cancel.selector) return PERMISSION_CANCEL;
         if (selector == ISettlement.cancelAll.selector) return PERMISSION_CANCEL;
         revert SessionCallForbidden(selector);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {BoundedCall} from "./BoundedCall.sol";
@@ -16,13 +13,14 @@ import {BulkTree} from "./BulkTree.sol";
 import {IERC3009Receiver} from "./IERC3009Receiver.sol";
 import {ISessionSigner} from "./ISessionSigner.sol";
 import {ISettlement} from "./ISettlement.sol";
+import {Ledger} from "./Ledger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
-import {SignatureRecovery} from "./SignatureRecovery.sol";
+import {Metered} from "./Metered.sol";
 import {UnitLanes} from "./UnitLanes.sol";
 
 /// @title The ledger and checks of {ISettlement}
 /// @dev No owner, no upgrade, no configuration after construction.
-contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
+contract Settlement is Metered {
     using SafeERC20 for IERC20;
     using AccountWord for uint256;
     using UnitLanes for uint256;
@@ -75,39 +73,15 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         uint256 skipped;
     }
 
-    uint256 private constant AUTHORITY_PLAIN = 0;
-    uint256 private constant AUTHORITY_CONTRACT = 1;
-    uint256 private constant AUTHORITY_SESSION = 2;
-
-    /// @dev No longer can anyone's money be held; it also keeps all times within 40 bits.
-    uint40 private constant EXIT_DELAY_MAX = 30 days;
-
-    /// @dev Gas with which a contract account is asked; the most that a hostile one can waste.
-    uint256 private constant AUTHORITY_GAS = 200_000;
-    /// @dev With this much left, a call gets its full AUTHORITY_GAS: 63/64 of what remains after
-    /// a cold account access and the preparation of the call.
-    uint256 private constant AUTHORITY_GAS_REQUIRED = AUTHORITY_GAS * 64 / 63 + 20_000;
-
-    IERC20 private immutable _TOKEN;
-    address public immutable operator;
-    uint40 public immutable exitDelay;
-
-    mapping(address account => uint256 word) private _accounts;
-    mapping(address account => uint256 exit) private _exits;
     /// @dev Keyed by UnitLanes.keyOf(account, nonce): one hash instead of a nested mapping's two.
     mapping(uint256 key => uint256 word) private _lanes;
     mapping(address account => mapping(uint64 nonce => uint256)) private _cancelledAt;
     mapping(uint256 word => uint256) private _batches;
 
-    constructor(IERC20 token, address operator_, uint40 exitDelay_)
-        EIP712(MarketTypes.DOMAIN_NAME, MarketTypes.DOMAIN_VERSION)
-    {
-        require(address(token) != address(0) && operator_ != address(0), SettlementZeroAddress());
-        require(exitDelay_ <= EXIT_DELAY_MAX, SettlementExitDelayInvalid(exitDelay_));
-        _TOKEN = token;
-        operator = operator_;
-        exitDelay = exitDelay_;
-    }
+    constructor(IERC20 token, address operator_, uint40 exitDelay_, uint32 uncoveredCap_)
+        Ledger(token, operator_, exitDelay_)
+        Metered(uncoveredCap_)
+    {}
 
     // ------------------------------------------------------------------ money in
 
@@ -183,10 +157,10 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         require(exit.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
         uint256 availableAt = exit.withdrawableAtOf();
         require(block.timestamp >= availableAt, SettlementWithdrawalEarly(availableAt));
-        uint256 account = _accounts[msg.sender];
+        uint256 account = _accounts[msg.sender].word;
         amount = Math.min(exit.withdrawingOf(), account.balanceOf());
         _exits[msg.sender] = exit.withWithdrawal(0, 0);
-        _accounts[msg.sender] = account - amount;
+        _accounts[msg.sender].word = account - amount;
         emit Withdrawn(msg.sender, to, amount);
         _TOKEN.safeTransfer(to, amount);
     }
@@ -211,10 +185,10 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         uint256 pendingUntil = exit.epochEffectiveAtOf();
         // Only one earlier epoch is remembered: it must be over before the next one ends.
         require(block.timestamp >= pendingUntil, SettlementEpochPending(pendingUntil));
-        uint256 account = _accounts[msg.sender].withNextEpoch();
+        uint256 account = _accounts[msg.sender].word.withNextEpoch();
         epoch = account.epochOf();
         effectiveAt = block.timestamp + exitDelay;
-        _accounts[msg.sender] = account;
+        _accounts[msg.sender].word = account;
         _exits[msg.sender] = exit.withEpochEffectiveAt(uint40(effectiveAt));
         emit EpochBumped(msg.sender, epoch, effectiveAt);
     }
@@ -225,9 +199,9 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
     function settle(uint64 number, bytes32 batchHash, bytes calldata batch)
         external
         nonReentrant
+        onlyOperator
         returns (uint256 paid)
     {
-        require(msg.sender == operator, SettlementCallerNotOperator(msg.sender));
         _useBatchNumber(number);
         Run memory run;
         run.domain = _domainSeparatorV4();
@@ -254,7 +228,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         nonReentrantView
         returns (AccountView memory)
     {
-        uint256 word = _accounts[account];
+        uint256 word = _accounts[account].word;
         uint256 exit = _exits[account];
         uint32 epoch = word.epochOf();
         bool isPending = block.timestamp < exit.epochEffectiveAtOf();
@@ -363,6 +337,17 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         return keccak256(abi.encode(account, salt));
     }
 
+    // ------------------------------------------------------------------ internal
+
+    function _chargeReceipt(address, address, uint256, uint256)
+        internal
+        pure
+        override
+        returns (bool)
+    {
+        return false;
+    }
+
     // ------------------------------------------------------------------ private: money in
 
     function _depositFromCaller(address account, uint256 amount) private {
@@ -379,8 +364,8 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         require(held <= AccountWord.BALANCE_MAX, SettlementBalanceOverflow(held));
         uint256 amount = held - heldBefore;
         require(amount != 0, SettlementAmountZero());
-        uint256 word = _accounts[account] + amount;
-        _accounts[account] = word;
+        uint256 word = _accounts[account].word + amount;
+        _accounts[account].word = word;
         emit Deposited(account, from, amount, word.balanceOf());
     }
 
@@ -453,7 +438,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             _lanes[key] = word.add(nonce, standing.unitsAdded);
             // Stays within the balance's 72 bits: `earned` was debited from other balances, and all of
             // them add up to at most what is held.
-            _accounts[seller] += standing.earned;
+            _accounts[seller].word += standing.earned;
         }
     }
 
@@ -674,7 +659,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             draft.lanes.add(intent.nonce, draft.isMandate ? draft.payment : draft.units);
         // Unchecked: each line was checked against the balance, so payments are below 2^72.
         unchecked {
-            _accounts[intent.account] = draft.account - draft.payment;
+            _accounts[intent.account].word = draft.account - draft.payment;
             run.paid += draft.payment;
         }
         BatchReader.Line memory line = run.line;
@@ -778,7 +763,7 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         unchecked {
             if (block.timestamp > validUntil + exitDelay) return (SkipReason.Expired, 0, 0);
         }
-        stored = _accounts[account];
+        stored = _accounts[account].word;
         uint256 current = stored.epochOf();
         if (epoch != current && !_isEpochEnding(account, epoch, current)) {
             return (SkipReason.EpochEnded, 0, 0);
@@ -787,35 +772,6 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
         if (lanes.isFlagged(nonce) && block.timestamp >= _cancelledAt[account][uint64(nonce)]) {
             problem = SkipReason.Cancelled;
         }
-    }
-
-    /// @dev Whether `epoch` is the one before the account's and still settles.
-    function _isEpochEnding(address account, uint256 epoch, uint256 current)
-        private
-        view
-        returns (bool)
-    {
-        return epoch + 1 == current && block.timestamp < _exits[account].epochEffectiveAtOf();
-    }
-
-    /// @dev Plain and ERC-1271 signatures; any other authority is a bad signature.
-    function _isSigned(address account, uint256 authority, bytes32 digest, bytes calldata signature)
-        private
-        view
-        returns (bool)
-    {
-        if (authority == AUTHORITY_PLAIN) {
-            address signer = SignatureRecovery.recover(digest, signature);
-            return signer == account && signer != address(0);
-        }
-        if (authority != AUTHORITY_CONTRACT) return false;
-        _requireAuthorityGas();
-        return BoundedCall.staticAnswers(
-            account,
-            AUTHORITY_GAS,
-            abi.encodeCall(IERC1271.isValidSignature, (digest, signature)),
-            IERC1271.isValidSignature.selector
-        );
     }
 
     function _isSessionCharged(
@@ -831,11 +787,5 @@ contract Settlement is ISettlement, EIP712, ReentrancyGuardTransient {
             abi.encodeCall(ISessionSigner.consume, (digest, signature, amount)),
             ISessionSigner.consume.selector
         );
-    }
-
-    /// @dev Otherwise a transaction with too little gas would skip good fills and still succeed, and
-    /// a gas estimate would find exactly that amount.
-    function _requireAuthorityGas() private view {
-        require(gasleft() >= AUTHORITY_GAS_REQUIRED, BatchGasTooLow(gasleft()));
     }
 }

@@ -16,4 +16,19 @@ library SignatureRecovery {
         if (uint256(s) > HALF_ORDER) return address(0);
         return ecrecover(digest, v, r, s);
     }
+
+    /// @param signatureAt where in calldata 64 bytes (EIP-2098) are
+    /// @return as of `recover`
+    function recoverAt(bytes32 digest, uint256 signatureAt) internal pure returns (address) {
+        bytes32 r;
+        uint256 vs;
+        assembly ("memory-safe") {
+            r := calldataload(signatureAt)
+            vs := calldataload(add(signatureAt, 0x20))
+        }
+        uint256 s = vs & type(uint256).max >> 1;
+        if (s > HALF_ORDER) return address(0);
+        // The cast is safe: 27 or 28.
+        return ecrecover(digest, uint8((vs >> 255) + 27), r, bytes32(s));
+    }
 }

@@ -22,6 +22,7 @@ abstract contract MarketTest is Test {
 
     bytes32 internal constant RESOURCE = keccak256("tavily/search:call");
     uint40 internal constant EXIT_DELAY = 1 hours;
+    uint32 internal constant UNCOVERED_CAP = 1_000_000;
     uint40 internal constant NOW = 1_800_000_000;
     uint8 internal constant PLAIN = 0;
     uint8 internal constant CONTRACT = 1;
@@ -56,7 +57,8 @@ abstract contract MarketTest is Test {
         address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
         implementation = new SessionAccount(IEntryPoint(entryPoint), Settlement(predicted));
         factory = new SessionAccountFactory(address(implementation));
-        settlement = new Settlement(usdc, factory.predict(operatorOwner.addr, 0), EXIT_DELAY);
+        settlement =
+            new Settlement(usdc, factory.predict(operatorOwner.addr, 0), EXIT_DELAY, UNCOVERED_CAP);
         vm.assertEq(address(settlement), predicted);
         operator = _account(operatorOwner);
         _grant(operator, operatorOwner, operatorKey, SETTLE, type(uint88).max);

@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {BulkTree} from "../src/BulkTree.sol";
+import {IMetered} from "../src/IMetered.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MarketTypes} from "../src/MarketTypes.sol";
 import {Batch, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
@@ -14,6 +15,12 @@ contract MarketTypesTest is MarketTest {
         vm.assertEq(MarketTypes.INTENT_TYPEHASH, Batch.INTENT_TYPEHASH);
         vm.assertEq(MarketTypes.OFFER_TYPEHASH, Batch.OFFER_TYPEHASH);
         vm.assertEq(MarketTypes.MANDATE_TYPEHASH, Batch.MANDATE_TYPEHASH);
+        vm.assertEq(
+            MarketTypes.SPEND_RECEIPT_TYPEHASH,
+            keccak256(
+                "SpendReceipt(address account,uint32 epoch,uint64 base,uint64 spent,bytes32 lines)"
+            )
+        );
         vm.assertEq(MarketTypes.RESOURCE_EMPTY, keccak256(""));
         for (uint256 height = 1; height <= MarketTypes.BULK_HEIGHT_MAX; ++height) {
             vm.assertEq(MarketTypes.bulkTypehash(height), Bulk.typehash(height));
@@ -77,6 +84,21 @@ contract MarketTypesTest is MarketTest {
         same.epoch = mandate.epoch;
         same.nonce = mandate.nonce;
         vm.assertEq(settlement.mandateDigest(mandate), Batch.digestOf(same, settlement));
+    }
+
+    function testFuzz_receiptDigest(IMetered.SpendReceipt memory receipt) public view {
+        bytes32 hash = keccak256(
+            abi.encode(
+                MarketTypes.SPEND_RECEIPT_TYPEHASH,
+                receipt.account,
+                receipt.epoch,
+                receipt.base,
+                receipt.spent,
+                receipt.lines
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", settlement.domainSeparator(), hash));
+        vm.assertEq(settlement.receiptDigest(receipt), digest);
     }
 
     /// @dev Each leaf of a tree of any size proves the same digest.

@@ -18,12 +18,12 @@ contract SettlementMoneyTest is MarketTest {
 
     function test_RevertIf_constructor_zeroToken() public {
         vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
-        new Settlement(IERC20(address(0)), address(1), 0);
+        new Settlement(IERC20(address(0)), address(1), 0, 0);
     }
 
     function test_RevertIf_constructor_zeroOperator() public {
         vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
-        new Settlement(usdc, address(0), 0);
+        new Settlement(usdc, address(0), 0, 0);
     }
 
     function test_RevertIf_constructor_exitDelayTooLong() public {
@@ -31,7 +31,7 @@ contract SettlementMoneyTest is MarketTest {
         vm.expectRevert(
             abi.encodeWithSelector(ISettlement.SettlementExitDelayInvalid.selector, delay)
         );
-        new Settlement(usdc, address(1), delay);
+        new Settlement(usdc, address(1), delay, 0);
     }
 
     // ------------------------------------------------------------------ deposit
@@ -98,7 +98,7 @@ contract SettlementMoneyTest is MarketTest {
 
     function test_deposit_creditsWhatArrives() public {
         FeeToken token = new FeeToken();
-        Settlement other = new Settlement(token, address(1), EXIT_DELAY);
+        Settlement other = new Settlement(token, address(1), EXIT_DELAY, 0);
         token.approve(address(other), 1000);
         other.deposit(buyer.addr, 1000);
         vm.assertEq(other.accountOf(buyer.addr).balance, 990);
