@@ -1,6 +1,6 @@
 """The order book of one resource and asset: price-time priority, nothing else.
 
-A side is a dict of levels beside a sorted list of prices whose best stands last, where
+A side is a dict of levels beside a list of them sorted by price, whose best stands last, where
 takers come; a level is a linked list of orders in order of arrival. So resting at a known
 price, cancelling and finding the best are O(1), nothing is searched at a busy level, and
 nothing stays behind in an empty one. Bids with a minimum above one unit never rest as
@@ -86,8 +86,7 @@ def bid_order(  # noqa: PLR0917  positional: called for every order
 ) -> Order:
     """A bid of up to `limit` atoms for all its units, at the highest tick that this allows."""
     order = Order()
-    order.due_slot = None
-    order.level = None
+    order.due_slot = order.level = None
     order.id = order_id
     order.book = book
     order.money = money
@@ -105,8 +104,7 @@ def ask_order(  # noqa: PLR0917  positional: called for every order
 ) -> Order:
     """An ask of at least `limit` atoms for all its units, at the lowest tick that this allows."""
     order = Order()
-    order.due_slot = None
-    order.level = None
+    order.due_slot = order.level = None
     order.id = order_id
     order.book = book
     order.money = money
@@ -130,6 +128,22 @@ class Level:
         self.side = side
         self.tick = tick
         self.first = self.last = first
+
+    def remove(self, order: Order) -> None:
+        """Take an order that rests here out; the last one takes the level along."""
+        before, after = order.previous, order.next
+        order.level = order.previous = order.next = None
+        if after is not None:
+            after.previous = before
+            if before is None:
+                self.first = after
+                return
+        elif before is None:
+            self.side.drop(self)
+            return
+        else:
+            self.last = before
+        before.next = after
 
 
 @mypyc_attr(acyclic=True)
@@ -162,24 +176,6 @@ class Side:
         order.previous = last
         level.last = last.next = order
 
-    def remove(self, order: Order) -> None:
-        """Take an order that rests here out."""
-        level = order.level
-        assert level is not None
-        before, after = order.previous, order.next
-        order.level = order.previous = order.next = None
-        if after is not None:
-            after.previous = before
-            if before is None:
-                level.first = after
-                return
-        elif before is None:
-            self._drop_level(level.tick)
-            return
-        else:
-            level.last = before
-        before.next = after
-
     def orders(self) -> Iterator[Order]:
         """All orders in priority order. The side must not change meanwhile."""
         for level in reversed(self.ladder):
@@ -203,7 +199,9 @@ class Side:
             ranks.insert(place, rank)
             ladder.insert(place, level)
 
-    def _drop_level(self, tick: int) -> None:
+    def drop(self, level: Level) -> None:
+        """Forget a level that nobody rests at."""
+        tick = level.tick
         del self._levels[tick]
         rank = self._rank(tick)
         ranks, ladder = self.ranks, self.ladder

@@ -109,7 +109,7 @@ class Exchange:
         """Take an order out for good: nothing of it is open, nothing is held for it."""
         level = order.level  # `_leave`, written out: a call less for each cancel
         if level is not None:
-            level.side.remove(order)
+            level.remove(order)
         elif order.minimum > 1:
             order.book.stop_waiting(order)
         self.deadlines.remove(order)
@@ -227,7 +227,7 @@ class Exchange:
                     units = ask.units
                     if units <= bid.units:
                         self._move(bid, ask, units, price, execution)
-                        side.remove(ask)
+                        level.remove(ask)
                         self.deadlines.remove(ask)
                     else:
                         self._move(bid, ask, bid.units, price, execution)
@@ -255,7 +255,7 @@ class Exchange:
                     units = bid.units
                     if units <= ask.units:
                         self._move(bid, ask, units, price, self.seq)
-                        side.remove(bid)
+                        level.remove(bid)
                         self.deadlines.remove(bid)
                     else:
                         self._move(bid, ask, ask.units, price, self.seq)
@@ -311,7 +311,7 @@ class Exchange:
         """Out of the book, and with nothing to end at its deadline."""
         level = order.level
         if level is not None:
-            level.side.remove(order)
+            level.remove(order)
         elif order.minimum > 1:
             order.book.stop_waiting(order)
         self.deadlines.remove(order)

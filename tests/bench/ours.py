@@ -67,8 +67,7 @@ class Floor:
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
         hold(money, limit)
-        made = bid_order(name, self.book, money, units, limit, 1, until_ms)
-        self.placed[order] = made
+        made = self.placed[order] = bid_order(name, self.book, money, units, limit, 1, until_ms)
         exchange.buy(made)
         if exchange.fills:
             self._tell()
@@ -79,8 +78,7 @@ class Floor:
         """A document's offer."""
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
-        made = ask_order(name, self.book, money, units, limit, until_ms)
-        self.placed[order] = made
+        made = self.placed[order] = ask_order(name, self.book, money, units, limit, until_ms)
         exchange.sell(made)
         if exchange.fills:
             self._tell()

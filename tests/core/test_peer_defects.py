@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from solver.core.book import Book, Order, Side, ask_order, bid_order
+from solver.core.book import Book, Level, Order, ask_order, bid_order
 from solver.core.check import Violation
 from solver.core.command import CancelDocument
 from solver.core.deadline import Deadlines, Timed
@@ -315,13 +315,13 @@ def test_the_market_tells_both_sides_of_each_fill() -> None:
 
 
 def _keep_partly_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Side.remove
+    original = Level.remove
 
-    def remove(side: Side, order: Order) -> None:
+    def remove(level: Level, order: Order) -> None:
         if order.units in {0, order.total}:
-            original(side, order)
+            original(level, order)
 
-    monkeypatch.setattr(Side, "remove", remove)
+    monkeypatch.setattr(Level, "remove", remove)
 
 
 def _tell_the_newest_fill_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,15 +330,15 @@ def _tell_the_newest_fill_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _search_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Side.remove
+    original = Level.remove
 
-    def remove(side: Side, order: Order) -> None:
+    def remove(level: Level, order: Order) -> None:
         found = order.level.first if order.level else None
         while found is not None and found is not order:
             found = found.next
-        original(side, order)
+        original(level, order)
 
-    monkeypatch.setattr(Side, "remove", remove)
+    monkeypatch.setattr(Level, "remove", remove)
 
 
 def _list_every_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

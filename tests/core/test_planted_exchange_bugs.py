@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from solver.core.book import Side
+from solver.core.book import Level, Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from tests.core import duel
@@ -15,10 +15,10 @@ DUELS_MAX: Final = 20
 COMMANDS: Final = 1_500
 
 SABOTAGES: Final[dict[str, Patch]] = {
-    "leave an empty level": never("_drop_level", Side),
+    "leave an empty level": edited(Side, "drop", "del self._levels[tick]", "pass"),
     "forget the best level": edited(Side, "_add_level", "self.best = level", "pass"),
     "keep the best level that went": edited(
-        Side, "_drop_level", "self.best = ladder[-1]", "best = ladder[-1]"
+        Side, "drop", "self.best = ladder[-1]", "best = ladder[-1]"
     ),
     "rank levels by age": edited(
         Side, "_add_level", "place = bisect_left(ranks, rank)", "place = 0"
@@ -26,9 +26,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "put a level on the wrong rung": edited(
         Side, "_add_level", "ladder.insert(place, level)", "ladder.insert(0, level)"
     ),
-    "take the wrong rung away": edited(Side, "_drop_level", "del ladder[place]", "del ladder[0]"),
-    "leave a neighbour linked": edited(Side, "remove", "after.previous = before", "pass"),
-    "cut the rest of a level off": edited(Side, "remove", "before.next = after", "pass"),
+    "take the wrong rung away": edited(Side, "drop", "del ladder[place]", "del ladder[0]"),
+    "leave a neighbour linked": edited(Level, "remove", "after.previous = before", "pass"),
+    "cut the rest of a level off": edited(Level, "remove", "before.next = after", "pass"),
     "sell returned units from the old place": edited(
         Exchange, "resell", "ask.seq = self.seq", "pass"
     ),
