@@ -16,7 +16,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test prove test-full mutants lint test-python test-contracts compile \
-	bench-core bench-intake swarm gas soak simulate \
+	bench-core bench-intake bench-settlement swarm gas soak simulate \
 	lock format artifacts clean
 
 help: ## list the targets
@@ -67,6 +67,9 @@ bench-core: compile ## matching, replay and clearing beside their peers, as JSON
 
 bench-intake: compile ## from signed bytes to durable, beside raw recovery and aiohttp, as JSON lines
 	@$(PY) -m tests.bench.intake $(ARGS)
+
+bench-settlement: setup ## batches a block takes from one sender, finality far away, as a JSON line
+	@$(PY) -m tests.settlement.throughput
 
 swarm: setup ## 1,000 simulated worlds of 5,000 steps with faults of every kind
 	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 --jobs 2 $(ARGS)

@@ -205,7 +205,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
                 for work in (
                     watcher.run(),
                     submitter.run(),
-                    Cutter(sequencer, _cut_policy(config)).run(),
+                    Cutter(sequencer, _cut_policy(config), backlog=submitter.backlog).run(),
                     _competition(config, deployment, sequencer).run(),
                     _reconcile_forever(node),
                     SnapshotKeeper(config.data_dir, lambda: sequencer.seq).run(),

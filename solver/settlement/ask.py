@@ -9,8 +9,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from contracts.abi import Item
 from contracts.bindings import RawLog
 from contracts.deploy import Receipt
+from contracts.fault import WrongContract
 from solver.settlement.fault import ChainUnreachable, RangeTooLarge
 
 LOG_BLOCKS_MAX: Final = 2_000
@@ -141,6 +143,17 @@ def is_known(transaction_hash: str) -> Ask[bool]:
         return found is not None and _is_of(transaction_hash, found, "hash")
 
     return Ask("eth_getTransactionByHash", (transaction_hash,), read)
+
+
+def decoded(function: Item, answer: bytes) -> tuple[Any, ...]:
+    """What a call of a contract that is known to be there returned; raises ChainUnreachable.
+
+    A node that has not got so far yet answers with nothing at all.
+    """
+    try:
+        return function.decode_outputs(answer)
+    except WrongContract as error:
+        raise ChainUnreachable(str(error)) from error
 
 
 @contextmanager

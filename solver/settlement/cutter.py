@@ -1,6 +1,7 @@
 """When to cut a batch: enough lines are ready, or the oldest has waited long enough."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -23,16 +24,26 @@ class CutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     core sees to itself."""
     interval_ms: int = 5_000
     open_max: int = 8
-    """No more batches than this wait for the chain; beyond it they grow instead."""
+    """No more batches than this wait to be mined; beyond it they grow instead."""
+    unfinal_max: int = 256
+    """No more than this wait to be mined or to become final."""
 
 
 class Cutter:
     """Asks the sequencer for batches."""
 
-    def __init__(self, sequencer: Sequencer, policy: CutPolicy | None = None) -> None:
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        policy: CutPolicy | None = None,
+        *,
+        backlog: Callable[[], int] | None = None,
+    ) -> None:
+        """`backlog` tells how many batches wait to be mined; None: all that are not final."""
         self._sequencer = sequencer
         self._policy = policy or CutPolicy()
         check(1 <= self._policy.fills_max <= FILLS_MAX, "batch_size_in_bounds")
+        self._backlog = backlog
         self._oldest: int | None = None
         self._since_ms = 0
 
@@ -56,11 +67,16 @@ class Cutter:
         oldest = state.ready[0] if state.ready else None
         if oldest != self._oldest:
             self._oldest, self._since_ms = oldest, now_ms
-        if oldest is None or _open(state) >= self._policy.open_max:
+        if oldest is None or self._is_congested(state):
             return False
         if now_ms - self._since_ms >= self._policy.interval_ms:
             return True
         return self._lines(state) >= self._policy.fills_max
+
+    def _is_congested(self, state: State) -> bool:
+        unfinal = _unfinal(state)
+        waiting = unfinal if self._backlog is None else self._backlog()
+        return waiting >= self._policy.open_max or unfinal >= self._policy.unfinal_max
 
     def _lines(self, state: State) -> int:
         """Ready lines, counted no further than needed."""
@@ -72,5 +88,5 @@ class Cutter:
         return lines
 
 
-def _open(state: State) -> int:
+def _unfinal(state: State) -> int:
     return sum(not batch.final for batch in state.batches.values())

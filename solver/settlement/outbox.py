@@ -62,7 +62,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     digest: str
-    calldata: bytes
     status: Status
     nonce: int | None
     gas: int
@@ -126,10 +125,17 @@ class Outbox:
             for hashed, raw, max_wei, tip_wei in rows
         ]
 
-    def nonce_next(self) -> int:
-        """The lowest nonce above all that were given out and may still be used."""
+    def calldata(self, number: int) -> bytes:
+        """What settles a batch that is not final."""
+        (found,) = self._connection.execute(
+            "SELECT calldata FROM batch WHERE number = ?", (number,)
+        ).fetchone()
+        return bytes(found)
+
+    def nonce_past(self) -> int:
+        """The lowest nonce above all that were used up by what is final now."""
         (highest,) = self._connection.execute(
-            "SELECT MAX(nonce) FROM batch WHERE status <> ?", (Status.FINAL,)
+            "SELECT MAX(nonce) FROM batch WHERE status = ?", (Status.FINAL,)
         ).fetchone()
         return 0 if highest is None else highest + 1
 

@@ -59,7 +59,7 @@ async def reconcile(chain: ChainClient, state: State, deployment: Deployment) ->
     balance_of = USDC.function("balanceOf")
     asks.append(ask.call(deployment.usdc, balance_of.encode(deployment.settlement), at=block))
     *answers, held = await chain.read_all(asks)
-    balances = (int(account_of.decode_outputs(answer)[0][0]) for answer in answers)
+    balances = (int(ask.decoded(account_of, answer)[0][0]) for answer in answers)
     found = dict(zip(ledger, balances, strict=True))
     return Reconciliation(
         block=block,
@@ -69,7 +69,7 @@ async def reconcile(chain: ChainClient, state: State, deployment: Deployment) ->
             for account, total in ledger.items()
             if found[account] != total
         ),
-        held=int(balance_of.decode_outputs(held)[0]),
+        held=int(ask.decoded(balance_of, held)[0]),
         owed=sum(ledger.values()),
     )
 

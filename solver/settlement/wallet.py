@@ -1,21 +1,25 @@
 """A few plain keys on a chain: for deploying, granting and depositing, not for batches.
 
-Batches go through the submitter, which survives crashes; this waits for a receipt and
-gives up. It is the `ChainPort` that `contracts.deploy` asks for.
+Batches go through the submitter, which survives crashes; this forgets what it sent when
+the process ends, and gives up after a while. It is the `ChainPort` that `contracts.deploy`
+asks for.
 """
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from contracts.deploy import Receipt
 from intents.rounding import mul_div_ceil
 from intents.signature import SigningKey
 from solver.settlement.chain import ChainClient
-from solver.settlement.fault import ChainUnreachable
-from solver.settlement.transaction import GAS_MAX, Transaction, sign
+from solver.settlement.fault import AlreadyKnown, ChainUnreachable, NonceTooLow, TransactionRefused
+from solver.settlement.transaction import GAS_MAX, Signed, Transaction, sign
 
 POLL_S: Final = 0.05
+SILENCES_MAX: Final = 8
+"""So often on end nothing is heard of the node before we give up."""
 GAS_MARGIN_PERCENT: Final = 130
 
 
@@ -52,9 +56,10 @@ class Wallet:
     async def transact(
         self, sender: str, to: str | None, data: bytes, value_wei: int = 0
     ) -> Receipt:
-        """Sign, send, and wait for the receipt.
+        """Sign once, send, and wait for the receipt; what got lost on the way goes again as it was.
 
-        Raises CallReverted (simulated first), TransactionRefused, ChainUnreachable.
+        Raises CallReverted (simulated first), TransactionRefused, ChainUnreachable: then
+        nothing is known of what was sent, but its hash.
         """
         gas = GAS_MAX
         if to is not None and data:
@@ -74,16 +79,40 @@ class Wallet:
             ),
             self._keys[sender],
         )
-        await self._chain.send(signed.raw)
+        await self._send(signed)
         try:
             async with asyncio.timeout(self._mined_within_s):
-                return await self._mined(signed.hash)
+                return await self._mined(signed)
         except TimeoutError as error:
             raise ChainUnreachable(f"{signed.hash} was not mined in time") from error
 
-    async def _mined(self, transaction_hash: str) -> Receipt:
+    async def _send(self, signed: Signed) -> None:
+        """Offer it; a refusal counts unless it is of bytes that arrived twice."""
+        try:
+            await self._chain.send(signed.raw)
+        except (AlreadyKnown, ChainUnreachable):
+            return
+        except NonceTooLow:
+            if not await self._chain.is_known(signed.hash):
+                raise
+
+    async def _mined(self, signed: Signed) -> Receipt:
+        silences = 0
         while True:
-            receipt = await self._chain.receipt(transaction_hash)
-            if receipt is not None:
-                return receipt
+            try:
+                receipt = await self._chain.receipt(signed.hash)
+                if receipt is not None:
+                    return receipt
+                if not await self._chain.is_known(signed.hash):
+                    await self._send_again(signed.raw)
+                silences = 0
+            except ChainUnreachable:
+                silences += 1
+                if silences == SILENCES_MAX:
+                    raise
             await asyncio.sleep(POLL_S)
+
+    async def _send_again(self, raw: bytes) -> None:
+        """The same bytes, whose nonce may be used by now: by them, and the receipt will tell."""
+        with suppress(TransactionRefused):
+            await self._chain.send(raw)

@@ -18,6 +18,7 @@ import pytest
 from contracts.anvil import Anvil, Options
 from intents.signature import SigningKey
 from solver.settlement.fault import ChainUnreachable
+from tests.settlement.faulty import Lie, Strike, a_faulty_node, a_receipt, nothing
 from tests.settlement.test_fault import CrashingChain, LosingChain
 from tests.settlement.world import USD, World, a_world
 
@@ -26,6 +27,16 @@ ACTIONS = 40
 BATCHES = 3
 FINALITY_BLOCKS = 8
 Action = Callable[[World, Random], Awaitable[None]]
+METHODS = (
+    "eth_sendRawTransaction",
+    "eth_getBlockByNumber",
+    "eth_getTransactionCount",
+    "eth_getTransactionByHash",
+    "eth_getLogs",
+    "eth_call",
+)
+QUICK = tuple(kind for kind in Strike if kind not in (Strike.LOST, Strike.MUTE))
+"""Time-outs have tests of their own; here they would only take time."""
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +47,13 @@ def slow_chain() -> Iterator[Anvil]:
 
 
 async def submit(world: World, random: Random) -> None:
-    await world.submitter.step()
+    with suppress(ChainUnreachable):
+        await world.submitter.step()
 
 
 async def watch(world: World, random: Random) -> None:
-    await world.watcher.step()
+    with suppress(ChainUnreachable):
+        await world.watcher.step()
     assert world.state.cursor <= (await world.chain.finalized()).number
 
 
@@ -92,13 +105,47 @@ async def lose_answer(world: World, random: Random) -> None:
     await chain.close()
 
 
+async def strike(world: World, random: Random) -> None:
+    """Some of the next requests are lost, cut, repeated or garbled on the way."""
+    for _ in range(random.randint(1, 3)):
+        world.node.strike(random.choice(METHODS), random.choice(QUICK))
+
+
+async def lie(world: World, random: Random) -> None:
+    """The node says something else than what is, for a while; or is honest again."""
+    world.node.honest()
+    if random.random() < 0.7:
+        method, told = random.choice(LIES)
+        world.node.lie(method, told)
+
+
 async def spike(world: World, random: Random) -> None:
     base = (await world.chain.head()).base_fee_wei * random.choice((2, 5, 20))
     world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(min(base, 10**11)))
 
 
+LIES: tuple[tuple[str, Lie], ...] = (
+    ("eth_getTransactionReceipt", a_receipt(status="0x0")),
+    ("eth_getTransactionReceipt", a_receipt(status="0x1")),
+    ("eth_getTransactionReceipt", a_receipt(blockHash="0x" + "ab" * 32)),
+    ("eth_getTransactionReceipt", nothing),
+    ("eth_getTransactionByHash", nothing),
+    ("eth_getTransactionCount", lambda _asked, _told: "0x0"),
+    ("eth_getTransactionCount", lambda asked, told: "0xfff" if asked[1] == "pending" else told),
+    ("eth_estimateGas", nothing),
+)
 STEADY: tuple[Action, ...] = (submit, watch, mine, cut)
-FAULTS: tuple[Action, ...] = (hold, drop, reorganise, crash, crash_at_send, lose_answer, spike)
+FAULTS: tuple[Action, ...] = (
+    hold,
+    drop,
+    reorganise,
+    crash,
+    crash_at_send,
+    lose_answer,
+    spike,
+    strike,
+    lie,
+)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -106,7 +153,9 @@ async def test_a_random_schedule_settles_once(slow_chain: Anvil, tmp_path: Path,
     """Whatever the order of faults: afterwards every batch is final, paid, and reconciled."""
     random = Random(seed)
     slow_chain.rpc("evm_setAutomine", True)
-    async with a_world(slow_chain, tmp_path) as world:
+    async with a_world(slow_chain, tmp_path) as world, a_faulty_node(slow_chain) as (node, chain):
+        world.node = node
+        await world.ask_through(chain)
         world.finality_blocks = FINALITY_BLOCKS + 1
         await prepare(world)
         faults = random.sample(FAULTS, random.randint(0, len(FAULTS)))
@@ -114,6 +163,7 @@ async def test_a_random_schedule_settles_once(slow_chain: Anvil, tmp_path: Path,
             await random.choice((*STEADY, *faults))(world, random)
             world.clock.advance(random.randint(0, 500))
         world.hold_blocks(held=False)
+        node.honest()
         while world.state.ready:
             await world.cut(fills_max=1)
         await world.settle()

@@ -54,6 +54,7 @@ from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.submitter import Alarm, SubmitPolicy, Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
+from tests.settlement.faulty import FaultyNode
 
 CHAIN_ID = 31_337
 RESOURCE = "tavily/search:call"
@@ -100,6 +101,10 @@ class World:
     ) -> None:
         self.anvil = anvil
         self.chain = chain
+        self.through = chain
+        """What submitter and watcher ask; tests put something in between."""
+        self.node: FaultyNode
+        """The proxy in between, if it is one."""
         self.deployment = deployment
         self.sequencer = sequencer
         self.clock = clock
@@ -122,7 +127,7 @@ class World:
 
     def new_watcher(self, policy: WatchPolicy | None = None) -> Watcher:
         return Watcher(
-            chain=self.chain,
+            chain=self.through,
             sequencer=self.sequencer,
             deployment=self.deployment,
             policy=policy,
@@ -146,7 +151,7 @@ class World:
         outbox: Outbox | None = None,
     ) -> Submitter:
         return Submitter(
-            chain=chain or self.chain,
+            chain=chain or self.through,
             outbox=outbox or self.outbox,
             sequencer=self.sequencer,
             deployment=self.deployment,
@@ -183,6 +188,13 @@ class World:
         self.anvil.rpc("evm_increaseTime", 1)
         self.anvil.rpc("anvil_reorg", depth, [["0x" + raw.hex(), at] for raw, at in again])
         self.hold_blocks(held=held)
+
+    async def ask_through(self, chain: ChainClient) -> None:
+        """From here on submitter and watcher, new ones, have another way to the node."""
+        self.through = chain
+        self.submitter = self.new_submitter()
+        self.watcher = self.new_watcher()
+        await self.watcher.start()
 
     def sent(self) -> int:
         """Mined transactions of the session key."""

@@ -1,0 +1,89 @@
+"""What the chain says of our transactions, once a pass, in one request.
+
+A mined transaction is told by the sender's nonce and by what the contract has settled, and
+by nothing else: a receipt may be stale, of a block that is gone, or a lie, and so it only
+explains what these two already say.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from contracts.bindings import SETTLEMENT
+from contracts.deploy import Deployment
+from solver.core.state import State
+from solver.settlement import ask
+from solver.settlement.ask import Ask, Block
+from solver.settlement.chain import ChainClient
+from solver.settlement.fault import ChainForked, ChainUnreachable
+
+_IS_SETTLED: Final = SETTLEMENT.function("isBatchSettled")
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain at the start of a pass. Nonces count transactions of our key."""
+
+    head: Block
+    final: Block
+    nonce: int
+    """Mined."""
+    nonce_final: int
+    """Mined for good."""
+    nonce_pending: int
+    """Mined, or next in line in the pool."""
+    settled: frozenset[int]
+    """The numbers that the contract has, of those that were asked for."""
+
+
+async def look(
+    chain: ChainClient, deployment: Deployment, sender: str, state: State, numbers: Iterable[int]
+) -> View:
+    """See where everything stands, on the chain that the core knows.
+
+    Raises:
+        ChainMismatch: the node serves another chain by now.
+        ChainForked: it serves another history: the core's cursor is not in it.
+        ChainUnreachable: no answer, one that contradicts itself, or the node is behind.
+    """
+    numbers = tuple(numbers)
+    cursor, cursor_hash = state.cursor, state.cursor_hash
+    asks: list[Ask[Any]] = [
+        ask.chain_id(),
+        ask.block(max(cursor, 0)),
+        ask.known_block("finalized"),
+        ask.nonce(sender, "finalized"),
+        ask.known_block("latest"),
+        ask.nonce(sender, "latest"),
+        ask.nonce(sender, "pending"),
+        *(ask.call(deployment.settlement, _IS_SETTLED.encode(number)) for number in numbers),
+    ]
+    answers = await chain.read_all(asks)
+    chain_id, known, final, nonce_final, head, nonce, nonce_pending, *settled = answers
+    chain.check_chain_id(chain_id)
+    if cursor >= 0:
+        _check_cursor(known, cursor, cursor_hash)
+    if final.number > head.number or nonce_final > nonce:
+        raise ChainUnreachable(
+            f"final block {final.number} with nonce {nonce_final}, newest {head.number}"
+            f" with nonce {nonce}: the node contradicts itself"
+        )
+    return View(
+        head=head,
+        final=final,
+        nonce=nonce,
+        nonce_final=nonce_final,
+        nonce_pending=max(nonce, nonce_pending),
+        settled=frozenset(
+            number
+            for number, answer in zip(numbers, settled, strict=True)
+            if ask.decoded(_IS_SETTLED, answer) == (True,)
+        ),
+    )
+
+
+def _check_cursor(block: Block | None, cursor: int, cursor_hash: str) -> None:
+    if block is None:
+        raise ChainUnreachable(f"the node does not have block {cursor}, which was final")
+    if block.hash != cursor_hash:
+        raise ChainForked(f"block {cursor} was {cursor_hash} when it was final, not {block.hash}")

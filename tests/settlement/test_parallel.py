@@ -1,0 +1,251 @@
+"""Several batches on their way at once: none is lost, none goes twice, whatever one does."""
+
+import pytest
+
+from contracts.deploy import SessionPlan, grant_session
+from intents.signature import SigningKey
+from solver.core.state import Batch
+from solver.settlement import gap
+from solver.settlement.fault import ChainUnreachable
+from solver.settlement.outbox import Status
+from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.wallet import Wallet
+from tests.settlement.faulty import Strike, a_faulty_node
+from tests.settlement.test_faulty_node import settle_through
+from tests.settlement.throughput import measure
+from tests.settlement.world import DEPLOYER, USD, World
+
+
+async def owed(world: World, *units: int) -> list[Batch]:
+    """A batch for each, of so many delivered units."""
+    await world.sell(SigningKey.generate())
+    buyer = SigningKey.generate()
+    await world.deposit(buyer.address, 5 * USD)
+    await world.finalize()
+    batches = []
+    for delivered in units:
+        intent, leases = await world.buy(buyer, units=delivered)
+        await world.consume(intent, leases, units=delivered)
+        batches.append(await world.cut())
+    return batches
+
+
+def nonces(world: World) -> list[int | None]:
+    return [entry.nonce for entry in world.outbox.unfinished()]
+
+
+async def assert_all_settled(world: World, batches: list[Batch], *, sent: int) -> None:
+    """Each once, by so many transactions."""
+    assert all(batch.final and not batch.skipped for batch in batches)
+    assert world.sent() == sent
+    assert (await world.reconcile()).is_clean
+    assert not world.submitter.alarms
+    assert not world.outbox.unfinished()
+
+
+async def test_a_block_takes_as_many_as_may_be_in_flight(world: World) -> None:
+    """Eight are signed in one pass, with nonces in a row, and one block mines them all."""
+    batches = await owed(world, *[8] * 11)
+    world.hold_blocks()
+    await world.submitter.step()
+    await world.submitter.step()
+    assert nonces(world) == [*range(8), None, None, None]
+    world.mine()
+    assert world.sent() == 8
+    await world.submitter.step()
+    assert nonces(world) == list(range(11))
+    assert not any(batch.final for batch in batches)
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    await assert_all_settled(world, batches, sent=11)
+
+
+async def test_one_that_reverts_in_the_middle_harms_no_neighbour(world: World) -> None:
+    """Each alone is within the session's cap, not all together: the big one waits for a person."""
+    until = world.clock.now_ms() // 1_000 + 86_400
+    wallet = Wallet(world.chain, [DEPLOYER])
+    key = world.session.address
+    await grant_session(
+        wallet, world.deployment, SessionPlan(key=key, expires_at=until, cap=20_000)
+    )
+    batches = await owed(world, 8, 16, 8)
+    world.hold_blocks()
+    await world.submitter.step()
+    assert nonces(world) == [0, 1, 2]
+    world.hold_blocks(held=False)
+    world.mine()
+    assert world.sent() == 3
+    for _ in range(3):
+        await world.submitter.step()
+        await world.finalize()
+    assert [batch.final for batch in batches] == [True, False, True]
+    assert world.submitter.status().failed == (1,)
+    assert world.sent() == 3
+    await grant_session(wallet, world.deployment, SessionPlan(key=key, expires_at=until))
+    assert await world.submitter.retry(1)
+    await world.settle()
+    await assert_all_settled(world, batches, sent=4)
+
+
+async def test_one_that_is_dropped_in_the_middle_is_sent_again(world: World) -> None:
+    """Those above it keep their bytes and wait for it."""
+    batches = await owed(world, *[8] * 5)
+    world.hold_blocks()
+    await world.submitter.step()
+    before = [world.outbox.versions(batch.number) for batch in batches]
+    world.anvil.rpc("anvil_dropTransaction", before[2][0].hash)
+    world.mine()
+    assert world.sent() == 2
+    await world.submitter.step()
+    assert [world.outbox.versions(batch.number) for batch in batches] == before
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    await assert_all_settled(world, batches, sent=5)
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("kind", [Strike.LOST, Strike.MUTE], ids=["lost", "mute"])
+async def test_one_send_without_an_answer_loses_no_neighbour(
+    world: World, kind: Strike, place: int
+) -> None:
+    """The first, a middle or the last one: what is not known is looked for, then the rest goes."""
+    batches = await owed(world, *[8] * 5)
+    async with a_faulty_node(world.anvil) as (node, chain):
+        await world.ask_through(chain)
+        node.strike("eth_sendRawTransaction", None, times=place)
+        node.strike("eth_sendRawTransaction", kind)
+        with pytest.raises(ChainUnreachable):
+            await world.submitter.step()
+        assert nonces(world) == [n if n <= place else None for n in range(5)]
+        await settle_through(world)
+        await assert_all_settled(world, batches, sent=5)
+
+
+async def test_a_dear_chain_replaces_the_whole_line_at_once(world: World) -> None:
+    """When the base fee leaves all of them behind, they are replaced in one pass, not in turn."""
+    batches = await owed(world, *[8] * 4)
+    world.submitter = world.new_submitter(SubmitPolicy(bump_after_blocks=2))
+    world.hold_blocks()
+    await world.submitter.step()
+    offered = world.outbox.versions(0)[0].fees.max_wei
+    for _ in range(2):
+        world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(2 * offered))
+        world.mine()
+    assert world.sent() == 0
+    await world.submitter.step()
+    assert [len(world.outbox.versions(batch.number)) for batch in batches] == [2] * 4
+    world.hold_blocks(held=False)
+    world.mine()
+    assert world.sent() == 4
+    await world.settle()
+    await assert_all_settled(world, batches, sent=4)
+
+
+async def test_those_behind_a_stuck_one_are_not_replaced(world: World) -> None:
+    """They pay enough, and only wait for their turn: bumping them would cost for nothing."""
+    batches = await owed(world, *[8] * 3)
+    world.submitter = world.new_submitter(SubmitPolicy(bump_after_blocks=2))
+    world.hold_blocks()
+    await world.submitter.step()
+    sent = [world.outbox.versions(batch.number)[0].raw for batch in batches]
+    world.anvil.rpc("anvil_dropAllTransactions")
+    for _ in range(2):
+        world.mine()
+    for raw in sent:
+        await world.chain.send(raw)
+    await world.submitter.step()
+    assert [len(world.outbox.versions(batch.number)) for batch in batches] == [2, 1, 1]
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    await assert_all_settled(world, batches, sent=3)
+
+
+async def _a_gap(world: World, *, waiting: bool) -> list[Batch]:
+    """Someone used our key, we signed above, and that use was taken away again."""
+    batches = await owed(world, *[8] * (3 if waiting else 2))
+    await world.transact(world.session, DEPLOYER.address, b"", 1)
+    world.hold_blocks()
+    world.submitter = world.new_submitter(SubmitPolicy(in_flight_max=2, bump_after_blocks=2))
+    await world.submitter.step()
+    assert nonces(world)[:2] == [1, 2]
+    world.reorganise(2)
+    assert world.sent() == 0
+    return batches
+
+
+async def test_a_nonce_that_nobody_uses_is_filled(world: World) -> None:
+    """After some blocks an empty transaction takes it, and all above it are mined."""
+    batches = await _a_gap(world, waiting=False)
+    world.hold_blocks(held=False)
+    for _ in range(2):
+        await world.submitter.step()
+        world.mine()
+        assert world.sent() == 0
+    await world.submitter.step()
+    assert [alarm.name for alarm in world.alarms] == ["nonce_gap"]
+    await world.settle()
+    await assert_all_settled(world, batches, sent=3)
+
+
+async def test_a_gap_that_stays_open_would_be_caught(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted bug: without the filler what is above is never mined."""
+    monkeypatch.setattr(gap.GapFiller, "find", lambda *_: None)
+    await _a_gap(world, waiting=False)
+    world.hold_blocks(held=False)
+    with pytest.raises(AssertionError, match="never settles"):
+        await world.settle()
+
+
+async def test_a_batch_that_waits_takes_the_free_nonce(world: World) -> None:
+    """What has no nonce yet gets the lowest: nothing is spent on a filler."""
+    batches = await _a_gap(world, waiting=True)
+    world.submitter = world.new_submitter(SubmitPolicy(in_flight_max=3))
+    world.hold_blocks(held=False)
+    await world.submitter.step()
+    assert nonces(world) == [1, 2, 0]
+    world.mine()
+    await world.settle()
+    await assert_all_settled(world, batches, sent=3)
+
+
+async def test_a_filler_that_is_too_cheap_is_offered_dearer(world: World) -> None:
+    """The chain got dearer meanwhile: it goes again, at a real markup, until it is mined."""
+    batches = await _a_gap(world, waiting=False)
+    for _ in range(2):
+        await world.submitter.step()
+        world.mine()
+    await world.submitter.step()
+    filler = world.submitter._gap
+    first = filler._offered[0]
+    while (offered := filler._offered[0]) == first:
+        world.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(2 * first.max_wei))
+        world.mine()
+        assert world.sent() == 0
+        await world.submitter.step()
+    assert offered.max_wei * 1_000 >= first.max_wei * 1_125
+    assert offered.tip_wei * 1_000 >= first.tip_wei * 1_125
+    world.hold_blocks(held=False)
+    await world.settle()
+    await assert_all_settled(world, batches, sent=3)
+
+
+async def test_failed_and_open_batches_share_no_nonce(world: World) -> None:
+    """A nonce that is final is not given out again, even by a node that is behind."""
+    batches = await owed(world, 8, 8)
+    await world.settle()
+    assert world.outbox.nonce_past() == 2
+    assert [entry.status for entry in (world.outbox.entry(0), world.outbox.entry(1)) if entry] == [
+        Status.FINAL
+    ] * 2
+    await assert_all_settled(world, batches, sent=2)
+
+
+async def test_batches_a_block_do_not_wait_for_finality() -> None:
+    """With finality twenty blocks away a block still takes several batches."""
+    figure = await measure(24)
+    assert figure.value > 2
