@@ -33,6 +33,8 @@ SELLERS: Final = 10
 UNTIL_S: Final = 2**40 - 1
 RESOURCE: Final = "tavily/search:call"
 KEY_AUTHORITY: Final = 0
+SESSION_UNTIL_S: Final = 2**32 - 1
+"""The last time that a session may name."""
 ETHER: Final = 10**18
 MINED_POLLS_MAX: Final = 2_000
 MINED_POLL_S: Final = 0.002

@@ -167,6 +167,7 @@ class SessionGranted(Log, frozen=True, kw_only=True):
     permissions: int
     expires_at: int
     cap: int
+    period: int
 
 
 class SessionRevoked(Log, frozen=True, kw_only=True):

@@ -23,7 +23,12 @@ EXIT_DELAY_S: Final = 3_600
 UNCOVERED_CAP: Final = 1_000_000
 """Atoms of one account that the operator may move before its next receipt: one USDC."""
 MAY_SETTLE: Final = 1
-SESSION_CAP_MAX: Final = 2**88 - 1
+SESSION_CAP_MAX: Final = 2**62
+"""More than there is USDC, and kept as it is."""
+SESSION_PERIOD_S: Final = 7_864_080
+"""A session's cap holds in any 91 days, the longest period that the account keeps."""
+CAP_ROUNDING: Final = 2**20
+"""The account rounds a cap down, by less than one part in so many."""
 SALT: Final = bytes(32)
 _RLP_SINGLE_BYTE_END: Final = 0x80
 
@@ -101,7 +106,7 @@ async def deploy(port: ChainPort, plan: Plan) -> Deployment:
         usdc = _created(first)
     nonce = await port.nonce(plan.deployer)
     predicted = create_address(plan.deployer, nonce + 2)
-    code = ACCOUNT.creation_code(plan.entry_point, predicted)
+    code = ACCOUNT.creation_code(plan.entry_point, predicted, usdc)
     receipt = await _create(port, plan.deployer, code)
     implementation = _created(receipt)
     code = FACTORY.creation_code(implementation)
@@ -169,11 +174,12 @@ async def grant_session(port: ChainPort, deployment: Deployment, plan: SessionPl
         await send(port, deployment.operator_owner, plan.key, b"", missing_wei)
     held = ACCOUNT.function("sessionOf")
     answer = await port.call(deployment.operator_account, held.encode(plan.key))
-    ((expires_at, _, permissions, cap, _),) = held.decode_outputs(answer)
+    ((expires_at, _, permissions, cap, *_),) = held.decode_outputs(answer)
     live = ACCOUNT.function("isSessionLive")
     answer = await port.call(deployment.operator_account, live.encode(plan.key, MAY_SETTLE))
     (is_live,) = live.decode_outputs(answer)
-    if not is_live or (expires_at, permissions, cap) != (plan.expires_at, MAY_SETTLE, plan.cap):
+    as_planned = plan.cap - plan.cap // CAP_ROUNDING <= cap <= plan.cap
+    if not (is_live and as_planned and (expires_at, permissions) == (plan.expires_at, MAY_SETTLE)):
         grant = ACCOUNT.function("grantSession").encode(
             plan.key, MAY_SETTLE, plan.expires_at, plan.cap
         )

@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from contracts.anvil import Anvil, Options
-from contracts.bench import BUYERS, SELLERS, UNTIL_S, Bench, UnlockedChain, key_of
+from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, key_of
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
 from contracts.deploy import (
     UNCOVERED_CAP,
@@ -72,7 +72,7 @@ async def measure(anvil: Anvil) -> list[Figure]:
     session = key_of("session").address
     chain.unlock(session)
     deployment = await deploy(chain, Plan(chain_id=CHAIN_ID, deployer=deployer, owner=deployer))
-    await grant_session(chain, deployment, SessionPlan(key=session, expires_at=UNTIL_S))
+    await grant_session(chain, deployment, SessionPlan(key=session, expires_at=SESSION_UNTIL_S))
     bench = Bench(chain, deployment, session)
     await _fund(chain, deployment, deployer, [key.address for key in bench.buyers + bench.sellers])
     await _warm_up(chain, bench, deployer)
@@ -191,7 +191,7 @@ async def _session_accounts(chain: UnlockedChain, bench: Bench, deployer: str) -
             chain, bench.deployment.factory, sender=deployer, owner=owner.address
         )
         grant = ACCOUNT.function("grantSession").encode(
-            _session_key(owner).address, MAY_SIGN, UNTIL_S, 10**12
+            _session_key(owner).address, MAY_SIGN, SESSION_UNTIL_S, 10**12
         )
         await send(chain, owner.address, account, grant)
         accounts[owner.address] = account

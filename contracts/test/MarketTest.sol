@@ -30,6 +30,7 @@ abstract contract MarketTest is Test {
     uint8 internal constant SETTLE = 1;
     uint8 internal constant SIGN = 2;
     uint8 internal constant CANCEL = 4;
+    uint8 internal constant SPEND = 8;
 
     TestUSDC internal usdc;
     Settlement internal settlement;
@@ -55,7 +56,7 @@ abstract contract MarketTest is Test {
         seller = _party("seller");
         usdc = new TestUSDC();
         address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
-        implementation = new SessionAccount(IEntryPoint(entryPoint), Settlement(predicted));
+        implementation = new SessionAccount(IEntryPoint(entryPoint), Settlement(predicted), usdc);
         factory = new SessionAccountFactory(address(implementation));
         settlement =
             new Settlement(usdc, factory.predict(operatorOwner.addr, 0), EXIT_DELAY, UNCOVERED_CAP);

@@ -22,7 +22,7 @@ contract SessionAccountFactoryTest is MarketTest {
         vm.prank(seller.addr);
         address account = factory.createAccount(buyer.addr, "salt");
         vm.prank(buyer.addr);
-        SessionAccount(payable(account)).changeOwner(operatorKey.addr);
+        SessionAccount(payable(account)).changeOwner(abi.encodePacked(operatorKey.addr));
         vm.assertEq(factory.createAccount(buyer.addr, "salt"), account);
         vm.assertEq(SessionAccount(payable(account)).owner(), operatorKey.addr);
     }

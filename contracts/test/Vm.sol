@@ -30,7 +30,6 @@ interface Vm {
     function assume(bool condition) external pure;
     function label(address account, string calldata name) external;
     function etch(address target, bytes calldata code) external;
-    function load(address target, bytes32 slot) external view returns (bytes32 value);
     function deal(address account, uint256 balance) external;
     function getNonce(address account) external view returns (uint64);
     function store(address target, bytes32 slot, bytes32 value) external;

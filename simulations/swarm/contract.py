@@ -14,6 +14,7 @@ from tiny_keccak import keccak256
 
 from contracts.abi import Item
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT
+from contracts.deploy import SESSION_PERIOD_S
 from intents.bound import TICK_UNITS
 from intents.bulk import proven_digest
 from intents.document import Document, Intent
@@ -199,7 +200,7 @@ class Ledger:
             cap=cap,
             spent=old.spent if old else 0,
         )
-        yield GRANTED, account, (key, permissions, expires_at, cap)
+        yield GRANTED, account, (key, permissions, expires_at, cap, SESSION_PERIOD_S)
 
     def _revoke(self, account: str, _: int, *, key: str) -> Iterator[Log]:
         old = self.grants.get((account, key))

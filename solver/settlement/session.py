@@ -30,7 +30,7 @@ async def session_left(port: ChainPort, deployment: Deployment, key: str) -> Ses
     account = deployment.operator_account
     held, live = ACCOUNT.function("sessionOf"), ACCOUNT.function("isSessionLive")
     answer = await port.call(account, held.encode(key))
-    ((expires_at, _, _, cap, spent),) = held.decode_outputs(answer)
+    ((expires_at, _, _, cap, spent, *_),) = held.decode_outputs(answer)
     answer = await port.call(account, live.encode(key, MAY_SETTLE))
     if live.decode_outputs(answer) != (True,):
         return SessionLeft(expires_at=0, cap_left=0, spent=spent)

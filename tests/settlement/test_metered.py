@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_keccak import keccak256
 
 from contracts.anvil import Anvil
-from contracts.bench import UNTIL_S, UnlockedChain, key_of
+from contracts.bench import SESSION_UNTIL_S, UnlockedChain, key_of
 from contracts.bindings import SETTLEMENT, USDC
 from contracts.deploy import Plan, SessionPlan, deploy, grant_session, send
 from contracts.metered import (
@@ -48,7 +48,7 @@ async def bench(anvil: Anvil) -> MeteredBench:
     deployment = await deploy(
         chain, Plan(chain_id=await chain.chain_id(), deployer=deployer, owner=deployer)
     )
-    await grant_session(chain, deployment, SessionPlan(key=session, expires_at=UNTIL_S))
+    await grant_session(chain, deployment, SessionPlan(key=session, expires_at=SESSION_UNTIL_S))
     made = MeteredBench(anvil, deployment, session)
     await made.open_book()
     total = FUNDS * len(made.accounts)
