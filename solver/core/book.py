@@ -164,9 +164,8 @@ class Side:
     def append(self, order: Order) -> None:
         """Rest an order behind those of its price."""
         order.next = None
-        try:
-            level = self._levels[order.tick]
-        except KeyError:
+        level = self._levels.get(order.tick)
+        if level is None:
             self._add_level(order)
             return
         last = level.last
