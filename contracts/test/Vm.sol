@@ -33,6 +33,7 @@ interface Vm {
     function deal(address account, uint256 balance) external;
     function getNonce(address account) external view returns (uint64);
     function store(address target, bytes32 slot, bytes32 value) external;
+    function load(address target, bytes32 slot) external view returns (bytes32 value);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function expectRevert() external;
     function expectRevert(bytes4 selector) external;
