@@ -199,18 +199,26 @@ abstract contract SessionCharges {
         view
         returns (uint256)
     {
-        return _sessions().words[uint256(bearer) << BEARER_SHIFT | _id(account)][id];
+        return _wordsOf(bearer, account)[id];
     }
 
     function _setWord(SessionPolicy.Bearer bearer, address account, uint256 id, uint256 word)
         internal
     {
-        _sessions().words[uint256(bearer) << BEARER_SHIFT | _id(account)][id] = word;
+        _wordsOf(bearer, account)[id] = word;
     }
 
     function _sessions() internal pure returns (SessionStorage storage sessions) {
         assembly ("memory-safe") {
             sessions.slot := SESSION_STORAGE
         }
+    }
+
+    function _wordsOf(SessionPolicy.Bearer bearer, address account)
+        private
+        view
+        returns (mapping(uint256 id => uint256 word) storage)
+    {
+        return _sessions().words[uint256(bearer) << BEARER_SHIFT | _id(account)];
     }
 }

@@ -10,6 +10,20 @@ import {RegistryHarness} from "./RegistryHarness.sol";
 import {RegistryTest} from "./RegistryTest.sol";
 import {Vm} from "./Vm.sol";
 
+/// @title An account that uses the question for its signature to grant itself more
+contract ReentrantAccount {
+    ISessionRegistry.SessionGrant private _grant;
+
+    function prepare(ISessionRegistry.SessionGrant calldata grant) external {
+        _grant = grant;
+    }
+
+    function isValidSignature(bytes32, bytes calldata) external returns (bytes4) {
+        ISessionRegistry(msg.sender).grantSession(_grant);
+        return IERC1271.isValidSignature.selector;
+    }
+}
+
 /// @title An account whose signature is its owner's, like any ERC-1271 wallet
 contract ContractAccount is IERC1271 {
     address private immutable _OWNER;
@@ -282,7 +296,73 @@ contract SessionRegistryTest is RegistryTest {
         registry.grantSessionBySignature(grant, signature);
     }
 
+    /// @dev Whoever sends a signed grant first, it is the same grant: the one who comes second is told.
+    function test_grantBySignature_frontRun_isHarmless() public {
+        ISessionRegistry.SessionGrant memory grant = _grantOf(key);
+        bytes memory signature = _signed(grant, owner);
+        vm.prank(stranger.addr);
+        registry.grantSessionBySignature(grant, signature);
+        uint256 word = _keyWord(key);
+        vm.expectPartialRevert(ISessionRegistry.RegistryNonceUsed.selector);
+        registry.grantSessionBySignature(grant, signature);
+        vm.assertEq(_keyWord(key), word);
+        vm.assertEq(_keyWord(stranger), 0);
+    }
+
+    /// @dev An account asked for its signature cannot write, so it cannot enter half a grant.
+    function test_RevertIf_grantBySignature_isReentered() public {
+        ReentrantAccount account = new ReentrantAccount();
+        ISessionRegistry.SessionGrant memory grant = _grantOf(otherKey);
+        grant.account = address(account);
+        account.prepare(grant);
+        grant.key = key.addr;
+        _refusesSigned(grant, new bytes(64), ISessionRegistry.RegistrySignatureInvalid.selector);
+        vm.assertFalse(registry.isSessionLive(address(account), key.addr, 0));
+        vm.assertFalse(registry.isSessionLive(address(account), otherKey.addr, 0));
+    }
+
     // ------------------------------------------------------------------ what was spent stays
+
+    /// @dev A new grant replaces all that the old one said: nothing of it stays but what was spent.
+    function test_grantSession_again_replacesTheRest() public {
+        ISessionRegistry.SessionGrant memory grant = _termedGrantOf(key);
+        (grant.team, grant.permissions) = (5, SIGN | CANCEL | GUARD);
+        _grant(grant);
+        _revoke(key);
+        _grantCap(key, 10);
+        uint256 word = _keyWord(key);
+        vm.assertEq(word.permissionsOf(), RECEIPT);
+        vm.assertEq(word.teamOf(), 0);
+        vm.assertEq(word.capOf(), 10);
+        vm.assertFalse(registry.isSessionLive(owner.addr, key.addr, GUARD));
+    }
+
+    /// @dev No bearer's word is another's: not of another kind with the same name, not of another account.
+    function testFuzz_wordOf_isOfOneBearer(address one, address other, uint16 number) public {
+        number = uint16(_bound(number, 1, 2047));
+        vm.assume(one != other && uint160(one) > 2047 && uint160(other) > 2047);
+        address named = address(uint160(number));
+        ISessionRegistry.SessionGrant memory grant = _termedGrantOf(key);
+        (grant.account, grant.key, grant.sessionEpoch) = (one, named, 0);
+        _grant(grant);
+        vm.prank(one);
+        registry.setCap(SessionPolicy.Bearer.Team, number, 1001, DAY);
+        vm.prank(one);
+        registry.setCap(SessionPolicy.Bearer.Counterparty, number, 1002, DAY);
+        vm.prank(one);
+        registry.setCap(SessionPolicy.Bearer.Root, 0, 1003, DAY);
+        uint96[6] memory caps = [CAP, 1001, 1003, 1002, 100, 0];
+        for (uint256 i = 0; i < 5; ++i) {
+            SessionPolicy.Bearer bearer = SessionPolicy.Bearer(i);
+            uint256 id = bearer == SessionPolicy.Bearer.Root ? 0 : number;
+            vm.assertEq(registry.wordOf(bearer, one, id).capOf(), caps[i]);
+            vm.assertEq(registry.wordOf(bearer, other, id), 0);
+        }
+        vm.assertEq(
+            registry.wordOf(SessionPolicy.Bearer.Terms, one, number),
+            SessionPolicy.termsOf(RESOURCE, 2_000_000)
+        );
+    }
 
     /// @dev Revoking and granting again gives nothing back.
     function test_grantSession_again_keepsWhatWasSpent() public {
