@@ -62,7 +62,8 @@ from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.session import session_left
 from solver.settlement.signatures import ContractSignatures
-from solver.settlement.submitter import SubmitPolicy, Submitter
+from solver.settlement.submit_policy import SubmitPolicy
+from solver.settlement.submitter import Submitter
 from solver.settlement.token import DECIMALS, check_token
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy

@@ -33,7 +33,8 @@ from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
-from solver.settlement.submitter import SubmitPolicy, Submitter
+from solver.settlement.submit_policy import SubmitPolicy
+from solver.settlement.submitter import Submitter
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
 from solver.vault.proxy import Proxy

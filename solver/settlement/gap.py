@@ -48,6 +48,11 @@ class GapFiller:
         self._since_block = 0
         self._offered: dict[int, Fees] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a nonce is missing, even if we still wait for whoever may have used it."""
+        return self._nonce is not None
+
     def find(self, view: View, ours: Collection[int]) -> Gap | None:
         """The gap that keeps our transactions from being mined, once we waited long enough."""
         above = [nonce for nonce in ours if nonce > view.nonce]

@@ -16,29 +16,26 @@ import msgspec
 import structlog
 
 from contracts.bindings import ACCOUNT
-from contracts.deploy import Deployment, Receipt, verify
+from contracts.deploy import Deployment, verify
 from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.engine.sequencer import Sequencer
-from solver.settlement import ask
+from solver.settlement.alarm import Alarm, Alarms, log_alarm
 from solver.settlement.batch import asks_contracts, encode_batch, gas_limit
-from solver.settlement.chain import ChainClient, Fees
+from solver.settlement.chain import ChainClient
+from solver.settlement.dispatch import Dispatch
 from solver.settlement.fault import (
-    AlreadyKnown,
     BatchTooLarge,
-    CallReverted,
     ChainUnreachable,
-    NonceTooLow,
     OutboxForeign,
     RequestRefused,
     SessionRefused,
     SettlementFault,
-    TransactionRefused,
-    Underpriced,
 )
+from solver.settlement.follow import Follower
 from solver.settlement.gap import GapFiller
-from solver.settlement.outbox import Entry, Outbox, Status, Version
-from solver.settlement.transaction import Transaction, bumped, sign
+from solver.settlement.outbox import Entry, Outbox, Status
+from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View, look
 from solver.settlement.wallet import Wallet
 
@@ -48,34 +45,6 @@ FOREIGN_POOLED_MAX: Final = 64
 BACKOFF_DOUBLINGS_MAX: Final = 6
 
 _log = structlog.get_logger()
-
-
-class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient, and how generous."""
-
-    interval_ms: int = 500
-    bump_after_blocks: int = 3
-    """A transaction that is next in line and still not mined after this many is replaced."""
-    bumps_max: int = 12
-    """1.125¹² is about four times the first fee."""
-    max_fee_wei: int = 500 * 10**9
-    """No version pays more per gas than this."""
-    in_flight_max: int = 8
-    """Most batches that are signed and not mined. Nodes keep 16 or more for a sender."""
-    doubts_max: int = 3
-    """A contradiction is told when it was seen in so many passes on end."""
-    unheard_blocks: int = 64
-    """A batch that was settled for good so many final blocks ago should be known to the core."""
-    refused_retry_ms: int = 1_000
-    """Wait before a refused batch is simulated again; doubles up to 64 times this."""
-
-
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a person should see. Names are fixed, reasons are words."""
-
-    name: str
-    batch: int
-    reason: str
 
 
 class OpenBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,11 +74,6 @@ class _Wait(msgspec.Struct, frozen=True, kw_only=True):
     refusals: int
 
 
-def log_alarm(alarm: Alarm) -> None:
-    """The default: an error in the log."""
-    _log.error(alarm.name, batch=alarm.batch, reason=alarm.reason)
-
-
 class Submitter:
     """One sender's batches. Call `start` once, then `run`, or `step` by hand."""
 
@@ -130,24 +94,38 @@ class Submitter:
         self._deployment = deployment
         self._key = key
         self._policy = policy or SubmitPolicy()
-        self._on_alarm = on_alarm
+        self._alarms = Alarms(on_alarm)
+        self._dispatch = Dispatch(
+            chain=chain,
+            outbox=outbox,
+            deployment=deployment,
+            key=key,
+            policy=self._policy,
+            alarms=self._alarms,
+        )
+        self._follower = Follower(
+            chain=chain,
+            outbox=outbox,
+            deployment=deployment,
+            sender=key.address,
+            policy=self._policy,
+            alarms=self._alarms,
+            dispatch=self._dispatch,
+        )
         self._waits: dict[int, _Wait] = {}
-        self._sent_block: dict[int, int] = {}
-        """The head when the newest version was taken, or was first seen after a restart."""
         self._gap = GapFiller(
             chain,
             key,
             chain_id=deployment.chain_id,
             patience_blocks=self._policy.bump_after_blocks,
         )
-        self._fees_seen: Fees | None = None
-        """Asked for at most once a pass."""
-        self._doubts: dict[int, int] = {}
-        self._heard_at: dict[int, int] = {}
         self._settled: frozenset[int] = frozenset()
         """Open batches that the last view had as settled."""
-        self.alarms: Final[dict[tuple[str, int], Alarm]] = {}
+
+    @property
+    def alarms(self) -> dict[tuple[str, int], Alarm]:
         """What is wrong now, for health checks; entries go when their batch is final."""
+        return self._alarms.standing
 
     async def start(self) -> None:
         """Refuse to work where it cannot be right.
@@ -194,7 +172,7 @@ class Submitter:
         entries = self._outbox.unfinished()
         if not entries:
             return
-        self._fees_seen = None
+        self._dispatch.begin_pass()
         view = await self._look(entries)
         fault = await self._follow_all(entries, view, open_batches)
         if fault is not None:
@@ -239,7 +217,7 @@ class Submitter:
             )
             for entry in self._outbox.unfinished()
         ]
-        return SubmitStatus(batches=tuple(batches), alarms=tuple(self.alarms.values()))
+        return SubmitStatus(batches=tuple(batches), alarms=tuple(self._alarms.standing.values()))
 
     async def retry(self, number: int) -> bool:
         """Try a failed batch again with a new transaction, once what was wrong is mended."""
@@ -257,7 +235,7 @@ class Submitter:
             try:
                 calldata = encode_batch(self._sequencer.market.state, batch)
             except BatchTooLarge as fault:
-                self._alarm("batch_too_large", batch.number, str(fault))
+                self._alarms.tell("batch_too_large", batch.number, str(fault))
                 return
             await asyncio.to_thread(self._outbox.add, batch.number, batch.digest, calldata)
         elif entry.digest != batch.digest or entry.status is Status.FINAL:
@@ -283,19 +261,9 @@ class Submitter:
             self._clear(entry.number)
             return
         if entry.number in view.settled:
-            self._note_settled(entry, view, over=over)
+            self._follower.note_settled(entry, view, over=over)
         if entry.status is Status.SENT:
-            await self._follow(entry, view)
-
-    def _note_settled(self, entry: Entry, view: View, *, over: bool) -> None:
-        """The core has to hear of it from the watcher, some time after it is final."""
-        self._forget("batch_reverted", entry.number)
-        if over or (entry.nonce is not None and entry.nonce >= view.nonce_final):
-            return
-        waited = view.final.number - self._heard_at.setdefault(entry.number, view.final.number)
-        if waited >= self._policy.unheard_blocks:
-            reason = f"settled for good {waited} blocks ago, and the core has not heard of it"
-            self._alarm("batch_unheard", entry.number, reason)
+            await self._follower.follow(entry, view)
 
     # ------------------------------------------------------------------ first send
 
@@ -312,8 +280,10 @@ class Submitter:
         nonces = self._free_nonces(view, entries)
         for entry, gas in zip(due, gas_limits, strict=True):
             if gas is not None:
-                fees = await self._fees()
-                await self._send_new(entry, nonce=next(nonces), gas=gas, fees=fees, view=view)
+                fees = await self._dispatch.fees()
+                await self._dispatch.sign_and_send(
+                    entry, nonce=next(nonces), gas=gas, fees=fees, view=view
+                )
 
     def _due(self, entries: list[Entry], view: View, open_batches: dict[int, Batch]) -> list[Entry]:
         flying = sum(
@@ -362,7 +332,7 @@ class Submitter:
         for entry, result in zip(due, results, strict=True):
             if isinstance(result, int):
                 self._waits.pop(entry.number, None)
-                self._forget("batch_refused", entry.number)
+                self._alarms.forget("batch_refused", entry.number)
                 limits.append(result)
             else:
                 self._postpone(entry.number, str(result))
@@ -386,7 +356,7 @@ class Submitter:
         refusals = min(wait.refusals + 1 if wait else 0, BACKOFF_DOUBLINGS_MAX)
         until_ms = self._sequencer.now_ms() + self._policy.refused_retry_ms * 2**refusals
         self._waits[number] = _Wait(until_ms=until_ms, refusals=refusals)
-        self._alarm("batch_refused", number, reason)
+        self._alarms.tell("batch_refused", number, reason)
 
     def _free_nonces(self, view: View, entries: list[Entry]) -> Iterator[int]:
         """Nonces that nobody uses, as far as is known, from the lowest on: gaps come first."""
@@ -398,159 +368,6 @@ class Submitter:
         first = max(view.nonce_pending, self._outbox.nonce_past())
         return (nonce for nonce in count(first) if nonce not in taken)
 
-    async def _send_new(
-        self, entry: Entry, *, nonce: int, gas: int, fees: Fees, view: View
-    ) -> None:
-        signed = sign(
-            Transaction(
-                chain_id=self._deployment.chain_id,
-                nonce=nonce,
-                fees=fees,
-                gas=gas,
-                to=self._deployment.operator_account,
-                data=self._outbox.calldata(entry.number),
-            ),
-            self._key,
-        )
-        version = Version(hash=signed.hash, raw=signed.raw, fees=fees)
-        # The point of no return: once stored, these bytes may reach the chain at any time.
-        await asyncio.to_thread(self._outbox.store, entry.number, nonce, gas, version)
-        _log.info("batch_signed", batch=entry.number, nonce=nonce, hash=signed.hash)
-        self._sent_block[entry.number] = view.head.number
-        await self._send(entry.number, signed.raw)
-
-    async def _send(self, number: int, raw: bytes) -> bool:
-        """Offer bytes to the pool; whether it took them. The rest the next pass finds out."""
-        try:
-            await self._chain.send(raw)
-        except (AlreadyKnown, NonceTooLow, Underpriced) as fault:
-            _log.info("batch_send_answer", batch=number, reason=str(fault))
-        except TransactionRefused as fault:
-            self._alarm("batch_not_taken", number, str(fault))
-        else:
-            self._forget("batch_not_taken", number)
-            return True
-        return False
-
-    # ------------------------------------------------------------------ after that
-
-    async def _follow(self, entry: Entry, view: View) -> None:
-        """Is its nonce used? If not, see that it gets mined; if so, see what came of it.
-
-        Receipts are not asked before: what one says of a transaction whose nonce is not used
-        is out of date, or not true.
-        """
-        assert entry.nonce is not None
-        versions = self._outbox.versions(entry.number)
-        if entry.nonce < view.nonce:
-            await self._conclude(entry, versions, view)
-            return
-        self._trust(entry.number)
-        if await self._is_pooled(versions):
-            await self._bump_if_stuck(entry, versions, view)
-            return
-        _log.info("batch_sent_again", batch=entry.number, nonce=entry.nonce)
-        if await self._send(entry.number, versions[-1].raw):
-            self._sent_block[entry.number] = view.head.number
-        else:
-            await self._bump_if_stuck(entry, versions, view)
-
-    async def _is_pooled(self, versions: list[Version]) -> bool:
-        """Whether the node has any of them."""
-        known = await self._chain.read_all([ask.is_known(one.hash) for one in versions])
-        return any(known)
-
-    async def _conclude(self, entry: Entry, versions: list[Version], view: View) -> None:
-        """The nonce is used: by a version that settled, by one that did not, or by another."""
-        if entry.number in view.settled:
-            self._trust(entry.number)
-            return
-        receipts = await self._chain.read_all([ask.receipt(one.hash) for one in versions])
-        found = [receipt for receipt in receipts if receipt is not None]
-        if not found:
-            await self._note_collision(entry, view)
-        elif found[-1].succeeded:
-            told = "the receipt says that it succeeded, the contract does not have it"
-            await self._doubt(entry, told, view)
-        elif not await self._is_on_chain(found[-1]):
-            told = f"the receipt names a block {found[-1].block_number} that is not on the chain"
-            await self._doubt(entry, told, view)
-        else:
-            await self._note_revert(entry, found[-1], view)
-
-    async def _is_on_chain(self, receipt: Receipt) -> bool:
-        block = await self._chain.block(receipt.block_number)
-        return block is not None and block.hash == receipt.block_hash
-
-    async def _doubt(self, entry: Entry, told: str, view: View) -> None:
-        """A reorganisation may pass by; what lasts is told, and if final waits for a person."""
-        assert entry.nonce is not None
-        doubts = self._doubts[entry.number] = self._doubts.get(entry.number, 0) + 1
-        if doubts < self._policy.doubts_max:
-            return
-        self._alarm("receipt_contradicted", entry.number, told)
-        if entry.nonce < view.nonce_final:
-            await asyncio.to_thread(self._outbox.fail, entry.number, told)
-
-    def _trust(self, number: int) -> None:
-        """Nothing of what was told contradicts anything else any more."""
-        self._doubts.pop(number, None)
-        self._forget("nonce_collision", number)
-        self._forget("receipt_contradicted", number)
-
-    async def _note_revert(self, entry: Entry, receipt: Receipt, view: View) -> None:
-        """A case for a person, once it is final."""
-        assert entry.nonce is not None
-        self._trust(entry.number)
-        reason = await self._reason(entry, receipt)
-        self._alarm("batch_reverted", entry.number, reason)
-        if receipt.block_number <= view.final.number and entry.nonce < view.nonce_final:
-            await asyncio.to_thread(self._outbox.fail, entry.number, reason)
-
-    async def _reason(self, entry: Entry, receipt: Receipt) -> str:
-        """What the contract says to the same call just before the block."""
-        try:
-            await self._chain.call(
-                self._deployment.operator_account,
-                self._outbox.calldata(entry.number),
-                sender=self._key.address,
-                gas=entry.gas,
-                at=receipt.block_number - 1,
-            )
-        except CallReverted as fault:
-            return fault.reason
-        except RequestRefused as fault:
-            return f"reverted, and cannot be simulated: {fault}"
-        return (
-            f"reverted with {receipt.gas_used} of {entry.gas} gas, though its simulation does not"
-        )
-
-    async def _note_collision(self, entry: Entry, view: View) -> None:
-        """The nonce is used, and not by us. Once that is final, take another nonce."""
-        assert entry.nonce is not None
-        self._alarm("nonce_collision", entry.number, f"nonce {entry.nonce} was used by another")
-        if entry.nonce < view.nonce_final:
-            await asyncio.to_thread(self._outbox.release, entry.number)
-
-    async def _bump_if_stuck(self, entry: Entry, versions: list[Version], view: View) -> None:
-        """Replace what was not mined for some blocks, though it is next in line.
-
-        What is behind is only replaced if it, too, pays less than the base fee: else it needs
-        no more than that its turn comes.
-        """
-        assert entry.nonce is not None
-        newest = versions[-1]
-        waited = view.head.number - self._sent_block.setdefault(entry.number, view.head.number)
-        stuck = entry.nonce == view.nonce or newest.fees.max_wei < view.head.base_fee_wei
-        if not stuck or waited < self._policy.bump_after_blocks:
-            return
-        fees = bumped(newest.fees, await self._fees())
-        if len(versions) > self._policy.bumps_max or fees.max_wei > self._policy.max_fee_wei:
-            reason = f"{len(versions)} versions, the last at {newest.fees.max_wei} wei per gas"
-            self._alarm("batch_stuck", entry.number, reason)
-            return
-        await self._send_new(entry, nonce=entry.nonce, gas=entry.gas, fees=fees, view=view)
-
     async def _fill_gap(self, view: View) -> None:
         """Whatever is signed has to be reachable: no nonce below it may stay unused."""
         nonces = {
@@ -559,43 +376,20 @@ class Submitter:
             if entry.status is Status.SENT and entry.nonce is not None
         }
         gap = self._gap.find(view, nonces)
-        if gap is None:
+        if not self._gap.is_open:
             for number in nonces.values():
-                self._forget("nonce_gap", number)
+                self._alarms.forget("nonce_gap", number)
+        if gap is None:
             return
         reason = f"nonce {gap.first} is used by nobody, so {gap.above} has to wait"
-        self._alarm("nonce_gap", nonces[gap.above], reason)
-        await self._gap.fill(gap, view, await self._fees(), self._policy.max_fee_wei)
-
-    # ------------------------------------------------------------------ small things
-
-    async def _fees(self) -> Fees:
-        """The usual fees, within what we pay at most."""
-        if self._fees_seen is None:
-            self._fees_seen = self._capped(await self._chain.fees())
-        return self._fees_seen
-
-    def _capped(self, fees: Fees) -> Fees:
-        most = self._policy.max_fee_wei
-        return Fees(max_wei=min(fees.max_wei, most), tip_wei=min(fees.tip_wei, most))
-
-    def _alarm(self, name: str, number: int, reason: str) -> None:
-        """Raise an alarm, once for each name, batch and reason."""
-        alarm = Alarm(name=name, batch=number, reason=reason)
-        if self.alarms.get((name, number)) != alarm:
-            self.alarms[(name, number)] = alarm
-            self._on_alarm(alarm)
-
-    def _forget(self, name: str, number: int) -> None:
-        self.alarms.pop((name, number), None)
+        self._alarms.tell("nonce_gap", nonces[gap.above], reason)
+        await self._gap.fill(gap, view, await self._dispatch.fees(), self._policy.max_fee_wei)
 
     def _clear(self, number: int) -> None:
         self._waits.pop(number, None)
-        self._sent_block.pop(number, None)
-        self._doubts.pop(number, None)
-        self._heard_at.pop(number, None)
-        for key in [key for key in self.alarms if key[1] == number]:
-            del self.alarms[key]
+        self._dispatch.clear(number)
+        self._follower.clear(number)
+        self._alarms.forget_all(number)
 
 
 def _by_nonce(entry: Entry) -> tuple[bool, int, int]:

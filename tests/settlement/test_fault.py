@@ -36,7 +36,8 @@ from solver.settlement.fault import (
 )
 from solver.settlement.outbox import Outbox, Status
 from solver.settlement.session import SessionLeft, session_left
-from solver.settlement.submitter import SubmitPolicy, SubmitStatus
+from solver.settlement.submit_policy import SubmitPolicy
+from solver.settlement.submitter import SubmitStatus
 from solver.settlement.transaction import Transaction, bumped, sign
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy

@@ -13,9 +13,11 @@ from contracts.deploy import SessionPlan, grant_session
 from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.settlement.chain import ATTEMPTS_MAX
+from solver.settlement.dispatch import Dispatch
 from solver.settlement.fault import ChainForked, ChainMismatch, ChainUnreachable
+from solver.settlement.follow import Follower
 from solver.settlement.outbox import Entry, Status
-from solver.settlement.submitter import SubmitPolicy, Submitter
+from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy
@@ -44,27 +46,22 @@ async def node(anvil: Anvil, world: World) -> AsyncIterator[FaultyNode]:
         yield made
 
 
-class BelievingSubmitter(Submitter):
+async def believe_receipts(self: Follower, entry: Entry, view: View) -> None:
     """Planted bug: a receipt is the truth, whatever the nonce and the contract say."""
-
-    async def _follow(self, entry: Entry, view: View) -> None:
-        for version in self._outbox.versions(entry.number):
-            receipt = await self._chain.receipt(version.hash)
-            if receipt is not None and not receipt.succeeded:
-                self._outbox.fail(entry.number, "the receipt says so")
-                return
-        await super()._follow(entry, view)
+    for version in self._outbox.versions(entry.number):
+        receipt = await self._chain.receipt(version.hash)
+        if receipt is not None and not receipt.succeeded:
+            self._outbox.fail(entry.number, "the receipt says so")
 
 
-class HastySubmitter(Submitter):
-    """Planted bug: a send without an answer is a send that failed, so another is signed."""
-
-    async def _send(self, number: int, raw: bytes) -> bool:
-        try:
-            return await super()._send(number, raw)
-        except ChainUnreachable:
-            self._outbox.release(number)
-            raise
+async def sign_anew(self: Dispatch, number: int, raw: bytes) -> bool:
+    """Planted bug: a send without an answer is a send that failed."""
+    try:
+        await self._chain.send(raw)
+    except ChainUnreachable:
+        self._outbox.release(number)
+        raise
+    return True
 
 
 async def step_through(world: World) -> None:
@@ -132,17 +129,12 @@ async def test_a_wallet_sends_once_what_goes_wrong(
     assert await wallet.balance(somebody) == 7
 
 
-async def test_a_hasty_submitter_would_be_caught(world: World, node: FaultyNode) -> None:
+async def test_a_hasty_submitter_would_be_caught(
+    world: World, node: FaultyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Planted bug: signing anew after a time-out sends two transactions for one batch."""
     batch = await world.a_batch()
-    world.submitter = HastySubmitter(
-        chain=world.through,
-        outbox=world.outbox,
-        sequencer=world.sequencer,
-        deployment=world.deployment,
-        key=world.session,
-        on_alarm=world.alarms.append,
-    )
+    monkeypatch.setattr(Dispatch, "send", sign_anew)
     world.hold_blocks()
     node.strike(SEND, Strike.MUTE)
     await step_through(world)
@@ -185,16 +177,12 @@ async def test_a_receipt_of_what_is_not_mined_is_not_believed(
     await assert_settled_once(world, batch)
 
 
-async def test_a_believing_submitter_would_be_caught(world: World, node: FaultyNode) -> None:
+async def test_a_believing_submitter_would_be_caught(
+    world: World, node: FaultyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Planted bug: with the receipt's word alone a batch that settles is given up as failed."""
     await world.a_batch()
-    world.submitter = BelievingSubmitter(
-        chain=world.through,
-        outbox=world.outbox,
-        sequencer=world.sequencer,
-        deployment=world.deployment,
-        key=world.session,
-    )
+    monkeypatch.setattr(Follower, "follow", believe_receipts)
     world.hold_blocks()
     node.lie(RECEIPT, a_receipt(status="0x0", blockNumber="0x1"))
     for _ in range(2):
@@ -453,13 +441,17 @@ async def test_a_node_that_has_not_seen_a_block_cannot_say_it_was_empty(
 
 
 async def test_logs_that_are_kept_from_us_are_found_out(world: World, node: FaultyNode) -> None:
-    """A node that has the block and hides what is in it: the books do not agree, and we see it."""
+    """A node that has the block and hides what is in it: book and chain differ, and it shows."""
     buyer = SigningKey.generate()
     await world.deposit(buyer.address, USD)
-    node.lie("eth_getLogs", lambda _asked, _told: [])
     await world.finalize()
-    assert world.total(buyer.address) == 0
-    assert (await world.reconcile()).unclaimed == USD
+    node.lie("eth_getLogs", lambda _asked, _told: [])
+    await world.deposit(buyer.address, USD)
+    world.mine(WatchPolicy().idle_blocks)
+    await world.finalize()
+    assert world.total(buyer.address) == USD
+    (difference,) = (await world.reconcile()).differences
+    assert (difference.ledger, difference.chain) == (USD, 2 * USD)
 
 
 async def _a_reverted_batch(world: World) -> Batch:

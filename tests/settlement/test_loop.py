@@ -19,7 +19,7 @@ from solver.core.weight import BYTES_FIXED, Load
 from solver.settlement.batch import CALLDATA_BYTES_MAX, encode_batch, gas_limit
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import BatchTooLarge
-from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.transaction import GAS_MAX
 from solver.settlement.watcher import WatchPolicy
 from tests.settlement.world import USD, World, a_world

@@ -6,14 +6,16 @@ from contracts.deploy import SessionPlan, grant_session
 from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.settlement import gap
+from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable
-from solver.settlement.outbox import Status
-from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.submit_policy import SubmitPolicy
+from solver.settlement.transaction import Transaction, sign
+from solver.settlement.view import View
 from solver.settlement.wallet import Wallet
 from tests.settlement.faulty import Strike, a_faulty_node
 from tests.settlement.test_faulty_node import settle_through
 from tests.settlement.throughput import measure
-from tests.settlement.world import DEPLOYER, USD, World
+from tests.settlement.world import CHAIN_ID, DEPLOYER, USD, World
 
 
 async def owed(world: World, *units: int) -> list[Batch]:
@@ -32,6 +34,19 @@ async def owed(world: World, *units: int) -> list[Batch]:
 
 def nonces(world: World) -> list[int | None]:
     return [entry.nonce for entry in world.outbox.unfinished()]
+
+
+async def a_foreign_transaction(world: World) -> bytes:
+    """Signed by our key, and not by us."""
+    transaction = Transaction(
+        chain_id=CHAIN_ID,
+        nonce=0,
+        fees=await world.chain.fees(),
+        gas=21_000,
+        to=DEPLOYER.address,
+        data=b"",
+    )
+    return sign(transaction, world.session).raw
 
 
 async def assert_all_settled(world: World, batches: list[Batch], *, sent: int) -> None:
@@ -234,15 +249,100 @@ async def test_a_filler_that_is_too_cheap_is_offered_dearer(world: World) -> Non
     await assert_all_settled(world, batches, sent=3)
 
 
-async def test_failed_and_open_batches_share_no_nonce(world: World) -> None:
-    """A nonce that is final is not given out again, even by a node that is behind."""
-    batches = await owed(world, 8, 8)
+async def test_somebody_elses_transaction_gets_more_time(world: World) -> None:
+    """It is in the pool below ours, and not ours: only after four times the wait it is replaced."""
+    batches = await _a_gap(world, waiting=False)
+    foreign = await a_foreign_transaction(world)
+    for _ in range(8):
+        await world.chain.send(foreign)
+        await world.submitter.step()
+        assert not world.alarms
+        # An empty block: the pool is put aside while it is mined.
+        world.anvil.rpc("anvil_dropAllTransactions")
+        world.mine()
+    world.hold_blocks(held=False)
     await world.settle()
-    assert world.outbox.nonce_past() == 2
-    assert [entry.status for entry in (world.outbox.entry(0), world.outbox.entry(1)) if entry] == [
-        Status.FINAL
-    ] * 2
+    await assert_all_settled(world, batches, sent=3)
+
+
+async def test_a_wide_gap_is_filled_piece_by_piece(world: World) -> None:
+    """No more fillers in one pass than declared, from the lowest nonce on, and none twice over."""
+    world.hold_blocks()
+    filler = gap.GapFiller(world.chain, world.session, chain_id=CHAIN_ID, patience_blocks=0)
+    block = await world.chain.head()
+    view = View(
+        head=block, final=block, nonce=0, nonce_final=0, nonce_pending=0, settled=frozenset()
+    )
+    found = filler.find(view, {40})
+    assert found == gap.Gap(first=0, above=40)
+    await filler.fill(found, view, await world.chain.fees(), 10**12)
+    assert await world.chain.nonce(world.session.address, "pending") == gap.FILL_MAX
+    assert filler.find(view, {0, 40}) is None
+    assert filler.find(view, set()) is None
+
+
+async def test_a_used_nonce_is_not_given_out_again(world: World) -> None:
+    """Even if the node forgot all that we sent: what is final in the outbox stays used."""
+    first = await owed(world, 8, 8)
+    await world.settle()
+    (third,) = await owed(world, 8)
+    async with a_faulty_node(world.anvil) as (node, chain):
+        await world.ask_through(chain)
+        node.lie("eth_getTransactionCount", lambda _asked, _told: "0x0")
+        await world.submitter.step()
+        assert nonces(world) == [2]
+    await world.ask_through(world.chain)
+    await world.settle()
+    await assert_all_settled(world, [*first, third], sent=3)
+
+
+async def test_a_pooled_nonce_of_somebody_else_is_passed_over(world: World) -> None:
+    """Who used our key by hand is not replaced by a batch: it goes behind."""
+    batches = await owed(world, 8)
+    world.hold_blocks()
+    await world.chain.send(await a_foreign_transaction(world))
+    await world.submitter.step()
+    assert nonces(world) == [1]
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
     await assert_all_settled(world, batches, sent=2)
+
+
+async def test_a_send_again_without_an_answer_holds_nobody_up(world: World) -> None:
+    """Two were dropped: that nothing is heard of the first does not keep the second waiting."""
+    batches = await owed(world, 8, 8)
+    world.hold_blocks()
+    async with a_faulty_node(world.anvil) as (node, chain):
+        await world.ask_through(chain)
+        await world.submitter.step()
+        world.anvil.rpc("anvil_dropAllTransactions")
+        node.strike("eth_sendRawTransaction", Strike.REFUSED)
+        with pytest.raises(ChainUnreachable):
+            await world.submitter.step()
+        (second,) = world.outbox.versions(1)
+        assert await world.chain.is_known(second.hash)
+        world.hold_blocks(held=False)
+        await settle_through(world)
+        await assert_all_settled(world, batches, sent=2)
+
+
+async def test_the_cutter_counts_what_is_not_mined_and_what_is_not_final(world: World) -> None:
+    """Mined batches make room for others, but not without end."""
+    await owed(world, 8, 8)
+    buyer = await world.a_buyer()
+    for _ in range(2):
+        intent, leases = await world.buy(buyer)
+        await world.consume(intent, leases, units=10)
+    backlog = world.submitter.backlog
+    assert backlog() == 2
+    few = CutPolicy(fills_max=1, open_max=2, unfinal_max=3)
+    assert not await Cutter(world.sequencer, few, backlog=backlog).step()
+    for _ in range(2):
+        await world.submitter.step()
+    assert backlog() == 0
+    cutter = Cutter(world.sequencer, few, backlog=backlog)
+    assert [await cutter.step(), await cutter.step()] == [True, False]
 
 
 async def test_batches_a_block_do_not_wait_for_finality() -> None:

@@ -14,7 +14,7 @@ from intents.signature import SigningKey
 from solver.core.state import Batch
 from solver.settlement.fault import ChainForked
 from solver.settlement.outbox import Version
-from solver.settlement.submitter import SubmitPolicy
+from solver.settlement.submit_policy import SubmitPolicy
 from tests.settlement.world import USD, World, a_world
 
 DEPTHS = range(1, 9)

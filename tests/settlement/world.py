@@ -48,10 +48,12 @@ from solver.engine.group import Group
 from solver.engine.payload import decode
 from solver.engine.sequencer import Applied, Sequencer
 from solver.runtime.clock import ManualClock
+from solver.settlement.alarm import Alarm
 from solver.settlement.chain import ChainClient
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
-from solver.settlement.submitter import Alarm, SubmitPolicy, Submitter
+from solver.settlement.submit_policy import SubmitPolicy
+from solver.settlement.submitter import Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from tests.settlement.faulty import FaultyNode

@@ -35,7 +35,7 @@ from solver.core.command import Deposited, Outcome
 from solver.engine import recovery, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
-from solver.settlement import submitter, watcher
+from solver.settlement import follow, watcher
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import SettlementFault
 from solver.vault.scrub import Scrubber
@@ -256,8 +256,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "believe blocks that are not final": _set(ChainClient, "finalized", ChainClient.head),
     "count a deposit twice": _deposits_count_twice,
     "send nothing a second time": all_of(
-        _set(submitter.Submitter, "_bump_if_stuck", _nothing_later),
-        edited(submitter.Submitter, "_is_pooled", "return any(known)", "return True"),
+        _set(follow.Follower, "_bump_if_stuck", _nothing_later),
+        edited(follow.Follower, "_is_pooled", "return any(known)", "return True"),
     ),
     # The vault and its bridge.
     "let key bytes through": _set(Scrubber, "feed", lambda _, chunk: chunk),
