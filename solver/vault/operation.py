@@ -4,16 +4,16 @@ Default deny: what matches no operation of the leased resource is refused. The p
 alphabet has no escape, so nothing can mean one path here and another one upstream.
 """
 
-import json
 import re
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
 
 from intents.reject import Reject, RejectCode, reject
-from solver.vault.template import Operation, PerCall, Provider, Resource, UsageTokens
+from solver.vault.body import check_body
+from solver.vault.template import Operation, Provider, Resource
 
 PATH_BYTES_MAX: Final = 2_048
 QUERY_BYTES_MAX: Final = 8_192
@@ -77,7 +77,7 @@ def plan_call(
     headers = _headers(provider, request)
     if problem or isinstance(headers, str):
         return _forbidden(problem or str(headers))
-    body = _body(resource, operation, request.body, units_left)
+    body = check_body(resource, operation, request.body, units_left)
     if isinstance(body, str):
         return _forbidden(body)
     if body.raw:
@@ -93,11 +93,6 @@ def plan_call(
 
 
 JSON_TYPE: Final = ("content-type", "application/json")
-
-
-class _Body(NamedTuple):
-    raw: bytes
-    units_max: int
 
 
 def _forbidden(message: str) -> Reject:
@@ -156,77 +151,3 @@ def _headers(provider: Provider, request: CallRequest) -> list[tuple[str, str]] 
             return f"the header {name} is too long or not visible ASCII"
         kept[name] = value
     return list(kept.items())
-
-
-def _body(resource: Resource, operation: Operation, raw: bytes, units_left: int) -> _Body | str:
-    """The body to send and the units it may take, or what is wrong with it."""
-    try:
-        return _checked_body(resource, operation, raw, units_left)
-    except RecursionError:
-        return "the body is nested too deeply"
-
-
-def _checked_body(
-    resource: Resource, operation: Operation, raw: bytes, units_left: int
-) -> _Body | str:
-    plain = isinstance(resource.metering, PerCall) and not operation.require
-    if plain and not raw:
-        return _Body(b"", 1)
-    fields = _parse_object(raw)
-    if isinstance(fields, str):
-        return fields
-    for name, wanted in operation.require.items():
-        if fields.get(name) != wanted:
-            return f"this lease is for {name} = {wanted}"
-    if isinstance(resource.metering, PerCall):
-        return _Body(json.dumps(fields).encode(), 1)
-    return _bounded(resource.metering, fields, units_left)
-
-
-def _parse_object(raw: bytes) -> dict[str, Any] | str:
-    """A JSON object without names that another parser could take for each other.
-
-    What is sent on is written anew from it, so what was checked is what is sent.
-    """
-    try:
-        fields = json.loads(raw, object_pairs_hook=_distinct, parse_constant=_no_constant)
-    except ValueError:
-        return "the body is not plain JSON with distinct names"
-    return fields if isinstance(fields, dict) else "the body is not a JSON object"
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name.lower() for name, _ in pairs}) != len(pairs):
-        raise ValueError("repeated name")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _bounded(metering: UsageTokens, fields: dict[str, Any], units_left: int) -> _Body | str:
-    """Bounds the output, asks for usage at the end of a stream, and adds it all up."""
-    size = len(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
-    prompt = -(-size // metering.prompt_bytes_per_token)
-    choices = 1 if fields.get("n") is None else fields["n"]
-    given = (name for name in metering.output_fields if fields.get(name) is not None)
-    bounds = {name: fields[name] for name in given}
-    for value in (*bounds.values(), choices):
-        if type(value) is not int or not 1 <= value <= metering.output_max:
-            return f"token bounds and n are whole numbers from 1 to {metering.output_max}"
-    room = max(1, (units_left - prompt) // choices)
-    output = max(bounds.values(), default=min(metering.output_default, room))
-    if not bounds and metering.output_fields:
-        bounds = {metering.output_fields[0]: output}
-    raw = json.dumps({**_reporting(fields), **bounds}).encode()
-    return _Body(raw, prompt + output * choices)
-
-
-def _reporting(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same request, so that a stream ends with its usage."""
-    if fields.get("stream") is not True:
-        return fields
-    options = fields.get("stream_options")
-    kept = options if isinstance(options, dict) else {}
-    return {**fields, "stream_options": {**kept, "include_usage": True}}
