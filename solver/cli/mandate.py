@@ -77,11 +77,24 @@ async def show(digest: str, *, context: Context = LOCAL) -> None:
 
 
 @app.command
+async def replace_secret(digest: str, *, context: Context = LOCAL) -> None:
+    """Get a mandate another secret: if the old one is lost, or somebody may have seen it.
+
+    The old one counts no more; what was bought stands. The new one is kept in the data folder,
+    where `mandate buy` finds it.
+    """
+    async with agent_of(context) as agent:
+        session = await agent.find_mandate(_named(digest))
+        await session.replace_secret()
+        _keep(context, session)
+        context.show("mandate", _mandate(session.state))
+
+
+@app.command
 async def end(digest: str, *, context: Context = LOCAL) -> None:
     """Withdraw a mandate, and what is open under it."""
-    kept = _kept(context, digest)
     async with agent_of(context) as agent:
-        session = agent.resume(kept)
+        session = await agent.find_mandate(_named(digest))
         await session.end()
         context.show("mandate", _mandate(await session.refresh()))
 
@@ -111,9 +124,11 @@ def _keep(context: Context, session: MandateSession) -> None:
     """Write what it takes to go on, for its owner only."""
     path = _place(context, session.digest)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(msgspec.json.encode(session.kept))
+    fresh.replace(path)
 
 
 def _kept(context: Context, digest: str) -> MandateSecret:
@@ -121,5 +136,6 @@ def _kept(context: Context, digest: str) -> MandateSecret:
         return msgspec.json.decode(_place(context, digest).read_bytes(), type=MandateSecret)
     except (OSError, msgspec.DecodeError) as error:
         raise CommandFailed(
-            f"no mandate {digest} was made here: `keyfill mandate create`"
+            f"no secret of mandate {digest} is kept here: "
+            f"`keyfill mandate replace-secret {digest}` gets another"
         ) from error

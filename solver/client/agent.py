@@ -22,6 +22,7 @@ from solver.client.model import (
     Intent,
     Lease,
     Leases,
+    Mandate,
     MandateSecret,
     Receipt,
     Result,
@@ -197,6 +198,11 @@ class Agent:
     def resume(self, kept: MandateSecret) -> MandateSession:
         """Go on with a mandate that was registered before, from `MandateSession.kept`."""
         return MandateSession(self.market, self.identity, kept)
+
+    async def find_mandate(self, digest: str) -> MandateSession:
+        """A handle on a mandate without its secret: `replace_secret` gets it one, to buy with."""
+        state = await self.market.get(f"/v1/mandates/{digest}", Mandate)
+        return MandateSession(self.market, self.identity, MandateSecret(mandate=state, secret=""))
 
     @asynccontextmanager
     async def intake(self) -> AsyncIterator[Intake]:

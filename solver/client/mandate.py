@@ -16,7 +16,7 @@ COUNTER_BYTES: Final = 8
 
 
 class MandateSession:
-    """A registered mandate and its secret. Has no repr of it."""
+    """A registered mandate and its secret, of which it has no repr."""
 
     def __init__(self, market: Market, identity: Identity, told: MandateSecret) -> None:
         self.market: Final = market
@@ -75,6 +75,23 @@ class MandateSession:
         """How far it is used now."""
         self.state = await self.market.get(f"/v1/mandates/{self.digest}", Mandate)
         return self.state
+
+    async def replace_secret(self) -> None:
+        """Get another secret, and keep `kept` anew: from now on no earlier one counts.
+
+        For one that somebody else may know, or that was lost. What was bought stands.
+        """
+        # No body of ours is under way with the old one.
+        async with self._turn:
+            told = await self.market.request(
+                "POST",
+                f"/v1/mandates/{self.digest}/secret",
+                MandateSecret,
+                signed_by=self._identity,
+                repeatable=True,
+            )
+            self.state = told.mandate
+            self._secret = bytes.fromhex(told.secret)
 
     async def end(self) -> None:
         """Withdraw it, and what is open under it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from solver.client import Purchase, Rejected
 from tests.builder import alice, bob
 from tests.gateway.world import DOCS, World
 
@@ -82,6 +83,24 @@ async def test_a_mandate_is_made_used_and_withdrawn(world: World, tmp_path: Path
     assert "mandate_ended" in output
 
 
+async def test_a_secret_that_was_lost_or_seen_is_replaced(world: World, tmp_path: Path) -> None:
+    """The mandate goes on with another; the old one buys nothing more, and neither is printed."""
+    mandate = await world.agent(alice).mandate(limit=1_000, tick_max=10**9)
+    file = purchases(tmp_path, {"resource": DOCS, "units": 1, "limit": "0.0001"})
+    code, output = await keyfill(world, tmp_path, "mandate", "buy", mandate.digest, file)
+    assert (code, "replace-secret" in output) == (1, True)
+    code, output = await keyfill(world, tmp_path, "mandate", "replace-secret", mandate.digest)
+    assert code == 0, output
+    kept = tmp_path / "mandates" / f"{mandate.digest}.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert msgspec.json.decode(kept.read_bytes())["secret"] not in output
+    code, output = await keyfill(world, tmp_path, "mandate", "buy", mandate.digest, file, "--json")
+    assert (code, msgspec.json.decode(output)[0]["result"]) == (0, "accepted")
+    with pytest.raises(Rejected, match="unauthenticated"):
+        await mandate.buy_many([Purchase(resource=DOCS, units=1, limit=100)])
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -104,11 +123,15 @@ async def test_a_wrong_line_is_named(world: World, tmp_path: Path, line: object,
 async def test_files_that_are_not_there_are_named(world: World, tmp_path: Path) -> None:
     """One line that helps, for purchases and for mandates of others."""
     digest = "0x" + "ab" * 32
+    line = {"resource": DOCS, "units": 1, "limit": "1"}
     for words, told in (
         (("intent", "many", "missing.jsonl"), "cannot be read"),
         (("intent", "many", purchases(tmp_path)), "has no purchases"),
-        (("mandate", "buy", digest, purchases(tmp_path, {"resource": DOCS})), "line 1"),
-        (("mandate", "end", digest), "was made here"),
+        (("mandate", "buy", digest, purchases(tmp_path, [], [])), "line 1"),
+        (("mandate", "buy", digest, purchases(tmp_path, line)), "replace-secret"),
+        (("mandate", "end", digest), "mandate_unknown"),
+        (("mandate", "replace-secret", digest), "mandate_unknown"),
+        (("mandate", "replace-secret", "../x"), "is no mandate"),
         (("mandate", "show", "0x12"), "is no mandate"),
         (("mandate", "create", "--limit", "1", "--price", "0"), "--price"),
     ):
