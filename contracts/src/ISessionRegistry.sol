@@ -53,7 +53,7 @@ interface ISessionRegistry {
     /// @dev Zero, the account itself; to be rotated to, one that was granted before; to be rotated
     /// or moved, one that was not.
     error RegistryKeyInvalid(address key);
-    /// @dev Revoked in this session epoch: only the account itself, not a signature, grants it again.
+    /// @dev Revoked before: only the account itself, not a signature, grants it again.
     error RegistryKeyRevoked(address key);
     error RegistryPermissionsInvalid(uint8 permissions);
     error RegistryExpiryInvalid(uint40 expiresAt);

@@ -35,7 +35,7 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
         external
     {
         uint256 word = _wordOf(SessionPolicy.Bearer.Key, grant.account, _id(grant.key));
-        require(!_isRevoked(word, grant.sessionEpoch), RegistryKeyRevoked(grant.key));
+        require(!_isRevoked(word), RegistryKeyRevoked(grant.key));
         _useGrantNonce(grant.account, grant.nonce);
         _grant(grant, word);
         require(
@@ -229,20 +229,17 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
 
     // ------------------------------------------------------------------ private: ends
 
-    /// @dev No permissions, in this session epoch: this is what a revoked key looks like. One that
-    /// was never granted gets an expiry, so that it is not taken for one that is not known.
+    /// @dev No permissions is what a revoked key looks like. One that was never granted gets an end, so
+    /// that it is not taken for one that is not known.
     function _revoke(address account, address key, uint256 word) private {
-        uint32 expiresAt = word.expiresAtOf();
-        word = word.withSession(
-            expiresAt == 0 ? 1 : expiresAt, _sessionEpochOf(account), 0, word.teamOf()
-        );
+        bool isKnown = word.expiresAtOf() != 0;
+        word = isKnown ? word.withPermissions(0) : word.withSession(1, 0, 0, 0);
         _setWord(SessionPolicy.Bearer.Key, account, _id(key), word);
         emit SessionRevoked(account, key);
     }
 
-    function _isRevoked(uint256 word, uint256 sessionEpoch) private pure returns (bool) {
-        return word.permissionsOf() == 0 && word.expiresAtOf() != 0
-            && word.sessionEpochOf() == sessionEpoch;
+    function _isRevoked(uint256 word) private pure returns (bool) {
+        return word.permissionsOf() == 0 && word.expiresAtOf() != 0;
     }
 
     function _mayRevoke(address account) private view returns (bool) {
