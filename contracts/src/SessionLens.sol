@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {CapWord} from "./CapWord.sol";
+import {ISessionRegistry} from "./ISessionRegistry.sol";
 import {SessionPolicy} from "./SessionPolicy.sol";
 
 /// @title What a session's words mean, and what would become of an act, for whoever asks
@@ -64,5 +65,25 @@ contract SessionLens {
                 : words[i].withCap(caps[i], periods[i], time);
         }
         return words;
+    }
+
+    /// @notice A key's words, its cap's and its units', after each of these grants, one after the other.
+    function granted(
+        uint256 key,
+        uint256 units,
+        ISessionRegistry.SessionGrant[] calldata grants,
+        uint256[] calldata times
+    )
+        external
+        pure
+        returns (uint256[] memory keys, uint256[] memory terms, uint256[] memory counts)
+    {
+        keys = new uint256[](grants.length);
+        terms = new uint256[](grants.length);
+        counts = new uint256[](grants.length);
+        for (uint256 i = 0; i < grants.length; ++i) {
+            (key, terms[i], units) = SessionPolicy.granted(key, units, grants[i], times[i]);
+            (keys[i], counts[i]) = (key, units);
+        }
     }
 }

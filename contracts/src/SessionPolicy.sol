@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {CapWord} from "./CapWord.sol";
+import {ISessionRegistry} from "./ISessionRegistry.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 
 /// @title What a session key may do: pure, and the same as `intents.policy`
@@ -222,6 +223,32 @@ library SessionPolicy {
         return line & LINE_AMOUNT_MAX;
     }
 
+    // ------------------------------------------------------------------ grants
+
+    /// @notice A key's words after a valid grant, whatever they were: what was charged stays. Terms and
+    /// units mean nothing where the grant has no terms.
+    function granted(
+        uint256 key,
+        uint256 units,
+        ISessionRegistry.SessionGrant calldata grant,
+        uint256 time
+    ) internal pure returns (uint256, uint256, uint256) {
+        uint8 permissions = grant.permissions;
+        if (hasTerms(grant)) {
+            permissions |= TERMED;
+            units = _capped(units, grant.units, grant.period, time);
+        }
+        key = _capped(key, grant.spend, grant.period, time);
+        // The cast is safe: a valid grant ends within 32 bits.
+        key = key.withSession(uint32(grant.expiresAt), grant.sessionEpoch, permissions, grant.team);
+        return (key, termsOf(grant.resource, grant.tickMax), units);
+    }
+
+    /// @notice Whether the grant limits more than atoms.
+    function hasTerms(ISessionRegistry.SessionGrant calldata grant) internal pure returns (bool) {
+        return termsOf(grant.resource, grant.tickMax) != 0 || grant.units != 0;
+    }
+
     // ------------------------------------------------------------------ words
 
     /// @notice Whether the key has terms, and it is known what to hold against them.
@@ -241,6 +268,14 @@ library SessionPolicy {
     }
 
     // ------------------------------------------------------------------ private
+
+    function _capped(uint256 word, uint256 cap, uint256 period, uint256 time)
+        private
+        pure
+        returns (uint256)
+    {
+        return cap == 0 ? word.withoutCap() : word.withCap(cap, period, time);
+    }
 
     function _counterparties(Words memory words, Act memory act, CounterpartyRule rule)
         private

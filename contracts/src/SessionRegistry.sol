@@ -150,26 +150,18 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
 
     // ------------------------------------------------------------------ private: grants
 
-    /// @dev What was charged stays, whatever the grant says.
     function _grant(SessionGrant calldata grant, uint256 word) private {
         _requireValid(grant);
-        uint256 terms = SessionPolicy.termsOf(grant.resource, grant.tickMax);
-        uint256 units;
-        uint8 permissions = grant.permissions;
-        if (terms != 0 || grant.units != 0) {
-            permissions |= SessionPolicy.TERMED;
-            units = _capped(
-                _wordOf(SessionPolicy.Bearer.Units, grant.account, _id(grant.key)),
-                grant.units,
-                grant.period
-            );
+        bool isTermed = SessionPolicy.hasTerms(grant);
+        uint256 terms;
+        uint256 units =
+            isTermed ? _wordOf(SessionPolicy.Bearer.Units, grant.account, _id(grant.key)) : 0;
+        (word, terms, units) = SessionPolicy.granted(word, units, grant, block.timestamp);
+        _setWord(SessionPolicy.Bearer.Key, grant.account, _id(grant.key), word);
+        if (isTermed) {
             _setWord(SessionPolicy.Bearer.Terms, grant.account, _id(grant.key), terms);
             _setWord(SessionPolicy.Bearer.Units, grant.account, _id(grant.key), units);
         }
-        // The cast is safe: checked above.
-        word = _capped(word, grant.spend, grant.period)
-            .withSession(uint32(grant.expiresAt), grant.sessionEpoch, permissions, grant.team);
-        _setWord(SessionPolicy.Bearer.Key, grant.account, _id(grant.key), word);
         emit SessionGranted(grant.account, grant.key, grant.resource, word, terms, units);
     }
 
@@ -192,10 +184,6 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
             (grant.period == 0) == (grant.spend == 0 && grant.units == 0),
             RegistryPeriodInvalid(grant.period)
         );
-    }
-
-    function _capped(uint256 word, uint256 cap, uint256 period) private view returns (uint256) {
-        return cap == 0 ? word.withoutCap() : word.withCap(cap, period, block.timestamp);
     }
 
     function _isKeyValid(address account, address key) private pure returns (bool) {

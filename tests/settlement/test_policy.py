@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from tiny_keccak import keccak256
 
 from contracts.anvil import Anvil
 from contracts.bindings import load
@@ -27,6 +28,8 @@ SEED: Final = int(os.environ.get("KEYFILL_POLICY_SEED", str(secrets.randbits(32)
 PLANTED_CASES: Final = 8_000
 ACCOUNTS: Final = 500
 """Judged at once, in one call; each goes on with the words that the last act left."""
+GRANTED_KEYS: Final = 40
+GRANTS: Final = 50
 LINES: Final = 2
 CALL_GAS: Final = "0x1c9c380"
 RECEIPT_ATTEMPTS_MAX: Final = 1_000
@@ -228,6 +231,27 @@ class Lens:
         heads = [128, 128 + len(arrays[0]), 128 + 2 * len(arrays[0]), now]
         return self._call("capped", _words_of(heads) + b"".join(arrays))[2:]
 
+    def granted(self, words: Words, grants: list[SessionGrant], times: list[int]) -> list[Words]:
+        """What the contracts make of grants to one key, each after the one before."""
+        item = _LENS.function("granted")
+        documents = [
+            tuple(
+                keccak256(grant.resource.encode()) if field == "resource" else getattr(grant, field)
+                for field in grant.__struct_fields__
+            )
+            for grant in grants
+        ]
+        data = item.encode(words.key, words.units, documents, times)
+        call = {"to": self._address, "data": "0x" + data.hex(), "gas": CALL_GAS}
+        raw = bytes.fromhex(self._anvil.rpc("eth_call", call, "latest")[2:])
+        told = []
+        for grant, key, terms, units in zip(grants, *item.decode_outputs(raw), strict=True):
+            is_termed = bool(terms or grant.units)
+            kept = terms if is_termed else words.terms
+            words = msgspec.structs.replace(words, key=key, terms=kept, units=units)
+            told.append(words)
+        return told
+
     def _call(self, name: str, arguments: bytes) -> list[int]:
         data = "0x" + (_LENS.function(name).selector + arguments).hex()
         call = {"to": self._address, "data": data, "gas": CALL_GAS}
@@ -297,6 +321,23 @@ def test_both_set_the_same_caps(lens: Lens) -> None:
             for word, cap, period in zip(words, caps, periods, strict=True)
         ]
         assert ours == lens.capped(words, caps, periods, now), f"KEYFILL_POLICY_SEED={SEED}"
+
+
+def test_both_read_the_same_grants(lens: Lens) -> None:
+    """A chain of grants to one key, each at its time, leaves the same words behind in both."""
+    random = Random(SEED)  # noqa: S311  test data
+    for _ in range(GRANTED_KEYS):
+        account = _new_account(random)
+        words, grants, times, ours = account.words, [], [], []
+        after = words
+        for _ in range(GRANTS):
+            account.time_s += random.choice((0, 450, random.randrange(10**5)))
+            grant = _grant(random, account)
+            after = policy.granted(after, grant, account.time_s)
+            grants.append(grant)
+            times.append(account.time_s)
+            ours.append(after)
+        assert ours == lens.granted(words, grants, times), f"KEYFILL_POLICY_SEED={SEED}"
 
 
 def _patch_ring(monkeypatch: pytest.MonkeyPatch) -> None:
