@@ -3,11 +3,13 @@
 It holds two arrays: the names that come again and again, each once, and a row per command:
 its kind, then its fields in the order of the class; a signed document in it is a row of its
 own. Kinds are said by their place among the names, and so are the accounts, resources, assets
-and keys of the frequent ones. Fields may be added at the end of a class, with a default, and
-are missing in older rows. The frequent kinds are read without checking patterns and ranges
-again: whoever reads a journal has just verified that these are the bytes which were admitted
-and written. What does not fit its kind is refused all the same. A name is one string in the
-whole process: the market looks it up sooner and keeps it once.
+and keys of the frequent ones. Intents that were signed together follow each other: of the
+signature and the proof, only what the intent before does not have is said. Fields may be added
+at the end of a class, with a default, and are missing in older rows. The frequent kinds are
+read without checking patterns and ranges again: whoever reads a journal has just verified that
+these are the bytes which were admitted and written. What does not fit its kind is refused all
+the same. A name is one string in the whole process: the market looks it up sooner and keeps it
+once.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +38,7 @@ Row = list[Any]
 Names = list[str]
 Reader = Callable[[Row, Names], Command]
 _KINDS: Final[dict[str, type[Command]]] = {kind.__name__: kind for kind in get_args(Command)}
+_INTENT: Final = SubmitIntent.__name__
 _SIGNED: Final[dict[type, tuple[str, type[Document]]]] = {
     SubmitIntent: ("intent", Intent),
     SubmitOffer: ("offer", Offer),
@@ -56,6 +59,12 @@ _NAMED: Final[dict[type, tuple[int, ...]]] = {
 """Which fields are said by their place among the names."""
 _AUTHORITIES: Final = {int(authority): authority for authority in Authority}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
+_SIGNATURE: Final = 6
+_PROOF: Final = 7
+"""Where a row has an intent's signature and proof."""
+_INDEX_CHARS: Final = 6
+_NODE_CHARS: Final = 64
+"""A proof is "0x" and its index, then siblings from the leaf up: neighbours share the upper."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[Names, list[Row]])
 
@@ -67,7 +76,13 @@ class PayloadUnreadable(Exception):
 def encode(commands: Sequence[Command]) -> bytes:
     """The bytes of a group."""
     places: dict[str, int] = {}
-    rows = [_row(command, places) for command in commands]
+    rows: list[Row] = []
+    signature = proof = ""
+    for command in commands:
+        row = _row(command, places)
+        if type(command) is SubmitIntent:
+            signature, proof = _shorten(row, signature, proof)
+        rows.append(row)
     return _ENCODER.encode((list(places), rows))
 
 
@@ -77,6 +92,7 @@ def decode(payload: bytes) -> list[Command]:
         said, rows = _DECODER.decode(payload)
         names = [intern(name) for name in said]
         readers = [_READERS.get(name) for name in names]
+        _lengthen(rows, names)
         return [_command(row, names, readers[row[0]]) for row in rows]
     except (ValueError, TypeError, LookupError) as error:
         raise PayloadUnreadable(str(error)) from error
@@ -96,6 +112,41 @@ def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Row:
     for index in _NAMED.get(type(struct), ()):
         fields[index] = places.setdefault(fields[index], len(places))
     return fields
+
+
+def _shorten(row: Row, signature: str, proof: str) -> tuple[str, str]:
+    """Say of an intent's row what the one before, with these, does not have; what it had itself.
+
+    A bulk's intent takes 250 bytes instead of 630, all of them to be hashed and synced.
+    """
+    signed: tuple[str, str] = (row[_SIGNATURE], row[_PROOF])
+    if signed[0] == signature:
+        row[_SIGNATURE] = None
+    for cut in range(_INDEX_CHARS + _NODE_CHARS, len(signed[1]), _NODE_CHARS):
+        if proof.endswith(signed[1][cut:]):
+            row[_PROOF] = (signed[1][:cut], len(signed[1]) - cut)
+            break
+    return signed
+
+
+def _lengthen(rows: list[Row], names: Names) -> None:
+    """Undo `_shorten`; a row that says all is left as it is."""
+    signature = proof = ""
+    for row in rows:
+        if names[row[0]] != _INTENT or len(row) <= _PROOF:
+            continue
+        if row[_SIGNATURE] is None:
+            row[_SIGNATURE] = signature
+        if isinstance(row[_PROOF], list):
+            row[_PROOF] = _joined(proof, *row[_PROOF])
+        signature, proof = row[_SIGNATURE], row[_PROOF]
+
+
+def _joined(before: str, own: str, shared: int) -> str:
+    """A proof that ends in as many characters as the one before it."""
+    if not 0 < shared <= len(before):
+        raise ValueError(f"{shared} characters of a proof of {len(before)}")
+    return own + before[-shared:]
 
 
 def _command(row: Row, names: Names, reader: Reader | None) -> Command:

@@ -1,11 +1,16 @@
 """Commands become bytes and the same commands again, whichever way they are read."""
 
+from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from solver.core.command import CancelDocument, Command, Fact
+from intents.bulk import tree
+from solver.core.command import CancelDocument, Command, Fact, SubmitIntent
 from solver.engine import payload as module
 from solver.engine.payload import PayloadUnreadable, decode, encode
 from tests.core.floor import a_walk
@@ -75,6 +80,61 @@ def test_names_are_written_once() -> None:
     written = encode([cancel] * 50)
     assert written.count(cancel.account.encode()) == 1
     assert decode(written) == [cancel] * 50
+
+
+def bulk(number: int, count: int) -> list[SubmitIntent]:
+    """Intents as a bulk of their own brings them."""
+    grown = tree([number.to_bytes(16, "big") + place.to_bytes(16, "big") for place in range(count)])
+    return [
+        replace(sample(SubmitIntent), signature=f"0x{number:0130x}", proof=proof)
+        for proof in grown.proofs()[:count]
+    ]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(bulk, st.integers(1, 3), st.integers(1, 20)),
+            st.just([sample(SubmitIntent)]),
+            st.just([replace(sample(SubmitIntent), signature="", proof="")]),
+            st.just([sample(CancelDocument)]),
+        ),
+        max_size=6,
+    ),
+    st.data(),
+)
+def test_what_was_signed_together_comes_back(
+    parts: Sequence[Sequence[Command]], data: st.DataObject
+) -> None:
+    """Each keeps its own signature and proof, whoever stands before it and whatever is left out."""
+    commands = [command for part in parts for command in part]
+    kept = [command for command in commands if data.draw(st.booleans())]
+    for some in (commands, kept):
+        assert decode(encode(some)) == list(some)
+
+
+def test_what_was_signed_together_is_said_once() -> None:
+    """A bulk's intent takes its digest and two siblings, about: not its whole proof."""
+    commands = bulk(1, 64)
+    alone = sum(len(encode([command])) for command in commands)
+    assert len(encode(commands)) < 64 * 320 < alone / 2
+
+
+def test_a_whole_proof_is_read_as_well() -> None:
+    """Groups of before, that say every signature and proof in full, are read as they are."""
+    commands = bulk(1, 5)
+    names, _ = module._DECODER.decode(encode(commands[:1]))
+    rows = [module._DECODER.decode(encode([command]))[1][0] for command in commands]
+    assert decode(msgspec.msgpack.encode([names, rows])) == commands
+
+
+@pytest.mark.parametrize("shared", [0, -1, 10**6, "many", None])
+def test_a_proof_that_shares_what_is_not_there_is_refused(shared: object) -> None:
+    """No proof is made up from one that is too short."""
+    names, rows = module._DECODER.decode(encode(bulk(1, 4)[:2]))
+    rows[1][module._PROOF][1] = shared
+    with pytest.raises(PayloadUnreadable):
+        decode(msgspec.msgpack.encode([names, rows]))
 
 
 def test_a_walk_comes_back() -> None:
