@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import urllib.request
 from pathlib import Path
@@ -47,6 +48,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Loaded at the start if it exists, written at the stop."""
     history: bool = False
     """Keep the state of every block in the file, too: about 300 KB a block."""
+    cache: Path | None = None
+    """Where it puts the states of old blocks, easily gigabytes, which nobody needs once it has
+    ended. None: a folder that is removed at the stop."""
     port: int = 0
     """0: one that the system picks while binding it, so nobody else can take it."""
 
@@ -54,8 +58,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Anvil:
     """A running chain. Use `Anvil.start`, as a context manager or with `stop`."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", port: int, cache: Path) -> None:
         self._process = process
+        self._cache = cache
         self.port: Final = port
         self.pid: Final = process.pid
         self.url: Final = f"http://127.0.0.1:{port}"
@@ -70,8 +75,10 @@ class Anvil:
         """
         options = options or Options()
         fresh = options.state is None or not options.state.exists()
+        executable = find_anvil()
+        cache = options.cache or Path(tempfile.mkdtemp(prefix="keyfill-anvil-"))
         process = subprocess.Popen(  # noqa: S603  a path that was found by name and version
-            [find_anvil(), *_arguments(options)],
+            [executable, *_arguments(options), "--cache-path", str(cache)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -80,11 +87,11 @@ class Anvil:
             start_new_session=True,
         )
         try:
-            anvil = cls(process, _await_port(process))
+            anvil = cls(process, _await_port(process), cache)
             if fresh:
                 anvil.check_fresh()
         except BaseException:
-            _end(process)
+            _end(process, cache)
             raise
         return anvil
 
@@ -110,7 +117,7 @@ class Anvil:
 
     def stop(self) -> None:
         """End it; with a state file it writes its chain there first."""
-        _end(self._process)
+        _end(self._process, self._cache)
 
     def __enter__(self) -> Self:
         return self
@@ -184,10 +191,11 @@ def _await_port(process: "subprocess.Popen[str]") -> int:
     return found[0]
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: "subprocess.Popen[str]", cache: Path) -> None:
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    shutil.rmtree(cache, ignore_errors=True)

@@ -7,6 +7,7 @@ than what comes back after a power cut. An idle chain hardly grows.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -51,7 +52,9 @@ class LocalChain:
         """
         note = folder / "anvil.pid"
         _stop_orphan(note)
-        anvil = Anvil.start(Options(manual=True))
+        cache = folder / "anvil.cache"
+        shutil.rmtree(cache, ignore_errors=True)
+        anvil = Anvil.start(Options(manual=True, cache=cache))
         try:
             note.write_text(str(anvil.pid))
             state = folder / "chain.state"

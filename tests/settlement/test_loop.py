@@ -147,6 +147,17 @@ def test_a_port_in_use_is_a_failure(anvil: Anvil) -> None:
         Anvil.start(Options(port=anvil.port))
 
 
+def test_an_anvil_leaves_nothing_behind(tmp_path: Path) -> None:
+    """States of old blocks, gigabytes after a while, are where we said and go with it."""
+    cache = tmp_path / "cache"
+    with Anvil.start(Options(block_time_ms=None, cache=cache)) as anvil:
+        for _ in range(20):
+            anvil.rpc("anvil_mine", hex(100))
+        assert cache.exists()
+        assert any(cache.iterdir())
+    assert not cache.exists()
+
+
 async def test_gas_stays_where_it_was() -> None:
     """The committed figures hold on a fresh chain, and a rise of 3 % would be reported."""
     with Anvil.start(Options(block_time_ms=None)) as anvil:

@@ -338,8 +338,10 @@ async def test_the_cutter_counts_what_is_not_mined_and_what_is_not_final(world: 
     assert backlog() == 2
     few = CutPolicy(fills_max=1, open_max=2, unfinal_max=3)
     assert not await Cutter(world.sequencer, few, backlog=backlog).step()
-    for _ in range(2):
-        await world.submitter.step()
+    world.hold_blocks()
+    await world.submitter.step()
+    world.mine()
+    await world.submitter.step()
     assert backlog() == 0
     cutter = Cutter(world.sequencer, few, backlog=backlog)
     assert [await cutter.step(), await cutter.step()] == [True, False]
