@@ -18,7 +18,7 @@ from solver.settlement.fault import AlreadyKnown, ChainUnreachable, NonceTooLow,
 from solver.settlement.transaction import GAS_MAX, Signed, Transaction, sign
 
 POLL_S: Final = 0.05
-SILENCES_MAX: Final = 8
+SILENCES_MAX: Final = 3
 """So often on end nothing is heard of the node before we give up."""
 GAS_MARGIN_PERCENT: Final = 130
 
