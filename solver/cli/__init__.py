@@ -2,7 +2,7 @@
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
 
@@ -14,15 +14,28 @@ app = App(
     name="keyfill",
     help="A market for API capacity: signed intents, competing solvers, settlement on chain.",
     version="0.1.0",
+    default_parameter=Parameter(
+        negative=(),
+        # What is off or empty unless it is given goes without saying.
+        show_default=lambda value: None if value in ("", None) or value is False else str(value),
+    ),
 )
 
 COMMANDS = (
     ("up", "solver.cli.up:up", "Run a market, with a local chain of its own if none is named."),
     ("demo", "solver.cli.demo:demo", "The whole way once, on real upstreams and a real chain."),
-    ("account", "solver.cli.account:app", "Keys, session accounts, deposits and withdrawals."),
+    (
+        "account",
+        "solver.cli.account:app",
+        "Your key and money: deposits, withdrawals, session keys.",
+    ),
     ("key", "solver.cli.trade:key_app", "Contribute API keys, check and revoke them."),
     ("offer", "solver.cli.trade:offer_app", "Sell: sign offers, look at and withdraw them."),
-    ("intent", "solver.cli.trade:intent_app", "Buy: sign intents, watch, finish and cancel them."),
+    (
+        "intent",
+        "solver.cli.trade:intent_app",
+        "Buy: sign intents, look at, finish and cancel them.",
+    ),
     ("mandate", "solver.cli.mandate:app", "Sign once, then buy within it without signing."),
     ("call", "solver.cli.trade:call", "Make one call under an intent's lease."),
     ("balance", "solver.cli.trade:balance", "What an account has in the market."),

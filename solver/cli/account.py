@@ -24,10 +24,12 @@ from solver.cli.context import (
 )
 from solver.core.state import MAY_CANCEL, MAY_SIGN
 from solver.settlement.chain import ChainClient
+from solver.settlement.fault import CallReverted
 from solver.settlement.owner import AccountOwner, fund_locally
 from solver.settlement.wallet import Wallet
 
-app = App(name="account", help="Keys, session accounts, deposits and withdrawals.")
+Usdc = Annotated[str, Parameter(help="In USDC.")]
+app = App(name="account", help="Your key and money: deposits, withdrawals, session keys.")
 LOCAL = Context()
 DAY_SECONDS = 86_400
 
@@ -48,7 +50,7 @@ async def show(*, context: Context = LOCAL) -> None:
 
 
 @app.command
-async def fund(amount: str, *, context: Context = LOCAL) -> None:
+async def fund(amount: Usdc, /, *, context: Context = LOCAL) -> None:
     """On a local chain only: get AMOUNT of test USDC, and gas, from the faucet."""
     deployer = SigningKey(DEV_KEY)
     key = context.key()
@@ -61,11 +63,13 @@ async def fund(amount: str, *, context: Context = LOCAL) -> None:
 
 
 @app.command
-async def deposit(amount: str, *, context: Context = LOCAL) -> None:
-    """Deposit AMOUNT of USDC; the market sees it once the block is final."""
+async def deposit(amount: Usdc, /, *, context: Context = LOCAL) -> None:
+    """Deposit AMOUNT from your wallet; the market sees it once the block is final."""
     key = context.key()
     async with _wallet(context, key) as wallet:
         owner = AccountOwner(wallet, _deployment(context), key, _account(context))
+        if atoms(amount) > (held := await owner.tokens()):
+            raise CommandFailed(f"{owner.owner} has no more than {usdc(held)} USDC to deposit")
         await owner.deposit(atoms(amount))
         context.show("account", await _facts(owner))
         ERR.print("The market sees it as soon as its block is final: `keyfill balance`.")
@@ -73,7 +77,8 @@ async def deposit(amount: str, *, context: Context = LOCAL) -> None:
 
 @app.command
 async def withdraw(
-    amount: Annotated[str, Parameter(help="USDC; leave out to take what is due")] = "",
+    amount: Annotated[str, Parameter(help="USDC; leave out to take what is due.")] = "",
+    /,
     *,
     context: Context = LOCAL,
 ) -> None:
@@ -84,7 +89,7 @@ async def withdraw(
         if amount:
             await owner.request_withdrawal(atoms(amount))
         else:
-            await owner.withdraw(key.address)
+            await _withdraw(owner, key.address)
         context.show("account", await _facts(owner))
 
 
@@ -100,6 +105,7 @@ async def session_account(*, context: Context = LOCAL) -> None:
 @app.command
 async def grant(
     session_key_file: Path,
+    /,
     *,
     cap: str,
     days: int = 1,
@@ -110,7 +116,7 @@ async def grant(
     Args:
         session_key_file: The session key; made if the file does not exist.
         cap: The most it can ever spend, in USDC.
-        days: How long it lives.
+        days: Days that it lives.
         context: Options of every command.
     """
     session = read_or_new_key(session_key_file)
@@ -129,7 +135,7 @@ async def grant(
 
 
 @app.command
-async def revoke(session: str = "", *, every: bool = False, context: Context = LOCAL) -> None:
+async def revoke(session: str = "", /, *, every: bool = False, context: Context = LOCAL) -> None:
     """End a session of your smart account at once, or every one with --every.
 
     Args:
@@ -190,8 +196,21 @@ async def _facts(owner: AccountOwner) -> dict[str, Any]:
         "withdrawing": usdc(escrow.withdrawing),
         "withdrawable at": _date(escrow.withdrawable_at),
         "epoch": escrow.epoch,
-        "outside": usdc(await owner.tokens()),
+        "in wallet": usdc(await owner.tokens()),
     }
+
+
+async def _withdraw(owner: AccountOwner, receiver: str) -> None:
+    escrow = await owner.escrow()
+    if not escrow.withdrawing:
+        raise CommandFailed("nothing was asked for: `keyfill account withdraw AMOUNT` does")
+    try:
+        await owner.withdraw(receiver)
+    except CallReverted as error:
+        if not error.reason.startswith("SettlementWithdrawalEarly"):
+            raise
+        due = _date(escrow.withdrawable_at)
+        raise CommandFailed(f"the exit delay is not over: take it after {due}") from error
 
 
 def _date(seconds: int) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +22,8 @@ from solver.client import read_key
 
 ATOMS_PER_USDC: Final = 10**6
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
+_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
+WIDTH_MAX: Final = 1_000
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
 
@@ -38,18 +40,18 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Options of every command", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Options of every command."""
 
     data_dir: Annotated[Path, Parameter(env_var="KEYFILL_DATA_DIR")] = Path(".keyfill")
     """Folder of the local market."""
-    url: Annotated[str, Parameter(env_var="KEYFILL_URL")] = ""
-    """The market's address; found in the data folder if not given."""
+    url: Annotated[str | None, Parameter(env_var="KEYFILL_URL")] = None
+    """The market's address, http://… Default: the one noted in the data folder."""
     key_file: Annotated[Path | None, Parameter(env_var="KEYFILL_KEY_FILE")] = None
     """File with the secret key that signs (hex). Default: keys/me.key in the data folder."""
-    account: Annotated[str, Parameter(env_var="KEYFILL_ACCOUNT")] = ""
+    account: Annotated[str | None, Parameter(env_var="KEYFILL_ACCOUNT")] = None
     """Account to act for, where the key is a session key of it. Default: the key's own."""
     json: bool = False
     """Print one JSON object instead of a table."""
@@ -86,11 +88,11 @@ class Context:
         width = max(len(name) for name in facts)
         OUT.print(f"[bold]{title}[/]")
         for name, value in facts.items():
-            shown = escape("" if value is None else str(value))
+            shown = escape(_shown(value))
             OUT.print(f"  [dim]{name:<{width}}[/]  {shown}", soft_wrap=True, highlight=False)
 
     def show_rows(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print several things of one kind."""
+        """Print several things of one kind: a table, or one by one where that is too wide."""
         if self.json:
             OUT.print_json(json.dumps(list(rows)))
             return
@@ -101,8 +103,26 @@ class Context:
         for name in rows[0]:
             table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row.values()))
-        OUT.print(table)
+            table.add_row(*(escape(_shown(value)) for value in row.values()))
+        # Room for the longest words: ids are copied, so none is broken in two.
+        if OUT.measure(table, options=OUT.options.update(max_width=WIDTH_MAX)).minimum <= OUT.width:
+            OUT.print(table)
+            return
+        for place, row in enumerate(rows, 1):
+            self.show(f"{title}, {place} of {len(rows)}", row)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{name} {count}" for name, count in value.items()) or "-"
+        case list():
+            return ", ".join(map(str, value)) or "-"
+    return str(value)
 
 
 def stored_key(path: Path) -> SigningKey:
@@ -150,6 +170,20 @@ def address(text: str) -> str:
     if _ADDRESS.fullmatch(text.lower()) is None:
         raise CommandFailed(f"{text!r} is no address: 0x and 40 hex digits")
     return text.lower()
+
+
+def identifier(text: str, kind: str) -> str:
+    """The id of an intent, an offer, a key or a mandate, or CommandFailed."""
+    if _HASH.fullmatch(text) is None:
+        raise CommandFailed(f"{text!r} is no id of {kind}: 0x and 64 hex digits")
+    return text
+
+
+def whole(option: str, number: int, least: int, most: int) -> int:
+    """A number within its bounds, or CommandFailed."""
+    if not least <= number <= most:
+        raise CommandFailed(f"{option} is {least:,} to {most:,}")
+    return number
 
 
 def usdc(amount_atoms: int) -> str:

@@ -16,9 +16,9 @@ FOLDER = Path(".keyfill") / "demo"
 
 async def demo(
     *,
-    keep: Annotated[bool, Parameter(help="leave everything running afterwards")] = False,
-    folder: Annotated[Path, Parameter(help="where it keeps its files; emptied first")] = FOLDER,
-    json: Annotated[bool, Parameter(help="print one JSON object instead of tables")] = False,
+    keep: Annotated[bool, Parameter(help="Leave everything running afterwards.")] = False,
+    folder: Annotated[Path, Parameter(help="Where it keeps its files; emptied first.")] = FOLDER,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Signed intents, calls through pooled keys, settlement on Anvil, and the books compared.
 

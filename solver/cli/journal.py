@@ -32,9 +32,9 @@ DAMAGED: Final = 65
 TOLD_SECONDS: Final = 1.0
 
 DataDir = Annotated[
-    Path, Parameter(env_var="KEYFILL_DATA_DIR", help="folder of the market, running or stopped")
+    Path, Parameter(env_var="KEYFILL_DATA_DIR", help="Folder of the market, running or stopped.")
 ]
-Json = Annotated[bool, Parameter(help="print one JSON object")]
+Json = Annotated[bool, Parameter(help="Print one JSON object.")]
 HERE: Final = Path(".keyfill")
 
 app = App(name="journal", help="Verify, replay and export a market's journal.")
@@ -63,7 +63,9 @@ def verify(*, data_dir: DataDir = HERE, json: Json = False) -> None:
 def replay(
     *,
     data_dir: DataDir = HERE,
-    from_snapshot: Annotated[bool, Parameter(help="start as a restart does")] = False,
+    from_snapshot: Annotated[
+        bool, Parameter(help="Start from the newest snapshot, as a restart does.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Apply every command again and compare with what the market noted, group by group."""
@@ -110,9 +112,9 @@ def export(
     *,
     data_dir: DataDir = HERE,
     form: Annotated[
-        Format, Parameter(name="--format", help="beancount is the ledger, for bean-check")
+        Format, Parameter(name="--format", help="beancount is the ledger, for bean-check.")
     ] = Format.JSONL,
-    output: Annotated[Path | None, Parameter(help="a file instead of standard output")] = None,
+    output: Annotated[Path | None, Parameter(help="A file instead of standard output.")] = None,
 ) -> None:
     """Write every command with its events, or the ledger as Beancount text."""
     with _opened(data_dir) as reader:

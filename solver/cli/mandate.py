@@ -1,22 +1,23 @@
 """`keyfill mandate`: sign once, then buy within it without signing again."""
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import App, Parameter
 
 from intents.bound import TICK_MAX, TICK_UNITS
-from solver.cli.context import CommandFailed, Context, atoms, usdc
-from solver.cli.purchase import read_purchases, rows_of
+from solver.cli.context import CommandFailed, Context, atoms, identifier, usdc, whole
+from solver.cli.purchase import MINUTES_MAX, File, read_purchases, rows_of
 from solver.cli.trade import LOCAL, agent_of
 from solver.client import MandateSecret, MandateSession, Market
 from solver.client.model import Mandate
 
+HOURS_MAX: Final = MINUTES_MAX // 60
+Digest = Annotated[str, Parameter(help="The mandate's, as `mandate create` tells it.")]
+
 app = App(name="mandate", help="Sign once, then buy within it without signing each intent.")
-_HASH = re.compile(r"0x[0-9a-f]{64}")
 
 
 @app.command
@@ -35,16 +36,17 @@ async def create(
     Args:
         limit: USDC for everything together, at most.
         price: USDC for one unit, at most.
-        resource: What may be bought; anything if not given.
-        hours: How long it is good for.
+        resource: What may be bought. Default: anything.
+        hours: Hours that it is good for.
         context: Options of every command.
     """
     tick_max = atoms(price) * TICK_UNITS
     if not 1 <= tick_max <= TICK_MAX:
         raise CommandFailed(f"--price is 0.000001 to {TICK_MAX // TICK_UNITS**2}")
+    seconds = whole("--hours", hours, 1, HOURS_MAX) * 3_600
     async with agent_of(context) as agent:
         session = await agent.mandate(
-            limit=atoms(limit), tick_max=tick_max, resource=resource, valid_seconds=hours * 3_600
+            limit=atoms(limit), tick_max=tick_max, resource=resource, valid_seconds=seconds
         )
         _keep(context, session)
         context.show("mandate", _mandate(session.state))
@@ -52,12 +54,13 @@ async def create(
 
 @app.command
 async def buy(
-    digest: str,
-    file: Annotated[Path, Parameter(help="purchases, one JSON object a line")],
+    digest: Digest,
+    file: File,
+    /,
     *,
     context: Context = LOCAL,
 ) -> None:
-    """Submit the purchases of a file under a mandate that was made here.
+    """Submit the purchases of a file under a mandate whose secret is kept here.
 
     A line is like {"resource": "datasette/search:call", "units": 3, "limit": "0.015"}.
     """
@@ -69,32 +72,32 @@ async def buy(
 
 
 @app.command
-async def show(digest: str, *, context: Context = LOCAL) -> None:
+async def show(digest: Digest, /, *, context: Context = LOCAL) -> None:
     """How far a mandate is used."""
     async with Market(context.market_url()) as market:
-        found = await market.get(f"/v1/mandates/{_named(digest)}", Mandate)
+        found = await market.get(f"/v1/mandates/{identifier(digest, 'a mandate')}", Mandate)
         context.show("mandate", _mandate(found))
 
 
 @app.command
-async def replace_secret(digest: str, *, context: Context = LOCAL) -> None:
+async def replace_secret(digest: Digest, /, *, context: Context = LOCAL) -> None:
     """Get a mandate another secret: if the old one is lost, or somebody may have seen it.
 
     The old one counts no more; what was bought stands. The new one is kept in the data folder,
     where `mandate buy` finds it.
     """
     async with agent_of(context) as agent:
-        session = await agent.find_mandate(_named(digest))
+        session = await agent.find_mandate(identifier(digest, "a mandate"))
         await session.replace_secret()
         _keep(context, session)
         context.show("mandate", _mandate(session.state))
 
 
 @app.command
-async def end(digest: str, *, context: Context = LOCAL) -> None:
+async def end(digest: Digest, /, *, context: Context = LOCAL) -> None:
     """Withdraw a mandate, and what is open under it."""
     async with agent_of(context) as agent:
-        session = await agent.find_mandate(_named(digest))
+        session = await agent.find_mandate(identifier(digest, "a mandate"))
         await session.end()
         context.show("mandate", _mandate(await session.refresh()))
 
@@ -110,14 +113,8 @@ def _mandate(state: Mandate) -> dict[str, Any]:
     }
 
 
-def _named(digest: str) -> str:
-    if _HASH.fullmatch(digest) is None:
-        raise CommandFailed(f"{digest!r} is no mandate: 0x and 64 hex digits")
-    return digest
-
-
 def _place(context: Context, digest: str) -> Path:
-    return context.data_dir / "mandates" / f"{_named(digest)}.json"
+    return context.data_dir / "mandates" / f"{identifier(digest, 'a mandate')}.json"
 
 
 def _keep(context: Context, session: MandateSession) -> None:

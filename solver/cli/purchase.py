@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from cyclopts import Parameter
 from msgspec import Meta
 
 from intents.bound import UNITS_MAX
@@ -12,6 +13,7 @@ from solver.cli.context import CommandFailed, atoms
 from solver.client import Bought, Purchase
 
 MINUTES_MAX = 366 * 24 * 60
+File = Annotated[Path, Parameter(help="Purchases, one JSON object a line.")]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

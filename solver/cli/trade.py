@@ -2,7 +2,6 @@
 
 import getpass
 import json as jsonlib
-import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,15 +12,28 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from intents.bound import UNITS_MAX
-from solver.cli.context import ERR, OUT, CommandFailed, Context, address, atoms, usdc
-from solver.cli.purchase import read_purchases, rows_of
+from solver.cli.context import (
+    ERR,
+    OUT,
+    CommandFailed,
+    Context,
+    address,
+    atoms,
+    identifier,
+    usdc,
+    whole,
+)
+from solver.cli.purchase import MINUTES_MAX, File, read_purchases, rows_of
 from solver.client import Agent, Contributor, Market
 from solver.client.model import Intent, Offer
 
 LOCAL = Context()
 ROWS_MAX = 50
-_HASH = re.compile(r"0x[0-9a-f]{64}")
-intent_app = App(name="intent", help="Buy: sign intents, watch and cancel them.")
+HOURS_MAX = MINUTES_MAX // 60
+IntentId = Annotated[str, Parameter(help="The intent's digest, as `intent create` tells it.")]
+OfferId = Annotated[str, Parameter(help="The offer's digest, as `offer create` tells it.")]
+KeyId = Annotated[str, Parameter(help="The key's id, as `key add` tells it.")]
+intent_app = App(name="intent", help="Buy: sign intents, look at, finish and cancel them.")
 offer_app = App(name="offer", help="Sell: sign offers, look at and withdraw them.")
 key_app = App(name="key", help="Contribute API keys, check and revoke them.")
 
@@ -46,6 +58,7 @@ async def _contributor(context: Context) -> AsyncIterator[Contributor]:
 @intent_app.command(name="create")
 async def create_intent(
     resource: str,
+    /,
     *,
     units: int,
     limit: str,
@@ -65,11 +78,13 @@ async def create_intent(
         minimum: Units of one execution, at least.
         all_or_none: All units at once, or nothing.
         immediate: Fill now, cancel the rest.
-        minutes: How long it is good for.
+        minutes: Minutes that it is good for.
         wait: Wait until it is filled.
         context: Options of every command.
     """
-    _positive("units", units)
+    whole("--units", units, 1, UNITS_MAX)
+    whole("--minimum", minimum, 1, units)
+    whole("--minutes", minutes, 1, MINUTES_MAX)
     async with agent_of(context) as agent:
         bought = await agent.intent(
             resource,
@@ -90,7 +105,8 @@ async def create_intent(
 
 @intent_app.command(name="many")
 async def create_intents(
-    file: Annotated[Path, Parameter(help="purchases, one JSON object a line")],
+    file: File,
+    /,
     *,
     context: Context = LOCAL,
 ) -> None:
@@ -105,10 +121,10 @@ async def create_intents(
 
 
 @intent_app.command(name="show")
-async def show_intent(digest: str, *, context: Context = LOCAL) -> None:
+async def show_intent(digest: IntentId, /, *, context: Context = LOCAL) -> None:
     """What became of an intent."""
     async with Market(context.market_url()) as market:
-        found = await market.get(f"/v1/intents/{digest}", Intent)
+        found = await market.get(f"/v1/intents/{identifier(digest, 'an intent')}", Intent)
         context.show("intent", _intent(found))
 
 
@@ -132,19 +148,19 @@ async def list_intents(*, context: Context = LOCAL) -> None:
 
 
 @intent_app.command(name="cancel")
-async def cancel_intent(digest: str, *, context: Context = LOCAL) -> None:
+async def cancel_intent(digest: IntentId, /, *, context: Context = LOCAL) -> None:
     """Withdraw what is not filled."""
     async with agent_of(context) as agent:
-        bought = await agent.find(digest)
+        bought = await agent.find(identifier(digest, "an intent"))
         await bought.cancel()
         context.show("intent", _intent(await bought.refresh()))
 
 
 @intent_app.command(name="done")
-async def finish_intent(digest: str, *, context: Context = LOCAL) -> None:
+async def finish_intent(digest: IntentId, /, *, context: Context = LOCAL) -> None:
     """Make no more calls: end the leases, so that what was delivered is settled."""
     async with agent_of(context) as agent:
-        bought = await agent.find(digest)
+        bought = await agent.find(identifier(digest, "an intent"))
         await bought.done()
         context.show("intent", _intent(await bought.refresh()))
 
@@ -152,6 +168,7 @@ async def finish_intent(digest: str, *, context: Context = LOCAL) -> None:
 @offer_app.command(name="create")
 async def create_offer(
     resource: str,
+    /,
     *,
     key: str,
     units: int,
@@ -168,18 +185,19 @@ async def create_offer(
         key: Id of a key that you contributed.
         units: How many units.
         limit: USDC for all units together, at least.
-        window_units: At most so many units in any window; 0 for no window of its own.
-        window_seconds: Length of the window.
-        hours: How long it is good for.
+        window_units: At most so many units in any WINDOW-SECONDS. Default: what the key allows.
+        window_seconds: Length of that window.
+        hours: Hours that it is good for.
         context: Options of every command.
     """
-    _positive("units", units)
-    if _HASH.fullmatch(key) is None:
-        raise CommandFailed(f"{key!r} is no key id: 0x and 64 hex digits, see `keyfill key add`")
+    whole("--units", units, 1, UNITS_MAX)
+    whole("--hours", hours, 1, HOURS_MAX)
+    if (window_units > 0) != (window_seconds > 0):
+        raise CommandFailed("--window-units and --window-seconds come together")
     async with _contributor(context) as contributor:
         offer = await contributor.offer(
             resource,
-            key=key,
+            key=identifier(key, "a key"),
             units=units,
             limit=atoms(limit),
             window=(window_units, window_seconds),
@@ -189,10 +207,12 @@ async def create_offer(
 
 
 @offer_app.command(name="show")
-async def show_offer(digest: str, *, context: Context = LOCAL) -> None:
+async def show_offer(digest: OfferId, /, *, context: Context = LOCAL) -> None:
     """What is left of an offer."""
     async with Market(context.market_url()) as market:
-        context.show("offer", _offer(await market.get(f"/v1/offers/{digest}", Offer)))
+        context.show(
+            "offer", _offer(await market.get(f"/v1/offers/{identifier(digest, 'an offer')}", Offer))
+        )
 
 
 @offer_app.command(name="list")
@@ -216,21 +236,24 @@ async def list_offers(*, context: Context = LOCAL) -> None:
 
 
 @offer_app.command(name="withdraw")
-async def withdraw_offer(digest: str, *, context: Context = LOCAL) -> None:
+async def withdraw_offer(digest: OfferId, /, *, context: Context = LOCAL) -> None:
     """Sell no more of an offer."""
     async with _contributor(context) as contributor:
-        await contributor.withdraw(digest)
+        await contributor.withdraw(identifier(digest, "an offer"))
         context.show("offer", {"digest": digest, "result": "withdrawn"})
 
 
 @key_app.command(name="add")
 async def add_key(
-    provider: str,
+    provider: Annotated[str, Parameter(help="Whose key it is (see `keyfill key providers`).")],
+    /,
     *,
     secret_file: Annotated[
-        Path | None, Parameter(help="file with the key; - reads standard input")
+        Path | None,
+        # A lone hyphen is no option.
+        Parameter(help="File with the key; - reads standard input.", allow_leading_hyphen=True),
     ] = None,
-    attest: Annotated[bool, Parameter(help="sign the provider's attestation")] = False,
+    attest: Annotated[bool, Parameter(help="Sign the provider's attestation.")] = False,
     context: Context = LOCAL,
 ) -> None:
     """Contribute an API key. It is asked for, not taken from the command line."""
@@ -250,18 +273,18 @@ async def add_key(
 
 
 @key_app.command(name="health")
-async def key_health(key: str, *, context: Context = LOCAL) -> None:
+async def key_health(key: KeyId, /, *, context: Context = LOCAL) -> None:
     """Ask the provider whether a key is alive; costs no units."""
     async with _contributor(context) as contributor:
-        found = await contributor.health(key)
+        found = await contributor.health(identifier(key, "a key"))
         context.show("key", {"key": key, "provider": found.provider, "status": found.status})
 
 
 @key_app.command(name="revoke")
-async def revoke_key(key: str, *, context: Context = LOCAL) -> None:
+async def revoke_key(key: KeyId, /, *, context: Context = LOCAL) -> None:
     """Take a key out at once and have it erased."""
     async with _contributor(context) as contributor:
-        await contributor.revoke(key)
+        await contributor.revoke(identifier(key, "a key"))
         context.show("key", {"key": key, "result": "revoked and erased"})
 
 
@@ -283,17 +306,20 @@ async def list_providers(*, context: Context = LOCAL) -> None:
 
 
 async def call(
-    intent: str,
-    method: str,
-    path: Annotated[str, Parameter(help="the upstream's path, with its query")],
+    intent: IntentId,
+    method: Annotated[str, Parameter(help="GET or POST.")],
+    path: Annotated[str, Parameter(help="The upstream's path, with its query.")],
+    /,
     *,
-    body: Annotated[str, Parameter(help="JSON to send")] = "",
+    body: Annotated[str, Parameter(help="JSON to send.")] = "",
     context: Context = LOCAL,
 ) -> None:
     """Make one call under an intent's lease; the upstream's answer goes to standard output."""
+    if method.upper() not in {"GET", "POST"}:
+        raise CommandFailed(f"{method!r} is not passed on: GET or POST")
     headers = {"Content-Type": "application/json"} if body else {}
     async with agent_of(context) as agent:
-        bought = await agent.find(intent)
+        bought = await agent.find(identifier(intent, "an intent"))
         # The path goes out as it was written: its query is not encoded a second time.
         async with bought.stream(
             method.upper(), path, headers=headers, body=body.encode()
@@ -322,7 +348,12 @@ async def balance(*, context: Context = LOCAL) -> None:
         )
 
 
-async def book(resource: str, *, context: Context = LOCAL) -> None:
+async def book(
+    resource: Annotated[str, Parameter(help="For example datasette/search:call.")],
+    /,
+    *,
+    context: Context = LOCAL,
+) -> None:
     """The open bids and asks of a resource."""
     async with Market(context.market_url()) as market:
         asset = market.signing.assets.usdc
@@ -331,7 +362,14 @@ async def book(resource: str, *, context: Context = LOCAL) -> None:
             OUT.print_json(jsonlib.dumps(told))
             return
         for side in ("asks", "bids"):
-            rows = [{"price": _price(level["tick"]), **level} for level in told[side]]
+            rows = [
+                {
+                    "price": _price(level["tick"]),
+                    "units": level["units"],
+                    "orders": level["orders"],
+                }
+                for level in told[side]
+            ]
             context.show_rows(side, rows)
 
 
@@ -363,11 +401,6 @@ def _price(tick: int) -> str:
     """USDC per unit: a tick is atoms per 10⁶ units."""
     whole, rest = divmod(tick, 10**12)
     return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
-
-
-def _positive(name: str, number: int) -> None:
-    if not 1 <= number <= UNITS_MAX:
-        raise CommandFailed(f"--{name} is 1 to {UNITS_MAX:,}")
 
 
 def _read_secret(provider: str, file: Path | None) -> str:

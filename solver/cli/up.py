@@ -21,14 +21,15 @@ from solver.runtime.loop import run
 
 def up(
     *,
-    config: Annotated[Path | None, Parameter(help="settings, a TOML file")] = None,
+    config: Annotated[Path | None, Parameter(help="Settings, a TOML file.")] = None,
     data_dir: Annotated[
-        Path | None, Parameter(env_var="KEYFILL_DATA_DIR", help="default: .keyfill")
+        Path | None,
+        Parameter(env_var="KEYFILL_DATA_DIR", help="Folder of the market. Default: .keyfill."),
     ] = None,
-    host: str | None = None,
-    port: Annotated[int | None, Parameter(help="default: 8421; 0 picks a free one")] = None,
-    json: Annotated[bool, Parameter(help="print where it is as one JSON line")] = False,
-    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error")] = None,
+    host: Annotated[str | None, Parameter(help="Where it listens. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, Parameter(help="Default: 8421; 0 picks a free one.")] = None,
+    json: Annotated[bool, Parameter(help="Print where it is as one JSON line.")] = False,
+    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run a market. Without settings it starts its own local chain and deploys to it.
 

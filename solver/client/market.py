@@ -267,6 +267,8 @@ class Market:
 def _reaching(url: str) -> Iterator[None]:
     try:
         yield
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        raise Unreachable(f"{url!r} is no market's address: http://host:port") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unreachable(f"{url}: {error or type(error).__name__}") from error
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tests.builder import alice, bob
 from tests.gateway.world import DOCS, World
 
 
-async def keyfill(world: World, folder: Path, *words: str) -> tuple[int, str]:
+async def keyfill(
+    world: World, folder: Path, *words: str, columns: int = 200, told: str = ""
+) -> tuple[int, str]:
     """Run a command as alice: exit code, standard output and error together."""
     (folder / "keys").mkdir(exist_ok=True)
     (folder / "keys" / "me.key").write_text(alice.key.secret().hex())
@@ -26,11 +29,12 @@ async def keyfill(world: World, folder: Path, *words: str) -> tuple[int, str]:
         str(folder),
         "--url",
         world.url,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": str(columns)},
     )
-    out, _ = await process.communicate()
+    out, _ = await process.communicate(told.encode())
     return process.returncode or 0, out.decode()
 
 
@@ -131,11 +135,78 @@ async def test_files_that_are_not_there_are_named(world: World, tmp_path: Path) 
         (("mandate", "buy", digest, purchases(tmp_path, line)), "replace-secret"),
         (("mandate", "end", digest), "mandate_unknown"),
         (("mandate", "replace-secret", digest), "mandate_unknown"),
-        (("mandate", "replace-secret", "../x"), "is no mandate"),
-        (("mandate", "show", "0x12"), "is no mandate"),
+        (("mandate", "replace-secret", "../x"), "is no id of a mandate"),
+        (("mandate", "show", "0x12"), "is no id of a mandate"),
         (("mandate", "create", "--limit", "1", "--price", "0"), "--price"),
     ):
         code, output = await keyfill(world, tmp_path, *words)
         assert code == 1, words
         assert told in output.replace("\n", " "), (words, output)
         assert "Traceback" not in output
+
+
+async def test_what_cannot_be_is_refused_in_the_words_of_the_command(
+    world: World, tmp_path: Path
+) -> None:
+    """Ids and numbers that the market would refuse by names of its own."""
+    digest = "0x" + "ab" * 32
+    amount = ("--units", "3", "--limit", "1")
+    for words, told in (
+        (("intent", "show", "0x12"), "is no id of an intent"),
+        (("intent", "done", "0x12"), "is no id of an intent"),
+        (("intent", "create", DOCS, *amount, "--minutes", "0"), "--minutes is 1 to 527,040"),
+        (("intent", "create", DOCS, *amount, "--minimum", "4"), "--minimum is 1 to 3"),
+        (("offer", "show", "0x12"), "is no id of an offer"),
+        (("offer", "withdraw", digest.upper()), "is no id of an offer"),
+        (("offer", "create", DOCS, "--key", "0x12", *amount), "is no id of a key"),
+        (
+            ("offer", "create", DOCS, "--key", digest, *amount, "--window-units", "3"),
+            "come together",
+        ),
+        (("key", "health", "0x12"), "is no id of a key"),
+        (("mandate", "create", "--limit", "1", "--price", "1", "--hours", "0"), "--hours is 1"),
+        (("call", digest, "PUT", "/x"), "GET or POST"),
+    ):
+        code, output = await keyfill(world, tmp_path, *words)
+        assert (code, told in output.replace("\n", " ")) == (1, True), (words, output)
+        assert "Traceback" not in output
+
+
+async def test_ids_are_never_cut(world: World, tmp_path: Path) -> None:
+    """They are there to be copied, however narrow the terminal is."""
+    for units in (1, 2):
+        await world.agent(alice).intent(DOCS, units=units, limit=10)
+    for columns in (200, 60):
+        code, output = await keyfill(world, tmp_path, "intent", "list", columns=columns)
+        assert code == 0
+        assert all(digest in output for digest in world.gateway.state.intents)
+        assert ("1 of 2" in output) == (columns == 60)
+
+
+async def test_a_key_is_read_from_standard_input(world: World, tmp_path: Path) -> None:
+    """From a pipe, by a lone hyphen; it is not printed."""
+    words = ("key", "add", "datasette", "--secret-file", "-", "--attest")
+    code, output = await keyfill(world, tmp_path, *words, told="a-key-of-mine\n")
+    assert code == 0, output
+    assert "a-key-of-mine" not in output
+    assert len(world.gateway.state.keys) == 1
+
+
+@pytest.mark.parametrize("words", [(), ("intent", "create"), ("account", "withdraw"), ("up",)])
+async def test_help_says_what_everything_is(words: tuple[str, ...]) -> None:
+    """Without an empty default, a double name, or an option that nobody needs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "solver.cli",
+        *words,
+        "--help",
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0
+    lines = [line.strip("│ ") for line in output.splitlines() if line.startswith("│")]
+    # A name, at least two blanks, and a sentence.
+    assert all(re.search(r"\S {2,}\S", line.lstrip("* ")) for line in lines), output
+    assert not re.search(r'--no-|default: ""|default: (None|False)', output)
