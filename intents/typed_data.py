@@ -146,7 +146,18 @@ def _hasher_of_any(document: type[Document]) -> Callable[[Document], bytes]:
     return hashed
 
 
-_HASHERS: Final = {document: _hasher(document) for document in FIELDS}
+class _Hashers(dict[type[Document], Callable[[Document], bytes]]):
+    """A class that only decodes in another way is hashed as the document that it derives from."""
+
+    def __missing__(self, kind: type[Document]) -> Callable[[Document], bytes]:
+        base = next((base for base in FIELDS if issubclass(kind, base)), None)
+        if base is None or base.__struct_fields__ != kind.__struct_fields__:
+            raise KeyError(kind)
+        found = self[kind] = self[base]
+        return found
+
+
+_HASHERS: Final = _Hashers({document: _hasher(document) for document in FIELDS})
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
