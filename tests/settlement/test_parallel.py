@@ -309,6 +309,21 @@ async def test_a_pooled_nonce_of_somebody_else_is_passed_over(world: World) -> N
     await assert_all_settled(world, batches, sent=2)
 
 
+async def test_a_new_batch_goes_behind_what_was_dropped(world: World) -> None:
+    """The pool has forgotten all of it, and so names a nonce that is ours: it is not used twice."""
+    batches = await owed(world, 8, 8, 8)
+    world.hold_blocks()
+    await world.new_submitter(SubmitPolicy(in_flight_max=2)).step()
+    assert nonces(world) == [0, 1, None]
+    world.anvil.rpc("anvil_dropAllTransactions")
+    await world.submitter.step()
+    assert nonces(world) == [0, 1, 2]
+    world.hold_blocks(held=False)
+    world.mine()
+    await world.settle()
+    await assert_all_settled(world, batches, sent=3)
+
+
 async def test_a_send_again_without_an_answer_holds_nobody_up(world: World) -> None:
     """Two were dropped: that nothing is heard of the first does not keep the second waiting."""
     batches = await owed(world, 8, 8)
