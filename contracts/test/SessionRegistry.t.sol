@@ -225,6 +225,8 @@ contract SessionRegistryTest is RegistryTest {
         ISessionRegistry.SessionGrant memory grant = _termedGrantOf(key);
         bytes memory signature = _signed(grant, owner);
         which %= 9;
+        vm.assume(bytes32(to) != RESOURCE && address(uint160(to) | 1) != owner.addr);
+        vm.assume(address(uint160(to) | 1) != key.addr);
         if (which == 0) grant.key = address(uint160(to) | 1);
         if (which == 1) grant.team = uint16(1 + to % 2047);
         if (which == 2) grant.permissions = SIGN | GUARD;
