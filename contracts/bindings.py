@@ -72,6 +72,7 @@ def load(name: str) -> Contract:
 SETTLEMENT: Final = load("Settlement")
 ACCOUNT: Final = load("SessionAccount")
 FACTORY: Final = load("SessionAccountFactory")
+RELAY: Final = load("SessionRelay")
 USDC: Final = load("TestUSDC")
 
 

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from contracts.account_bench import account_figures
 from contracts.anvil import Anvil, Options
 from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, key_of
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
@@ -108,6 +109,7 @@ async def measure(anvil: Anvil) -> list[Figure]:
         standing, bench.intents(32, signer_of=lambda key: key)[BAD:], settled=BUYERS - BAD
     )
     receipts, attested = await _metered(anvil, chain, deployment, session)
+    of_account = await account_figures(anvil)
     return [
         _against_peers("verified_gas_per_fill_50", fresh, "CoW Protocol GPv2", COW_GPV2_GAS),
         _against_peers("verified_gas_per_fill_50", fresh, "UniswapX V2Dutch", UNISWAPX_GAS),
@@ -128,6 +130,7 @@ async def measure(anvil: Anvil) -> list[Figure]:
         _target("metered_gas_per_fill", receipts // FILLS, 205),
         _target("root_gas_per_fill", attested // ROOT_FILLS, 85),
         Figure(name="account_overhead_gas_per_batch_50", value=through - direct, unit="gas"),
+        *(_target(name, value, target) for name, (value, target) in of_account.items()),
     ]
 
 

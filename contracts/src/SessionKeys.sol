@@ -149,7 +149,13 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
     /// the transfer: what a token might call meanwhile is charged for itself, and then again as a part
     /// of this one; and if anything is refused, nothing has happened.
     function _spend(address account, address key, address to, uint256 amount) internal {
-        require(_isLive(account, key, PERMISSION_SPEND), SessionNotLive(key));
+        uint256 head = _headOf(account);
+        bytes32 slot = _slotOf(KEY, key, account);
+        uint256 word = _at(slot);
+        require(
+            _isGranted(head, word, PERMISSION_SPEND) && block.timestamp <= word.expiresAtOf(),
+            SessionNotLive(key)
+        );
         require(amount != 0, SessionAmountZero());
         require(to != account, SessionPayeeInvalid(to));
         uint256 before = TOKEN.balanceOf(account);
@@ -160,21 +166,21 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
         unchecked {
             amount = before - left;
         }
-        bool onlyListed = _charge(account, key, amount) & ONLY_LISTED != 0;
-        if (!onlyListed && _headOf(account) & PAYEES_LISTED == 0) return;
-        bytes32 slot = _slotOf(CAP, to, account);
+        _chargeAt(slot, key, amount);
+        if (head & ACCOUNT_CAPPED != 0) {
+            _chargeAt(_slotOf(CAP, account, account), account, amount);
+        }
+        bool onlyListed = word.permissionsOf() & ONLY_LISTED != 0;
+        if (!onlyListed && head & PAYEES_LISTED == 0) return;
+        slot = _slotOf(CAP, to, account);
         require(!onlyListed || _at(slot).isCapped(), SessionPayeeInvalid(to));
         _chargeAt(slot, to, amount);
     }
 
     /// @dev The key and, if it has a cap, the account. Words are read here and not earlier: a batch
     /// that the key settles may contain a document that the same key signed.
-    /// @return permissions of the key
-    function _charge(address account, address key, uint256 amount)
-        internal
-        returns (uint8 permissions)
-    {
-        permissions = _chargeAt(_slotOf(KEY, key, account), key, amount).permissionsOf();
+    function _charge(address account, address key, uint256 amount) internal {
+        _chargeAt(_slotOf(KEY, key, account), key, amount);
         if (_headOf(account) & ACCOUNT_CAPPED != 0) {
             _chargeAt(_slotOf(CAP, account, account), account, amount);
         }
@@ -221,7 +227,7 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
     ) internal view returns (uint256) {
         uint256 word = _at(_slotOf(KEY, key, account));
         if (
-            !_isGranted(account, word, permissions) || word.teamOf() != life
+            !_isGranted(_headOf(account), word, permissions) || word.teamOf() != life
                 || !_paysAtMost(_at(_slotOf(FEES, key, account)), sequence, userOp)
                 || SignatureRecovery.recover(userOpHash, signature) != key
         ) return ERC4337Utils.SIG_VALIDATION_FAILED;
@@ -253,7 +259,7 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
         returns (bool isGranted, uint256 expiresAt)
     {
         uint256 word = _at(_slotOf(KEY, key, account));
-        return (_isGranted(account, word, permissions), word.expiresAtOf());
+        return (_isGranted(_headOf(account), word, permissions), word.expiresAtOf());
     }
 
     function _sequenceOf(address account, address key) internal view returns (uint16) {
@@ -292,26 +298,21 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
 
     // ------------------------------------------------------------------ private
 
-    /// @return word as it was
-    function _chargeAt(bytes32 slot, address bearer, uint256 amount)
-        private
-        returns (uint256 word)
-    {
-        word = _at(slot);
+    /// @dev An `if`: what a `require` names is worked out even when nothing is wrong.
+    function _chargeAt(bytes32 slot, address bearer, uint256 amount) private {
+        uint256 word = _at(slot);
         (bool isWithin, uint256 charged) = word.charge(amount, block.timestamp);
-        require(isWithin, SessionCapExceeded(bearer, amount, word.leftOf(block.timestamp)));
+        if (!isWithin) {
+            revert SessionCapExceeded(bearer, amount, word.leftOf(block.timestamp));
+        }
         if (charged != word) _put(slot, charged);
     }
 
     /// @dev Without time: what validation may ask (ERC-7562 has no clock).
-    function _isGranted(address account, uint256 word, uint8 permissions)
-        private
-        view
-        returns (bool)
-    {
+    function _isGranted(uint256 head, uint256 word, uint8 permissions) private pure returns (bool) {
         uint8 granted = word.permissionsOf();
         return granted != 0 && granted & permissions == permissions
-            && word.sessionEpochOf() == uint24(_headOf(account));
+            && word.sessionEpochOf() == uint24(head);
     }
 
     function _withCap(uint256 word, uint256 cap, uint256 period) private view returns (uint256) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
+import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
@@ -104,5 +105,47 @@ contract ContractOwner {
 contract ContractKey {
     function call(SessionAccount account, bytes calldata data) external returns (bytes memory) {
         return account.callSettlement(data);
+    }
+}
+
+/// @dev A token that does not always do what it is asked.
+contract OddToken {
+    enum Mood {
+        Honest,
+        TakesMore,
+        MovesLess,
+        MovesNothing,
+        SaysNo
+    }
+
+    Mood public mood;
+    mapping(address => uint256) public balanceOf;
+
+    function set(Mood mood_) external {
+        mood = mood_;
+    }
+
+    function mint(address to, uint256 amount) external {
+        balanceOf[to] += amount;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        if (mood == Mood.SaysNo) return false;
+        if (mood == Mood.MovesNothing) amount = 0;
+        if (mood == Mood.MovesLess) amount -= 1;
+        balanceOf[msg.sender] -= mood == Mood.TakesMore ? 2 * amount : amount;
+        balanceOf[to] += amount;
+        return true;
+    }
+}
+
+/// @dev A paymaster that pays for everybody.
+contract PayingForAll {
+    function validatePaymasterUserOp(PackedUserOperation calldata, bytes32, uint256)
+        external
+        pure
+        returns (bytes memory, uint256)
+    {
+        return ("", 0);
     }
 }

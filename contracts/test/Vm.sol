@@ -25,9 +25,19 @@ interface Vm {
     function warp(uint256 timestamp) external;
     function chainId(uint256 id) external;
     function prank(address sender) external;
+    function prank(address sender, address origin) external;
     function startPrank(address sender) external;
     function stopPrank() external;
     function assume(bool condition) external pure;
+    function signP256(uint256 privateKey, bytes32 digest)
+        external
+        pure
+        returns (bytes32 r, bytes32 s);
+    function publicKeyP256(uint256 privateKey) external view returns (uint256 x, uint256 y);
+    function signAndAttachDelegation(address implementation, uint256 privateKey) external;
+    function getCode(string calldata path) external view returns (bytes memory);
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool);
     function label(address account, string calldata name) external;
     function etch(address target, bytes calldata code) external;
     function deal(address account, uint256 balance) external;

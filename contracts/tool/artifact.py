@@ -15,6 +15,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CONTRACTS: Final = (
     "SessionAccount",
     "SessionAccountFactory",
+    "SessionRelay",
+    "SessionModule",
+    "GuardianSet",
     "SessionLens",
     "Settlement",
     "TestUSDC",
