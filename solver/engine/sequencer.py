@@ -130,15 +130,20 @@ class Sequencer:
         sequence must not change while it waits. Rejects of its own: too_large (more than
         `GROUP_MAX`), busy (the inbox or the disk is full), shutting_down.
         """
-        if refused := self._refusal(len(commands)):
-            return [refused] * len(commands)
-        if not commands:
-            return []
+        return await self.enter(commands)
+
+    def enter(self, commands: Sequence[Command]) -> "asyncio.Future[list[Result]]":
+        """The same for who cannot wait here."""
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
-        self._inbox.append((commands, future))
-        self._commands_waiting += len(commands)
-        self._stirred.set()
-        return await future
+        if refused := self._refusal(len(commands)):
+            future.set_result([refused] * len(commands))
+        elif commands:
+            self._inbox.append((commands, future))
+            self._commands_waiting += len(commands)
+            self._stirred.set()
+        else:
+            future.set_result([])
+        return future
 
     async def durable(self) -> None:
         """Return once everything applied so far is on disk.

@@ -22,6 +22,7 @@ from solver.gateway.port import ContractSignatures, Custody
 from solver.gateway.rotation import Rotations
 from solver.gateway.route import Route
 from solver.gateway.router import Router
+from solver.gateway.single import Singles
 from solver.gateway.table import ROUTES
 from solver.gateway.wire import Nothing
 from solver.runtime.clock import Clock
@@ -56,16 +57,19 @@ def create_app(
     limits = limits or Limits()
     state = sequencer.market.state
     started_at_ms = max(clock.now_ms(), sequencer.now_ms())
+    rates = Rates.of(limits)
+    verifiers = verifiers or Verifiers(rules)
     gateway = Gateway(
         sequencer=sequencer,
         rules=rules,
         custody=custody,
         contract_signatures=contract_signatures,
         limits=limits,
-        rates=Rates.of(limits),
+        rates=rates,
         load=Load.of(limits),
         access_log=AccessLog(limits.log_lines_per_second),
-        verifiers=verifiers or Verifiers(rules),
+        verifiers=verifiers,
+        singles=Singles(sequencer, verifiers, rates.accounts),
         macs=Macs(
             grant_secret,
             rotations or Rotations(),

@@ -7,7 +7,8 @@ import structlog
 
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.auth import Caller, Credentials
-from solver.gateway.gateway import Gateway, limited
+from solver.gateway.gateway import Gateway
+from solver.gateway.limit import limited
 
 LOG: Final = structlog.get_logger("solver.gateway")
 

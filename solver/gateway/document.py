@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from intents.admission import Unverified, Verified
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
-from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitOffer
+from solver.core.command import Authority, CancelDocument, SubmitOffer
 from solver.core.state import (
     MAY_CANCEL,
     Account,
@@ -17,7 +17,9 @@ from solver.core.state import (
 )
 from solver.gateway.auth import Caller
 from solver.gateway.contract import ask_contract
-from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.limit import limited
+from solver.gateway.single import signed_intent
 from solver.gateway.view import intent_told, offer_told
 from solver.gateway.wire import (
     DocumentsQuery,
@@ -40,25 +42,23 @@ async def submit_intent(inbound: Inbound[Unverified[Intent], Nothing]) -> Answer
 async def take_intent(gateway: Gateway, raw: bytes, sender: str) -> IntentTold | Reject:
     """Admit and submit the intent of a body."""
     cursor = gateway.feed.seq
-    verified = await gateway.verifiers.intent(raw, gateway.now_ms() // 1_000)
-    if isinstance(verified, Reject):
-        return verified
+    taken = await gateway.singles.take(raw)
+    if isinstance(taken, Verified):
+        taken = await _take_unexplained(gateway, taken, sender)
+    if isinstance(taken, Reject):
+        return taken
+    return intent_told(gateway.state, gateway.state.intents[taken], cursor)
+
+
+async def _take_unexplained(
+    gateway: Gateway, verified: Verified[Intent], sender: str
+) -> str | Reject:
+    """Submit an intent that only its account's contract can explain."""
     bound = await bind(gateway, verified, sender)
     if isinstance(bound, Reject):
         return bound
-    signer, authority = bound
-    result = await gateway.sequencer.submit(
-        SubmitIntent(
-            intent=verified.document,
-            digest=verified.digest,
-            signer=signer,
-            authority=authority,
-            signature=verified.signature,
-        )
-    )
-    if isinstance(result, Reject):
-        return result
-    return intent_told(gateway.state, gateway.state.intents[verified.digest], cursor)
+    result = await gateway.sequencer.submit(signed_intent(verified, *bound))
+    return result if isinstance(result, Reject) else verified.digest
 
 
 async def submit_offer(inbound: Inbound[Unverified[Offer], Nothing]) -> Answer:

@@ -24,7 +24,8 @@ from solver.gateway.body import (
 )
 from solver.gateway.call import read_call
 from solver.gateway.contract import authenticate
-from solver.gateway.gateway import Answer, Gateway, Inbound, Response, limited, sender_of
+from solver.gateway.gateway import Answer, Gateway, Inbound, Response, sender_of
+from solver.gateway.limit import limited
 from solver.gateway.proxy import intent_of, refusal
 from solver.gateway.reply import Reply
 from solver.gateway.route import Route

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from intents.admission import Rules
-from intents.reject import Reject, RejectCode, reject
+from intents.reject import Reject
 from intents.signature import SigningKey
 from solver.core.state import State
 from solver.engine.feed import Feed
@@ -25,6 +25,7 @@ from solver.gateway.line import Lines
 from solver.gateway.mac import Macs
 from solver.gateway.port import ContractSignatures, Custody
 from solver.gateway.reply import Reply
+from solver.gateway.single import Singles
 from solver.verifier.pool import Verifiers
 
 B = TypeVar("B")
@@ -100,6 +101,7 @@ class Gateway:
     load: Load
     access_log: AccessLog
     verifiers: Verifiers
+    singles: Singles
     macs: Macs
     grants: Grants
     authenticator: Authenticator
@@ -171,17 +173,6 @@ def network_of(remote: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(IPv6Address(int(address) >> IPV6_HOST_BITS << IPV6_HOST_BITS))
-
-
-def limited(buckets: Buckets, sender: str, now_ms: int, tokens: int = 1) -> Reject | None:
-    """Take tokens of the sender's. Rejects: rate_limited, with the time to wait."""
-    wait_ms = buckets.take(sender, now_ms, tokens)
-    return too_fast(wait_ms) if wait_ms else None
-
-
-def too_fast(wait_ms: int) -> Reject:
-    """The Reject of whoever has no token."""
-    return reject(RejectCode.RATE_LIMITED, "you send faster than this", retry_after_ms=wait_ms)
 
 
 def _buckets(per_second: int, burst: int, limits: Limits) -> Buckets:

@@ -21,7 +21,8 @@ from solver.core.command import Authority, SubmitIntent
 from solver.engine.sequencer import GROUP_MAX, Result
 from solver.gateway.answer import status_of
 from solver.gateway.contract import ask_contract
-from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.limit import limited
 from solver.gateway.many import OutcomesTold, OutcomeTold
 from solver.gateway.wire import Nothing
 from solver.verifier.batch import Kind
@@ -94,10 +95,18 @@ async def take_paid(
 
 async def _submit(gateway: Gateway, commands: Sequence[SubmitIntent | Reject]) -> list[OutcomeTold]:
     good = [command for command in commands if not isinstance(command, Reject)]
-    results = iter(await _results(gateway, good))
+    # Written out: a call for each takes as long as all that is done for it.
+    outcomes = [
+        _refused(result, command.digest)
+        if isinstance(result, Reject)
+        else OutcomeTold(status=CREATED, digest=command.digest)
+        for command, result in zip(good, await _results(gateway, good), strict=True)
+    ]
+    if len(good) == len(commands):
+        return outcomes
+    taken = iter(outcomes)
     return [
-        _refused(command) if isinstance(command, Reject) else _outcome(command, next(results))
-        for command in commands
+        _refused(command) if isinstance(command, Reject) else next(taken) for command in commands
     ]
 
 
@@ -234,12 +243,6 @@ def _within_rates(
         command if isinstance(command, Reject) else refused.get(command.intent.account, command)
         for command in commands
     ]
-
-
-def _outcome(command: SubmitIntent, result: Result) -> OutcomeTold:
-    if isinstance(result, Reject):
-        return _refused(result, command.digest)
-    return OutcomeTold(status=CREATED, digest=command.digest)
 
 
 def _refused(refused: Reject, digest: str = "") -> OutcomeTold:

@@ -7,7 +7,8 @@ from intents.admission import Unverified, Verified, admit
 from intents.document import Attestation
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import KeyEnd, PoolKey, RetireKey
-from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.limit import limited
 from solver.gateway.port import Contributed
 from solver.gateway.view import capacity_told
 from solver.gateway.wire import (

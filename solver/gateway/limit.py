@@ -107,6 +107,17 @@ class Buckets:
         return len(self._full_at)
 
 
+def limited(buckets: Buckets, sender: str, now_ms: int, tokens: int = 1) -> Reject | None:
+    """Take tokens of the sender's. Rejects: rate_limited, with the time to wait."""
+    wait_ms = buckets.take(sender, now_ms, tokens)
+    return too_fast(wait_ms) if wait_ms else None
+
+
+def too_fast(wait_ms: int) -> Reject:
+    """The Reject of whoever has no token."""
+    return reject(RejectCode.RATE_LIMITED, "you send faster than this", retry_after_ms=wait_ms)
+
+
 class Places:
     """Places for sockets of one kind: so many in all, and of these so many for one network."""
 

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from intents.reject import Reject, RejectCode, reject
 from solver.gateway.answer import reject_response
-from solver.gateway.gateway import Answer, Gateway, Inbound, too_fast
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.limit import too_fast
 from solver.gateway.port import ProxyAnswer, ProxyRequest
 from solver.gateway.reply import Reply
 from solver.gateway.wire import CallBody, Nothing

@@ -21,7 +21,8 @@ from solver.gateway.answer import error_body
 from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.contract import authenticate
-from solver.gateway.gateway import Answer, Gateway, Inbound, limited
+from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.limit import limited
 from solver.gateway.view import snapshot_told
 from solver.gateway.wire import (
     AcceptedMessage,

@@ -3,13 +3,14 @@
 Never threads: beside a busy event loop a verifying thread waits a whole switch interval for
 every recovery. Bodies wait in one line and go out in tasks of what is waiting, up to
 `TASK_WEIGHT_MAX`; a verifier has `TASKS_MAX` tasks at most, so that it never idles and
-nobody waits behind one that is slow. When a verifier dies, what it had goes to another
-one, once: what kills two is refused. The line is bounded in documents, bytes and time.
+nobody waits behind one that is slow. When a verifier dies, what it was at work on goes to
+others, once and each body alone: what kills two is refused, and nothing that came with it.
+The line is bounded in documents, bytes and time.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -33,7 +34,15 @@ TASK_WEIGHT_MAX: Final = 64
 """In signatures: about three milliseconds."""
 TASKS_MAX: Final = 2
 """Tasks of one verifier: one at work, one on its way."""
+WAITING_MIN: Final = (1, 16)
+"""In signatures: how much has to wait for a verifier to be given its first task, and one more.
+
+One that is at work gets the next when there is enough for it: what comes meanwhile goes together.
+"""
+SHARE_MIN: Final = 8
+"""In signatures: what is less goes to one verifier, though another may be idle."""
 TRIES_MAX: Final = 2
+"""Of what a verifier was at work on when it was lost."""
 PAUSE_SECONDS_MIN: Final = 0.05
 PAUSE_SECONDS_MAX: Final = 5.0
 LOOK_EVERY_SECONDS: Final = 0.25
@@ -49,12 +58,23 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """In line or with a verifier; one that takes longer over its task is ended."""
 
 
+Taken = Callable[[Sequence["asyncio.Future[Any]"], Sequence[Verified[Intent] | Reject]], None]
+"""Answers all who asked about intents that were verified together, now or later."""
+
+
 class _Body:
-    """A body in line, and who waits for it."""
+    """A body in line, and who waits for it; who is `taken` learns of many at once."""
 
-    __slots__ = ("answered", "kind", "now_s", "raw", "since", "tries", "weight")
+    __slots__ = ("answered", "kind", "now_s", "raw", "since", "taken", "tries", "weight")
 
-    def __init__(self, kind: Kind, raw: bytes, now_s: int) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        raw: bytes,
+        now_s: int,
+        answered: "asyncio.Future[Any] | None" = None,
+        taken: Taken | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.kind = kind
         self.raw = raw
@@ -62,7 +82,8 @@ class _Body:
         self.weight = weight_of(kind, raw)
         self.tries = 0
         self.since = loop.time()
-        self.answered: asyncio.Future[Verdict | Reject] = loop.create_future()
+        self.answered = answered or loop.create_future()
+        self.taken = taken
 
     def settle(self, verdict: Verdict | Reject) -> None:
         """Answer whoever still waits."""
@@ -91,8 +112,23 @@ class Verifiers:
 
     async def intent(self, raw: bytes, now_s: int) -> Verified[Intent] | Reject:
         """One signed intent."""
-        results = await self._results(Kind.INTENT, raw, now_s)
-        return results if isinstance(results, Reject) else results[0]
+        asker: asyncio.Future[Verified[Intent] | Reject]
+        asker = asyncio.get_running_loop().create_future()
+        self.enter_intent(raw, now_s, asker, _answer_each)
+        return await asker
+
+    def enter_intent(
+        self, raw: bytes, now_s: int, asker: "asyncio.Future[Any]", taken: Taken
+    ) -> None:
+        """One signed intent: `taken` gets it with all that are verified together with it.
+
+        What is not verified, `asker` is told at once: busy, shutting_down.
+        """
+        if self._processes:
+            self._line_up(_Body(Kind.INTENT, raw, now_s, asker, taken))
+        else:
+            verdict = answer(Kind.INTENT, raw, self.rules, now_s)
+            taken([asker], [_only(verdict)])
 
     async def offer(self, raw: bytes, now_s: int) -> Verified[Offer] | Reject:
         """One signed offer."""
@@ -157,14 +193,21 @@ class Verifiers:
         return verdict if isinstance(verdict, Reject) else read(kind, verdict)
 
     async def _verdict(self, kind: Kind, raw: bytes, now_s: int) -> Verdict | Reject:
-        if self._closed:
-            return reject(RejectCode.SHUTTING_DOWN)
         body = _Body(kind, raw, now_s)
-        if not self._has_room(body.weight, len(raw)):
-            return reject(RejectCode.BUSY, "too much waits to be verified", retry_after_ms=1_000)
-        self._enter(body)
-        self._feed_soon()
-        return await body.answered
+        self._line_up(body)
+        verdict: Verdict | Reject = await body.answered
+        return verdict
+
+    def _line_up(self, body: _Body) -> None:
+        if self._closed:
+            body.settle(reject(RejectCode.SHUTTING_DOWN))
+        elif not self._has_room(body.weight, len(body.raw)):
+            body.settle(
+                reject(RejectCode.BUSY, "too much waits to be verified", retry_after_ms=1_000)
+            )
+        else:
+            self._enter(body)
+            self._feed_soon()
 
     async def _let_in(self, kind: Kind, raw: bytes) -> None:
         """Return when there is room for a body; nothing may be awaited before it enters."""
@@ -201,22 +244,21 @@ class Verifiers:
         self._feeding = False
         for depth in range(TASKS_MAX):
             for verifier in self._verifiers:
-                if len(self._with[verifier]) == depth and self._line:
+                if len(self._with[verifier]) == depth and self._weight >= WAITING_MIN[depth]:
                     self._give(verifier)
 
     def _give(self, verifier: Verifier) -> None:
         """A verifier's share of what waits; a task has one time, its first body's."""
         idle = sum(not tasks for tasks in self._with.values())
-        share = min(TASK_WEIGHT_MAX, -(-self._weight // max(1, idle)))
+        share = min(TASK_WEIGHT_MAX, max(SHARE_MIN, -(-self._weight // max(1, idle))))
         task: list[_Body] = []
         weight = 0
         while self._line and (not task or weight + self._line[0].weight <= share):
-            if task and self._line[0].now_s != task[0].now_s:
+            if task and not _go_together(task[0], self._line[0]):
                 break
             body = self._line.popleft()
             self._count(body, -1)
             if not body.answered.done():
-                body.tries += 1
                 weight += body.weight
                 task.append(body)
         if task:
@@ -255,20 +297,31 @@ class Verifiers:
         if not tasks or len(tasks[0]) != len(answers):
             verifier.kill()
             return
-        task = tasks.popleft()
-        for body, verdict in zip(task, answers, strict=True):
+        together: dict[Taken, list[tuple[asyncio.Future[Any], Verdict]]] = {}
+        for body, verdict in zip(tasks.popleft(), answers, strict=True):
+            if body.answered.done():
+                continue  # who has left
             if isinstance(verdict, str):
-                if not body.answered.done():
-                    body.answered.set_exception(VerifierFailed(verdict))
-            else:
+                body.answered.set_exception(VerifierFailed(verdict))
+            elif body.taken is None:
                 body.settle(verdict)
+            else:
+                together.setdefault(body.taken, []).append((body.answered, verdict))
+        # First, so that the verifier is not idle while its answers are looked at.
         if self._line:
             self._feed()
+        for taken, answered in together.items():
+            _hand_over(taken, answered)
 
     def _take_back(self, verifier: Verifier) -> None:
-        """What a lost verifier had goes to the head of the line, the oldest first; once."""
-        for task in reversed(self._with.pop(verifier)):
+        """What a lost verifier had goes to the head of the line, the oldest first.
+
+        What it was at work on, its oldest task, may have killed it: once more, each alone.
+        """
+        tasks = self._with.pop(verifier)
+        for number, task in reversed(list(enumerate(tasks))):
             for body in reversed(task):
+                body.tries += number == 0
                 if body.tries < TRIES_MAX:
                     self._line.appendleft(body)
                     self._count(body, 1)
@@ -289,6 +342,35 @@ class Verifiers:
             for verifier in self._verifiers:
                 if verifier.silent_since < since and self._with[verifier]:
                     verifier.kill()
+
+
+def _go_together(first: _Body, other: _Body) -> bool:
+    """Whether one task may have both: it has one time, and what may kill goes alone."""
+    return first.now_s == other.now_s and not first.tries and not other.tries
+
+
+def _hand_over(taken: Taken, answered: list[tuple["asyncio.Future[Any]", Verdict]]) -> None:
+    """Have the intents of one task taken; if that fails, tell everyone who is not answered."""
+    askers = [asker for asker, _ in answered]
+    try:
+        taken(askers, [_only(verdict) for _, verdict in answered])
+    except Exception as error:  # noqa: BLE001  it is raised where somebody waits for it
+        for asker in askers:
+            if not asker.done():
+                asker.set_exception(error)
+
+
+def _only(verdict: Verdict) -> Verified[Intent] | Reject:
+    """The answer of a body that has one."""
+    results = read(Kind.INTENT, verdict)
+    return results if isinstance(results, Reject) else results[0]
+
+
+def _answer_each(
+    askers: Sequence["asyncio.Future[Any]"], results: Sequence[Verified[Intent] | Reject]
+) -> None:
+    for asker, result in zip(askers, results, strict=True):
+        asker.set_result(result)
 
 
 def weight_of(kind: Kind, raw: bytes) -> int:

@@ -179,7 +179,7 @@ def doubled(patch: pytest.MonkeyPatch) -> None:
     settle = _Body.settle
 
     def early(self: _Body, verdict: Any) -> None:
-        settle(self, Verdict() if self.tries > 1 else verdict)
+        settle(self, Verdict() if self.tries else verdict)
 
     patch.setattr(_Body, "settle", early)
 

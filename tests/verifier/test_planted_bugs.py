@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -87,10 +88,43 @@ def wrong_time(patch: pytest.MonkeyPatch) -> None:
     """Validity is held against another time than the caller's."""
     init = pool._Body.__init__
 
-    def late(self: Any, kind: Any, raw: bytes, now_s: int) -> None:
-        init(self, kind, raw, now_s - 10)
+    def late(self: Any, kind: Any, raw: bytes, now_s: int, *asked: Any) -> None:
+        init(self, kind, raw, now_s - 10, *asked)
 
     patch.setattr(pool._Body, "__init__", late)
+
+
+def swapped(patch: pytest.MonkeyPatch) -> None:
+    """Those who were verified together get each other's answers."""
+    hand_over = pool._hand_over
+
+    def backwards(taken: pool.Taken, answered: Any) -> None:
+        askers, verdicts = zip(*answered, strict=True)
+        hand_over(taken, list(zip(reversed(askers), verdicts, strict=True)))
+
+    patch.setattr(pool, "_hand_over", backwards)
+
+
+def one_by_one(patch: pytest.MonkeyPatch) -> None:
+    """Each has a task of its own, however many there are."""
+    patch.setattr(pool, "_go_together", lambda *_: False)
+
+
+def never_apart(patch: pytest.MonkeyPatch) -> None:
+    """What was with a poisoned body when it killed is sent with it again."""
+    patch.setattr(pool, "_go_together", lambda first, other: first.now_s == other.now_s)
+
+
+def all_suspected(patch: pytest.MonkeyPatch) -> None:
+    """A verifier's next task counts as tried, too, when the one before it kills."""
+    take_back = Verifiers._take_back
+
+    def suspecting(self: Verifiers, verifier: Verifier) -> None:
+        for body in [body for task in list(self._with[verifier])[1:] for body in task]:
+            body.tries = 1
+        take_back(self, verifier)
+
+    patch.setattr(Verifiers, "_take_back", suspecting)
 
 
 CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
@@ -99,6 +133,10 @@ CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
     (test_pool.test_what_a_killed_verifier_had_is_verified_by_another, (), lost),
     (test_pool.test_what_kills_two_verifiers_is_refused, (), always_again),
     (test_pool.test_many_side_by_side_get_their_own_answers, (), out_of_order),
+    (test_pool.test_intents_that_come_together_share_a_task_and_nothing_else, (), swapped),
+    (test_pool.test_intents_that_come_together_share_a_task_and_nothing_else, (), one_by_one),
+    (test_pool.test_what_kills_verifiers_harms_nothing_that_came_with_it, (), never_apart),
+    (test_pool.test_what_waits_behind_a_killer_was_not_tried, (), all_suspected),
     (test_pool.test_a_verifier_that_hangs_is_replaced, (), impatient_never),
     (test_pool.test_who_leaves_is_not_verified_and_leaves_room, (), uncounted),
     (test_pool.test_who_can_wait_is_told_when_there_is_room, (), always_room),
@@ -121,6 +159,8 @@ async def test_a_promise_is_broken_by_a_planted_bug(
 ) -> None:
     """The test of that name notices the bug."""
     plant(monkeypatch)
+    if "monkeypatch" in signature(check).parameters:
+        words = (*words, monkeypatch)
     monkeypatch.setattr(test_pool, "PATIENCE_S", 2)
     with pytest.raises(FAILURES):
         async with asyncio.timeout(4):

@@ -102,6 +102,54 @@ async def test_many_side_by_side_get_their_own_answers() -> None:
     assert [one.document if isinstance(one, Verified) else one for one in found] == documents
 
 
+async def test_intents_that_come_together_share_a_task_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One frame to the verifier; each asker gets the answer to what it sent, and nobody's else."""
+    documents = [an_intent().limit(number).build(alice) for number in range(30)]
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        tasks = sent_by(monkeypatch)
+        found = await asyncio.gather(
+            *(verifiers.intent(sent(document), START_S) for document in documents)
+        )
+    assert [len(task.bodies) for task in tasks] == [30]
+    assert isinstance(found[0], Reject)
+    assert found[0].code is RejectCode.LIMIT_OUT_OF_RANGE
+    told = [one.document for one in found[1:] if isinstance(one, Verified)]
+    assert told == documents[1:]
+
+
+async def test_what_comes_while_a_verifier_works_goes_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is given one alone at once, and what came meanwhile when it has answered that."""
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        tasks = sent_by(monkeypatch)
+        asked = []
+        for _ in range(10):
+            asked.append(asyncio.create_task(verifiers.intent(signed(), START_S)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert all(isinstance(one, Verified) for one in await asyncio.gather(*asked))
+    assert len(tasks[0].bodies) == 1
+    assert len(tasks) <= 5, "not one by one"
+
+
+def sent_by(patch: pytest.MonkeyPatch) -> list[Task]:
+    """Tasks as verifiers will be given them."""
+    tasks: list[Task] = []
+    send = Verifier.send
+
+    def noted(self: Verifier, task: Task) -> None:
+        tasks.append(task)
+        send(self, task)
+
+    patch.setattr(Verifier, "send", noted)
+    return tasks
+
+
 def test_it_runs_on_uvloop_too() -> None:
     """The same, on the loop that the market runs on where it can."""
 
@@ -221,6 +269,52 @@ async def test_what_kills_two_verifiers_is_refused() -> None:
         assert (refused.code, refused.retry_after_ms) == (RejectCode.BUSY, 1_000)
         assert isinstance(await verifiers.intent(signed(), START_S), Verified)
         assert verifiers.waiting == (0, 0)
+
+
+def poisoned(patch: pytest.MonkeyPatch, poison: bytes) -> None:
+    """Every verifier that is given these bytes dies of them."""
+    send = Verifier.send
+
+    def deadly(self: Verifier, task: Task) -> None:
+        if any(raw == poison for _, raw in task.bodies):
+            self.kill()
+        send(self, task)
+
+    patch.setattr(Verifier, "send", deadly)
+
+
+async def test_what_kills_verifiers_harms_nothing_that_came_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the intents of a task that killed, each is tried alone: only the killer is refused."""
+    poison = signed()
+    bodies = [*(signed() for _ in range(5)), poison, *(signed() for _ in range(5))]
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        poisoned(monkeypatch, poison)
+        found = await asyncio.gather(*(verifiers.intent(body, START_S) for body in bodies))
+        assert verifiers.waiting == (0, 0)
+    assert [isinstance(one, Verified) for one in found] == [body != poison for body in bodies]
+    assert isinstance(found[5], Reject)
+    assert found[5].code is RejectCode.BUSY
+
+
+async def test_what_waits_behind_a_killer_was_not_tried() -> None:
+    """A verifier's next task is sent again as often as if it had never been sent."""
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        (verifier,) = verifiers._verifiers
+        os.kill(pids(verifiers)[0], signal.SIGSTOP)
+        killing = asyncio.create_task(verifiers.many(Kind.BATCH, batch_of(64), START_S))
+        await until(lambda: len(verifiers._with[verifier]) == 1)
+        behind = [asyncio.create_task(verifiers.intent(signed(), START_S)) for _ in range(20)]
+        await until(lambda: len(verifiers._with[verifier]) == 2)
+        first, second = verifiers._with[verifier]
+        verifier.kill()
+        await until(lambda: verifier not in verifiers._verifiers)
+        assert [body.tries for body in first] == [1]
+        assert {body.tries for body in second} == {0}
+        await asyncio.gather(killing, *behind)
 
 
 async def test_a_verifier_that_answers_what_it_was_not_asked_is_replaced() -> None:

@@ -1,0 +1,95 @@
+"""Signed intents that come one by one, and what is done with them together.
+
+Those that one verifier answered at the same time are bound to their accounts, submitted as
+one group, and so written and told as one: nobody waits for that, as they were together
+already. Each has its rate, its outcome and its errors for itself. What only an account's
+contract can explain goes back to who asked: others do not wait for a chain.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from intents.admission import Verified
+from intents.document import Intent
+from intents.reject import Reject
+from solver.core.command import Authority, SubmitIntent
+from solver.engine.sequencer import Result, Sequencer
+from solver.gateway.limit import Buckets, limited
+from solver.verifier.pool import Verifiers
+
+Taken = str | Verified[Intent] | Reject
+"""The digest of what is durable; or what no key that is known here explains."""
+_Asker = asyncio.Future[Taken]
+_KEY: Final = Authority.KEY
+_SESSION: Final = Authority.SESSION
+
+
+class Singles:
+    """Takes signed intents that come one by one."""
+
+    def __init__(self, sequencer: Sequencer, verifiers: Verifiers, accounts: Buckets) -> None:
+        self._sequencer = sequencer
+        self._verifiers = verifiers
+        self._accounts = accounts
+
+    async def take(self, raw: bytes) -> Taken:
+        """Verify, bind and submit the intent of a body. Its contract is not asked."""
+        asker: _Asker = asyncio.get_running_loop().create_future()
+        now_s = self._sequencer.now_ms() // 1_000
+        self._verifiers.enter_intent(raw, now_s, asker, self._verified)
+        return await asker
+
+    def _verified(
+        self, askers: Sequence[_Asker], results: Sequence[Verified[Intent] | Reject]
+    ) -> None:
+        """These are verified: submit those that known keys signed."""
+        commands: list[SubmitIntent] = []
+        submitted: list[_Asker] = []
+        now_ms = self._sequencer.now_ms()
+        for asker, result in zip(askers, results, strict=True):
+            bound = result if isinstance(result, Reject) else self._bound(result, now_ms)
+            if isinstance(bound, SubmitIntent):
+                commands.append(bound)
+                submitted.append(asker)
+            else:
+                asker.set_result(bound)
+        applied = self._sequencer.enter(commands)
+        applied.add_done_callback(partial(_tell, submitted, commands))
+
+    def _bound(
+        self, verified: Verified[Intent], now_ms: int
+    ) -> SubmitIntent | Verified[Intent] | Reject:
+        """The command, if the account's key or one of its session keys signed."""
+        account, signer = verified.document.account, verified.signer
+        if signer is None:
+            return verified
+        if signer != account:
+            record = self._sequencer.market.state.accounts.get(account)
+            if record is None or signer not in record.sessions:
+                return verified
+        refused = limited(self._accounts, account, now_ms)
+        return refused or signed_intent(verified, signer, _KEY if signer == account else _SESSION)
+
+
+def signed_intent(verified: Verified[Intent], signer: str, authority: Authority) -> SubmitIntent:
+    """The command that submits an intent which carries its own signature."""
+    return SubmitIntent(
+        intent=verified.document,
+        digest=verified.digest,
+        signer=signer,
+        authority=authority,
+        signature=verified.signature,
+    )
+
+
+def _tell(
+    askers: Sequence[_Asker],
+    commands: Sequence[SubmitIntent],
+    applied: asyncio.Future[list[Result]],
+) -> None:
+    """What became of each is on disk, or was refused."""
+    for asker, command, result in zip(askers, commands, applied.result(), strict=True):
+        if not asker.done():
+            asker.set_result(result if isinstance(result, Reject) else command.digest)
