@@ -12,15 +12,14 @@ is not.
 """
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Mode
 from solver.core.ledger import ISSUANCE, Balance, Ledger, hold, transfer
 from solver.core.state import State
-from tests.bench.engine import Engine, Fill
+from tests.bench.engine import Engine, Fill, Told, by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 
 TRADERS: Final = 32
@@ -44,33 +43,33 @@ SELLERS: Final = tuple(f"seller-{number}" for number in range(TRADERS))
 
 Document = tuple[str, str, int, int]
 """Id, owner, limit, deadline."""
-Row = tuple[str, str, int, int]
-"""Bid, ask, tick and units of a fill."""
 
 
 class Floor:
     """An exchange with one book, rich accounts, and the documents of a flow."""
 
-    __slots__ = ("accounts", "book", "documents", "exchange", "placed", "report")
+    __slots__ = ("accounts", "book", "documents", "exchange", "placed", "told")
 
-    def __init__(self, flow: Flow, report: Callable[[Row], None]) -> None:
+    def __init__(self, flow: Flow) -> None:
         state = a_state()
         self.exchange: Final = state.exchange
         self.book: Final = state.book(RESOURCE, ASSET)
         self.documents: Final = documents(flow)
         self.accounts: Final = {owner: rich(state.ledger, owner) for owner in (*BUYERS, *SELLERS)}
         self.placed: Final[list[Order | None]] = [None] * flow.order_count
-        self.report: Final = report
+        self.told: Final = Told()
 
     def bid(self, order: int, _tick: int, units: int) -> None:
         """A document's intent."""
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
         hold(money, limit)
-        made = self.placed[order] = bid_order(name, self.book, money, units, limit, 1, until_ms)
+        made = bid_order(name, self.book, money, units, limit, 1, until_ms)
         exchange.buy(made)
         if exchange.fills:
-            self._tell()
+            self._tell(made)
+        if made.units:
+            self.placed[order] = made
         if not order & LOOK_MASK:
             self._expire()
 
@@ -78,25 +77,32 @@ class Floor:
         """A document's offer."""
         name, owner, limit, until_ms = self.documents[order]
         exchange, money = self.exchange, self.accounts[owner]
-        made = self.placed[order] = ask_order(name, self.book, money, units, limit, until_ms)
+        made = ask_order(name, self.book, money, units, limit, until_ms)
         exchange.sell(made)
         if exchange.fills:
-            self._tell()
+            self._tell(made)
+        if made.units:
+            self.placed[order] = made
         if not order & LOOK_MASK:
             self._expire()
 
     def cancel(self, order: int) -> None:
         """End an order, if its owner asks."""
         made = self.placed[order]
-        if made is None or made.money is not self.accounts[self.documents[order][1]]:
+        if made is None or made.money.owner != self.documents[order][1]:
             raise RuntimeError("not authorized")
         self.exchange.end(made)
         self.placed[order] = None
 
-    def _tell(self) -> None:
-        report = self.report
+    def _tell(self, taker: Order) -> None:
+        """Tell what was filled, and forget makers of which nothing is left, as a market does."""
+        told, placed = self.told, self.placed
         for fill in self.exchange.drain():
-            report((fill.bid.id, fill.ask.id, fill.tick, fill.units))
+            bid, ask = fill.bid, fill.ask
+            told.extend((bid.id, ask.id, fill.tick, fill.units))
+            maker = ask if bid is taker else bid
+            if not maker.units:
+                placed[int(maker.id)] = None
 
     def _expire(self) -> None:
         """End every order whose time is over."""
@@ -133,14 +139,15 @@ def documents(flow: Flow) -> list[Document]:
 
 def engine(flow: Flow) -> Engine:
     """An exchange for this flow."""
-    told = deque[Row]()
-    floor = Floor(flow, told.append)
+    floor = Floor(flow)
     source = str(sys.modules["solver.core.exchange"].__file__)
-    return Engine(floor.bid, floor.ask, floor.cancel, lambda: _fills(told), source, TICK_SCALE)
+    return Engine(
+        floor.bid, floor.ask, floor.cancel, lambda: _fills(floor.told), source, TICK_SCALE
+    )
 
 
-def _fills(told: "deque[Row]") -> Iterator[Fill]:
+def _fills(told: Told) -> Iterator[Fill]:
     """The fills by the flow's numbers; the taker is who came later."""
-    for bid, ask, tick, units in told:
+    for bid, ask, tick, units in by_four(told):
         first, second = sorted((int(bid), int(ask)))
         yield second, first, int(tick), int(units)
