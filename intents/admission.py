@@ -160,7 +160,7 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
     """What is wrong with a document whoever signed it, in the order of `admit`."""
     match document:
         case Intent():
-            return _check_trade(document, rules) or _check_intent(document, now_s)
+            return check_intent(document, rules, now_s)
         case Offer():
             return _check_trade(document, rules) or _check_offer(document, now_s)
         case Mandate():
@@ -194,7 +194,11 @@ def _asset_unknown(rules: Rules) -> Reject:
     return reject(RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}")
 
 
-def _check_intent(intent: Intent, now_s: int) -> Reject | None:
+def check_intent(intent: Intent, rules: Rules, now_s: int) -> Reject | None:
+    """`check_form` for who has many intents: to ask what each is would add a third."""
+    fault = _check_trade(intent, rules)
+    if fault is not None:
+        return fault
     if not 1 <= intent.units_min <= intent.units:
         return reject(RejectCode.MINIMUM_OUT_OF_RANGE, "unitsMin must be 1 to units")
     if not 1 <= bid_tick(intent.limit, intent.units) <= TICK_MAX:

@@ -22,7 +22,7 @@ from intents.admission import (
     Rules,
     Verified,
     check_domain,
-    check_form,
+    check_intent,
     recover_signer,
 )
 from intents.bound import ADDRESS_ZERO
@@ -217,7 +217,7 @@ def admit_bulk(
     if isinstance(signed, Reject):
         return signed
     return [
-        check_form(intent, rules, now_s)
+        check_intent(intent, rules, now_s)
         or Verified(
             document=intent,
             digest="0x" + keccak256(prefix + leaf).hex(),

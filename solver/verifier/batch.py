@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
-from intents.admission import Rules, Unverified, Verified, admit, check_form
+from intents.admission import Rules, Unverified, Verified, admit, check_intent
 from intents.bulk import INTENTS_MAX, UnverifiedBulk, admit_bulk
 from intents.document import Document, Intent, Offer
 from intents.reject import Reject, RejectCode, reject
@@ -182,7 +182,7 @@ def _admit(
 def _admit_bare(
     intent: Intent, rules: Rules, prefix: bytes, now_s: int
 ) -> Verified[Intent] | Reject:
-    fault = check_form(intent, rules, now_s)
+    fault = check_intent(intent, rules, now_s)
     if fault is not None:
         return fault
     hashed = "0x" + digest(prefix, intent).hex()
