@@ -3,6 +3,7 @@ pragma solidity =0.8.37;
 
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {BoundedCall} from "./BoundedCall.sol";
 import {CapWord} from "./CapWord.sol";
 import {ISessionRegistry} from "./ISessionRegistry.sol";
@@ -12,7 +13,14 @@ import {SessionPolicy} from "./SessionPolicy.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title The session keys of {ISessionRegistry}, for a ledger to inherit
-abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
+/// @dev What writes the ledger's word of an account cannot be entered while the ledger settles: it may
+/// hold that word in memory, and would write it back as it was.
+abstract contract SessionRegistry is
+    ISessionRegistry,
+    SessionCharges,
+    EIP712,
+    ReentrancyGuardTransient
+{
     using CapWord for uint256;
 
     uint8 private constant PERMISSIONS_ALL = SessionPolicy.PERMISSION_SIGN
@@ -82,7 +90,7 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
     }
 
     /// @inheritdoc ISessionRegistry
-    function revokeSessions(address account) external {
+    function revokeSessions(address account) external nonReentrant {
         require(_mayRevoke(account), RegistryUnauthorized(msg.sender));
         require(_sessionEpochOf(account) < CapWord.SESSION_EPOCH_MAX, RegistryEpochsOver(account));
         emit SessionsRevoked(account, _bumpSessionEpoch(account));
@@ -91,7 +99,10 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
     // ------------------------------------------------------------------ caps
 
     /// @inheritdoc ISessionRegistry
-    function setCap(SessionPolicy.Bearer bearer, uint256 id, uint96 cap, uint40 period) external {
+    function setCap(SessionPolicy.Bearer bearer, uint256 id, uint96 cap, uint40 period)
+        external
+        nonReentrant
+    {
         require(_isCapBearer(bearer, id), RegistryBearerInvalid(bearer, id));
         uint256 word = _wordOf(bearer, msg.sender, id);
         word = period == 0 ? word.withoutCap() : word.withCap(cap, period, block.timestamp);
@@ -106,7 +117,7 @@ abstract contract SessionRegistry is ISessionRegistry, SessionCharges, EIP712 {
     }
 
     /// @inheritdoc ISessionRegistry
-    function setCounterpartyRule(SessionPolicy.CounterpartyRule rule) external {
+    function setCounterpartyRule(SessionPolicy.CounterpartyRule rule) external nonReentrant {
         _setRule(_wordOf(SessionPolicy.Bearer.Root, msg.sender, 0), rule);
     }
 

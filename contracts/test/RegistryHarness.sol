@@ -10,6 +10,7 @@ import {SessionRegistry} from "../src/SessionRegistry.sol";
 contract RegistryHarness is SessionRegistry {
     uint256 public constant GRACE_S = 1 hours;
 
+    bool public reentered;
     mapping(address => uint24) public sessionEpoch;
     mapping(address => bool) public rootCapped;
 
@@ -44,6 +45,12 @@ contract RegistryHarness is SessionRegistry {
             units,
             lines
         );
+    }
+
+    /// @dev As a ledger does that calls out while it settles.
+    function settleThrough(address target, bytes calldata data) external nonReentrant {
+        (bool success,) = target.call(data);
+        reentered = success;
     }
 
     function setSessionEpoch(address account, uint24 epoch) external {

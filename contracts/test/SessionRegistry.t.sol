@@ -18,6 +18,11 @@ contract ReentrantAccount {
         _grant = grant;
     }
 
+    function call(address target, bytes calldata data) external {
+        (bool success,) = target.call(data);
+        require(success);
+    }
+
     function isValidSignature(bytes32, bytes calldata) external returns (bytes4) {
         ISessionRegistry(msg.sender).grantSession(_grant);
         return IERC1271.isValidSignature.selector;
@@ -549,6 +554,27 @@ contract SessionRegistryTest is RegistryTest {
         _grant(_grantOf(key));
         _revoke(key);
         vm.assertFalse(_charge(key, 0));
+    }
+
+    /// @dev An account that is called while the ledger settles cannot change the ledger's word of it,
+    /// which would be written back as it was: an epoch or a cap would be lost.
+    function test_RevertIf_ledgerWord_isChangedWhileItSettles() public {
+        ReentrantAccount account = new ReentrantAccount();
+        bytes[3] memory calls = [
+            abi.encodeCall(ISessionRegistry.revokeSessions, (address(account))),
+            abi.encodeCall(ISessionRegistry.setCap, (SessionPolicy.Bearer.Root, 0, 1, DAY)),
+            abi.encodeCall(
+                ISessionRegistry.setCounterpartyRule, (SessionPolicy.CounterpartyRule.Listed)
+            )
+        ];
+        for (uint256 i = 0; i < 3; ++i) {
+            registry.settleThrough(
+                address(account),
+                abi.encodeCall(ReentrantAccount.call, (address(registry), calls[i]))
+            );
+            vm.assertFalse(registry.reentered());
+            account.call(address(registry), calls[i]);
+        }
     }
 
     // ------------------------------------------------------------------ the tree
