@@ -71,6 +71,8 @@ class AccountBench:
         self._chain = chain
         self._deployment = deployment
         self.account: Final = account
+        self.entry_point: Final = deployment.entry_point
+        self.implementation: Final = deployment.implementation
         self.owner: Final = key_of("account owner")
         self.payee: Final = key_of("payee").address
         self.relayer: Final = key_of("relayer").address
@@ -151,23 +153,26 @@ class AccountBench:
 
     async def spend_by_operation(self, key: SigningKey, sequence: int) -> int:
         """Gas of a bundle with one user operation of the key, paid from the account's deposit."""
+        data = await self.bundle(key, sequence)
+        return (await send(self._chain, self.relayer, self.entry_point, data)).gas_used
+
+    async def bundle(self, key: SigningKey, sequence: int) -> bytes:
+        """What a bundler sends: one payment as a user operation that the key signed."""
         lane = 1 << 160 | int(key.address, 16)
         call = ACCOUNT.function("spendAs").encode(key.address, self.payee, 1_000_000)
         limits = (100_000 << 128 | 100_000).to_bytes(32, "big")
         fees = (10**9 << 128 | 2 * 10**9).to_bytes(32, "big")
         nonce = lane << 64 | sequence
         operation = (self.account, nonce, b"", call, limits, 50_000, fees, b"")
-        entry_point = self._deployment.entry_point
         asked = _HASH_OF + encode([_OPERATION], [(*operation, b"")])
-        digest = await self._chain.call(entry_point, asked)
+        digest = await self._chain.call(self.entry_point, asked)
         signed = (*operation, _signature(key, digest))
-        data = _HANDLE_OPS + encode([f"{_OPERATION}[]", "address"], [[signed], self.relayer])
-        return (await send(self._chain, self.relayer, entry_point, data)).gas_used
+        return _HANDLE_OPS + encode([f"{_OPERATION}[]", "address"], [[signed], self.relayer])
 
     async def deposit(self) -> None:
         """Ether for fees, at the entry point."""
         data = _DEPOSIT_TO + encode(["address"], [self.account])
-        await send(self._chain, self.relayer, self._deployment.entry_point, data, ETHER)
+        await send(self._chain, self.relayer, self.entry_point, data, ETHER)
 
     def _order(self, key: SigningKey, nonce: int) -> tuple[tuple[str | int, ...], bytes]:
         values = (key.address, self.payee, 1_000_000, nonce, SESSION_UNTIL_S)
@@ -214,12 +219,17 @@ async def account_figures(anvil: Anvil) -> dict[str, tuple[int, int]]:
     return figures
 
 
-async def _operation_gas(anvil: Anvil, package: str) -> int:
+async def deploy_entry_point(anvil: Anvil, package: str) -> str:
+    """The address of the entry point as that package has published it."""
     chain = UnlockedChain(anvil)
     code = _code_of(f"@account-abstraction/{package}/artifacts/EntryPoint.json")
     created = await send(chain, anvil.rpc("eth_accounts")[0], None, code)
     assert created.contract_address is not None
-    bench = await AccountBench.open(anvil, created.contract_address.lower())
+    return created.contract_address.lower()
+
+
+async def _operation_gas(anvil: Anvil, package: str) -> int:
+    bench = await AccountBench.open(anvil, await deploy_entry_point(anvil, package))
     await bench.deposit()
     key = key_of("session with fees")
     terms = Terms(key=key.address, fee_max=FEE_MAX_WEI, operations_max=OPERATIONS_MAX)
