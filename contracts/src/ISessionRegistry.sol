@@ -48,8 +48,6 @@ interface ISessionRegistry {
     error RegistryNonceUsed(uint64 nonce);
     /// @dev Of another session epoch than the account's.
     error RegistryEpochEnded(uint24 sessionEpoch);
-    /// @dev The last epoch there is.
-    error RegistryEpochsOver(address account);
     /// @dev Zero, the account itself; to be rotated to, one that was granted before; to be rotated
     /// or moved, one that was not.
     error RegistryKeyInvalid(address key);
@@ -110,7 +108,8 @@ interface ISessionRegistry {
     function revokeSession(address account, address key) external;
 
     /// @notice Ends all sessions of the account at once, also for what they signed, and all grants
-    /// that were signed and not sent. By the account or a key that may revoke.
+    /// that were signed and not sent. By the account or a key that may revoke. Reverts at the last of
+    /// 16,777,215 epochs.
     function revokeSessions(address account) external;
 
     // ------------------------------------------------------------------ caps

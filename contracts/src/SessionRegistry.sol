@@ -14,7 +14,8 @@ import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title The session keys of {ISessionRegistry}, for a ledger to inherit
 /// @dev What writes the ledger's word of an account cannot be entered while the ledger settles: it may
-/// hold that word in memory, and would write it back as it was.
+/// hold that word in memory, and would write it back as it was. It calls nobody itself, so looking is
+/// enough.
 abstract contract SessionRegistry is
     ISessionRegistry,
     SessionCharges,
@@ -90,9 +91,8 @@ abstract contract SessionRegistry is
     }
 
     /// @inheritdoc ISessionRegistry
-    function revokeSessions(address account) external nonReentrant {
+    function revokeSessions(address account) external nonReentrantView {
         require(_mayRevoke(account), RegistryUnauthorized(msg.sender));
-        require(_sessionEpochOf(account) < CapWord.SESSION_EPOCH_MAX, RegistryEpochsOver(account));
         emit SessionsRevoked(account, _bumpSessionEpoch(account));
     }
 
@@ -101,7 +101,7 @@ abstract contract SessionRegistry is
     /// @inheritdoc ISessionRegistry
     function setCap(SessionPolicy.Bearer bearer, uint256 id, uint96 cap, uint40 period)
         external
-        nonReentrant
+        nonReentrantView
     {
         require(_isCapBearer(bearer, id), RegistryBearerInvalid(bearer, id));
         uint256 word = _wordOf(bearer, msg.sender, id);
@@ -117,7 +117,7 @@ abstract contract SessionRegistry is
     }
 
     /// @inheritdoc ISessionRegistry
-    function setCounterpartyRule(SessionPolicy.CounterpartyRule rule) external nonReentrant {
+    function setCounterpartyRule(SessionPolicy.CounterpartyRule rule) external nonReentrantView {
         _setRule(_wordOf(SessionPolicy.Bearer.Root, msg.sender, 0), rule);
     }
 
@@ -153,7 +153,7 @@ abstract contract SessionRegistry is
 
     // ------------------------------------------------------------------ internal: what the ledger does
 
-    /// @dev Adds one; it is not the last.
+    /// @dev Adds one, and reverts where it was the last: 0 would be met again.
     function _bumpSessionEpoch(address account) internal virtual returns (uint24);
 
     /// @dev Whether the account's root has a word to read, for a cap or a rule.
