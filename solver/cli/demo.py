@@ -1,8 +1,12 @@
 """`keyfill demo`: the whole way once, on real parts."""
 
+import asyncio
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -12,6 +16,8 @@ from solver.demo.scenario import Scenario
 from solver.demo.stage import SEARCH, Stage, stage
 
 FOLDER = Path(".keyfill") / "demo"
+TERMINATED: Final = 128 + signal.SIGTERM
+"""The exit code of who was told to end, as shells show it."""
 
 
 async def demo(
@@ -25,17 +31,42 @@ async def demo(
     Exit code 0 only if chain, book and fills agree to the atom.
     """
     console = Console(stderr=json)
-    async with stage(folder.absolute()) as built:
-        story = await Scenario(built, console).run()
-        if json:
-            sys.stdout.write(summary(story) + "\n")
-        else:
-            print_report(story, console)
-        if keep:
-            _say_how_to_try(built, console)
-            await built.wait_for_processes()
+    with _ended_by_sigterm():
+        async with stage(folder.absolute()) as built:
+            story = await Scenario(built, console).run()
+            if json:
+                sys.stdout.write(summary(story) + "\n")
+            else:
+                print_report(story, console)
+            if keep:
+                _say_how_to_try(built, console)
+                await built.wait_for_processes()
     if not story.agrees:
         sys.exit(1)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have the signal end what runs inside as Ctrl-C does, with all that it started."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    terminated = False
+
+    def end() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if terminated:
+            sys.exit(TERMINATED)
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _say_how_to_try(built: Stage, console: Console) -> None:

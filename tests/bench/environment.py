@@ -15,7 +15,7 @@ WORK: Final = ROOT / ".keyfill" / "bench"
 LOCK: Final = Path(__file__).with_name("peers.lock")
 COMPILED: Final = ROOT / "build" / "compiled"
 """Where the build puts the compiled modules, laid out as in the source."""
-PARTS: Final = ("intents", "solver/core", "solver/engine", "tests/bench/ours.py")
+PARTS: Final = ("intents", "solver", "tests/bench/ours.py")
 """What a run of ours is made of."""
 INSTALL_SECONDS_MAX: Final = 600
 

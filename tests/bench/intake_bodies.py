@@ -58,8 +58,8 @@ def intents(
             account=key_of(nonce % ACCOUNTS if account is None else account).address,
             resource=RESOURCE,
             asset=USDC,
-            units=random.randint(1, 50),
-            limit=random.randint(100, 300),
+            units=(units := random.randint(1, 50)),
+            limit=units * random.randint(100, 300),
             valid_until=UNTIL_S,
             nonce=nonce,
         )

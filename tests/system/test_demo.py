@@ -2,7 +2,10 @@
 
 import asyncio
 import io
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -44,6 +47,20 @@ async def test_p2_p3_p7_the_demo_agrees_to_the_atom(tmp_path: Path) -> None:
     assert all(call.status == 200 for call in story.calls)
     assert all(one.skipped == 0 for one in story.transactions)
     assert "Chain and book agree to the atom." in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_demo_that_is_told_to_end_leaves_nothing_running(tmp_path: Path) -> None:
+    """SIGTERM takes down its market, its chain and its upstream, as Ctrl-C does."""
+    command = (sys.executable, "-m", "solver.cli", "demo", "--folder", str(tmp_path / "demo"))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
+        started = time.monotonic()
+        while not list(tmp_path.rglob("node.json")):
+            assert time.monotonic() < started + 60
+            time.sleep(0.1)
+        demo.terminate()
+        assert demo.wait(30) == 128 + signal.SIGTERM
+    listed = subprocess.run(("/bin/ps", "-eo", "args"), capture_output=True, text=True, check=True)
+    assert [line for line in listed.stdout.splitlines() if str(tmp_path) in line] == []
 
 
 def test_p5_a_key_left_in_a_file_is_found(tmp_path: Path) -> None:
