@@ -69,7 +69,17 @@ def load(name: str) -> Contract:
         raise ArtifactFault(f"artifact of {name}: {error}; run `make artifacts`") from error
 
 
-SETTLEMENT: Final = load("Settlement")
+def with_code_of(contract: Contract, other: Contract) -> Contract:
+    """The contract as it is called where it runs the other's code for what it does not know."""
+    more = tuple(item for item in other.abi if item.type != "constructor")
+    abi = contract.abi + tuple(item for item in more if item not in contract.abi)
+    return msgspec.structs.replace(contract, abi=abi)
+
+
+DESK: Final = load("SettlementDesk")
+SETTLEMENT: Final = with_code_of(load("Settlement"), DESK)
+"""The settlement contract, and what the desk answers at its address."""
+BOND: Final = load("BreachBond")
 ACCOUNT: Final = load("SessionAccount")
 FACTORY: Final = load("SessionAccountFactory")
 RELAY: Final = load("SessionRelay")
@@ -163,6 +173,30 @@ class RecordSkipped(Log, frozen=True, kw_only=True):
     problem: int
 
 
+class ReceiptClaimed(Log, frozen=True, kw_only=True):
+    account: str
+    signer: str
+    base: int
+    spent: int
+    executable_at: int
+    lines: str
+
+
+class ClaimExecuted(Log, frozen=True, kw_only=True):
+    account: str
+    spent: int
+    paid: int
+    sellers: str
+
+
+class BreachProven(Log, frozen=True, kw_only=True):
+    number: int
+    fill: str
+    harmed: str
+    harm: int
+    paid: int
+
+
 class SessionGranted(Log, frozen=True, kw_only=True):
     key: str
     permissions: int
@@ -196,6 +230,9 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     BatchSettled: SETTLEMENT,
     MeteredSettled: SETTLEMENT,
     RecordSkipped: SETTLEMENT,
+    ReceiptClaimed: SETTLEMENT,
+    ClaimExecuted: SETTLEMENT,
+    BreachProven: BOND,
     SessionGranted: ACCOUNT,
     SessionRevoked: ACCOUNT,
     AllSessionsRevoked: ACCOUNT,
@@ -253,7 +290,7 @@ def revert_reason(data: bytes) -> str:
 
 
 def _known_reason(selector: bytes, data: bytes) -> str | None:
-    for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC):
+    for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC, BOND):
         item = contract.errors.get(selector)
         if item is not None:
             values = ", ".join(str(_plain(value)) for value in item.decode_inputs(data))

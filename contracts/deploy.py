@@ -14,7 +14,7 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.abi import Item
-from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, BOND, DESK, FACTORY, SETTLEMENT, USDC
 from contracts.fault import DeploymentFault, DeployReverted, WrongChain, WrongContract
 
 ENTRY_POINT: Final = "0x4337084d9e255ff0702461cf8895ce9e3b5ff108"
@@ -105,14 +105,16 @@ async def deploy(port: ChainPort, plan: Plan) -> Deployment:
         first = await _create(port, plan.deployer, USDC.creation_code())
         usdc = _created(first)
     nonce = await port.nonce(plan.deployer)
-    predicted = create_address(plan.deployer, nonce + 2)
+    predicted = create_address(plan.deployer, nonce + 3)
     code = ACCOUNT.creation_code(plan.entry_point, predicted, usdc)
     receipt = await _create(port, plan.deployer, code)
     implementation = _created(receipt)
     code = FACTORY.creation_code(implementation)
     factory = _created(await _create(port, plan.deployer, code))
     account = await account_address(port, factory, plan.owner)
-    code = SETTLEMENT.creation_code(usdc, account, plan.exit_delay_s, plan.uncovered_cap)
+    code = DESK.creation_code(usdc, account, plan.exit_delay_s)
+    desk = _created(await _create(port, plan.deployer, code))
+    code = SETTLEMENT.creation_code(usdc, account, plan.exit_delay_s, plan.uncovered_cap, desk)
     settlement = _created(await _create(port, plan.deployer, code))
     if settlement != predicted:
         raise DeploymentFault(f"settlement is at {settlement}, not {predicted}: nonce was used")
@@ -184,6 +186,11 @@ async def grant_session(port: ChainPort, deployment: Deployment, plan: SessionPl
             plan.key, MAY_SETTLE, plan.expires_at, plan.cap
         )
         await send(port, deployment.operator_owner, deployment.operator_account, grant)
+
+
+async def deploy_bond(port: ChainPort, deployer: str, settlement: str) -> str:
+    """Deploy the operator's bond for a settlement contract; returns its address."""
+    return _created(await _create(port, deployer, BOND.creation_code(settlement)))
 
 
 async def create_account(

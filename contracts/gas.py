@@ -24,7 +24,7 @@ import msgspec
 from contracts.account_bench import account_figures
 from contracts.anvil import Anvil, Options
 from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, key_of
-from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, DESK, SETTLEMENT, USDC
 from contracts.deploy import (
     UNCOVERED_CAP,
     Deployment,
@@ -36,6 +36,7 @@ from contracts.deploy import (
     send,
 )
 from contracts.fault import ContractsFault
+from contracts.metered import AUTHORITY_SESSION
 from contracts.metered_bench import METERED_BUYERS, MeteredBench
 from intents.signature import SigningKey
 
@@ -141,9 +142,12 @@ async def _metered(
     bench = MeteredBench(anvil, deployment, session)
     await bench.open_book()
     await _fund(chain, deployment, deployment.operator_owner, bench.accounts)
-    await bench.settle(bench.receipts(), root=bench.root(1))
+    keys = await bench.grant_keys()
+    by_key = bench.receipts(keys, AUTHORITY_SESSION)
+    await bench.settle(by_key, root=bench.root(1))
     bench.next_round()
-    receipts = await bench.settle(bench.receipts(), root=bench.root(FILLS))
+    by_key = bench.receipts(keys, AUTHORITY_SESSION)
+    receipts = await bench.settle(by_key, root=bench.root(FILLS))
     bench.next_round()
     atoms = ROOT_FILLS * FILL_ATOMS // METERED_BUYERS
     attested = await bench.settle(bench.attested(atoms), root=bench.root(ROOT_FILLS))
@@ -216,7 +220,9 @@ async def _account_overhead(chain: UnlockedChain, bench: Bench, deployer: str) -
     plain = key_of("plain operator").address
     chain.unlock(plain)
     delay = bench.deployment.exit_delay_s
-    code = SETTLEMENT.creation_code(bench.deployment.usdc, plain, delay, UNCOVERED_CAP)
+    usdc = bench.deployment.usdc
+    desk = await send(chain, deployer, None, DESK.creation_code(usdc, plain, delay))
+    code = SETTLEMENT.creation_code(usdc, plain, delay, UNCOVERED_CAP, desk.contract_address)
     created = await send(chain, deployer, None, code)
     assert created.contract_address is not None
     deployment = msgspec.structs.replace(

@@ -40,7 +40,10 @@ METERED_BUYERS: Final = 80
 METERED_SELLERS: Final = 20
 LINES_PER_BUYER: Final = 5
 FILLS_PER_BUYER: Final = 100
+MAY_SIGN_RECEIPTS: Final = 16
+UNTIL_KEY_S: Final = 2**32 - 1
 _FILL_ATOMS: Final = 1_500
+_ANY_RESOURCE: Final = keccak256(b"")
 
 
 class MeteredBench:
@@ -72,6 +75,20 @@ class MeteredBench:
         receipt = await send(self._chain, self._sender, None, book_code(self.accounts))
         assert receipt.contract_address is not None
         self._books = books({receipt.contract_address.lower(): self.accounts})
+
+    async def grant_keys(self) -> dict[str, SigningKey]:
+        """A session key of each buyer that may sign receipts, within a rolling cap."""
+        keys = {}
+        grant = SETTLEMENT.function("grantSession")
+        for buyer in self.buyers:
+            key = key_of(f"receipt key of {buyer.address}")
+            terms = (buyer.address, key.address, 0, MAY_SIGN_RECEIPTS, _ANY_RESOURCE, 0, 0)
+            caps = (10**12, 86_400, UNTIL_KEY_S, 0, 0)
+            self._chain.unlock(buyer.address)
+            data = grant.encode(terms + caps)
+            await send(self._chain, buyer.address, self.deployment.settlement, data)
+            keys[buyer.address] = key
+        return keys
 
     def next_round(self) -> None:
         """Go on to a number whose place is in use, when that place's root cannot be disputed."""

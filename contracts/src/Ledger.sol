@@ -7,12 +7,14 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {BoundedCall} from "./BoundedCall.sol";
-import {ISettlement} from "./ISettlement.sol";
+import {ILedger} from "./ILedger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
+import {SessionCharges} from "./SessionCharges.sol";
+import {SessionPolicy} from "./SessionPolicy.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title What every way to settle shares: the words of accounts, and who signs for them
-abstract contract Ledger is ISettlement, EIP712, ReentrancyGuardTransient {
+abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTransient {
     using AccountWord for uint256;
 
     /// @dev A reference to it is hashed once for reading and writing.
@@ -40,6 +42,9 @@ abstract contract Ledger is ISettlement, EIP712, ReentrancyGuardTransient {
 
     mapping(address account => Account) internal _accounts;
     mapping(address account => uint256 exit) internal _exits;
+    /// @dev Keyed by UnitLanes.keyOf(account, nonce): one hash instead of a nested mapping's two.
+    mapping(uint256 key => uint256 word) internal _lanes;
+    mapping(address account => mapping(uint64 nonce => uint256)) internal _cancelledAt;
 
     modifier onlyOperator() {
         require(msg.sender == operator, SettlementCallerNotOperator(msg.sender));
@@ -54,6 +59,41 @@ abstract contract Ledger is ISettlement, EIP712, ReentrancyGuardTransient {
         _TOKEN = token;
         operator = operator_;
         exitDelay = exitDelay_;
+    }
+
+    /// @inheritdoc ILedger
+    function asset() external view returns (address) {
+        return address(_TOKEN);
+    }
+
+    /// @inheritdoc SessionCharges
+    function _sessionEpochOf(address account) internal view override returns (uint24) {
+        return _accounts[account].word.sessionEpochOf();
+    }
+
+    /// @inheritdoc SessionCharges
+    function _sessionGraceS() internal view override returns (uint256) {
+        return exitDelay;
+    }
+
+    /// @dev Charges a session key of the account, whose word this is, for what it signed. It comes last,
+    /// when nothing else can fail.
+    function _chargeReceipt(
+        address account,
+        address key,
+        uint256 word,
+        uint256 amount,
+        uint256[] memory lines
+    ) internal returns (bool) {
+        return _charge(
+            account,
+            key,
+            SessionPolicy.PERMISSION_RECEIPT,
+            amount,
+            word.sessionEpochOf(),
+            word.has(AccountWord.ROOT_CAPPED),
+            lines
+        );
     }
 
     /// @dev Whether `epoch` is the one before the account's and still settles.

@@ -105,31 +105,6 @@ abstract contract Metered is Ledger, IMetered {
         );
     }
 
-    // ------------------------------------------------------------------ internal
-
-    /// @dev Whether `signer`, zero if nobody, may sign a receipt of `amount` atoms. A session is charged:
-    /// this comes last, when nothing else can fail.
-    function _signerProblem(
-        address account,
-        address signer,
-        uint256 word,
-        uint256 authority,
-        uint256 amount
-    ) internal returns (RecordProblem) {
-        if (signer == address(0)) return RecordProblem.BadSignature;
-        if (authority == AUTHORITY_SESSION) {
-            bool isCharged = _chargeReceipt(account, signer, word, amount);
-            return isCharged ? RecordProblem.None : RecordProblem.SessionRefused;
-        }
-        return signer == account ? RecordProblem.None : RecordProblem.BadSignature;
-    }
-
-    /// @dev Charges a session key of `account` for what it signed; false if it may not sign that.
-    function _chargeReceipt(address account, address key, uint256 word, uint256 amount)
-        internal
-        virtual
-        returns (bool);
-
     // ------------------------------------------------------------------ private: roots
 
     /// @dev The first number of a place belongs to round 0, and each later one to the next round: so no
@@ -204,7 +179,7 @@ abstract contract Metered is Ledger, IMetered {
             if (problem != RecordProblem.None) return problem;
             account.word = word.withAttested(amount);
         } else {
-            problem = _recordProblem(run.domain, record, word, amount);
+            problem = _recordProblem(run, record, word, amount);
             if (problem != RecordProblem.None) return problem;
             account.word = word.withReceipt(amount);
         }
@@ -224,7 +199,7 @@ abstract contract Metered is Ledger, IMetered {
     }
 
     function _recordProblem(
-        bytes32 domain,
+        MeteredRun memory run,
         MeteredReader.Record memory record,
         uint256 word,
         uint256 amount
@@ -237,7 +212,7 @@ abstract contract Metered is Ledger, IMetered {
             epoch -= 1;
         }
         record.epoch = epoch;
-        bytes32 digest = domain.toTypedDataHash(record.hashOf());
+        bytes32 digest = run.domain.toTypedDataHash(record.hashOf());
         address account = record.account;
         uint256 authority = record.authorityOf();
         if (authority == AUTHORITY_CONTRACT) {
@@ -245,7 +220,15 @@ abstract contract Metered is Ledger, IMetered {
             return isSigned ? RecordProblem.None : RecordProblem.BadSignature;
         }
         address signer = SignatureRecovery.recoverAt(digest, record.signatureAt);
-        return _signerProblem(account, signer, word, authority, amount);
+        if (signer == address(0)) return RecordProblem.BadSignature;
+        if (authority == AUTHORITY_PLAIN) {
+            return signer == account ? RecordProblem.None : RecordProblem.BadSignature;
+        }
+        // Who gets what matters only where the account's root has rules.
+        uint256[] memory lines;
+        if (word.has(AccountWord.ROOT_CAPPED)) lines = record.linesOf(run.sellers);
+        bool isCharged = _chargeReceipt(account, signer, word, amount, lines);
+        return isCharged ? RecordProblem.None : RecordProblem.SessionRefused;
     }
 
     function _tellBuyer(MeteredRun memory run, MeteredReader.Record memory record, uint256 amount)

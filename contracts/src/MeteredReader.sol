@@ -4,6 +4,7 @@ pragma solidity =0.8.37;
 import {AddressBook} from "./AddressBook.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {MarketTypes} from "./MarketTypes.sol";
+import {SessionPolicy} from "./SessionPolicy.sol";
 
 /// @title The packed layout of a metered batch
 /// @notice Big-endian fields without padding.
@@ -210,6 +211,20 @@ library MeteredReader {
                 let credit := add(list, shl(5, shr(64, line)))
                 mstore(credit, add(mload(credit), and(line, 0xffffffffffffffff)))
             }
+        }
+    }
+
+    /// @return lines a record's, which `sumLines` has seen, as {SessionPolicy} takes them
+    function linesOf(Record memory record, address[] memory sellers)
+        internal
+        pure
+        returns (uint256[] memory lines)
+    {
+        lines = new uint256[]((record.linesEnd - record.linesAt) / LINE_SIZE);
+        for (uint256 i = 0; i < lines.length; ++i) {
+            uint256 line = _load(record.linesAt + i * LINE_SIZE, LINE_SIZE);
+            // The cast cuts the place off.
+            lines[i] = SessionPolicy.lineOf(sellers[line >> 64], uint64(line));
         }
     }
 

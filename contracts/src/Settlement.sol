@@ -2,26 +2,23 @@
 pragma solidity =0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {BoundedCall} from "./BoundedCall.sol";
 import {BulkTree} from "./BulkTree.sol";
-import {IERC3009Receiver} from "./IERC3009Receiver.sol";
+import {Documents} from "./Documents.sol";
+import {ILedger} from "./ILedger.sol";
 import {ISessionSigner} from "./ISessionSigner.sol";
-import {ISettlement} from "./ISettlement.sol";
+import {IVerified} from "./IVerified.sol";
 import {Ledger} from "./Ledger.sol";
-import {MarketTypes} from "./MarketTypes.sol";
 import {Metered} from "./Metered.sol";
 import {UnitLanes} from "./UnitLanes.sol";
 
 /// @title The ledger and checks of {ISettlement}
 /// @dev No owner, no upgrade, no configuration after construction.
-contract Settlement is Metered {
-    using SafeERC20 for IERC20;
+contract Settlement is Metered, Documents, IVerified {
     using AccountWord for uint256;
     using UnitLanes for uint256;
     using MessageHashUtils for bytes32;
@@ -73,129 +70,46 @@ contract Settlement is Metered {
         uint256 skipped;
     }
 
-    /// @dev Keyed by UnitLanes.keyOf(account, nonce): one hash instead of a nested mapping's two.
-    mapping(uint256 key => uint256 word) private _lanes;
-    mapping(address account => mapping(uint64 nonce => uint256)) private _cancelledAt;
+    /// @inheritdoc IVerified
+    address public immutable desk;
+
     mapping(uint256 word => uint256) private _batches;
 
-    constructor(IERC20 token, address operator_, uint40 exitDelay_, uint32 uncoveredCap_)
-        Ledger(token, operator_, exitDelay_)
-        Metered(uncoveredCap_)
-    {}
-
-    // ------------------------------------------------------------------ money in
-
-    /// @inheritdoc ISettlement
-    function deposit(address account, uint256 amount) external nonReentrant {
-        _depositFromCaller(account, amount);
+    /// @param desk_ of the same token, operator and delay
+    constructor(
+        IERC20 token,
+        address operator_,
+        uint40 exitDelay_,
+        uint32 uncoveredCap_,
+        ILedger desk_
+    ) Ledger(token, operator_, exitDelay_) Metered(uncoveredCap_) {
+        require(
+            desk_.asset() == address(token) && desk_.operator() == operator_
+                && desk_.exitDelay() == exitDelay_,
+            SettlementDeskInvalid(address(desk_))
+        );
+        desk = address(desk_);
     }
 
-    /// @inheritdoc ISettlement
-    function depositWithPermit(
-        address account,
-        uint256 amount,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external nonReentrant {
-        // A permit that someone else sent first fails here, but has left the allowance.
-        try IERC20Permit(address(_TOKEN))
-            .permit(msg.sender, address(this), amount, deadline, v, r, s) {}
-            catch {}
-        _depositFromCaller(account, amount);
-    }
+    // ------------------------------------------------------------------ the desk
 
-    /// @inheritdoc ISettlement
-    function depositWithAuthorization(
-        address from,
-        address account,
-        uint256 amount,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 salt,
-        bytes calldata signature
-    ) external nonReentrant {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        IERC3009Receiver(address(_TOKEN))
-            .receiveWithAuthorization(
-                from,
-                address(this),
-                amount,
-                validAfter,
-                validBefore,
-                authorizationNonce(account, salt),
-                signature
-            );
-        _creditReceived(account, from, heldBefore);
-    }
-
-    // ------------------------------------------------------------------ money out
-
-    /// @inheritdoc ISettlement
-    function requestWithdrawal(uint256 amount) external nonReentrant returns (uint256 availableAt) {
-        require(amount != 0, SettlementAmountZero());
-        availableAt = block.timestamp + exitDelay;
-        // The cast is safe: no balance exceeds it, and asking for more means everything.
-        uint72 requested = uint72(Math.min(amount, AccountWord.BALANCE_MAX));
-        _exits[msg.sender] = _exits[msg.sender].withWithdrawal(requested, uint40(availableAt));
-        emit WithdrawalRequested(msg.sender, requested, availableAt);
-    }
-
-    /// @inheritdoc ISettlement
-    function cancelWithdrawal() external nonReentrant {
-        uint256 exit = _exits[msg.sender];
-        require(exit.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
-        _exits[msg.sender] = exit.withWithdrawal(0, 0);
-        emit WithdrawalCancelled(msg.sender);
-    }
-
-    /// @inheritdoc ISettlement
-    function withdraw(address to) external nonReentrant returns (uint256 amount) {
-        require(to != address(0) && to != address(this), SettlementRecipientInvalid(to));
-        uint256 exit = _exits[msg.sender];
-        require(exit.withdrawingOf() != 0, SettlementNoWithdrawal(msg.sender));
-        uint256 availableAt = exit.withdrawableAtOf();
-        require(block.timestamp >= availableAt, SettlementWithdrawalEarly(availableAt));
-        uint256 account = _accounts[msg.sender].word;
-        amount = Math.min(exit.withdrawingOf(), account.balanceOf());
-        _exits[msg.sender] = exit.withWithdrawal(0, 0);
-        _accounts[msg.sender].word = account - amount;
-        emit Withdrawn(msg.sender, to, amount);
-        _TOKEN.safeTransfer(to, amount);
-    }
-
-    // ------------------------------------------------------------------ cancellation
-
-    /// @inheritdoc ISettlement
-    function cancel(uint64 nonce) external nonReentrant returns (uint256 effectiveAt) {
-        uint256 key = UnitLanes.keyOf(msg.sender, nonce);
-        uint256 word = _lanes[key];
-        // A second cancellation must not move the first one's time.
-        require(!word.isFlagged(nonce), SettlementAlreadyCancelled(nonce));
-        effectiveAt = block.timestamp + exitDelay;
-        _lanes[key] = word.flag(nonce);
-        _cancelledAt[msg.sender][nonce] = effectiveAt;
-        emit Cancelled(msg.sender, nonce, effectiveAt);
-    }
-
-    /// @inheritdoc ISettlement
-    function cancelAll() external nonReentrant returns (uint32 epoch, uint256 effectiveAt) {
-        uint256 exit = _exits[msg.sender];
-        uint256 pendingUntil = exit.epochEffectiveAtOf();
-        // Only one earlier epoch is remembered: it must be over before the next one ends.
-        require(block.timestamp >= pendingUntil, SettlementEpochPending(pendingUntil));
-        uint256 account = _accounts[msg.sender].word.withNextEpoch();
-        epoch = account.epochOf();
-        effectiveAt = block.timestamp + exitDelay;
-        _accounts[msg.sender].word = account;
-        _exits[msg.sender] = exit.withEpochEffectiveAt(uint40(effectiveAt));
-        emit EpochBumped(msg.sender, epoch, effectiveAt);
+    /// @dev Whatever is not known here is the desk's: its code runs as this contract's own.
+    fallback() external {
+        address code = desk;
+        // Memory-safe: beyond what is allocated.
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            calldatacopy(start, 0x00, calldatasize())
+            let success := delegatecall(gas(), code, start, calldatasize(), 0x00, 0x00)
+            returndatacopy(start, 0x00, returndatasize())
+            if iszero(success) { revert(start, returndatasize()) }
+            return(start, returndatasize())
+        }
     }
 
     // ------------------------------------------------------------------ settlement
 
-    /// @inheritdoc ISettlement
+    /// @inheritdoc IVerified
     function settle(uint64 number, bytes32 batchHash, bytes calldata batch)
         external
         nonReentrant
@@ -216,157 +130,14 @@ contract Settlement is Metered {
 
     // ------------------------------------------------------------------ views
 
-    /// @inheritdoc ISettlement
-    function asset() external view returns (address) {
-        return address(_TOKEN);
-    }
-
-    /// @inheritdoc ISettlement
-    function accountOf(address account)
-        external
-        view
-        nonReentrantView
-        returns (AccountView memory)
-    {
-        uint256 word = _accounts[account].word;
-        uint256 exit = _exits[account];
-        uint32 epoch = word.epochOf();
-        bool isPending = block.timestamp < exit.epochEffectiveAtOf();
-        return AccountView({
-            balance: word.balanceOf(),
-            withdrawing: exit.withdrawingOf(),
-            withdrawableAt: exit.withdrawableAtOf(),
-            epoch: epoch,
-            epochEffectiveAt: exit.epochEffectiveAtOf(),
-            epochSettleable: isPending ? epoch - 1 : epoch
-        });
-    }
-
-    /// @inheritdoc ISettlement
-    function settledUnits(address account, uint64 nonce)
-        external
-        view
-        nonReentrantView
-        returns (uint256)
-    {
-        return _lanes[UnitLanes.keyOf(account, nonce)].unitsOf(nonce);
-    }
-
-    /// @inheritdoc ISettlement
-    function cancelledAt(address account, uint64 nonce) external view returns (uint256) {
-        return _cancelledAt[account][nonce];
-    }
-
-    /// @inheritdoc ISettlement
+    /// @inheritdoc IVerified
     function isBatchSettled(uint64 number) external view returns (bool) {
         return _batches[number >> 8] & (1 << (number & 0xff)) != 0;
     }
 
-    /// @inheritdoc ISettlement
+    /// @inheritdoc IVerified
     function domainSeparator() external view returns (bytes32) {
         return _domainSeparatorV4();
-    }
-
-    /// @inheritdoc ISettlement
-    function intentDigest(Intent calldata intent) external view returns (bytes32) {
-        return _hashTypedDataV4(_structHash(intent));
-    }
-
-    /// @inheritdoc ISettlement
-    function bulkDigest(Intent calldata intent, bytes calldata proof)
-        external
-        view
-        returns (bytes32)
-    {
-        uint256 height = proof.length / 32;
-        require(
-            height != 0 && proof.length == BulkTree.proofSize(height), BulkTree.BulkProofMalformed()
-        );
-        uint256 proofAt;
-        assembly ("memory-safe") {
-            proofAt := proof.offset
-        }
-        return _hashTypedDataV4(BulkTree.structHash(_structHash(intent), height, proofAt));
-    }
-
-    /// @inheritdoc ISettlement
-    function mandateDigest(Mandate calldata mandate) external view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(
-                    MarketTypes.MANDATE_TYPEHASH,
-                    mandate.account,
-                    mandate.resource,
-                    address(_TOKEN),
-                    mandate.tickMax,
-                    mandate.limit,
-                    mandate.validFrom,
-                    mandate.validUntil,
-                    mandate.epoch,
-                    mandate.nonce
-                )
-            )
-        );
-    }
-
-    /// @inheritdoc ISettlement
-    function offerDigest(Offer calldata offer) external view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(
-                    MarketTypes.OFFER_TYPEHASH,
-                    offer.account,
-                    offer.resource,
-                    address(_TOKEN),
-                    offer.key,
-                    offer.units,
-                    offer.limit,
-                    offer.windowUnits,
-                    offer.windowSeconds,
-                    offer.validFrom,
-                    offer.validUntil,
-                    offer.epoch,
-                    offer.nonce
-                )
-            )
-        );
-    }
-
-    /// @inheritdoc ISettlement
-    function authorizationNonce(address account, bytes32 salt) public pure returns (bytes32) {
-        return keccak256(abi.encode(account, salt));
-    }
-
-    // ------------------------------------------------------------------ internal
-
-    function _chargeReceipt(address, address, uint256, uint256)
-        internal
-        pure
-        override
-        returns (bool)
-    {
-        return false;
-    }
-
-    // ------------------------------------------------------------------ private: money in
-
-    function _depositFromCaller(address account, uint256 amount) private {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        _TOKEN.safeTransferFrom(msg.sender, address(this), amount);
-        _creditReceived(account, msg.sender, heldBefore);
-    }
-
-    /// @dev Credits what really arrived. Because all that is held fits 72 bits here, and balances
-    /// add up to at most what is held, no later sum of balances can overflow 72 bits either.
-    function _creditReceived(address account, address from, uint256 heldBefore) private {
-        require(account != address(0), SettlementZeroAddress());
-        uint256 held = _TOKEN.balanceOf(address(this));
-        require(held <= AccountWord.BALANCE_MAX, SettlementBalanceOverflow(held));
-        uint256 amount = held - heldBefore;
-        require(amount != 0, SettlementAmountZero());
-        uint256 word = _accounts[account].word + amount;
-        _accounts[account].word = word;
-        emit Deposited(account, from, amount, word.balanceOf());
     }
 
     // ------------------------------------------------------------------ private: batch
@@ -729,25 +500,6 @@ contract Settlement is Metered {
         if (intent.authority == AUTHORITY_SESSION) return SkipReason.None;
         bool signed = _isSigned(intent.account, intent.authority, digest, intent.signatureOf());
         return signed ? SkipReason.None : SkipReason.BadSignature;
-    }
-
-    function _structHash(Intent calldata intent) private view returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                MarketTypes.INTENT_TYPEHASH,
-                intent.account,
-                intent.resource,
-                address(_TOKEN),
-                intent.units,
-                intent.unitsMin,
-                intent.limit,
-                intent.validFrom,
-                intent.validUntil,
-                intent.immediate,
-                intent.epoch,
-                intent.nonce
-            )
-        );
     }
 
     /// @dev Time, epoch and cancellation of an intent or offer, and what else its slots say.

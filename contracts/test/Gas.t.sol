@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
@@ -181,12 +182,12 @@ contract GasTest is MarketTest {
     }
 
     function test_gas_settle_badFills() public {
-        _recordBad("bad fill: signature", ISettlement.SkipReason.BadSignature);
-        _recordBad("bad fill: expired", ISettlement.SkipReason.Expired);
-        _recordBad("bad fill: epoch ended", ISettlement.SkipReason.EpochEnded);
-        _recordBad("bad fill: overfilled", ISettlement.SkipReason.UnitsOverfilled);
-        _recordBad("bad fill: price above limit", ISettlement.SkipReason.PriceAboveLimit);
-        _recordBad("bad fill: no balance", ISettlement.SkipReason.InsufficientBalance);
+        _recordBad("bad fill: signature", IVerified.SkipReason.BadSignature);
+        _recordBad("bad fill: expired", IVerified.SkipReason.Expired);
+        _recordBad("bad fill: epoch ended", IVerified.SkipReason.EpochEnded);
+        _recordBad("bad fill: overfilled", IVerified.SkipReason.UnitsOverfilled);
+        _recordBad("bad fill: price above limit", IVerified.SkipReason.PriceAboveLimit);
+        _recordBad("bad fill: no balance", IVerified.SkipReason.InsufficientBalance);
     }
 
     function test_gas_account() public {
@@ -251,17 +252,17 @@ contract GasTest is MarketTest {
     }
 
     /// @dev What a batch of one good fill costs more when a bad one by someone else is added.
-    function _recordBad(string memory name, ISettlement.SkipReason reason) private {
+    function _recordBad(string memory name, IVerified.SkipReason reason) private {
         Party memory stranger = _party("bad buyer");
         SettledIntent memory bad = _intent(stranger.addr, 9, 1000, 2_000_000);
-        if (reason == ISettlement.SkipReason.Expired) bad.validUntil = NOW - EXIT_DELAY - 1;
-        if (reason == ISettlement.SkipReason.EpochEnded) bad.epoch = 7;
+        if (reason == IVerified.SkipReason.Expired) bad.validUntil = NOW - EXIT_DELAY - 1;
+        if (reason == IVerified.SkipReason.EpochEnded) bad.epoch = 7;
         Line memory line = _line(0, 500, 480, 720_000, keccak256(bytes(name)));
-        if (reason == ISettlement.SkipReason.UnitsOverfilled) line.units = 1001;
-        if (reason == ISettlement.SkipReason.PriceAboveLimit) line.payment = 2_000_000;
+        if (reason == IVerified.SkipReason.UnitsOverfilled) line.units = 1001;
+        if (reason == IVerified.SkipReason.PriceAboveLimit) line.payment = 2_000_000;
         bad.lines = _list(line);
         bad = _signed(bad, stranger);
-        if (reason == ISettlement.SkipReason.BadSignature) bad.units += 1;
+        if (reason == IVerified.SkipReason.BadSignature) bad.units += 1;
 
         SettledIntent memory good = _intent(_buyers[1].addr, 5, 1000, 2_000_000);
         good.lines = _list(_line(0, 1, 1, 1500, keccak256("good")));

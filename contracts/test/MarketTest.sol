@@ -3,8 +3,10 @@ pragma solidity =0.8.37;
 
 import {IEntryPoint} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {ISettlement} from "../src/ISettlement.sol";
-import {SessionAccount} from "../src/SessionAccount.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccountFactory} from "../src/SessionAccountFactory.sol";
+import {SessionAccount} from "../src/SessionAccount.sol";
+import {SettlementDesk} from "../src/SettlementDesk.sol";
 import {Settlement} from "../src/Settlement.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
@@ -33,7 +35,8 @@ abstract contract MarketTest is Test {
     uint8 internal constant SPEND = 8;
 
     TestUSDC internal usdc;
-    Settlement internal settlement;
+    ISettlement internal settlement;
+    SettlementDesk internal desk;
     SessionAccount internal implementation;
     SessionAccountFactory internal factory;
     SessionAccount internal operator;
@@ -44,7 +47,7 @@ abstract contract MarketTest is Test {
     address internal entryPoint;
 
     mapping(bytes32 fill => Outcome) internal outcomes;
-    mapping(bytes32 fill => ISettlement.SkipReason) internal reasons;
+    mapping(bytes32 fill => IVerified.SkipReason) internal reasons;
     uint64 internal batchNumber;
 
     function setUp() public virtual {
@@ -55,11 +58,13 @@ abstract contract MarketTest is Test {
         buyer = _party("buyer");
         seller = _party("seller");
         usdc = new TestUSDC();
-        address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
-        implementation = new SessionAccount(IEntryPoint(entryPoint), Settlement(predicted), usdc);
+        address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 3);
+        implementation = new SessionAccount(IEntryPoint(entryPoint), ISettlement(predicted), usdc);
         factory = new SessionAccountFactory(address(implementation));
+        address operator_ = factory.predict(operatorOwner.addr, 0);
+        desk = new SettlementDesk(usdc, operator_, EXIT_DELAY);
         settlement =
-            new Settlement(usdc, factory.predict(operatorOwner.addr, 0), EXIT_DELAY, UNCOVERED_CAP);
+            ISettlement(address(new Settlement(usdc, operator_, EXIT_DELAY, UNCOVERED_CAP, desk)));
         vm.assertEq(address(settlement), predicted);
         operator = _account(operatorOwner);
         _grant(operator, operatorOwner, operatorKey, SETTLE, type(uint88).max);
@@ -308,11 +313,11 @@ abstract contract MarketTest is Test {
         for (uint256 i = 0; i < logs.length; ++i) {
             if (logs[i].emitter != address(settlement)) continue;
             bytes32 fill = logs[i].topics.length > 1 ? logs[i].topics[1] : bytes32(0);
-            if (logs[i].topics[0] == ISettlement.FillSettled.selector) {
+            if (logs[i].topics[0] == IVerified.FillSettled.selector) {
                 outcomes[fill] = Outcome.Settled;
-            } else if (logs[i].topics[0] == ISettlement.FillSkipped.selector) {
+            } else if (logs[i].topics[0] == IVerified.FillSkipped.selector) {
                 outcomes[fill] = Outcome.Skipped;
-                reasons[fill] = abi.decode(logs[i].data, (ISettlement.SkipReason));
+                reasons[fill] = abi.decode(logs[i].data, (IVerified.SkipReason));
             }
         }
     }
@@ -322,7 +327,7 @@ abstract contract MarketTest is Test {
         vm.assertEq(uint256(outcomes[fill]), uint256(Outcome.Settled), "not settled");
     }
 
-    function _assertSkipped(bytes32 fill, ISettlement.SkipReason reason) internal view {
+    function _assertSkipped(bytes32 fill, IVerified.SkipReason reason) internal view {
         vm.assertEq(uint256(outcomes[fill]), uint256(Outcome.Skipped), "not skipped");
         vm.assertEq(uint256(reasons[fill]), uint256(reason), "another reason");
     }

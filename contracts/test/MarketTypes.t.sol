@@ -2,8 +2,8 @@
 pragma solidity =0.8.37;
 
 import {BulkTree} from "../src/BulkTree.sol";
+import {IDocuments} from "../src/IDocuments.sol";
 import {IMetered} from "../src/IMetered.sol";
-import {ISettlement} from "../src/ISettlement.sol";
 import {MarketTypes} from "../src/MarketTypes.sol";
 import {Batch, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {Bulk} from "./Bulk.sol";
@@ -42,7 +42,7 @@ contract MarketTypesTest is MarketTest {
         vm.assertEq(settlement.domainSeparator(), expected);
     }
 
-    function testFuzz_intentDigest(ISettlement.Intent memory intent) public view {
+    function testFuzz_intentDigest(IDocuments.Intent memory intent) public view {
         SettledIntent memory same;
         same.account = intent.account;
         same.resource = intent.resource;
@@ -57,7 +57,7 @@ contract MarketTypesTest is MarketTest {
         vm.assertEq(settlement.intentDigest(intent), Batch.digestOf(same, settlement));
     }
 
-    function testFuzz_offerDigest(ISettlement.Offer memory offer) public view {
+    function testFuzz_offerDigest(IDocuments.Offer memory offer) public view {
         SettledOffer memory same;
         same.account = offer.account;
         same.resource = offer.resource;
@@ -73,7 +73,7 @@ contract MarketTypesTest is MarketTest {
         vm.assertEq(settlement.offerDigest(offer), Batch.digestOf(same, settlement));
     }
 
-    function testFuzz_mandateDigest(ISettlement.Mandate memory mandate) public view {
+    function testFuzz_mandateDigest(IDocuments.Mandate memory mandate) public view {
         SettledMandate memory same;
         same.account = mandate.account;
         same.resource = mandate.resource;
@@ -147,9 +147,9 @@ contract MarketTypesTest is MarketTest {
     function _signedTypeOf(SettledIntent memory intent)
         private
         pure
-        returns (ISettlement.Intent memory)
+        returns (IDocuments.Intent memory)
     {
-        return ISettlement.Intent(
+        return IDocuments.Intent(
             intent.account,
             intent.resource,
             intent.units,

@@ -6,6 +6,8 @@ import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {CapWord} from "../src/CapWord.sol";
 import {IAccountOwner} from "../src/IAccountOwner.sol";
+import {IEscrow} from "../src/IEscrow.sol";
+import {ILedger} from "../src/ILedger.sol";
 import {ISessionAccount} from "../src/ISessionAccount.sol";
 import {ISessionKeys} from "../src/ISessionKeys.sol";
 import {ISessionSigner} from "../src/ISessionSigner.sol";
@@ -79,7 +81,7 @@ contract SessionAccountTest is MarketTest {
 
     function test_execute_bubblesRevert() public {
         vm.prank(owner.addr);
-        vm.expectRevert(ISettlement.SettlementAmountZero.selector);
+        vm.expectRevert(IEscrow.SettlementAmountZero.selector);
         account.execute(address(settlement), 0, abi.encodeCall(settlement.requestWithdrawal, (0)));
     }
 
@@ -348,7 +350,7 @@ contract SessionAccountTest is MarketTest {
     function test_callSettlement_bubblesRevert() public {
         _grantAll(100);
         vm.startPrank(key.addr);
-        vm.expectPartialRevert(ISettlement.SettlementCallerNotOperator.selector);
+        vm.expectPartialRevert(ILedger.SettlementCallerNotOperator.selector);
         account.callSettlement(abi.encodeCall(ISettlement.settle, (1, 0, "")));
         vm.stopPrank();
     }

@@ -2,8 +2,10 @@
 pragma solidity =0.8.37;
 
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {ILedger} from "../src/ILedger.sol";
 import {ISessionSigner} from "../src/ISessionSigner.sol";
 import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, SettledIntent, SettledOffer} from "./Batch.sol";
 import {HostileAccount} from "./Hostile.sol";
@@ -37,7 +39,7 @@ contract SettlementAuthorityTest is MarketTest {
         SettledIntent memory intent = _intentOf(1, _line(0, 1, 1, 1, "fill"));
         intent.signature = _signHighS(buyer, Batch.digestOf(intent, settlement));
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     /// @dev recover(garbage) is zero, and zero is not an account.
@@ -48,7 +50,7 @@ contract SettlementAuthorityTest is MarketTest {
         intent.signature = garbage;
         intent.lines = _list(_line(0, 1, 0, 0, "fill"));
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     function testFuzz_settle_skipsOtherLengths(uint16 length) public {
@@ -61,7 +63,7 @@ contract SettlementAuthorityTest is MarketTest {
         }
         intent.signature = signature;
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     /// @dev A signature for this contract on another chain, or for another contract, is nothing here.
@@ -70,7 +72,7 @@ contract SettlementAuthorityTest is MarketTest {
         SettledOffer memory offer = _offerOf(1);
         vm.chainId(10);
         _settle(offer, intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ ERC-1271
@@ -86,14 +88,14 @@ contract SettlementAuthorityTest is MarketTest {
         _grant(wallet, buyer, agent, SIGN, 1000);
         SettledIntent memory intent = _ofWallet(1, CONTRACT, "fill");
         _settle(_offerOf(1), _signed(intent, agent));
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsContractAuthorityOfPlainAccount() public {
         SettledIntent memory intent = _intentOf(1, _line(0, 1, 1, 1, "fill"));
         intent.authority = CONTRACT;
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ sessions
@@ -116,7 +118,7 @@ contract SettlementAuthorityTest is MarketTest {
         intent.lines = _list(_line(0, 10, 10, 15, "good"), _line(0, 10, 10, 21, "dear"));
         _settle(_offerOf(1), _signed(intent, agent));
         _assertSettled("good");
-        _assertSkipped("dear", ISettlement.SkipReason.PriceAboveLimit);
+        _assertSkipped("dear", IVerified.SkipReason.PriceAboveLimit);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 15);
     }
 
@@ -127,7 +129,7 @@ contract SettlementAuthorityTest is MarketTest {
         intent.authority = SESSION;
         intent.lines = _list(_line(0, 10, 10, 15, "fill"));
         _settle(_offerOf(1), _signed(intent, agent));
-        _assertSkipped("fill", ISettlement.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("fill", IVerified.SkipReason.UnitsBelowMinimum);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 0);
     }
 
@@ -138,8 +140,8 @@ contract SettlementAuthorityTest is MarketTest {
         intent.lines = _list(_line(0, 50, 50, 60, "a"), _line(0, 40, 40, 40, "b"));
         intent = _signed(intent, agent);
         _settle(_offerOf(1), intent);
-        _assertSkipped("a", ISettlement.SkipReason.SessionRefused);
-        _assertSkipped("b", ISettlement.SkipReason.SessionRefused);
+        _assertSkipped("a", IVerified.SkipReason.SessionRefused);
+        _assertSkipped("b", IVerified.SkipReason.SessionRefused);
         vm.assertEq(settlement.settledUnits(seller.addr, 1), 0);
         intent.lines[1].payment = 39;
         intent.lines[1].delivered = 39;
@@ -149,14 +151,14 @@ contract SettlementAuthorityTest is MarketTest {
 
     function test_settle_skipsUnknownSession() public {
         _settle(_offerOf(1), _signed(_ofWallet(1, SESSION, "fill"), agent));
-        _assertSkipped("fill", ISettlement.SkipReason.SessionRefused);
+        _assertSkipped("fill", IVerified.SkipReason.SessionRefused);
     }
 
     function test_settle_skipsSessionOfPlainAccount() public {
         SettledIntent memory intent = _intentOf(1, _line(0, 1, 1, 1, "fill"));
         intent.authority = SESSION;
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.SessionRefused);
+        _assertSkipped("fill", IVerified.SkipReason.SessionRefused);
     }
 
     function test_settle_acceptsOfferOfSession() public {
@@ -170,7 +172,7 @@ contract SettlementAuthorityTest is MarketTest {
         vm.prank(seller.addr);
         shop.revokeSession(agent.addr);
         _settle(offer, _intentOf(1, _line(0, 10, 10, 15, "revoked")));
-        _assertSkipped("revoked", ISettlement.SkipReason.SessionRefused);
+        _assertSkipped("revoked", IVerified.SkipReason.SessionRefused);
     }
 
     /// @dev Signing and settling by one key in one batch: both count against its cap.
@@ -206,7 +208,7 @@ contract SettlementAuthorityTest is MarketTest {
         _fund(address(hostile), 100);
         hostile.set(HostileAccount.Mood.Write, "");
         _settle(_offerOf(1), _ofHostile(hostile, CONTRACT));
-        _assertSkipped("hostile", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("hostile", IVerified.SkipReason.BadSignature);
         vm.assertEq(hostile.calls(), 0);
     }
 
@@ -230,11 +232,11 @@ contract SettlementAuthorityTest is MarketTest {
         for (uint256 i = 0; i < attacks.length; ++i) {
             hostile.set(HostileAccount.Mood.Reenter, attacks[i]);
             _settle(_offerOf(1), _ofHostile(hostile, SESSION));
-            _assertSkipped("hostile", ISettlement.SkipReason.SessionRefused);
+            _assertSkipped("hostile", IVerified.SkipReason.SessionRefused);
         }
         // The same account, doing nothing bad, is served.
         hostile.set(HostileAccount.Mood.Reenter, abi.encodeCall(settlement.exitDelay, ()));
-        reasons["hostile"] = ISettlement.SkipReason.None;
+        reasons["hostile"] = IVerified.SkipReason.None;
         _settle(_offerOf(1), _ofHostile(hostile, SESSION));
         _assertSettled("hostile");
     }
@@ -256,7 +258,7 @@ contract SettlementAuthorityTest is MarketTest {
         bytes memory batch =
             Batch.encode(_list(_offerOf(1)), _list(_signed(_ofWallet(1, SESSION, "fill"), agent)));
         vm.prank(address(operator));
-        vm.expectPartialRevert(ISettlement.BatchGasTooLow.selector);
+        vm.expectPartialRevert(ILedger.BatchGasTooLow.selector);
         settlement.settle{gas: 260_000}(5, 0, batch);
         vm.prank(address(operator));
         vm.assertEq(settlement.settle{gas: 400_000}(5, 0, batch), 1);
@@ -280,8 +282,8 @@ contract SettlementAuthorityTest is MarketTest {
             _assertSkipped(
                 "hostile",
                 authority == CONTRACT
-                    ? ISettlement.SkipReason.BadSignature
-                    : ISettlement.SkipReason.SessionRefused
+                    ? IVerified.SkipReason.BadSignature
+                    : IVerified.SkipReason.SessionRefused
             );
         }
         // As an offer, it takes down its own lines only.

@@ -3,7 +3,7 @@ pragma solidity =0.8.37;
 
 import {BatchReader} from "../src/BatchReader.sol";
 import {BulkTree} from "../src/BulkTree.sol";
-import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, SettledIntent, SettledOffer} from "./Batch.sol";
 import {Bulk} from "./Bulk.sol";
@@ -61,7 +61,7 @@ contract SettlementBulkTest is MarketTest {
         (intents[0], intents[1]) = (_plain(buyer.addr, 0, PLAIN), _plain(buyer.addr, 1, PLAIN));
         intents[0].validUntil = NOW - EXIT_DELAY - 1;
         _settle(_list(_offerOf(1)), _shortened(_bulkSigned(intents, buyer)));
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.Expired);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.Expired);
         _assertSettled(bytes32(uint256(2)));
     }
 
@@ -75,8 +75,8 @@ contract SettlementBulkTest is MarketTest {
         _grant(wallet, buyer, agent, SIGN, 3);
         _settle(_list(_offerOf(1)), _shortened(_bulk(address(wallet), 5, SESSION, agent)));
         _assertSettledAll(3);
-        _assertSkipped(bytes32(uint256(4)), ISettlement.SkipReason.SessionRefused);
-        _assertSkipped(bytes32(uint256(5)), ISettlement.SkipReason.SessionRefused);
+        _assertSkipped(bytes32(uint256(4)), IVerified.SkipReason.SessionRefused);
+        _assertSkipped(bytes32(uint256(5)), IVerified.SkipReason.SessionRefused);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 3);
     }
 
@@ -85,8 +85,8 @@ contract SettlementBulkTest is MarketTest {
         vm.prank(buyer.addr);
         wallet.revokeSession(agent.addr);
         _settle(_list(_offerOf(1)), _bulk(address(wallet), 2, SESSION, agent));
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.SessionRefused);
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.SessionRefused);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.SessionRefused);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.SessionRefused);
     }
 
     /// @dev What an account is found to have signed, it has signed for the whole batch.
@@ -98,7 +98,7 @@ contract SettlementBulkTest is MarketTest {
         SettledIntent memory alone = _bulk(buyer.addr, 8, PLAIN, buyer)[4];
         alone.signature[100] ^= 0x01;
         _settle(_offerOf(1), alone);
-        _assertSkipped(bytes32(uint256(5)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(5)), IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ what does not
@@ -108,8 +108,8 @@ contract SettlementBulkTest is MarketTest {
         intents[0].signature[20] ^= 0x01;
         intents[1].signature[2 + 32] ^= 0x80;
         _settle(_list(_offerOf(1)), intents);
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.BadSignature);
         _assertSettled(bytes32(uint256(3)));
     }
 
@@ -119,7 +119,7 @@ contract SettlementBulkTest is MarketTest {
         vm.assume(index != 5);
         intents[5].signature[1] = bytes1(uint8(index));
         _settle(_offerOf(1), intents[5]);
-        _assertSkipped(bytes32(uint256(6)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(6)), IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsProofOfAnotherTree() public {
@@ -131,7 +131,7 @@ contract SettlementBulkTest is MarketTest {
         others = _bulkSigned(others, buyer);
         intents[1].signature = others[1].signature;
         _settle(_offerOf(1), intents[1]);
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.BadSignature);
     }
 
     /// @dev A lower or a higher tree is another type, whatever its nodes.
@@ -143,7 +143,7 @@ contract SettlementBulkTest is MarketTest {
         bytes memory signature = _sign(buyer, Bulk.digestOf(root, 3, settlement));
         intent.signature = bytes.concat(Bulk.proofOf(leaves, 0), signature);
         _settle(_offerOf(1), intent);
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsBulkSignatureAsPlain() public {
@@ -151,7 +151,7 @@ contract SettlementBulkTest is MarketTest {
         intents[0] = _plain(buyer.addr, 0, PLAIN);
         intents[0].signature = _sign(buyer, Bulk.digestOf(intents, settlement));
         _settle(_offerOf(1), intents[0]);
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsPlainSignatureAsBulk() public {
@@ -160,7 +160,7 @@ contract SettlementBulkTest is MarketTest {
         bytes memory signature = _sign(buyer, Batch.digestOf(intents[0], settlement));
         intents[0].signature = bytes.concat(Bulk.proofOf(leaves, 0), signature);
         _settle(_offerOf(1), intents[0]);
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
     }
 
     /// @dev An inner node has the size of a leaf, but no fields hash to it: whatever intent stands in its
@@ -180,12 +180,12 @@ contract SettlementBulkTest is MarketTest {
         bytes memory proof = Bulk.proofOf(nodes, 0);
         forged.signature = bytes.concat(proof, _sign(buyer, Bulk.digestOf(root, 1, settlement)));
         _settle(_offerOf(1), forged);
-        _assertSkipped(bytes32(uint256(51)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(51)), IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsStrangersBulk() public {
         _settle(_list(_offerOf(1)), _bulk(buyer.addr, 2, PLAIN, seller));
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
     }
 
     /// @dev What one account signed says nothing about the next one's intent in the same tree.
@@ -196,7 +196,7 @@ contract SettlementBulkTest is MarketTest {
         intents = _bulkSigned(intents, buyer);
         _settle(_list(_offerOf(1)), intents);
         _assertSettled(bytes32(uint256(1)));
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.BadSignature);
     }
 
     /// @dev A bad signature is not remembered as a good one.
@@ -204,7 +204,7 @@ contract SettlementBulkTest is MarketTest {
         SettledIntent[] memory intents = _bulk(buyer.addr, 3, PLAIN, seller);
         _settle(_list(_offerOf(1)), intents);
         for (uint256 i = 1; i <= 3; ++i) {
-            _assertSkipped(bytes32(i), ISettlement.SkipReason.BadSignature);
+            _assertSkipped(bytes32(i), IVerified.SkipReason.BadSignature);
         }
     }
 
@@ -224,7 +224,7 @@ contract SettlementBulkTest is MarketTest {
         _settle(_list(_offerOf(1)), intents);
         _assertSettled(bytes32(uint256(1)));
         _assertSettled(bytes32(uint256(3)));
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.SessionRefused);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.SessionRefused);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 1);
     }
 
@@ -236,7 +236,7 @@ contract SettlementBulkTest is MarketTest {
         intents[1] = _plain(address(wallet), 1, CONTRACT);
         _settle(_list(_offerOf(1)), _bulkSigned(intents, agent));
         _assertSettled(bytes32(uint256(1)));
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.BadSignature);
     }
 
     /// @dev A good proof before it is no word for another tree of the same account.
@@ -245,7 +245,7 @@ contract SettlementBulkTest is MarketTest {
         intents[1].signature[20] ^= 0x01;
         _settle(_list(_offerOf(1)), intents);
         _assertSettled(bytes32(uint256(1)));
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.BadSignature);
         _assertSettled(bytes32(uint256(3)));
     }
 
@@ -254,7 +254,7 @@ contract SettlementBulkTest is MarketTest {
         _settle(_offerOf(1), intent);
         intent.lines[0].fill = "again";
         _settle(_offerOf(1), intent);
-        _assertSkipped("again", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("again", IVerified.SkipReason.UnitsOverfilled);
     }
 
     function test_settle_skipsCancelledIntentOfBulkOnly() public {
@@ -263,7 +263,7 @@ contract SettlementBulkTest is MarketTest {
         vm.warp(NOW + EXIT_DELAY);
         _settle(_list(_offerOf(1)), _bulk(buyer.addr, 2, PLAIN, buyer));
         _assertSettled(bytes32(uint256(1)));
-        _assertSkipped(bytes32(uint256(2)), ISettlement.SkipReason.Cancelled);
+        _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.Cancelled);
     }
 
     /// @dev The first intent of a batch has none before it.
@@ -271,7 +271,7 @@ contract SettlementBulkTest is MarketTest {
         SettledIntent memory intent = _bulk(buyer.addr, 2, PLAIN, buyer)[0];
         intent.signature = _head(intent.signature, 34);
         _settle(_offerOf(1), intent);
-        _assertSkipped(bytes32(uint256(1)), ISettlement.SkipReason.BadSignature);
+        _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ what only an operator does

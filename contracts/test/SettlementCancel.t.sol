@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {ISettlement} from "../src/ISettlement.sol";
+import {IEscrow} from "../src/IEscrow.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SettledIntent} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
 
@@ -15,7 +16,7 @@ contract SettlementCancelTest is MarketTest {
     function test_cancel_bitesAfterDelay() public {
         vm.prank(buyer.addr);
         vm.expectEmit(address(settlement));
-        emit ISettlement.Cancelled(buyer.addr, 1, NOW + EXIT_DELAY);
+        emit IEscrow.Cancelled(buyer.addr, 1, NOW + EXIT_DELAY);
         uint256 effectiveAt = settlement.cancel(1);
         vm.assertEq(effectiveAt, NOW + EXIT_DELAY);
         vm.assertEq(settlement.cancelledAt(buyer.addr, 1), effectiveAt);
@@ -25,7 +26,7 @@ contract SettlementCancelTest is MarketTest {
         _assertSettled("before");
         vm.warp(effectiveAt);
         _settle(_offerOf(1), _intentOf(1, _line(0, 1, 1, 1, "after")));
-        _assertSkipped("after", ISettlement.SkipReason.Cancelled);
+        _assertSkipped("after", IVerified.SkipReason.Cancelled);
     }
 
     function test_cancel_ofOffer() public {
@@ -33,7 +34,7 @@ contract SettlementCancelTest is MarketTest {
         settlement.cancel(1);
         vm.warp(NOW + EXIT_DELAY);
         _settle(_offerOf(1), _intentOf(1, _line(0, 1, 1, 1, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.Cancelled);
+        _assertSkipped("fill", IVerified.SkipReason.Cancelled);
     }
 
     function test_cancel_leavesNeighboursAlone() public {
@@ -44,7 +45,7 @@ contract SettlementCancelTest is MarketTest {
             bytes32 fill = bytes32(uint256(nonce));
             _settle(_offerOf(1), _intentOf(nonce, _line(0, 1, 1, 1, fill)));
             if (nonce != 6) _assertSettled(fill);
-            else _assertSkipped(fill, ISettlement.SkipReason.Cancelled);
+            else _assertSkipped(fill, IVerified.SkipReason.Cancelled);
         }
     }
 
@@ -57,7 +58,7 @@ contract SettlementCancelTest is MarketTest {
         vm.assertEq(settlement.settledUnits(buyer.addr, 3), 12);
         vm.warp(NOW + EXIT_DELAY);
         _settle(_offerOf(1), _intentOf(3, _line(0, 1, 1, 1, "third")));
-        _assertSkipped("third", ISettlement.SkipReason.Cancelled);
+        _assertSkipped("third", IVerified.SkipReason.Cancelled);
     }
 
     /// @dev Otherwise a client that repeats itself would keep its document alive.
@@ -66,7 +67,7 @@ contract SettlementCancelTest is MarketTest {
         settlement.cancel(1);
         vm.warp(NOW + 1);
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementAlreadyCancelled.selector, uint64(1))
+            abi.encodeWithSelector(IEscrow.SettlementAlreadyCancelled.selector, uint64(1))
         );
         settlement.cancel(1);
         vm.stopPrank();
@@ -85,7 +86,7 @@ contract SettlementCancelTest is MarketTest {
     function test_cancelAll_endsEpochAfterDelay() public {
         vm.prank(buyer.addr);
         vm.expectEmit(address(settlement));
-        emit ISettlement.EpochBumped(buyer.addr, 1, NOW + EXIT_DELAY);
+        emit IEscrow.EpochBumped(buyer.addr, 1, NOW + EXIT_DELAY);
         (uint32 epoch, uint256 effectiveAt) = settlement.cancelAll();
         vm.assertEq(epoch, 1);
         vm.assertEq(settlement.accountOf(buyer.addr).epochSettleable, 0);
@@ -99,18 +100,18 @@ contract SettlementCancelTest is MarketTest {
         vm.warp(effectiveAt);
         vm.assertEq(settlement.accountOf(buyer.addr).epochSettleable, 1);
         _settleInEpoch(0, "old");
-        _assertSkipped("old", ISettlement.SkipReason.EpochEnded);
+        _assertSkipped("old", IVerified.SkipReason.EpochEnded);
         _settleInEpoch(1, "new");
         _assertSettled("new");
     }
 
     function test_settle_skipsFutureEpoch() public {
         _settleInEpoch(1, "future");
-        _assertSkipped("future", ISettlement.SkipReason.EpochEnded);
+        _assertSkipped("future", IVerified.SkipReason.EpochEnded);
         vm.prank(buyer.addr);
         settlement.cancelAll();
         _settleInEpoch(2, "still future");
-        _assertSkipped("still future", ISettlement.SkipReason.EpochEnded);
+        _assertSkipped("still future", IVerified.SkipReason.EpochEnded);
     }
 
     function test_cancelAll_endsOffers() public {
@@ -118,7 +119,7 @@ contract SettlementCancelTest is MarketTest {
         settlement.cancelAll();
         vm.warp(NOW + EXIT_DELAY);
         _settle(_offerOf(1), _intentOf(1, _line(0, 1, 1, 1, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.EpochEnded);
+        _assertSkipped("fill", IVerified.SkipReason.EpochEnded);
     }
 
     function test_RevertIf_cancelAll_whilePending() public {
@@ -126,7 +127,7 @@ contract SettlementCancelTest is MarketTest {
         settlement.cancelAll();
         vm.warp(NOW + EXIT_DELAY - 1);
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementEpochPending.selector, NOW + EXIT_DELAY)
+            abi.encodeWithSelector(IEscrow.SettlementEpochPending.selector, NOW + EXIT_DELAY)
         );
         settlement.cancelAll();
         vm.warp(NOW + EXIT_DELAY);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
+import {IEscrow} from "../src/IEscrow.sol";
 import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
@@ -72,7 +74,7 @@ contract MarketHandler is MarketTest {
 
     function withdraw(uint256 who) external {
         address account = _address(who);
-        ISettlement.AccountView memory stored = settlement.accountOf(account);
+        IEscrow.AccountView memory stored = settlement.accountOf(account);
         if (stored.withdrawing == 0 || block.timestamp < stored.withdrawableAt) return;
         vm.prank(account);
         uint256 amount = settlement.withdraw(address(this));
@@ -151,7 +153,7 @@ contract MarketHandler is MarketTest {
     /// @dev Enters what the contract says it settled, from its events alone.
     function _book(Vm.Log[] memory logs) private returns (uint256 paid) {
         for (uint256 i = 0; i < logs.length; ++i) {
-            if (logs[i].topics[0] != ISettlement.FillSettled.selector) continue;
+            if (logs[i].topics[0] != IVerified.FillSettled.selector) continue;
             Fill storage fill = _fills[logs[i].topics[1]];
             vm.assertFalse(fill.settled);
             fill.settled = true;
@@ -337,7 +339,7 @@ contract MarketHandler is MarketTest {
     }
 
     function checkSessions() external view {
-        ISettlement.AccountView memory wallet = settlement.accountOf(address(_wallet));
+        IEscrow.AccountView memory wallet = settlement.accountOf(address(_wallet));
         SessionAccount.Session memory session = _wallet.sessionOf(_agent.addr);
         vm.assertLe(session.spent, session.cap, "spent above the cap");
         vm.assertEq(session.spent, ghostSession, "charged is what was paid");

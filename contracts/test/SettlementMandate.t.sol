@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
@@ -55,7 +55,7 @@ contract SettlementMandateTest is MarketTest {
         _settle(_list(_offerOf(1)), _list(intent), _list(mandate));
         _assertSettled("intent");
         _assertSettled("mandate");
-        _assertSkipped("overfilled", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("overfilled", IVerified.SkipReason.UnitsOverfilled);
         vm.assertEq(_balance(buyer.addr), 10_000 - 1999);
     }
 
@@ -88,7 +88,7 @@ contract SettlementMandateTest is MarketTest {
         mandates[1].lines = _list(_line(0, 10, 10, 20, "b"));
         _settle(_list(_offerOf(1)), new SettledIntent[](0), mandates);
         _assertSettled("a");
-        _assertSkipped("b", ISettlement.SkipReason.MandateExceeded);
+        _assertSkipped("b", IVerified.SkipReason.MandateExceeded);
     }
 
     function test_settle_mandatePaysNothingForNothing() public {
@@ -112,11 +112,11 @@ contract SettlementMandateTest is MarketTest {
         mandate.lines = _list(_line(0, 1000, delivered, payment, "fill"));
         _settle(_signed(_offer(seller.addr, 1, 1000, 0), seller), _signed(mandate, buyer));
         if (payment > uint256(delivered) * tickMax / 1_000_000) {
-            _assertSkipped("fill", ISettlement.SkipReason.PriceAboveLimit);
+            _assertSkipped("fill", IVerified.SkipReason.PriceAboveLimit);
         } else if (payment > limit && limit < 10_000) {
-            _assertSkipped("fill", ISettlement.SkipReason.MandateExceeded);
+            _assertSkipped("fill", IVerified.SkipReason.MandateExceeded);
         } else if (payment > 10_000) {
-            _assertSkipped("fill", ISettlement.SkipReason.InsufficientBalance);
+            _assertSkipped("fill", IVerified.SkipReason.InsufficientBalance);
         } else {
             _assertSettled("fill");
             vm.assertEq(settlement.settledUnits(buyer.addr, 7), payment);
@@ -134,7 +134,7 @@ contract SettlementMandateTest is MarketTest {
         // Below the seller's own limit would be skipped for that.
         _settle(_signed(_offer(seller.addr, 1, 1000, 0), seller), mandate);
         _assertSettled("within");
-        _assertSkipped("beyond", ISettlement.SkipReason.MandateExceeded);
+        _assertSkipped("beyond", IVerified.SkipReason.MandateExceeded);
         _assertSettled("the rest");
         vm.assertEq(_balance(buyer.addr), 10_000 - 25);
     }
@@ -146,7 +146,7 @@ contract SettlementMandateTest is MarketTest {
         mandate.lines = _list(_line(0, 10, 10, 20, "second"));
         _settle(_offerOf(1), mandate);
         _assertSettled("first");
-        _assertSkipped("second", ISettlement.SkipReason.MandateExceeded);
+        _assertSkipped("second", IVerified.SkipReason.MandateExceeded);
         vm.assertEq(_balance(buyer.addr), 10_000 - 20);
     }
 
@@ -164,45 +164,43 @@ contract SettlementMandateTest is MarketTest {
         SettledMandate memory mandate = _signed(_mandate(poor.addr, 7, 1000), poor);
         mandate.lines = _list(_line(0, 10, 10, 20, "fill"));
         _settle(_offerOf(1), mandate);
-        _assertSkipped("fill", ISettlement.SkipReason.InsufficientBalance);
+        _assertSkipped("fill", IVerified.SkipReason.InsufficientBalance);
     }
 
     // ------------------------------------------------------------------ terms
 
     function test_settle_skipsAboveTickMax() public {
-        _expectSkippedLine(_line(0, 10, 10, 21, "fill"), ISettlement.SkipReason.PriceAboveLimit);
+        _expectSkippedLine(_line(0, 10, 10, 21, "fill"), IVerified.SkipReason.PriceAboveLimit);
     }
 
     function test_settle_skipsUndeliveredUnderMandate() public {
-        _expectSkippedLine(_line(0, 10, 9, 20, "fill"), ISettlement.SkipReason.PriceAboveLimit);
+        _expectSkippedLine(_line(0, 10, 9, 20, "fill"), IVerified.SkipReason.PriceAboveLimit);
     }
 
     function test_settle_skipsBelowOfferUnderMandate() public {
-        _expectSkippedLine(_line(0, 10, 10, 9, "fill"), ISettlement.SkipReason.PriceBelowLimit);
+        _expectSkippedLine(_line(0, 10, 10, 9, "fill"), IVerified.SkipReason.PriceBelowLimit);
     }
 
     function test_settle_skipsMoreDeliveredThanUnitsUnderMandate() public {
-        _expectSkippedLine(_line(0, 10, 11, 20, "fill"), ISettlement.SkipReason.DeliveredAboveUnits);
+        _expectSkippedLine(_line(0, 10, 11, 20, "fill"), IVerified.SkipReason.DeliveredAboveUnits);
     }
 
     function test_settle_skipsNoUnitsUnderMandate() public {
-        _expectSkippedLine(_line(0, 0, 0, 0, "fill"), ISettlement.SkipReason.UnitsZero);
+        _expectSkippedLine(_line(0, 0, 0, 0, "fill"), IVerified.SkipReason.UnitsZero);
     }
 
     function test_settle_skipsUnknownOfferUnderMandate() public {
-        _expectSkippedLine(_line(1, 1, 1, 1, "fill"), ISettlement.SkipReason.UnknownOffer);
+        _expectSkippedLine(_line(1, 1, 1, 1, "fill"), IVerified.SkipReason.UnknownOffer);
     }
 
     function test_settle_skipsOverfilledOfferUnderMandate() public {
-        _expectSkippedLine(
-            _line(0, 1001, 1001, 1001, "fill"), ISettlement.SkipReason.UnitsOverfilled
-        );
+        _expectSkippedLine(_line(0, 1001, 1001, 1001, "fill"), IVerified.SkipReason.UnitsOverfilled);
     }
 
     function test_settle_skipsOtherResourceUnderMandate() public {
         SettledMandate memory mandate = _mandate(buyer.addr, 7, 1000);
         mandate.resource = keccak256("another/resource:call");
-        _expectSkipped(_signed(mandate, buyer), ISettlement.SkipReason.ResourceMismatch);
+        _expectSkipped(_signed(mandate, buyer), IVerified.SkipReason.ResourceMismatch);
     }
 
     /// @dev Any resource is a mandate's to allow: an intent names one.
@@ -211,13 +209,13 @@ contract SettlementMandateTest is MarketTest {
         intent.resource = keccak256("");
         intent.lines = _list(_line(0, 1, 1, 1, "fill"));
         _settle(_offerOf(1), _signed(intent, buyer));
-        _assertSkipped("fill", ISettlement.SkipReason.ResourceMismatch);
+        _assertSkipped("fill", IVerified.SkipReason.ResourceMismatch);
     }
 
     function test_settle_skipsOwnOfferUnderMandate() public {
         _fund(seller.addr, 1000);
         _expectSkipped(
-            _signed(_mandate(seller.addr, 7, 1000), seller), ISettlement.SkipReason.SelfMatch
+            _signed(_mandate(seller.addr, 7, 1000), seller), IVerified.SkipReason.SelfMatch
         );
     }
 
@@ -226,7 +224,7 @@ contract SettlementMandateTest is MarketTest {
     function test_settle_skipsMandateNotYetValid() public {
         SettledMandate memory mandate = _mandate(buyer.addr, 7, 1000);
         mandate.validFrom = NOW + 1;
-        _expectSkipped(_signed(mandate, buyer), ISettlement.SkipReason.NotYetValid);
+        _expectSkipped(_signed(mandate, buyer), IVerified.SkipReason.NotYetValid);
     }
 
     function test_settle_skipsExpiredMandate() public {
@@ -241,7 +239,7 @@ contract SettlementMandateTest is MarketTest {
         vm.warp(NOW + 1 days + EXIT_DELAY + 1);
         mandate.lines[0].fill = "expired";
         _settle(offer, mandate);
-        _assertSkipped("expired", ISettlement.SkipReason.Expired);
+        _assertSkipped("expired", IVerified.SkipReason.Expired);
     }
 
     function test_settle_skipsMandateOfEndedEpoch() public {
@@ -252,7 +250,7 @@ contract SettlementMandateTest is MarketTest {
         _settle(_offerOf(1), mandate);
         _assertSettled("grace");
         vm.warp(NOW + EXIT_DELAY);
-        _expectSkipped(mandate, ISettlement.SkipReason.EpochEnded);
+        _expectSkipped(mandate, IVerified.SkipReason.EpochEnded);
     }
 
     function test_settle_skipsCancelledMandate() public {
@@ -263,21 +261,21 @@ contract SettlementMandateTest is MarketTest {
         _settle(_offerOf(1), mandate);
         _assertSettled("grace");
         vm.warp(NOW + EXIT_DELAY);
-        _expectSkipped(mandate, ISettlement.SkipReason.Cancelled);
+        _expectSkipped(mandate, IVerified.SkipReason.Cancelled);
     }
 
     // ------------------------------------------------------------------ signatures
 
     function test_settle_skipsStrangersMandate() public {
         _expectSkipped(
-            _signed(_mandate(buyer.addr, 7, 1000), seller), ISettlement.SkipReason.BadSignature
+            _signed(_mandate(buyer.addr, 7, 1000), seller), IVerified.SkipReason.BadSignature
         );
     }
 
     function test_settle_skipsMandateOfUnknownAuthority() public {
         SettledMandate memory mandate = _signed(_mandate(buyer.addr, 7, 1000), buyer);
         mandate.authority = 3;
-        _expectSkipped(mandate, ISettlement.SkipReason.BadSignature);
+        _expectSkipped(mandate, IVerified.SkipReason.BadSignature);
     }
 
     /// @dev Changing any signed field kills the signature.
@@ -296,7 +294,7 @@ contract SettlementMandateTest is MarketTest {
             mandate.epoch = 1;
         }
         if (field == 7) mandate.nonce += 1;
-        _expectSkipped(mandate, ISettlement.SkipReason.BadSignature);
+        _expectSkipped(mandate, IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_acceptsOwnersMandateOfAccount() public {
@@ -315,7 +313,7 @@ contract SettlementMandateTest is MarketTest {
         mandate.lines = _list(_line(0, 10, 10, 20, "good"), _line(0, 10, 10, 21, "dear"));
         _settle(_offerOf(1), mandate);
         _assertSettled("good");
-        _assertSkipped("dear", ISettlement.SkipReason.PriceAboveLimit);
+        _assertSkipped("dear", IVerified.SkipReason.PriceAboveLimit);
         vm.assertEq(wallet.sessionOf(agent.addr).spent, 20);
     }
 
@@ -325,8 +323,8 @@ contract SettlementMandateTest is MarketTest {
         SettledMandate memory mandate = _ofSession(1000);
         mandate.lines = _list(_line(0, 10, 10, 20, "a"), _line(0, 10, 10, 20, "b"));
         _settle(_offerOf(1), mandate);
-        _assertSkipped("a", ISettlement.SkipReason.SessionRefused);
-        _assertSkipped("b", ISettlement.SkipReason.SessionRefused);
+        _assertSkipped("a", IVerified.SkipReason.SessionRefused);
+        _assertSkipped("b", IVerified.SkipReason.SessionRefused);
         vm.assertEq(settlement.settledUnits(seller.addr, 1), 0, "units given back");
         vm.assertEq(settlement.settledUnits(address(wallet), 7), 0, "nothing spent");
         mandate.lines = _list(_line(0, 10, 10, 20, "c"), _line(0, 10, 10, 19, "d"));
@@ -340,7 +338,7 @@ contract SettlementMandateTest is MarketTest {
         _grant(wallet, buyer, agent, SIGN, 1000);
         vm.prank(buyer.addr);
         wallet.revokeSession(agent.addr);
-        _expectSkipped(_ofSession(1000), ISettlement.SkipReason.SessionRefused);
+        _expectSkipped(_ofSession(1000), IVerified.SkipReason.SessionRefused);
     }
 
     /// @dev A mandate that a key signed cannot be passed off as its account's own.
@@ -348,7 +346,7 @@ contract SettlementMandateTest is MarketTest {
         _grant(wallet, buyer, agent, SIGN, 1000);
         SettledMandate memory mandate = _ofSession(1000);
         mandate.authority = CONTRACT;
-        _expectSkipped(mandate, ISettlement.SkipReason.BadSignature);
+        _expectSkipped(mandate, IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ replays and neighbours
@@ -359,7 +357,7 @@ contract SettlementMandateTest is MarketTest {
         SettledMandate memory mandate = _signed(_mandate(buyer.addr, 7, 40), buyer);
         mandate.lines = _list(_line(0, 11, 11, 11, "beyond"), _line(0, 10, 10, 10, "within"));
         _settle(_offerOf(1), mandate);
-        _assertSkipped("beyond", ISettlement.SkipReason.MandateExceeded);
+        _assertSkipped("beyond", IVerified.SkipReason.MandateExceeded);
         _assertSettled("within");
     }
 
@@ -371,7 +369,7 @@ contract SettlementMandateTest is MarketTest {
         mandates[1].lines = _list(_line(0, 1, 1, 1, "good"));
         _settle(_list(_offerOf(1)), _list(_intentOf(1, _line(0, 1, 1, 1, "intent"))), mandates);
         _assertSettled("intent");
-        _assertSkipped("bad", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("bad", IVerified.SkipReason.BadSignature);
         _assertSettled("good");
     }
 
@@ -382,7 +380,7 @@ contract SettlementMandateTest is MarketTest {
         intent.signature = mandate.signature;
         intent.lines = _list(_line(0, 1, 1, 1, "fill"));
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ documents
@@ -394,7 +392,7 @@ contract SettlementMandateTest is MarketTest {
     }
 
     /// @dev A line that would be good, under a mandate that is not.
-    function _expectSkipped(SettledMandate memory mandate, ISettlement.SkipReason reason) private {
+    function _expectSkipped(SettledMandate memory mandate, IVerified.SkipReason reason) private {
         mandate.lines = _list(_line(0, 10, 10, 15, "fill"));
         _settle(_offerOf(1), mandate);
         _assertSkipped("fill", reason);
@@ -403,7 +401,7 @@ contract SettlementMandateTest is MarketTest {
         );
     }
 
-    function _expectSkippedLine(Line memory line, ISettlement.SkipReason reason) private {
+    function _expectSkippedLine(Line memory line, IVerified.SkipReason reason) private {
         SettledMandate memory mandate = _signed(_mandate(buyer.addr, 7, 5000), buyer);
         mandate.lines = _list(line);
         _settle(_offerOf(1), mandate);

@@ -4,6 +4,7 @@ pragma solidity =0.8.37;
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {AddressBook} from "../src/AddressBook.sol";
 import {BatchReader} from "../src/BatchReader.sol";
+import {ILedger} from "../src/ILedger.sol";
 import {IMetered} from "../src/IMetered.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MeteredReader} from "../src/MeteredReader.sol";
@@ -99,6 +100,7 @@ contract SettlementMeteredTest is MeteredTest {
 
     /// @dev Through the operator's account, whose session is charged with what was paid.
     function test_operatorAccount_isChargedWhatWasPaid() public {
+        _grant(operator, operatorOwner, operatorKey, SETTLE, 100);
         bytes memory batch = _encode(_list(_receipt(BUYER, _lines(3, 4), buyer)));
         bytes memory data = abi.encodeCall(IMetered.settleMetered, (number++, ROOT, batch));
         vm.prank(operatorKey.addr);
@@ -202,7 +204,9 @@ contract SettlementMeteredTest is MeteredTest {
     }
 
     function test_attack_receiptOfOtherSettlement() public {
-        Settlement twin = new Settlement(usdc, address(operator), EXIT_DELAY, UNCOVERED_CAP);
+        ISettlement twin = ISettlement(
+            address(new Settlement(usdc, address(operator), EXIT_DELAY, UNCOVERED_CAP, desk))
+        );
         bytes32 digest = twin.receiptDigest(_receiptOf(BUYER, _lines(3, 4)));
         _meter(MeteredRecord(BUYER, PLAIN, _sign(buyer, digest), _lines(3, 4)));
         _assertSkipped(IMetered.RecordProblem.BadSignature);
@@ -371,7 +375,7 @@ contract SettlementMeteredTest is MeteredTest {
     function test_RevertIf_settleMetered_notByOperator() public {
         bytes memory batch = _encode(_list(_attested(BUYER, _lines(1))));
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementCallerNotOperator.selector, address(this))
+            abi.encodeWithSelector(ILedger.SettlementCallerNotOperator.selector, address(this))
         );
         settlement.settleMetered(0, ROOT, batch);
     }
@@ -537,7 +541,7 @@ contract SettlementMeteredTest is MeteredTest {
         record.flags = CONTRACT;
         bytes memory batch = _encode(_list(record));
         vm.prank(address(operator));
-        vm.expectPartialRevert(ISettlement.BatchGasTooLow.selector);
+        vm.expectPartialRevert(ILedger.BatchGasTooLow.selector);
         settlement.settleMetered{gas: 225_000}(0, ROOT, batch);
     }
 

@@ -2,8 +2,12 @@
 pragma solidity =0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IEscrow} from "../src/IEscrow.sol";
+import {ILedger} from "../src/ILedger.sol";
 import {ISettlement} from "../src/ISettlement.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {Settlement} from "../src/Settlement.sol";
+import {SettlementDesk} from "../src/SettlementDesk.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
 import {FeeToken} from "./Hostile.sol";
 import {MarketTest} from "./MarketTest.sol";
@@ -17,21 +21,32 @@ contract SettlementMoneyTest is MarketTest {
     }
 
     function test_RevertIf_constructor_zeroToken() public {
-        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
-        new Settlement(IERC20(address(0)), address(1), 0, 0);
+        vm.expectRevert(ILedger.SettlementZeroAddress.selector);
+        new Settlement(IERC20(address(0)), address(1), 0, 0, desk);
     }
 
     function test_RevertIf_constructor_zeroOperator() public {
-        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
-        new Settlement(usdc, address(0), 0, 0);
+        vm.expectRevert(ILedger.SettlementZeroAddress.selector);
+        new Settlement(usdc, address(0), 0, 0, desk);
     }
 
     function test_RevertIf_constructor_exitDelayTooLong() public {
         uint40 delay = 30 days + 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementExitDelayInvalid.selector, delay)
-        );
-        new Settlement(usdc, address(1), delay, 0);
+        vm.expectRevert(abi.encodeWithSelector(ILedger.SettlementExitDelayInvalid.selector, delay));
+        new Settlement(usdc, address(1), delay, 0, desk);
+    }
+
+    /// @dev The desk's code has all three in it.
+    function test_RevertIf_constructor_deskOfAnother() public {
+        bytes memory reason =
+            abi.encodeWithSelector(IVerified.SettlementDeskInvalid.selector, address(desk));
+        vm.expectRevert(reason);
+        new Settlement(usdc, address(1), EXIT_DELAY, 0, desk);
+        vm.expectRevert(reason);
+        new Settlement(usdc, address(operator), EXIT_DELAY - 1, 0, desk);
+        TestUSDC token = new TestUSDC();
+        vm.expectRevert(reason);
+        new Settlement(token, address(operator), EXIT_DELAY, 0, desk);
     }
 
     // ------------------------------------------------------------------ deposit
@@ -40,10 +55,10 @@ contract SettlementMoneyTest is MarketTest {
         usdc.mint(address(this), 7);
         usdc.approve(address(settlement), 7);
         vm.expectEmit(address(settlement));
-        emit ISettlement.Deposited(buyer.addr, address(this), 5, 5);
+        emit IEscrow.Deposited(buyer.addr, address(this), 5, 5);
         settlement.deposit(buyer.addr, 5);
         vm.expectEmit(address(settlement));
-        emit ISettlement.Deposited(buyer.addr, address(this), 2, 7);
+        emit IEscrow.Deposited(buyer.addr, address(this), 2, 7);
         settlement.deposit(buyer.addr, 2);
         vm.assertEq(_balance(buyer.addr), 7);
         vm.assertEq(usdc.balanceOf(address(settlement)), 7);
@@ -56,7 +71,7 @@ contract SettlementMoneyTest is MarketTest {
         vm.prank(buyer.addr);
         settlement.cancelAll();
         _fund(buyer.addr, amount);
-        ISettlement.AccountView memory account = settlement.accountOf(buyer.addr);
+        IEscrow.AccountView memory account = settlement.accountOf(buyer.addr);
         vm.assertEq(account.balance, amount);
         vm.assertEq(account.withdrawing, asked);
         vm.assertEq(account.withdrawableAt, NOW + EXIT_DELAY);
@@ -68,12 +83,12 @@ contract SettlementMoneyTest is MarketTest {
     function test_RevertIf_deposit_zeroAccount() public {
         usdc.mint(address(this), 1);
         usdc.approve(address(settlement), 1);
-        vm.expectRevert(ISettlement.SettlementZeroAddress.selector);
+        vm.expectRevert(ILedger.SettlementZeroAddress.selector);
         settlement.deposit(address(0), 1);
     }
 
     function test_RevertIf_deposit_zeroAmount() public {
-        vm.expectRevert(ISettlement.SettlementAmountZero.selector);
+        vm.expectRevert(IEscrow.SettlementAmountZero.selector);
         settlement.deposit(buyer.addr, 0);
     }
 
@@ -81,9 +96,7 @@ contract SettlementMoneyTest is MarketTest {
         uint256 amount = uint256(type(uint72).max) + 1;
         usdc.mint(address(this), amount);
         usdc.approve(address(settlement), amount);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementBalanceOverflow.selector, amount)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.SettlementBalanceOverflow.selector, amount));
         settlement.deposit(buyer.addr, amount);
     }
 
@@ -92,13 +105,15 @@ contract SettlementMoneyTest is MarketTest {
         _fund(buyer.addr, type(uint72).max);
         usdc.mint(address(this), 1);
         usdc.approve(address(settlement), 1);
-        vm.expectPartialRevert(ISettlement.SettlementBalanceOverflow.selector);
+        vm.expectPartialRevert(IEscrow.SettlementBalanceOverflow.selector);
         settlement.deposit(seller.addr, 1);
     }
 
     function test_deposit_creditsWhatArrives() public {
         FeeToken token = new FeeToken();
-        Settlement other = new Settlement(token, address(1), EXIT_DELAY, 0);
+        SettlementDesk desk_ = new SettlementDesk(token, address(operator), EXIT_DELAY);
+        ISettlement other =
+            ISettlement(address(new Settlement(token, address(operator), EXIT_DELAY, 0, desk_)));
         token.approve(address(other), 1000);
         other.deposit(buyer.addr, 1000);
         vm.assertEq(other.accountOf(buyer.addr).balance, 990);
@@ -134,7 +149,7 @@ contract SettlementMoneyTest is MarketTest {
         usdc.mint(buyer.addr, 9);
         bytes memory signature = _authorization(seller.addr, 9);
         vm.expectEmit(address(settlement));
-        emit ISettlement.Deposited(seller.addr, buyer.addr, 9, 9);
+        emit IEscrow.Deposited(seller.addr, buyer.addr, 9, 9);
         settlement.depositWithAuthorization(
             buyer.addr, seller.addr, 9, 0, NOW + 1, "salt", signature
         );
@@ -169,16 +184,16 @@ contract SettlementMoneyTest is MarketTest {
         _fund(buyer.addr, 100);
         vm.prank(buyer.addr);
         vm.expectEmit(address(settlement));
-        emit ISettlement.WithdrawalRequested(buyer.addr, 60, NOW + EXIT_DELAY);
+        emit IEscrow.WithdrawalRequested(buyer.addr, 60, NOW + EXIT_DELAY);
         uint256 availableAt = settlement.requestWithdrawal(60);
         vm.warp(availableAt);
         vm.prank(buyer.addr);
         vm.expectEmit(address(settlement));
-        emit ISettlement.Withdrawn(buyer.addr, seller.addr, 60);
+        emit IEscrow.Withdrawn(buyer.addr, seller.addr, 60);
         uint256 amount = settlement.withdraw(seller.addr);
         vm.assertEq(amount, 60);
         vm.assertEq(usdc.balanceOf(seller.addr), 60);
-        ISettlement.AccountView memory account = settlement.accountOf(buyer.addr);
+        IEscrow.AccountView memory account = settlement.accountOf(buyer.addr);
         vm.assertEq(account.balance, 40);
         vm.assertEq(account.withdrawing, 0);
         vm.assertEq(account.withdrawableAt, 0);
@@ -190,7 +205,7 @@ contract SettlementMoneyTest is MarketTest {
         settlement.requestWithdrawal(60);
         vm.warp(NOW + EXIT_DELAY - 1);
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementWithdrawalEarly.selector, NOW + EXIT_DELAY)
+            abi.encodeWithSelector(IEscrow.SettlementWithdrawalEarly.selector, NOW + EXIT_DELAY)
         );
         settlement.withdraw(buyer.addr);
         vm.stopPrank();
@@ -199,9 +214,7 @@ contract SettlementMoneyTest is MarketTest {
     function test_RevertIf_withdraw_withoutRequest() public {
         _fund(buyer.addr, 100);
         vm.prank(buyer.addr);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementNoWithdrawal.selector, buyer.addr)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.SettlementNoWithdrawal.selector, buyer.addr));
         settlement.withdraw(buyer.addr);
     }
 
@@ -211,15 +224,15 @@ contract SettlementMoneyTest is MarketTest {
         settlement.requestWithdrawal(60);
         vm.warp(NOW + EXIT_DELAY);
         settlement.withdraw(buyer.addr);
-        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        vm.expectPartialRevert(IEscrow.SettlementNoWithdrawal.selector);
         settlement.withdraw(buyer.addr);
         vm.stopPrank();
     }
 
     function test_RevertIf_withdraw_toNowhere() public {
-        vm.expectPartialRevert(ISettlement.SettlementRecipientInvalid.selector);
+        vm.expectPartialRevert(IEscrow.SettlementRecipientInvalid.selector);
         settlement.withdraw(address(0));
-        vm.expectPartialRevert(ISettlement.SettlementRecipientInvalid.selector);
+        vm.expectPartialRevert(IEscrow.SettlementRecipientInvalid.selector);
         settlement.withdraw(address(settlement));
     }
 
@@ -242,13 +255,13 @@ contract SettlementMoneyTest is MarketTest {
         settlement.requestWithdrawal(1);
         vm.warp(NOW + EXIT_DELAY);
         settlement.requestWithdrawal(100);
-        vm.expectPartialRevert(ISettlement.SettlementWithdrawalEarly.selector);
+        vm.expectPartialRevert(IEscrow.SettlementWithdrawalEarly.selector);
         settlement.withdraw(buyer.addr);
         vm.stopPrank();
     }
 
     function test_RevertIf_requestWithdrawal_zero() public {
-        vm.expectRevert(ISettlement.SettlementAmountZero.selector);
+        vm.expectRevert(IEscrow.SettlementAmountZero.selector);
         settlement.requestWithdrawal(0);
     }
 
@@ -257,16 +270,16 @@ contract SettlementMoneyTest is MarketTest {
         vm.startPrank(buyer.addr);
         settlement.requestWithdrawal(100);
         vm.expectEmit(address(settlement));
-        emit ISettlement.WithdrawalCancelled(buyer.addr);
+        emit IEscrow.WithdrawalCancelled(buyer.addr);
         settlement.cancelWithdrawal();
         vm.warp(NOW + EXIT_DELAY);
-        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        vm.expectPartialRevert(IEscrow.SettlementNoWithdrawal.selector);
         settlement.withdraw(buyer.addr);
         vm.stopPrank();
     }
 
     function test_RevertIf_cancelWithdrawal_withoutRequest() public {
-        vm.expectPartialRevert(ISettlement.SettlementNoWithdrawal.selector);
+        vm.expectPartialRevert(IEscrow.SettlementNoWithdrawal.selector);
         settlement.cancelWithdrawal();
     }
 

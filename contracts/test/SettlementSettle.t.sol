@@ -2,7 +2,8 @@
 pragma solidity =0.8.37;
 
 import {BatchReader} from "../src/BatchReader.sol";
-import {ISettlement} from "../src/ISettlement.sol";
+import {ILedger} from "../src/ILedger.sol";
+import {IVerified} from "../src/IVerified.sol";
 import {Batch, Line, SettledIntent, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
 import {Vm} from "./Vm.sol";
@@ -23,9 +24,9 @@ contract SettlementSettleTest is MarketTest {
         SettledIntent memory intent = _intentOf(1, _line(0, 50, 40, 60, "fill"));
         bytes memory batch = Batch.encode(_list(_offerOf(2)), _list(intent));
         vm.expectEmit(address(settlement));
-        emit ISettlement.FillSettled("fill", buyer.addr, seller.addr, 50, 40, 60);
+        emit IVerified.FillSettled("fill", buyer.addr, seller.addr, 50, 40, 60);
         vm.expectEmit(address(settlement));
-        emit ISettlement.BatchSettled(7, "hash", 60, 1, 0);
+        emit IVerified.BatchSettled(7, "hash", 60, 1, 0);
         vm.prank(address(operator));
         uint256 paid = settlement.settle(7, "hash", batch);
         vm.assertEq(paid, 60);
@@ -106,7 +107,7 @@ contract SettlementSettleTest is MarketTest {
             _list(_intentOf(1, _line(1 - ofThird, 20, 20, 30, "sells")), _signed(buys, seller))
         );
         _assertSettled("sells");
-        _assertSkipped("buys", ISettlement.SkipReason.InsufficientBalance);
+        _assertSkipped("buys", IVerified.SkipReason.InsufficientBalance);
     }
 
     /// @dev As many lines as a record can hold.
@@ -128,7 +129,7 @@ contract SettlementSettleTest is MarketTest {
         bytes memory batch = Batch.encode(new SettledOffer[](0), new SettledIntent[](0));
         vm.prank(caller);
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.SettlementCallerNotOperator.selector, caller)
+            abi.encodeWithSelector(ILedger.SettlementCallerNotOperator.selector, caller)
         );
         settlement.settle(0, 0, batch);
     }
@@ -139,7 +140,7 @@ contract SettlementSettleTest is MarketTest {
         vm.startPrank(address(operator));
         settlement.settle(number, 0, batch);
         settlement.settle(number ^ 1, 0, batch);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.BatchAlreadySettled.selector, number));
+        vm.expectRevert(abi.encodeWithSelector(IVerified.BatchAlreadySettled.selector, number));
         settlement.settle(number, 0, batch);
         vm.stopPrank();
         vm.assertTrue(settlement.isBatchSettled(number));
@@ -212,7 +213,7 @@ contract SettlementSettleTest is MarketTest {
         bytes memory batch = Batch.encode(offers, intents);
         vm.prank(address(operator));
         vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.BatchNonceShared.selector, seller.addr, uint64(9))
+            abi.encodeWithSelector(IVerified.BatchNonceShared.selector, seller.addr, uint64(9))
         );
         settlement.settle(0, 0, batch);
     }
@@ -221,20 +222,20 @@ contract SettlementSettleTest is MarketTest {
 
     function test_settle_skipsUnknownOffer() public {
         _settle(_offerOf(1), _intentOf(1, _line(1, 1, 1, 1, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.UnknownOffer);
+        _assertSkipped("fill", IVerified.SkipReason.UnknownOffer);
     }
 
     function test_settle_skipsResourceMismatch() public {
         SettledOffer memory offer = _offer(seller.addr, 1, 1000, 1000);
         offer.resource = keccak256("another");
         _settle(_signed(offer, seller), _intentOf(1, _line(0, 1, 1, 1, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.ResourceMismatch);
+        _assertSkipped("fill", IVerified.SkipReason.ResourceMismatch);
     }
 
     function test_settle_skipsSelfMatch() public {
         SettledOffer memory offer = _signed(_offer(buyer.addr, 2, 1000, 1000), buyer);
         _settle(offer, _intentOf(1, _line(0, 1, 1, 1, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.SelfMatch);
+        _assertSkipped("fill", IVerified.SkipReason.SelfMatch);
     }
 
     function test_settle_skipsNotYetValid() public {
@@ -242,12 +243,12 @@ contract SettlementSettleTest is MarketTest {
         intent.validFrom = NOW + 1;
         intent.lines = _list(_line(0, 1, 1, 1, "intent"));
         _settle(_offerOf(1), _signed(intent, buyer));
-        _assertSkipped("intent", ISettlement.SkipReason.NotYetValid);
+        _assertSkipped("intent", IVerified.SkipReason.NotYetValid);
 
         SettledOffer memory offer = _offer(seller.addr, 1, 100, 100);
         offer.validFrom = NOW + 1;
         _settle(_signed(offer, seller), _intentOf(1, _line(0, 1, 1, 1, "offer")));
-        _assertSkipped("offer", ISettlement.SkipReason.NotYetValid);
+        _assertSkipped("offer", IVerified.SkipReason.NotYetValid);
         vm.warp(NOW + 1);
         _settle(_signed(offer, seller), _intentOf(1, _line(0, 1, 1, 1, "now")));
         _assertSettled("now");
@@ -263,56 +264,56 @@ contract SettlementSettleTest is MarketTest {
         vm.warp(NOW + 11 + EXIT_DELAY);
         intent.lines = _list(_line(0, 1, 1, 1, "intent"));
         _settle(_offerOf(1), intent);
-        _assertSkipped("intent", ISettlement.SkipReason.Expired);
+        _assertSkipped("intent", IVerified.SkipReason.Expired);
 
         SettledOffer memory offer = _offer(seller.addr, 1, 100, 100);
         offer.validUntil = NOW + 10;
         _settle(_signed(offer, seller), _intentOf(1, _line(0, 1, 1, 1, "offer")));
-        _assertSkipped("offer", ISettlement.SkipReason.Expired);
+        _assertSkipped("offer", IVerified.SkipReason.Expired);
     }
 
     function test_settle_skipsBadSignature() public {
         SettledIntent memory intent = _intent(buyer.addr, 1, 100, 200);
         intent.lines = _list(_line(0, 1, 1, 1, "intent"));
         _settle(_offerOf(1), _signed(intent, seller));
-        _assertSkipped("intent", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("intent", IVerified.SkipReason.BadSignature);
 
         SettledOffer memory offer = _offer(seller.addr, 1, 1000, 1000);
         _settle(_signed(offer, buyer), _intentOf(1, _line(0, 1, 1, 1, "offer")));
-        _assertSkipped("offer", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("offer", IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsUnknownAuthority() public {
         SettledIntent memory intent = _intentOf(1, _line(0, 1, 1, 1, "intent"));
         intent.authority = 3;
         _settle(_offerOf(1), intent);
-        _assertSkipped("intent", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("intent", IVerified.SkipReason.BadSignature);
         SettledOffer memory offer = _offerOf(1);
         offer.authority = 255;
         _settle(offer, _intentOf(1, _line(0, 1, 1, 1, "offer")));
-        _assertSkipped("offer", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("offer", IVerified.SkipReason.BadSignature);
     }
 
     function test_settle_skipsUnitsZero() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 0, 0, 0, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.UnitsZero);
+        _assertSkipped("fill", IVerified.SkipReason.UnitsZero);
     }
 
     function test_settle_skipsOverfilledIntent() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 60, 60, 60, "first")));
         _settle(_offerOf(1), _intentOf(1, _line(0, 41, 41, 41, "too much")));
-        _assertSkipped("too much", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("too much", IVerified.SkipReason.UnitsOverfilled);
         _settle(_offerOf(1), _intentOf(1, _line(0, 40, 40, 40, "the rest")));
         _assertSettled("the rest");
         _settle(_offerOf(1), _intentOf(1, _line(0, 1, 1, 1, "none left")));
-        _assertSkipped("none left", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("none left", IVerified.SkipReason.UnitsOverfilled);
     }
 
     function test_settle_skipsOverfilledOffer() public {
         SettledOffer memory offer = _signed(_offer(seller.addr, 1, 50, 50), seller);
         _settle(offer, _intentOf(1, _line(0, 30, 30, 30, "first")));
         _settle(offer, _intentOf(2, _line(0, 21, 21, 21, "too much")));
-        _assertSkipped("too much", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("too much", IVerified.SkipReason.UnitsOverfilled);
         _settle(offer, _intentOf(2, _line(0, 20, 20, 20, "the rest")));
         _assertSettled("the rest");
     }
@@ -322,7 +323,7 @@ contract SettlementSettleTest is MarketTest {
         intent.lines = _list(_line(0, 60, 60, 60, "first"), _line(0, 41, 41, 41, "second"));
         _settle(_offerOf(1), _signed(intent, buyer));
         _assertSettled("first");
-        _assertSkipped("second", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("second", IVerified.SkipReason.UnitsOverfilled);
 
         SettledOffer memory offer = _signed(_offer(seller.addr, 2, 50, 50), seller);
         _settle(
@@ -333,7 +334,7 @@ contract SettlementSettleTest is MarketTest {
             )
         );
         _assertSettled("third");
-        _assertSkipped("fourth", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("fourth", IVerified.SkipReason.UnitsOverfilled);
     }
 
     /// @dev The whole width of a counter, without touching its flag or a neighbour.
@@ -343,7 +344,7 @@ contract SettlementSettleTest is MarketTest {
         intent.lines = _list(_line(0, LANE_MAX, 0, 0, "all"), _line(0, 1, 0, 0, "one more"));
         _settle(offer, _signed(intent, buyer));
         _assertSettled("all");
-        _assertSkipped("one more", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("one more", IVerified.SkipReason.UnitsOverfilled);
         vm.assertEq(settlement.settledUnits(buyer.addr, 5), LANE_MAX);
         for (uint64 nonce = 4; nonce < 8; ++nonce) {
             if (nonce != 5) vm.assertEq(settlement.settledUnits(buyer.addr, nonce), 0);
@@ -353,17 +354,17 @@ contract SettlementSettleTest is MarketTest {
         settlement.cancel(5);
         intent.lines = _list(_line(0, 1, 0, 0, "after"));
         _settle(offer, intent);
-        _assertSkipped("after", ISettlement.SkipReason.UnitsOverfilled);
+        _assertSkipped("after", IVerified.SkipReason.UnitsOverfilled);
     }
 
     function test_settle_skipsDeliveredAboveUnits() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 11, 11, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.DeliveredAboveUnits);
+        _assertSkipped("fill", IVerified.SkipReason.DeliveredAboveUnits);
     }
 
     function test_settle_skipsPriceAboveLimit() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 10, 21, "above")));
-        _assertSkipped("above", ISettlement.SkipReason.PriceAboveLimit);
+        _assertSkipped("above", IVerified.SkipReason.PriceAboveLimit);
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 10, 20, "at")));
         _assertSettled("at");
     }
@@ -371,12 +372,12 @@ contract SettlementSettleTest is MarketTest {
     /// @dev What was committed but not delivered does not raise the price of what was.
     function test_settle_skipsPriceAboveLimitOfDelivered() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 5, 11, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.PriceAboveLimit);
+        _assertSkipped("fill", IVerified.SkipReason.PriceAboveLimit);
     }
 
     function test_settle_skipsPriceBelowLimit() public {
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 10, 9, "below")));
-        _assertSkipped("below", ISettlement.SkipReason.PriceBelowLimit);
+        _assertSkipped("below", IVerified.SkipReason.PriceBelowLimit);
         _settle(_offerOf(1), _intentOf(1, _line(0, 10, 10, 10, "at")));
         _assertSettled("at");
     }
@@ -391,7 +392,7 @@ contract SettlementSettleTest is MarketTest {
         intent.lines[2] = _line(0, 10, 10, 10, "the rest");
         _settle(_offerOf(1), _signed(intent, poor));
         _assertSettled("first");
-        _assertSkipped("too much", ISettlement.SkipReason.InsufficientBalance);
+        _assertSkipped("too much", IVerified.SkipReason.InsufficientBalance);
         _assertSettled("the rest");
         vm.assertEq(_balance(poor.addr), 0);
         vm.assertEq(_balance(seller.addr), 25);
@@ -404,8 +405,8 @@ contract SettlementSettleTest is MarketTest {
         intent = _signed(intent, buyer);
         intent.lines = _list(_line(0, 15, 15, 15, "a"), _line(0, 14, 14, 14, "b"));
         _settle(_offerOf(1), intent);
-        _assertSkipped("a", ISettlement.SkipReason.UnitsBelowMinimum);
-        _assertSkipped("b", ISettlement.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("a", IVerified.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("b", IVerified.SkipReason.UnitsBelowMinimum);
         vm.assertEq(settlement.settledUnits(buyer.addr, 1), 0);
         vm.assertEq(settlement.settledUnits(seller.addr, 1), 0);
         vm.assertEq(_balance(seller.addr), 0);
@@ -419,7 +420,7 @@ contract SettlementSettleTest is MarketTest {
         // Twenty are left, fewer than the minimum: then exactly these.
         intent.lines = _list(_line(0, 19, 19, 19, "f"));
         _settle(_offerOf(1), intent);
-        _assertSkipped("f", ISettlement.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("f", IVerified.SkipReason.UnitsBelowMinimum);
         intent.lines = _list(_line(0, 20, 20, 20, "g"));
         _settle(_offerOf(1), intent);
         _assertSettled("g");
@@ -431,8 +432,8 @@ contract SettlementSettleTest is MarketTest {
         intent.unitsMin = 100;
         intent.lines = _list(_line(0, 50, 50, 50, "good"), _line(0, 50, 50, 500, "dear"));
         _settle(_offerOf(1), _signed(intent, buyer));
-        _assertSkipped("dear", ISettlement.SkipReason.PriceAboveLimit);
-        _assertSkipped("good", ISettlement.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("dear", IVerified.SkipReason.PriceAboveLimit);
+        _assertSkipped("good", IVerified.SkipReason.UnitsBelowMinimum);
     }
 
     /// @dev Units of refused lines are free for the next intent of the same batch.
@@ -445,7 +446,7 @@ contract SettlementSettleTest is MarketTest {
             _list(offer),
             _list(_signed(greedy, buyer), _intentOf(2, _line(0, 100, 100, 100, "next")))
         );
-        _assertSkipped("greedy", ISettlement.SkipReason.UnitsBelowMinimum);
+        _assertSkipped("greedy", IVerified.SkipReason.UnitsBelowMinimum);
         _assertSettled("next");
     }
 
@@ -487,41 +488,41 @@ contract SettlementSettleTest is MarketTest {
         offer.validFrom = NOW + 1;
         intent.lines = _list(_line(1, 0, 2, 5, "fill"));
 
-        _expectReason(offer, intent, ISettlement.SkipReason.NotYetValid);
+        _expectReason(offer, intent, IVerified.SkipReason.NotYetValid);
         intent.validFrom = NOW;
-        _expectReason(offer, intent, ISettlement.SkipReason.Expired);
+        _expectReason(offer, intent, IVerified.SkipReason.Expired);
         intent.validUntil = NOW;
-        _expectReason(offer, intent, ISettlement.SkipReason.EpochEnded);
+        _expectReason(offer, intent, IVerified.SkipReason.EpochEnded);
         intent.epoch = 0;
-        _expectReason(offer, intent, ISettlement.SkipReason.BadSignature);
+        _expectReason(offer, intent, IVerified.SkipReason.BadSignature);
         intent = _signed(intent, poor);
-        _expectReason(offer, intent, ISettlement.SkipReason.UnknownOffer);
+        _expectReason(offer, intent, IVerified.SkipReason.UnknownOffer);
         intent.lines[0].offer = 0;
-        _expectReason(offer, intent, ISettlement.SkipReason.NotYetValid);
+        _expectReason(offer, intent, IVerified.SkipReason.NotYetValid);
         offer.validFrom = NOW;
-        _expectReason(offer, intent, ISettlement.SkipReason.BadSignature);
-        _expectReason(_signed(offer, poor), intent, ISettlement.SkipReason.ResourceMismatch);
+        _expectReason(offer, intent, IVerified.SkipReason.BadSignature);
+        _expectReason(_signed(offer, poor), intent, IVerified.SkipReason.ResourceMismatch);
         intent.resource = RESOURCE;
         intent = _signed(intent, poor);
-        _expectReason(offer, intent, ISettlement.SkipReason.SelfMatch);
+        _expectReason(offer, intent, IVerified.SkipReason.SelfMatch);
         offer.account = seller.addr;
-        _expectReason(_signed(offer, seller), intent, ISettlement.SkipReason.UnitsZero);
+        _expectReason(_signed(offer, seller), intent, IVerified.SkipReason.UnitsZero);
         intent.lines[0].units = 1;
-        _expectReason(offer, intent, ISettlement.SkipReason.UnitsOverfilled);
+        _expectReason(offer, intent, IVerified.SkipReason.UnitsOverfilled);
         offer.units = 1;
         offer = _signed(offer, seller);
-        _expectReason(offer, intent, ISettlement.SkipReason.DeliveredAboveUnits);
+        _expectReason(offer, intent, IVerified.SkipReason.DeliveredAboveUnits);
         intent.lines[0].delivered = 1;
-        _expectReason(offer, intent, ISettlement.SkipReason.PriceAboveLimit);
+        _expectReason(offer, intent, IVerified.SkipReason.PriceAboveLimit);
         intent.lines[0].payment = 2;
-        _expectReason(offer, intent, ISettlement.SkipReason.PriceBelowLimit);
+        _expectReason(offer, intent, IVerified.SkipReason.PriceBelowLimit);
         offer.limit = 1;
         offer = _signed(offer, seller);
-        _expectReason(offer, intent, ISettlement.SkipReason.InsufficientBalance);
+        _expectReason(offer, intent, IVerified.SkipReason.InsufficientBalance);
         _fund(poor.addr, 2);
         intent.unitsMin = 2;
         intent = _signed(intent, poor);
-        _expectReason(offer, intent, ISettlement.SkipReason.UnitsBelowMinimum);
+        _expectReason(offer, intent, IVerified.SkipReason.UnitsBelowMinimum);
         intent.unitsMin = 1;
         _settle(offer, _signed(intent, poor));
         vm.assertEq(_balance(seller.addr), 2);
@@ -559,11 +560,11 @@ contract SettlementSettleTest is MarketTest {
         intent = _signed(intent, rich);
         _settle(_signed(_offer(seller.addr, 1, offerUnits, offerLimit), seller), intent);
         if (payment > most) {
-            _assertSkipped("fill", ISettlement.SkipReason.PriceAboveLimit);
+            _assertSkipped("fill", IVerified.SkipReason.PriceAboveLimit);
         } else if (payment < least) {
-            _assertSkipped("fill", ISettlement.SkipReason.PriceBelowLimit);
+            _assertSkipped("fill", IVerified.SkipReason.PriceBelowLimit);
         } else if (payment > type(uint72).max - FUNDS) {
-            _assertSkipped("fill", ISettlement.SkipReason.InsufficientBalance);
+            _assertSkipped("fill", IVerified.SkipReason.InsufficientBalance);
         } else {
             _assertSettled("fill");
             vm.assertEq(_balance(seller.addr), payment);
@@ -613,7 +614,7 @@ contract SettlementSettleTest is MarketTest {
         }
         if (field == 9) intent.nonce += 1;
         _settle(_offerOf(1), intent);
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     function testFuzz_settle_everyOfferFieldIsSigned(uint8 field) public {
@@ -635,7 +636,7 @@ contract SettlementSettleTest is MarketTest {
         }
         if (field == 10) offer.nonce += 1;
         _settle(offer, _intentOf(1, _line(0, 10, 10, 10, "fill")));
-        _assertSkipped("fill", ISettlement.SkipReason.BadSignature);
+        _assertSkipped("fill", IVerified.SkipReason.BadSignature);
     }
 
     // ------------------------------------------------------------------ helpers
@@ -643,7 +644,7 @@ contract SettlementSettleTest is MarketTest {
     function _expectReason(
         SettledOffer memory offer,
         SettledIntent memory intent,
-        ISettlement.SkipReason reason
+        IVerified.SkipReason reason
     ) private {
         _settle(offer, intent);
         _assertSkipped("fill", reason);
@@ -652,9 +653,7 @@ contract SettlementSettleTest is MarketTest {
     function _expectUnsorted(SettledOffer[] memory offers) private {
         bytes memory batch = Batch.encode(offers, new SettledIntent[](0));
         vm.prank(address(operator));
-        vm.expectRevert(
-            abi.encodeWithSelector(ISettlement.BatchOffersUnsorted.selector, uint256(1))
-        );
+        vm.expectRevert(abi.encodeWithSelector(IVerified.BatchOffersUnsorted.selector, uint256(1)));
         settlement.settle(0, 0, batch);
     }
 }

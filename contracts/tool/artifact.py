@@ -13,6 +13,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CONTRACTS: Final = (
+    "BreachBond",
     "SessionAccount",
     "SessionAccountFactory",
     "SessionRelay",
@@ -20,6 +21,7 @@ CONTRACTS: Final = (
     "GuardianSet",
     "SessionLens",
     "Settlement",
+    "SettlementDesk",
     "TestUSDC",
 )
 
