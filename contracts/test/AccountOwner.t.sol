@@ -188,8 +188,9 @@ contract AccountOwnerTest is AccountTest {
         vm.expectRevert(IAccountOwner.RecoveryNotSigned.selector);
         account.startRecovery(abi.encodePacked(address(0)), signer, "");
         _withGuardians();
+        bytes memory own = _sign65(other, _recoveryDigest(signer));
         vm.expectRevert(IAccountOwner.RecoveryNotSigned.selector);
-        account.startRecovery(abi.encodePacked(other.addr), signer, "");
+        account.startRecovery(abi.encodePacked(other.addr), signer, own);
     }
 
     /// @dev Naming other guardians ends what the old ones have started.
