@@ -396,6 +396,16 @@ contract SessionAccountTest is MarketTest {
         vm.assertEq(account.sessionOf(key.addr).spent, 100);
     }
 
+    /// @dev What keys sign for counts against the cap that they share, too.
+    function test_RevertIf_consume_overAccountCap() public {
+        _grantAll(100);
+        vm.prank(owner.addr);
+        account.setCap(address(account), 50, 1 days);
+        _consume(key, 50);
+        vm.expectPartialRevert(ISessionKeys.SessionCapExceeded.selector);
+        this.consume(key, 1);
+    }
+
     function testFuzz_RevertIf_consume_hugeAmount(uint256 amount) public {
         amount = _bound(amount, 101, type(uint256).max);
         _grantAll(100);
