@@ -191,9 +191,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "count no cap": all_of(
         *(_set(module, "commit", nothing) for module in (intake, trade, delivery, settling))
     ),
-    "fill what was cancelled": edited(
-        exchange.Exchange, "end", "self._leave(order)", "self.deadlines.remove(order)"
-    ),
+    "fill what was cancelled": edited(exchange.Exchange, "end", "level.remove(order)", "pass"),
     "the taker sets the price": edited(
         exchange.Exchange,
         "_take_asks",
