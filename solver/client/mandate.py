@@ -23,7 +23,6 @@ class MandateSession:
         self.state = told.mandate
         self._identity = identity
         self._secret = bytes.fromhex(told.secret)
-        self._counter = 0
         self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -67,9 +66,9 @@ class MandateSession:
 
     def authenticate(self, body: bytes) -> tuple[int, str]:
         """(counter, MAC) of a body; good once, and only before any later one."""
-        self._counter = max(self._counter + 1, self.market.time_ms())
-        counted = self._counter.to_bytes(COUNTER_BYTES, "big") + body
-        return self._counter, hmac.digest(self._secret, counted, "sha256").hex()
+        counter = self.market.next_ms()
+        counted = counter.to_bytes(COUNTER_BYTES, "big") + body
+        return counter, hmac.digest(self._secret, counted, "sha256").hex()
 
     async def refresh(self) -> Mandate:
         """How far it is used now."""

@@ -63,6 +63,7 @@ class Market:
     def __init__(self, url: str, *, timeout_seconds: float = 30) -> None:
         self.url: Final = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._newest_ms = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -113,9 +114,10 @@ class Market:
         """The market's time, by our clock."""
         return int(time.time() + self._ahead_s)
 
-    def time_ms(self) -> int:
-        """The same in milliseconds."""
-        return int((time.time() + self._ahead_s) * 1_000)
+    def next_ms(self) -> int:
+        """The same in milliseconds, and higher at each call, though clocks are set back."""
+        self._newest_ms = max(self._newest_ms + 1, int((time.time() + self._ahead_s) * 1_000))
+        return self._newest_ms
 
     @asynccontextmanager
     async def feed(
