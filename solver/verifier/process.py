@@ -71,7 +71,9 @@ class Verifier(asyncio.Protocol):
             else:
                 self._transport.abort()
             if self._process is not None:
-                await asyncio.shield(asyncio.to_thread(_reap, self._process))
+                # It begins at once: a task for it could be cancelled before its first step.
+                loop = asyncio.get_running_loop()
+                await asyncio.shield(loop.run_in_executor(None, _reap, self._process))
 
     def send(self, task: Task) -> None:
         """Ask it; `taken` is called with the answer, in the order of asking."""

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -385,6 +387,35 @@ async def test_stopping_leaves_neither_waiters_nor_processes() -> None:
     after = await verifiers.intent(signed(), START_S)
     assert isinstance(after, Reject)
     assert after.code is RejectCode.SHUTTING_DOWN
+
+
+def test_a_verifier_is_reaped_although_its_keeper_is_cancelled_twice() -> None:
+    """Also when the loop ends before a thread is free for it: nothing is left to a collector."""
+    verifier: list[Verifier] = []
+    free = threading.Event()
+
+    async def keep() -> None:
+        verifier.append(Verifier(RULES, lambda *_: None))
+        async with verifier[0].running():
+            await asyncio.sleep(PATIENCE_S)
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        keeper = asyncio.create_task(keep())
+        await until(lambda: verifier and verifier[0]._process)
+        busy = loop.run_in_executor(None, free.wait)
+        while not keeper.done():
+            keeper.cancel()
+            await asyncio.sleep(0)
+        # The loop ends first: what is left is cancelled, then threads are waited for.
+        threading.Timer(0.2, free.set).start()
+        assert not busy.done()
+
+    asyncio.run(leave())
+    (one,) = verifier
+    assert one._process is not None
+    assert one._process.returncode is not None
 
 
 PARENT = """
