@@ -55,6 +55,8 @@ contract MarketHandler is MarketTest {
         }
         _wallet = _account(_traders[0]);
         _grant(_wallet, _traders[0], _agent, SIGN, 500_000);
+        // A cap of this size counts every atom (see CapWord), and all documents allow less than it.
+        _grant(operator, operatorOwner, operatorKey, SETTLE, 4_000_000);
     }
 
     // ------------------------------------------------------------------ actions
