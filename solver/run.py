@@ -7,8 +7,6 @@ reverse. If any part fails, all stop (P8): the journal has what was acknowledged
 import asyncio
 import fcntl
 import os
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -17,19 +15,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from contracts.anvil import DEV_KEY
-from contracts.deploy import (
-    SESSION_CAP_MAX,
-    Deployment,
-    Plan,
-    SessionPlan,
-    deploy_once,
-    grant_session,
-)
-from contracts.deploy import send as send_transaction
+from contracts.deploy import Deployment
 from intents.admission import Rules
 from intents.reject import Reject
-from intents.signature import SigningKey
 from intents.typed_data import Domain
 from solver.bridge import MarketDelivery, VaultCustody
 from solver.core.command import (
@@ -49,6 +37,7 @@ from solver.gateway.door import Door
 from solver.gateway.limit import Limits
 from solver.gateway.rotation import Rotations
 from solver.gateway.server import serve
+from solver.ground import Ground, StartRefused, secret_file, stand
 from solver.journal import Genesis, Journal
 from solver.journal.keeper import SnapshotKeeper
 from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
@@ -57,15 +46,11 @@ from solver.runtime.config import Config
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
-from solver.settlement.local_chain import LocalChain
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
-from solver.settlement.session import session_left
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
-from solver.settlement.token import DECIMALS, check_token
-from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
 from solver.vault import (
@@ -80,20 +65,11 @@ from solver.vault import (
 )
 from solver.verifier.pool import Verifiers
 
-ATOMS_PER_USDC: Final = 10**DECIMALS
-SESSION_SECONDS: Final = 365 * 86_400
-LOCAL_GAS_FUNDS_WEI: Final = 10 * 10**18
 RECONCILE_SECONDS: Final = 5
 DRAIN_SECONDS_MAX: Final = 10
 RECOVERY_TOLD_EVERY: Final = 1_000_000
-SECRET_BYTES: Final = 32
-LOCAL_CHAIN_ID: Final = 31_337
 SELECTIONS: Final = {"least-recently-used": least_recently_used, "round-robin": round_robin}
 LOG: Final = structlog.get_logger("solver.run")
-
-
-class StartRefused(Exception):
-    """The market cannot start as it is set up; the message says what to do."""
 
 
 class BooksDiffer(Exception):
@@ -116,15 +92,6 @@ class Node(msgspec.Struct, kw_only=True):
         return await reconcile(self.chain, self.sequencer.market.state, self.deployment)
 
 
-class _Ground(msgspec.Struct, frozen=True, kw_only=True):
-    """What the market stands on: a node, the contracts there, the key that may settle."""
-
-    rpc_url: str
-    chain: ChainClient
-    deployment: Deployment
-    session: SigningKey
-
-
 @asynccontextmanager
 async def market(config: Config) -> AsyncIterator[Node]:
     """Run a market until the block is left, or a part fails.
@@ -134,16 +101,7 @@ async def market(config: Config) -> AsyncIterator[Node]:
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_user_of(config.data_dir))
-        rpc_url = await _chain_url(config, stack)
-        chain = ChainClient(rpc_url, chain_id=config.chain.chain_id)
-        stack.push_async_callback(chain.close)
-        session = _key(config.data_dir / "operator" / "session.key")
-        ground = _Ground(
-            rpc_url=rpc_url,
-            chain=chain,
-            deployment=await _deploy(config, chain, session),
-            session=session,
-        )
+        ground = await stand(config, stack)
         sequencer = _recover(config, ground.deployment, stack)
         yield await stack.enter_async_context(_running(config, ground, sequencer))
 
@@ -162,7 +120,7 @@ def _sole_user_of(folder: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> AsyncIterator[Node]:
+async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> AsyncIterator[Node]:
     """Start the tasks and the gateway over a recovered sequencer."""
     chain, deployment = ground.chain, ground.deployment
     async with AsyncExitStack() as stack:
@@ -179,7 +137,7 @@ async def _running(config: Config, ground: _Ground, sequencer: Sequencer) -> Asy
             rules=rules,
             custody=custody,
             contract_signatures=ContractSignatures(chain, deployment),
-            grant_secret=_secret_file(config.data_dir / "grant.secret"),
+            grant_secret=secret_file(config.data_dir / "grant.secret"),
             clock=SystemClock(),
             receipt_key=ground.session,
             limits=_limits(config),
@@ -234,83 +192,6 @@ async def _served(door: Door, config: Config) -> AsyncIterator[int]:
                 "another program has it; choose another --port"
             ) from error
         yield bound_port
-
-
-async def _chain_url(config: Config, stack: AsyncExitStack) -> str:
-    """The node's URL; starts a local chain that is kept in the data folder, if none was named."""
-    if config.chain.rpc_url is not None:
-        return str(config.chain.rpc_url)
-    chain = await asyncio.to_thread(LocalChain.start, config.data_dir)
-    stack.push_async_callback(asyncio.to_thread, chain.stop)
-    return chain.url
-
-
-async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> Deployment:
-    """The contracts: found where the data folder says, or put there the first time."""
-    deployer, usdc, gas_funds_wei = _deployer(config), _token(config), _gas_funds_wei(config)
-    await chain.start()
-    owner = _key(config.data_dir / "operator" / "owner.key")
-    wallet = Wallet(chain, [deployer, owner])
-    path = config.data_dir / "deployment.json"
-    if not path.exists():
-        if usdc is not None:
-            await check_token(wallet, usdc)
-        await send_transaction(wallet, deployer.address, owner.address, b"", 2 * gas_funds_wei)
-    plan = Plan(
-        chain_id=config.chain.chain_id,
-        deployer=deployer.address,
-        owner=owner.address,
-        usdc=usdc,
-        exit_delay_s=config.chain.exit_delay_seconds,
-    )
-    deployment = await deploy_once(wallet, plan, path)
-    if usdc not in (None, deployment.usdc):
-        raise StartRefused(f"chain.usdc is {usdc}, but {path} settles {deployment.usdc}")
-    await _renew_session(config, wallet, deployment, session)
-    return deployment
-
-
-def _token(config: Config) -> str | None:
-    """The token to settle; None where a test token may stand in for it."""
-    if config.chain.usdc is None and config.chain.chain_id != LOCAL_CHAIN_ID:
-        raise StartRefused("set chain.usdc: a test token is for a local chain only")
-    return config.chain.usdc.lower() if config.chain.usdc else None
-
-
-def _gas_funds_wei(config: Config) -> int:
-    if config.chain.gas_funds_wei is not None:
-        return config.chain.gas_funds_wei
-    if config.chain.chain_id != LOCAL_CHAIN_ID:
-        raise StartRefused("set chain.gas_funds_wei: 10 ether by default is for a local chain only")
-    return LOCAL_GAS_FUNDS_WEI
-
-
-async def _renew_session(
-    config: Config, wallet: Wallet, deployment: Deployment, session: SigningKey
-) -> None:
-    """Grant the session anew before its time or its cap runs out; what was spent stays spent."""
-    wanted_atoms = config.chain.session_cap_usdc * ATOMS_PER_USDC
-    left = await session_left(wallet, deployment, session.address)
-    now_s = int(time.time())
-    if left.lasts(now_s + SESSION_SECONDS // 4, wanted_atoms // 4):
-        return
-    plan = SessionPlan(
-        key=session.address,
-        expires_at=now_s + SESSION_SECONDS,
-        cap=min(left.spent + wanted_atoms, SESSION_CAP_MAX),
-        gas_funds_wei=_gas_funds_wei(config),
-    )
-    await grant_session(wallet, deployment, plan)
-
-
-def _deployer(config: Config) -> SigningKey:
-    if config.chain.deployer_key_file is not None:
-        return SigningKey(bytes.fromhex(config.chain.deployer_key_file.read_text().strip()[-64:]))
-    if config.chain.chain_id != LOCAL_CHAIN_ID:
-        raise StartRefused(
-            "set chain.deployer_key_file: Anvil's well-known key is for a local chain only"
-        )
-    return SigningKey(DEV_KEY)
 
 
 def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> Sequencer:
@@ -403,7 +284,7 @@ async def _require(sequencer: Sequencer, command: FinishCall | OpenResource | Re
 
 
 def _submitter(
-    config: Config, ground: _Ground, sequencer: Sequencer, stack: AsyncExitStack
+    config: Config, ground: Ground, sequencer: Sequencer, stack: AsyncExitStack
 ) -> Submitter:
     identity = Identity(
         chain_id=ground.deployment.chain_id,
@@ -504,30 +385,3 @@ async def _drain(proxy: Proxy) -> None:
             await proxy.drain()
     except TimeoutError:
         LOG.warning("calls_cut_short")
-
-
-def _key(path: Path) -> SigningKey:
-    return SigningKey(_secret_file(path))
-
-
-def _secret_file(path: Path) -> bytes:
-    """32 secret bytes in a file that only its owner may read; made on first use, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    if path.stat().st_mode & 0o077:
-        raise StartRefused(f"{path.name} can be read by others: chmod 600 {path.name}")
-    try:
-        secret = bytes.fromhex(path.read_text().strip())
-    except ValueError:
-        secret = b""
-    if len(secret) != SECRET_BYTES:
-        raise StartRefused(f"{path} does not hold {SECRET_BYTES} bytes as hex")
-    return secret

@@ -12,7 +12,8 @@ from solver.client import Contributor, Market, SigningKey
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.process import StartFailed
 from solver.demo.stage import stage
-from solver.run import StartRefused, market
+from solver.ground import StartRefused
+from solver.run import market
 from solver.runtime.config import Config, load_config
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import TokenRefused
