@@ -107,7 +107,11 @@ class Anvil:
         except OSError as error:
             raise AnvilFailed(f"{method}: {error}") from error
         if "error" in answer:
-            raise AnvilFailed(f"{method}: {answer['error']}")
+            revert = answer["error"].get("data")
+            raise AnvilFailed(
+                f"{method}: {answer['error']}",
+                bytes.fromhex(revert[2:]) if isinstance(revert, str) else b"",
+            )
         return answer["result"]
 
     def check_fresh(self) -> None:

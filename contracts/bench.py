@@ -20,7 +20,7 @@ from contracts.batch import (
     pack,
     settle_call,
 )
-from contracts.bindings import SETTLEMENT, FillSettled, FillSkipped, RawLog, decode_log
+from contracts.bindings import SETTLEMENT, USDC, FillSettled, FillSkipped, RawLog, decode_log
 from contracts.deploy import Deployment, Receipt, send
 from contracts.fault import ContractsFault
 from intents.bulk import sign_bulk, tree
@@ -100,6 +100,20 @@ class UnlockedChain:
         """Send for this address from now on, and let it pay for gas."""
         self._anvil.rpc("anvil_impersonateAccount", address)
         self._anvil.rpc("anvil_setBalance", address, hex(1_000 * ETHER))
+
+
+async def fund(
+    chain: UnlockedChain, deployment: Deployment, accounts: Sequence[str], atoms: int
+) -> None:
+    """So many atoms for each account in the ledger, from the token's minter, who deployed all."""
+    minter = deployment.operator_owner
+    total = atoms * len(accounts)
+    await send(chain, minter, deployment.usdc, USDC.function("mint").encode(minter, total))
+    approve = USDC.function("approve").encode(deployment.settlement, total)
+    await send(chain, minter, deployment.usdc, approve)
+    for account in accounts:
+        data = SETTLEMENT.function("deposit").encode(account, atoms)
+        await send(chain, minter, deployment.settlement, data)
 
 
 def key_of(label: str) -> SigningKey:

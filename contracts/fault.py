@@ -29,7 +29,11 @@ class AnvilMissing(AnvilFault):
 
 
 class AnvilFailed(AnvilFault):
-    """It ended, or did not say where it listens."""
+    """It ended, did not say where it listens, or refused a call that gave `revert` back."""
+
+    def __init__(self, message: str, revert: bytes = b"") -> None:
+        super().__init__(message)
+        self.revert = revert
 
 
 class DeploymentFault(ContractsFault):

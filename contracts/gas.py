@@ -23,8 +23,8 @@ import msgspec
 
 from contracts.account_bench import account_figures
 from contracts.anvil import Anvil, Options
-from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, key_of
-from contracts.bindings import ACCOUNT, DESK, SETTLEMENT, USDC
+from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, fund, key_of
+from contracts.bindings import ACCOUNT, DESK, SETTLEMENT
 from contracts.deploy import (
     UNCOVERED_CAP,
     Deployment,
@@ -38,6 +38,7 @@ from contracts.deploy import (
 from contracts.fault import ContractsFault
 from contracts.metered import AUTHORITY_SESSION
 from contracts.metered_bench import METERED_BUYERS, MeteredBench
+from contracts.volume_bench import HUNDRED_THOUSAND, VolumeBench
 from intents.signature import SigningKey
 
 BULK: Final = 64
@@ -45,10 +46,12 @@ BAD: Final = 5
 FILLS: Final = 8_000
 ROOT_FILLS: Final = 10_000
 FILL_ATOMS: Final = 1_500
+FUNDS: Final = 1_000_000_000
 CHAIN_ID: Final = 31_337
 COW_GPV2_GAS: Final = 58_610
 UNISWAPX_GAS: Final = 71_139
 TARGET_GAS: Final = 45_000
+TRANSACTIONS_MAX: Final = 10
 RISE_PERCENT_MAX: Final = 2
 SNAPSHOT: Final = Path(__file__).with_name("gas.json")
 SESSION_AUTHORITY: Final = 2
@@ -76,8 +79,8 @@ async def measure(anvil: Anvil) -> list[Figure]:
     deployment = await deploy(chain, Plan(chain_id=CHAIN_ID, deployer=deployer, owner=deployer))
     await grant_session(chain, deployment, SessionPlan(key=session, expires_at=SESSION_UNTIL_S))
     bench = Bench(chain, deployment, session)
-    await _fund(chain, deployment, deployer, [key.address for key in bench.buyers + bench.sellers])
-    await _warm_up(chain, bench, deployer)
+    await fund(chain, deployment, [key.address for key in bench.buyers + bench.sellers], FUNDS)
+    await _warm_up(chain, bench)
 
     standing = bench.offers(1)
     fresh = await bench.settle(standing, bench.intents(4), settled=BUYERS)
@@ -135,13 +138,28 @@ async def measure(anvil: Anvil) -> list[Figure]:
     ]
 
 
+async def measure_volume(anvil: Anvil) -> list[Figure]:
+    """100,000 fills of one market, settled, with every account held against its books."""
+    bench = await VolumeBench.open(anvil, HUNDRED_THOUSAND)
+    settled = await bench.settle(HUNDRED_THOUSAND)
+    return [
+        Figure(
+            name="fills_100k_transactions",
+            value=settled.transactions,
+            unit="transactions",
+            target=TRANSACTIONS_MAX,
+        ),
+        _target("fills_100k_gas_per_fill", settled.gas // settled.fills, 0),
+    ]
+
+
 async def _metered(
     anvil: Anvil, chain: UnlockedChain, deployment: Deployment, session: str
 ) -> tuple[int, int]:
     """8,000 fills by 80 signed receipts, and 10,000 by a root and net sums."""
     bench = MeteredBench(anvil, deployment, session)
     await bench.open_book()
-    await _fund(chain, deployment, deployment.operator_owner, bench.accounts)
+    await fund(chain, deployment, bench.accounts, FUNDS)
     keys = await bench.grant_keys()
     by_key = bench.receipts(keys, AUTHORITY_SESSION)
     await bench.settle(by_key, root=bench.root(1))
@@ -161,23 +179,10 @@ def _target(name: str, value: int, target: int) -> Figure:
     return Figure(name=name, value=value, unit="gas", target=target)
 
 
-async def _fund(
-    chain: UnlockedChain, deployment: Deployment, deployer: str, accounts: Sequence[str]
-) -> None:
-    total = 1_000_000_000 * len(accounts)
-    mint = USDC.function("mint").encode(deployer, total)
-    approve = USDC.function("approve").encode(deployment.settlement, total)
-    await send(chain, deployer, deployment.usdc, mint)
-    await send(chain, deployer, deployment.usdc, approve)
-    for account in accounts:
-        data = SETTLEMENT.function("deposit").encode(account, 1_000_000_000)
-        await send(chain, deployer, deployment.settlement, data)
-
-
-async def _warm_up(chain: UnlockedChain, bench: Bench, deployer: str) -> None:
+async def _warm_up(chain: UnlockedChain, bench: Bench) -> None:
     """A market that runs: the standing offers, the batch word and the session were used."""
     first = key_of("first buyer")
-    await _fund(chain, bench.deployment, deployer, [first.address])
+    await fund(chain, bench.deployment, [first.address], FUNDS)
     lines = tuple(
         bench.line(place, offer=place, units=1, payment=1_500) for place in range(SELLERS)
     )
@@ -202,7 +207,7 @@ async def _session_accounts(chain: UnlockedChain, bench: Bench, deployer: str) -
         )
         await send(chain, owner.address, account, grant)
         accounts[owner.address] = account
-    await _fund(chain, bench.deployment, deployer, list(accounts.values()))
+    await fund(chain, bench.deployment, list(accounts.values()), FUNDS)
     # Each key's first charge fills its slot; what runs on is the second.
     intents = bench.intents(
         9,
@@ -229,9 +234,9 @@ async def _account_overhead(chain: UnlockedChain, bench: Bench, deployer: str) -
         bench.deployment, settlement=created.contract_address.lower()
     )
     other = Bench(chain, deployment, plain)
-    await _fund(chain, deployment, deployer, [key.address for key in other.buyers + other.sellers])
+    await fund(chain, deployment, [key.address for key in other.buyers + other.sellers], FUNDS)
     first = key_of("first buyer")
-    await _fund(chain, deployment, deployer, [first.address])
+    await fund(chain, deployment, [first.address], FUNDS)
     lines = tuple(
         other.line(place, offer=place, units=1, payment=1_500) for place in range(SELLERS)
     )
@@ -273,7 +278,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--write", action="store_true", help="replace gas.json")
     chosen = parser.parse_args(arguments)
     with Anvil.start(Options(block_time_ms=None)) as anvil:
-        figures = asyncio.run(measure(anvil))
+        figures = asyncio.run(measure(anvil)) + asyncio.run(measure_volume(anvil))
     for figure in figures:
         print(msgspec.json.encode(figure).decode())  # noqa: T201  its output
     if chosen.write:

@@ -1,11 +1,11 @@
-"""Metered batches of a fixed market, mined: 80 buyers and 20 sellers, 100 fills a buyer.
+"""Metered batches of a fixed market, mined: 80 buyers and 20 sellers, 100 fills a buyer, or more.
 
 What runs on is measured: every account has traded, and the batch's number uses the place of an
 earlier one. So no batch makes a storage slot, which `new_slots` counts from the node's own
 state diff.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tiny_keccak import keccak256
@@ -49,7 +49,15 @@ _ANY_RESOURCE: Final = keccak256(b"")
 class MeteredBench:
     """A deployed market with an address book, whose metered batches are mined."""
 
-    def __init__(self, anvil: Anvil, deployment: Deployment, sender: str) -> None:
+    def __init__(
+        self,
+        anvil: Anvil,
+        deployment: Deployment,
+        sender: str,
+        *,
+        buyers: int = METERED_BUYERS,
+        sellers: int = METERED_SELLERS,
+    ) -> None:
         self._anvil = anvil
         self._chain = UnlockedChain(anvil)
         self._domain = Domain(
@@ -60,9 +68,9 @@ class MeteredBench:
         self._number = 0
         self._spent: dict[str, int] = {}
         self._books = Books(addresses=(), places={})
-        self.buyers: Final = [key_of(f"metered buyer {place}") for place in range(METERED_BUYERS)]
+        self.buyers: Final = [key_of(f"metered buyer {place}") for place in range(buyers)]
         self.sellers: Final = sorted(
-            key_of(f"metered seller {place}").address for place in range(METERED_SELLERS)
+            key_of(f"metered seller {place}").address for place in range(sellers)
         )
 
     @property
@@ -109,7 +117,7 @@ class MeteredBench:
     ) -> list[Record]:
         """A receipt of each buyer over what it owes."""
         return [
-            self._signed(buyer, self.amounts(place), signer_of or {}, authority)
+            self.signed(buyer, self.amounts(place), signer_of or {}, authority)
             for place, buyer in enumerate(self.buyers)
         ]
 
@@ -162,13 +170,14 @@ class MeteredBench:
             for slot in after.get("storage", {})
         )
 
-    def _signed(
+    def signed(
         self,
         buyer: SigningKey,
-        amounts: dict[str, int],
-        signer_of: dict[str, SigningKey],
+        amounts: Mapping[str, int],
+        signer_of: Mapping[str, SigningKey],
         authority: int,
     ) -> Record:
+        """A buyer's receipt over these sums, from where the ledger is."""
         lines = in_order(amounts)
         base = self._spent.get(buyer.address, 0)
         receipt = SpendReceipt(
