@@ -56,6 +56,7 @@ class RejectCode(StrEnum):
     ATTESTATION_MISSING = "attestation_missing"
     HEALTH_CHECK_FAILED = "health_check_failed"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    ACCOUNT_FULL = "account_full"
     ALREADY_KNOWN = "already_known"
     NOT_OPEN = "not_open"
     TOO_LATE = "too_late"
@@ -104,6 +105,7 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.NOT_AUTHORIZED: "Sign with the account's own key or a live session key of it.",
     RejectCode.NONCE_USED: "Pick a nonce that this account has not used yet.",
     RejectCode.INSUFFICIENT_FUNDS: "Deposit to the settlement contract, or lower the limit.",
+    RejectCode.ACCOUNT_FULL: "Cancel what you no longer need, or wait until some of it is over.",
     RejectCode.WINDOW_EXHAUSTED: "Retry after the time given; the key's rate window is full.",
     RejectCode.EPOCH_ENDED: "Sign with the account's current epoch, see GET /v1/balance.",
     RejectCode.SHARING_FORBIDDEN: "The provider's terms do not allow sharing this key.",

@@ -131,6 +131,7 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
             lease.status = LeaseStatus.ORPHANED
             _move(state, lease)
             _close_if_done(state, lease)
+    state.forget_keys()
     return None
 
 

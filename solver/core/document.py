@@ -1,9 +1,10 @@
-"""Documents as the market remembers them.
+"""Documents as the market remembers them, and whose they are.
 
 A document comes as a msgspec Struct, whose fields cost compiled code a search each time. So
 they are read once, kept in the record, and the Struct is made again for who asks for it.
 """
 
+import heapq
 from typing import Final
 
 from msgspec.structs import astuple
@@ -14,10 +15,15 @@ from solver.core.book import Order
 from solver.core.command import Authority
 from solver.core.event import IntentStatus
 from solver.core.ledger import Balance
-from solver.core.roster import Member
+from solver.core.record import Session
+from solver.core.roster import Member, Roster
 
 # Bound once: looking an enumeration's member up costs as much as a record.
 _OPEN: Final = IntentStatus.OPEN
+NONCES_PER_WORD: Final = 60
+"""Used nonces are bits of integers that a machine word holds."""
+NONCE_WORDS_MAX: Final = 65_536
+"""Such integers of one account; beyond it the lowest are forgotten, and count as used."""
 
 
 @mypyc_attr(acyclic=True)
@@ -269,6 +275,93 @@ class MandateState(DocumentState):
             epoch=self.epoch,
             nonce=self.nonce,
         )
+
+
+@mypyc_attr(acyclic=True)
+class Account:
+    """What is remembered of an account beside its balances."""
+
+    __slots__ = (
+        "_standing",
+        "_words",
+        "epoch",
+        "money",
+        "nonce_min",
+        "nonces",
+        "sessions",
+        "used",
+        "withdrawal_held",
+        "withdrawing",
+    )
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.money: dict[str, Balance] = {}
+        """Its accounts in the ledger, by asset, as far as they were looked for here."""
+        self.sessions: dict[str, Session] = {}
+        self.nonces: dict[int, str] = {}
+        """Nonce → digest of the document that used it, while that is remembered."""
+        self.used: dict[int, int] = {}
+        """All nonces from `nonce_min` on that were ever used or cancelled, as bits: word → bits."""
+        self.nonce_min = 0
+        """Lower ones count as used: this many words of higher ones are."""
+        self._words: list[int] = []
+        """The words of `used` as a heap, once there are as many as may be."""
+        self._standing = Roster()
+        self.withdrawing = 0
+        self.withdrawal_held = 0
+
+    @property
+    def standing(self) -> list[DocumentState]:
+        """Its documents that are not over, oldest first; a copy."""
+        return [one for one in self._standing.members() if isinstance(one, DocumentState)]
+
+    @property
+    def standing_count(self) -> int:
+        """How many documents of it are not over."""
+        return len(self._standing)
+
+    def remember(self, record: DocumentState) -> None:
+        """A new document of it is admitted, and stands."""
+        self.use(record.nonce)
+        self.nonces[record.nonce] = record.digest
+        self.stand(record)
+
+    def stand(self, record: DocumentState) -> None:
+        """A document that is remembered stands."""
+        self._standing.add(record)
+
+    def dismiss(self, record: DocumentState) -> None:
+        """A document of it is over."""
+        self._standing.remove(record)
+
+    def has_used(self, nonce: int) -> bool:
+        """Whether a document or a cancellation ever used this nonce, or it is too low to know."""
+        word = self.used.get(nonce // NONCES_PER_WORD, 0)
+        return nonce < self.nonce_min or bool(word >> (nonce % NONCES_PER_WORD) & 1)
+
+    def use(self, nonce: int) -> None:
+        """No document can have this nonce from now on."""
+        word = nonce // NONCES_PER_WORD
+        bits = self.used.get(word, 0)
+        self.used[word] = bits | 1 << (nonce % NONCES_PER_WORD)
+        if not bits and len(self.used) >= NONCE_WORDS_MAX:
+            if self._words:
+                heapq.heappush(self._words, word)
+            self.forget_low_nonces()
+
+    def forget_low_nonces(self) -> None:
+        """Keep `NONCE_WORDS_MAX` words at most, the highest.
+
+        Nothing that is used may become unused, as the chain takes no document with such a
+        nonce: so whatever is below those counts as used. Whoever counts up never sees it.
+        """
+        if len(self.used) < NONCE_WORDS_MAX:
+            return
+        self._words = self._words or sorted(self.used)
+        while len(self.used) > NONCE_WORDS_MAX:
+            del self.used[heapq.heappop(self._words)]
+        self.nonce_min = self._words[0] * NONCES_PER_WORD
 
 
 def milliseconds(signed: i64) -> int:

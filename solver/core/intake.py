@@ -31,7 +31,10 @@ from solver.core.event import (
 from solver.core.ledger import ISSUANCE, SUPPLY, Balance, hold, transfer
 from solver.core.state import (
     CREDIT,
+    DOCUMENTS_MAX,
+    KEYS_OF_ACCOUNT_MAX,
     MAY_SIGN,
+    STANDING_MAX,
     Account,
     DocumentState,
     Due,
@@ -56,6 +59,8 @@ from solver.core.trade import (
 _KEY: Final = Authority.KEY
 _SESSION: Final = Authority.SESSION
 _MANDATE: Final = Authority.MANDATE
+FULL_RETRY_MS: Final = 30_000
+_NONCE_HINT: Final = "Count up from the highest that you used, or take the time in microseconds."
 
 
 def open_resource(state: State, command: OpenResource) -> Reject | None:
@@ -68,12 +73,15 @@ def open_resource(state: State, command: OpenResource) -> Reject | None:
 
 
 def pool_key(state: State, command: PoolKey) -> Reject | None:
-    """Add a key. Rejects: key_duplicate, resource_unknown."""
+    """Add a key. Rejects: key_duplicate, resource_unknown, account_full."""
     if command.key in state.keys:
         return reject(RejectCode.KEY_DUPLICATE, command.key)
     for resource in command.resources:
         if resource not in state.resources:
             return reject(RejectCode.RESOURCE_UNKNOWN, resource)
+    fault = _fault_in_pool(state, command.owner)
+    if fault is not None:
+        return fault
     state.keys[command.key] = KeyState(
         owner=command.owner, provider=command.provider, resources=command.resources
     )
@@ -93,8 +101,8 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     """Admit an intent, hold its limit, match it.
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
-    epoch_ended, nonce_used, mandate_terms, insufficient_funds, session_cap_exceeded,
-    mandate_exceeded.
+    epoch_ended, nonce_used, account_full, busy, mandate_terms, insufficient_funds,
+    session_cap_exceeded, mandate_exceeded.
     """
     _, document, digest, signer, authority, signature, proof = astuple(command)
     intent = IntentState(
@@ -133,8 +141,8 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     """Admit an offer, put its units on the capacity ledger, match it.
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
-    epoch_ended, nonce_used, key_unknown, key_not_live, not_authorized, resource_unknown (not
-    a resource of the key).
+    epoch_ended, nonce_used, account_full, busy, key_unknown, key_not_live, not_authorized,
+    resource_unknown (not a resource of the key).
     """
     _, document, digest, signer, authority, signature = astuple(command)
     offer = OfferState(
@@ -165,7 +173,7 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
     """Admit a mandate: intents may be submitted under it from now on.
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
-    epoch_ended, nonce_used.
+    epoch_ended, nonce_used, account_full, busy.
     """
     _, document, digest, signer, authority, signature = astuple(command)
     mandate = MandateState(
@@ -313,7 +321,8 @@ def _fault_in_document(
     if record.until_ms <= state.now_ms:
         return reject(RejectCode.EXPIRED)
     fault = _fault_in_authority(state, record, account)
-    return fault or _fault_in_nonce(record, account, is_used=is_used)
+    fault = fault or _fault_in_nonce(record, account, is_used=is_used)
+    return fault or _fault_in_room(state, account)
 
 
 def _fault_in_nonce(
@@ -323,7 +332,25 @@ def _fault_in_nonce(
     if record.epoch != epoch:
         return reject(RejectCode.EPOCH_ENDED, f"epoch {record.epoch}; the account is in {epoch}")
     if is_used:
+        assert account is not None
+        if record.nonce < account.nonce_min:
+            lowest = account.nonce_min
+            return reject(RejectCode.NONCE_USED, f"all below {lowest}", hint=_NONCE_HINT)
         return reject(RejectCode.NONCE_USED, f"nonce {record.nonce}")
+    return None
+
+
+def _fault_in_room(state: State, account: Account | None) -> Reject | None:
+    if account is not None and account.standing_count >= STANDING_MAX:
+        standing = account.standing_count
+        return reject(RejectCode.ACCOUNT_FULL, f"{standing} documents of the account stand")
+    if state.documents_kept >= DOCUMENTS_MAX:
+        return reject(
+            RejectCode.BUSY,
+            f"the market holds {DOCUMENTS_MAX} documents, as many as it may",
+            hint="What is open goes on and can be finished. Retry new work later.",
+            retry_after_ms=FULL_RETRY_MS,
+        )
     return None
 
 
@@ -424,6 +451,13 @@ def _spendable(state: State, intent: IntentState, account: Account | None) -> in
     if intent.asset != state.usdc:
         return money.available
     return money.available - (account.withdrawing - account.withdrawal_held)
+
+
+def _fault_in_pool(state: State, owner: str) -> Reject | None:
+    pooled = sum(key.live and key.owner == owner for key in state.keys.values())
+    if pooled < KEYS_OF_ACCOUNT_MAX:
+        return None
+    return reject(RejectCode.ACCOUNT_FULL, f"{pooled} keys of the account are in the pool")
 
 
 def _fault_in_key(state: State, offer: OfferState) -> Reject | None:

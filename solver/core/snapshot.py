@@ -332,6 +332,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
         account = state.account(row.address)
         account.epoch, account.sessions = row.epoch, row.sessions
         account.used = row.used
+        account.forget_low_nonces()
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 

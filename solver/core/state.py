@@ -20,12 +20,18 @@ from solver.core.book import Book
 from solver.core.check import check
 from solver.core.command import Authority, Limit, Mode
 from solver.core.deadline import Deadlines, Timed
-from solver.core.document import DocumentState, IntentState, MandateState, OfferState, milliseconds
+from solver.core.document import (
+    Account,
+    DocumentState,
+    IntentState,
+    MandateState,
+    OfferState,
+    milliseconds,
+)
 from solver.core.event import Event, LeaseStatus
 from solver.core.exchange import Exchange
 from solver.core.ledger import Balance, Ledger
 from solver.core.record import Batch, Call, KeyState, Session
-from solver.core.roster import Roster
 from solver.core.window import Window
 
 __all__ = [
@@ -57,8 +63,16 @@ FINISHED_KEPT_MAX: Final = 100_000
 """Documents that are over and can still be asked for; what used their nonces stays known."""
 DUE_SPARE_MAX: Final = 1_024
 """Entries of what ended early that may lie in the heap, beyond as many as there are others."""
-NONCES_PER_WORD: Final = 60
-"""Used nonces are bits of integers that a machine word holds."""
+STANDING_MAX: Final = 100_000
+"""Documents of one account that are not over."""
+DOCUMENTS_MAX: Final = 1_000_000
+"""Documents that are not over, or whose leases are remembered: about 1.5 GB of them."""
+LEASES_PER_INTENT_MAX: Final = 4_096
+"""An intent that was filled as often ends: it could be filled unit by unit for a year."""
+KEYS_OF_ACCOUNT_MAX: Final = 1_000
+"""Keys of one account that are in the pool."""
+KEYS_RETIRED_KEPT_MAX: Final = 1_000
+"""Keys that left the pool and can still be asked for; see `State.forget_keys`."""
 
 # Bound once: looking an enumeration's member up costs as much as a record.
 _LEASE_OPEN: Final = LeaseStatus.OPEN
@@ -104,64 +118,6 @@ class Listing:
         """By asset."""
         self.units: dict[str, Balance] = {}
         """By owner: the outside accounts of its units that were used."""
-
-
-@mypyc_attr(acyclic=True)
-class Account:
-    """What is remembered of an account beside its balances."""
-
-    __slots__ = (
-        "_standing",
-        "epoch",
-        "money",
-        "nonces",
-        "sessions",
-        "used",
-        "withdrawal_held",
-        "withdrawing",
-    )
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.money: dict[str, Balance] = {}
-        """Its accounts in the ledger, by asset, as far as they were looked for here."""
-        self.sessions: dict[str, Session] = {}
-        self.nonces: dict[int, str] = {}
-        """Nonce → digest of the document that used it, while that is remembered."""
-        self.used: dict[int, int] = {}
-        """All nonces that were ever used or cancelled, as bits: word → bits."""
-        self._standing = Roster()
-        self.withdrawing = 0
-        self.withdrawal_held = 0
-
-    @property
-    def standing(self) -> "list[DocumentState]":
-        """Its documents that are not over, oldest first; a copy."""
-        return [one for one in self._standing.members() if isinstance(one, DocumentState)]
-
-    def remember(self, record: DocumentState) -> None:
-        """A new document of it is admitted, and stands."""
-        self.use(record.nonce)
-        self.nonces[record.nonce] = record.digest
-        self.stand(record)
-
-    def stand(self, record: DocumentState) -> None:
-        """A document that is remembered stands."""
-        self._standing.add(record)
-
-    def dismiss(self, record: DocumentState) -> None:
-        """A document of it is over."""
-        self._standing.remove(record)
-
-    def has_used(self, nonce: int) -> bool:
-        """Whether a document or a cancellation ever used this nonce."""
-        word = self.used.get(nonce // NONCES_PER_WORD, 0)
-        return bool(word >> (nonce % NONCES_PER_WORD) & 1)
-
-    def use(self, nonce: int) -> None:
-        """No document can have this nonce from now on."""
-        word = nonce // NONCES_PER_WORD
-        self.used[word] = self.used.get(word, 0) | 1 << (nonce % NONCES_PER_WORD)
 
 
 @mypyc_attr(acyclic=True)
@@ -418,6 +374,19 @@ class State:
         for resource in dict.fromkeys(resources if windows else ()):
             check((subject, resource) not in self.windows, "windows_set_once", subject=subject)
             self.windows[subject, resource] = windows
+
+    @property
+    def documents_kept(self) -> int:
+        """Documents that are not only waiting to be forgotten."""
+        kept = len(self.intents) + len(self.offers) + len(self.mandates)
+        return kept - len(self.finished)
+
+    def forget_keys(self) -> None:
+        """Of the keys that left the pool and serve nothing any more, keep the newest."""
+        gone = [name for name, key in self.keys.items() if not key.live and not key.leases]
+        for name in gone[:-KEYS_RETIRED_KEPT_MAX]:
+            for resource in self.keys.pop(name).resources:
+                self.windows.pop((name, resource), None)
 
     def finish(self, digest: str) -> None:
         """A document is over: it is remembered for a while (`forget_finished`)."""

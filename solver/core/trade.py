@@ -9,6 +9,7 @@ from solver.core.exchange import Fill
 from solver.core.ledger import LAPSED, hold, transfer
 from solver.core.state import (
     LEASE_MS_MAX,
+    LEASES_PER_INTENT_MAX,
     DocumentState,
     Execution,
     IntentState,
@@ -72,6 +73,7 @@ def carry_out(state: State) -> None:
     """Turn the exchange's fills into executions with a lease each, then end what is too small.
 
     A rest below its minimum ends: the contract would refuse it before its siblings settle.
+    So does one that was filled too often.
     """
     exchange = state.exchange
     if not exchange.fills:
@@ -86,7 +88,10 @@ def carry_out(state: State) -> None:
     for order in exchange.drain_ended():
         end_intent(state, state.intents[order.id], IntentStatus.UNFILLED)
     for fill in fills:
-        update_status(state, state.intents[fill.bid.id])
+        intent = state.intents[fill.bid.id]
+        if len(intent.leases) >= LEASES_PER_INTENT_MAX:
+            end_intent(state, intent, IntentStatus.UNFILLED)
+        update_status(state, intent)
 
 
 def open_lease(

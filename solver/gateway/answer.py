@@ -32,6 +32,7 @@ STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.SHARING_FORBIDDEN: 403,
     RejectCode.ATTESTATION_MISSING: 403,
     RejectCode.INSUFFICIENT_FUNDS: 402,
+    RejectCode.ACCOUNT_FULL: 409,
     RejectCode.ALREADY_KNOWN: 409,
     RejectCode.NOT_OPEN: 409,
     RejectCode.TOO_LATE: 409,

@@ -14,11 +14,11 @@ from solver.core import state as state_module
 from solver.core.book import Level, Order
 from solver.core.command import CancelDocument, SubmitIntent
 from solver.core.deadline import TIMES_SPARE_MAX, Deadlines
+from solver.core.document import NONCES_PER_WORD
 from solver.core.exchange import Fill
 from solver.core.snapshot import dump, load
 from solver.core.state import (
     DUE_SPARE_MAX,
-    NONCES_PER_WORD,
     Account,
     Execution,
     IntentState,

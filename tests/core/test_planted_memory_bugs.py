@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from solver.core import snapshot, state, trade
+from solver.core import document, snapshot, state, trade
 from solver.core.book import Level, Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
@@ -166,7 +166,7 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         ),
         _cancel_is_short,
     ),
-    "keep a word a nonce": (constant(state, "NONCES_PER_WORD", 1), _nonces_are_bits),
+    "keep a word a nonce": (constant(document, "NONCES_PER_WORD", 1), _nonces_are_bits),
     "forget that a nonce was used": (
         edited(Account, "use", "self.used[word] =", "word ="),
         _nonces_are_bits,

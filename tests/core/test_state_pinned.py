@@ -20,10 +20,11 @@ from solver.core.command import (
     WithdrawalRequested,
 )
 from solver.core.deadline import Deadlines
+from solver.core.document import NONCES_PER_WORD
 from solver.core.event import BatchCut
 from solver.core.market import Market
 from solver.core.snapshot import dump, load
-from solver.core.state import NONCES_PER_WORD, Account, Lease, State
+from solver.core.state import Account, Lease, State
 from solver.core.weight import Load
 from tests.builder import (
     START_S,
@@ -89,7 +90,7 @@ def test_a_closed_lease_has_nothing_left(used: int) -> None:
 def test_a_nonce_is_used_and_its_neighbours_are_not(nonce: int) -> None:
     """One bit each, wherever a word begins or ends."""
     account = Account()
-    others = {0, 1, nonce - 1, nonce + 1, nonce + NONCES_PER_WORD, 2 * nonce + 7} - {nonce}
+    others = {0, 1, abs(nonce - 1), nonce + 1, nonce + NONCES_PER_WORD, 2 * nonce + 7} - {nonce}
     assert account.has_used(nonce) is False
     account.use(nonce)
     assert account.has_used(nonce) is True
