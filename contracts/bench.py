@@ -68,11 +68,18 @@ class UnlockedChain:
         return bytes.fromhex(answer[2:])
 
     async def transact(
-        self, sender: str, to: str | None, data: bytes, value_wei: int = 0
+        self,
+        sender: str,
+        to: str | None,
+        data: bytes,
+        value_wei: int = 0,
+        gas_limit: int | None = None,
     ) -> Receipt:
-        """Send and mine a transaction."""
+        """Send and mine a transaction, with as much gas as the node thinks or as is said."""
         call = {"from": sender, "data": "0x" + data.hex(), "value": hex(value_wei)}
-        hashed = self._anvil.rpc("eth_sendTransaction", call | ({"to": to} if to else {}))
+        call |= {"to": to} if to else {}
+        call |= {"gas": hex(gas_limit)} if gas_limit is not None else {}
+        hashed = self._anvil.rpc("eth_sendTransaction", call)
         receipt = await self._mined(hashed)
         return Receipt(
             transaction_hash=hashed,
@@ -277,8 +284,8 @@ class Bench:
         *,
         settled: int,
         direct: bool = False,
-    ) -> int:
-        """Gas of one mined batch in which exactly `settled` lines were paid."""
+    ) -> Receipt:
+        """One mined batch in which exactly `settled` lines were paid."""
         hashed = "0x" + keccak256(f"batch {self._number}".encode()).hex()
         packed = pack(offers, entries)
         data = settle_call(self._number, hashed, packed)
@@ -294,7 +301,7 @@ class Bench:
         lines = sum(len(entry.lines) for entry in entries)
         if (paid, skipped) != (settled, lines - settled):
             raise ContractsFault(f"{paid} lines paid, {skipped} skipped; expected {settled} paid")
-        return receipt.gas_used
+        return receipt
 
     def _offer(self, offer: Offer, key: SigningKey) -> SignedOffer:
         signature = key.sign(digest(self._prefix, offer))

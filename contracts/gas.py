@@ -7,6 +7,9 @@ the same machine by running each protocol's own contracts: CoW Protocol's GPv2Se
 with 50 trades in a batch, and UniswapX's V2DutchOrderReactor (which fills one order at a
 time). Both pay per trade; a lower ratio is better for us.
 
+After the figures come what the same transactions cost in dollars and under the prices of the
+Glamsterdam fork (`contracts.gas_table`): JSON lines too, and for people a table on stderr.
+
 `--check` compares with `gas.json` and fails where a figure rose by more than 2 %;
 `--write` replaces that file.
 """
@@ -29,6 +32,7 @@ from contracts.deploy import (
     UNCOVERED_CAP,
     Deployment,
     Plan,
+    Receipt,
     SessionPlan,
     create_account,
     deploy,
@@ -36,6 +40,7 @@ from contracts.deploy import (
     send,
 )
 from contracts.fault import ContractsFault
+from contracts.gas_table import Shown, costs, table
 from contracts.metered import AUTHORITY_SESSION
 from contracts.metered_bench import METERED_BUYERS, MeteredBench
 from contracts.volume_bench import HUNDRED_THOUSAND, VolumeBench
@@ -70,7 +75,14 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: int = 0
 
 
-async def measure(anvil: Anvil) -> list[Figure]:
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """All figures, and the transactions of which those are that one transaction shows alone."""
+
+    figures: list[Figure]
+    shown: list[Shown]
+
+
+async def measure(anvil: Anvil) -> Measurement:
     """All figures, from one chain."""
     chain = UnlockedChain(anvil)
     deployer = anvil.rpc("eth_accounts")[0]
@@ -114,28 +126,33 @@ async def measure(anvil: Anvil) -> list[Figure]:
     )
     receipts, attested = await _metered(anvil, chain, deployment, session)
     of_account = await account_figures(anvil)
-    return [
+    shown = [
+        Shown(name="verified_gas_per_fill_50_warm_slots", receipt=warm, fills=BUYERS),
+        Shown(name="verified_gas_per_fill_50_session_buyers", receipt=by_session, fills=BUYERS),
+        Shown(name="skipped_gas_per_bad_fill_50", receipt=bad, fills=BUYERS),
+        Shown(name="bulk_gas_per_fill_64", receipt=bulk, fills=BULK),
+        Shown(name="mandate_gas_per_fill_64", receipt=under_mandate, fills=BULK),
+        Shown(name="verified_fok_50", receipt=whole, fills=BUYERS, target=30_000),
+        Shown(name="verified_partial_50", receipt=fresh, fills=BUYERS, target=45_000),
+        Shown(name="verified_100x10", receipt=wide, fills=100, target=18_000),
+        Shown(name="metered_gas_per_fill", receipt=receipts, fills=FILLS, target=205),
+        Shown(name="root_gas_per_fill", receipt=attested, fills=ROOT_FILLS, target=85),
+        *(
+            Shown(name=name, receipt=receipt, target=target)
+            for name, (receipt, target) in of_account.items()
+        ),
+    ]
+    figures = [
         _against_peers("verified_gas_per_fill_50", fresh, "CoW Protocol GPv2", COW_GPV2_GAS),
         _against_peers("verified_gas_per_fill_50", fresh, "UniswapX V2Dutch", UNISWAPX_GAS),
         _against_peers(
             "verified_gas_per_fill_50_new_offers", new_offers, "CoW Protocol GPv2", COW_GPV2_GAS
         ),
-        Figure(name="verified_gas_per_fill_50_warm_slots", value=warm // BUYERS, unit="gas"),
-        Figure(
-            name="verified_gas_per_fill_50_session_buyers", value=by_session // BUYERS, unit="gas"
-        ),
-        Figure(name="skipped_gas_per_bad_fill_50", value=bad // BUYERS, unit="gas"),
-        Figure(name="bulk_gas_per_fill_64", value=bulk // BULK, unit="gas"),
-        Figure(name="mandate_gas_per_fill_64", value=under_mandate // BULK, unit="gas"),
-        _target("verified_fok_50", whole // BUYERS, 30_000),
-        _target("verified_partial_50", fresh // BUYERS, 45_000),
-        _target("verified_100x10", wide // 100, 18_000),
-        _target("bad_fill_gas", (with_bad - without) // BAD, 15_000),
-        _target("metered_gas_per_fill", receipts // FILLS, 205),
-        _target("root_gas_per_fill", attested // ROOT_FILLS, 85),
-        Figure(name="account_overhead_gas_per_batch_50", value=through - direct, unit="gas"),
-        *(_target(name, value, target) for name, (value, target) in of_account.items()),
+        _target("bad_fill_gas", (with_bad.gas_used - without.gas_used) // BAD, 15_000),
+        _target("account_overhead_gas_per_batch_50", through - direct, 0),
+        *(_target(one.name, one.gas, one.target) for one in shown),
     ]
+    return Measurement(figures=figures, shown=shown)
 
 
 async def measure_volume(anvil: Anvil) -> list[Figure]:
@@ -155,7 +172,7 @@ async def measure_volume(anvil: Anvil) -> list[Figure]:
 
 async def _metered(
     anvil: Anvil, chain: UnlockedChain, deployment: Deployment, session: str
-) -> tuple[int, int]:
+) -> tuple[Receipt, Receipt]:
     """8,000 fills by 80 signed receipts, and 10,000 by a root and net sums."""
     bench = MeteredBench(anvil, deployment, session)
     await bench.open_book()
@@ -172,7 +189,7 @@ async def _metered(
     for receipt in (receipts, attested):
         if bench.new_slots(receipt):
             raise ContractsFault("a batch in the steady state made a storage slot")
-    return receipts.gas_used, attested.gas_used
+    return receipts, attested
 
 
 def _target(name: str, value: int, target: int) -> Figure:
@@ -243,11 +260,11 @@ async def _account_overhead(chain: UnlockedChain, bench: Bench, deployer: str) -
     intent = other.intent(0, account=first.address, signer=first, lines=lines)
     await other.settle(other.offers(1), [intent], settled=SELLERS, direct=True)
     direct = await other.settle(other.offers(1), other.intents(20), settled=BUYERS, direct=True)
-    return through, direct
+    return through.gas_used, direct.gas_used
 
 
-def _against_peers(name: str, gas: int, peer: str, peer_gas: int) -> Figure:
-    value = gas // BUYERS
+def _against_peers(name: str, receipt: Receipt, peer: str, peer_gas: int) -> Figure:
+    value = receipt.gas_used // BUYERS
     return Figure(
         name=name,
         value=value,
@@ -278,12 +295,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--write", action="store_true", help="replace gas.json")
     chosen = parser.parse_args(arguments)
     with Anvil.start(Options(block_time_ms=None)) as anvil:
-        figures = asyncio.run(measure(anvil)) + asyncio.run(measure_volume(anvil))
-    for figure in figures:
-        print(msgspec.json.encode(figure).decode())  # noqa: T201  its output
+        measured = asyncio.run(measure(anvil))
+        figures = measured.figures + asyncio.run(measure_volume(anvil))
+        priced = costs(anvil, measured.shown)
+    for line in (*figures, *priced):
+        print(msgspec.json.encode(line).decode())  # noqa: T201  its output
+    print(table(priced), file=sys.stderr)  # noqa: T201  its output
     if chosen.write:
-        table = {figure.name: figure.value for figure in figures}
-        SNAPSHOT.write_text(json.dumps(table, indent=2) + "\n")
+        snapshot = {figure.name: figure.value for figure in figures}
+        SNAPSHOT.write_text(json.dumps(snapshot, indent=2) + "\n")
     complaints = check(figures, json.loads(SNAPSHOT.read_text())) if chosen.check else []
     for complaint in complaints:
         print(complaint, file=sys.stderr)  # noqa: T201  its output

@@ -162,7 +162,7 @@ async def test_gas_stays_where_it_was() -> None:
     """The committed figures hold on a fresh chain, and a rise of 3 % would be reported."""
     with Anvil.start(Options(block_time_ms=None)) as anvil:
         assert int(anvil.rpc("eth_chainId"), 16) == CHAIN_ID
-        figures = await measure(anvil)
+        figures = (await measure(anvil)).figures
     values = {figure.name: figure.value for figure in figures}
     assert values["verified_gas_per_fill_50"] <= 45_000
     assert check(figures, values) == []
