@@ -52,6 +52,7 @@ from solver.core.command import (
     SubmitOffer,
     Tick,
 )
+from solver.core.document import intent_record
 from solver.core.event import BatchCut, Event, IntentStatus
 from solver.core.invariant import check_all
 from solver.core.market import Market
@@ -267,6 +268,18 @@ def _signed(document: Document, signer: Person) -> tuple[str, str]:
     """A document's digest and the signature over it."""
     hashed = digest(PREFIX, document)
     return "0x" + hashed.hex(), signer.key.sign(hashed)
+
+
+def record_of(command: SubmitIntent) -> IntentState:
+    """The record that may be submitted in the command's place."""
+    return intent_record(
+        command.intent,
+        digest=command.digest,
+        signer=command.signer,
+        authority=command.authority,
+        signature=command.signature,
+        proof=command.proof,
+    )
 
 
 def an_intent() -> IntentBuilder:

@@ -25,6 +25,7 @@ from solver.core.command import (
     SubmitMandate,
     SubmitOffer,
 )
+from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import Applied, Sequencer
 from solver.vault.fault import EgressFault
 from solver.vault.operation import CallRequest
@@ -181,7 +182,7 @@ class Gate:
         verified = admit_bulk(sent, self._rules, self._now_s())
         if isinstance(verified, Reject):
             return verified
-        good = [_submission(each) for each in verified if not isinstance(each, Reject)]
+        good = [_record(each) for each in verified if not isinstance(each, Reject)]
         results = iter(await self._sequencer.submit_many(good))
         return Told(
             results=tuple(each if isinstance(each, Reject) else next(results) for each in verified)
@@ -281,10 +282,23 @@ def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer | SubmitM
         "signature": verified.signature,
     }
     if isinstance(document, Intent):
-        return SubmitIntent(intent=document, proof=verified.proof, **terms)
+        return SubmitIntent(intent=document, **terms)
     if isinstance(document, Mandate):
         return SubmitMandate(mandate=document, **terms)
     return SubmitOffer(offer=document, **terms)
+
+
+def _record(verified: Verified[Intent]) -> IntentState:
+    """As the gateway submits many: without a command for each."""
+    own = verified.signer == verified.document.account
+    return intent_record(
+        verified.document,
+        digest=verified.digest,
+        signer=verified.signer or "",
+        authority=Authority.KEY if own else Authority.SESSION,
+        signature=verified.signature,
+        proof=verified.proof,
+    )
 
 
 def _proposal(message: Propose) -> ProposeSolution:

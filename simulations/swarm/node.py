@@ -21,7 +21,8 @@ from solver.core.command import ApplyBlocks, Command, FinishCall, KeyEnd, OpenRe
 from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
-from solver.core.state import CREDIT, State
+from solver.core.state import CREDIT, IntentState, State
+from solver.engine.batch import Entry
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
 from solver.engine.recovery import lost_calls
@@ -58,7 +59,7 @@ class BooksDiffer(Exception):
 class WatchedMarket:
     """The real market; all invariants are checked after each command."""
 
-    def __init__(self, market: Market, on_apply: Callable[[Command, object], None]) -> None:
+    def __init__(self, market: Market, on_apply: Callable[[Entry, object], None]) -> None:
         self.market: Final = market
         self._on_apply = on_apply
 
@@ -72,6 +73,13 @@ class WatchedMarket:
         result = self.market.apply(command)
         check_all(self.market.state)
         self._on_apply(command, result)
+        return result
+
+    def admit(self, intent: IntentState, at_ms: int) -> list[Event] | Reject:
+        """The same of an intent's record."""
+        result = self.market.admit(intent, at_ms)
+        check_all(self.market.state)
+        self._on_apply(intent, result)
         return result
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the market has
@@ -124,7 +132,7 @@ class Machine:
         """The market's time, as anybody may ask for it."""
         return max(self.clock.now_ms(), self.auditor.last_ms)
 
-    def note(self, state: State, command: Command) -> None:
+    def note(self, state: State, command: Entry) -> None:
         """A command was applied."""
         self.applied += 1
         if isinstance(command, ApplyBlocks):
@@ -228,7 +236,7 @@ class Node:
         self.sequencer = Sequencer(watched, journal, clock, found.feed, found.outcome)
         return self.sequencer
 
-    def _note(self, command: Command, result: object) -> None:
+    def _note(self, command: Entry, result: object) -> None:
         if not isinstance(result, Reject):
             self.machine.note(self.state, command)
 

@@ -1,7 +1,8 @@
 """Documents as the market remembers them, and whose they are.
 
 A document comes as a msgspec Struct, whose fields cost compiled code a search each time. So
-they are read once, kept in the record, and the Struct is made again for who asks for it.
+they are read once, kept in the record, and the Struct is made again for who asks for it. An
+intent's record can also be made of its fields by who has no Struct of it (`Market.admit`).
 """
 
 import heapq
@@ -82,10 +83,19 @@ class IntentState(DocumentState):
 
     order: Order
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  positional: called for every intent, in the order of its fields
         self,
-        *,
-        document: Intent,
+        account: str,
+        resource: str,
+        asset: str,
+        units: int,
+        units_min: int,
+        limit: int,
+        valid_from: int,
+        valid_until: int,
+        immediate: bool,  # noqa: FBT001
+        epoch: int,
+        nonce: int,
         digest: str,
         signer: str,
         authority: Authority,
@@ -93,21 +103,17 @@ class IntentState(DocumentState):
         proof: str,
     ) -> None:
         super().__init__(digest, signer, authority, signature)
-        (
-            self.account,
-            self.resource,
-            self.asset,
-            self.units,
-            self.units_min,
-            self.limit,
-            valid_from,
-            valid_until,
-            self.immediate,
-            self.epoch,
-            self.nonce,
-        ) = astuple(document)
+        self.account = account
+        self.resource = resource
+        self.asset = asset
+        self.units = units
+        self.units_min = units_min
+        self.limit = limit
         self.starts_ms = milliseconds(valid_from)
         self.until_ms = milliseconds(valid_until)
+        self.immediate = immediate
+        self.epoch = epoch
+        self.nonce = nonce
         self.proof = proof
         """Where `signature` is over a tree of intents: what proves that this is one of them."""
         self.status = _OPEN
@@ -151,6 +157,39 @@ class IntentState(DocumentState):
     def has_minimum(self) -> bool:
         """Whether an execution must fill more than one unit, and so counts all it filled."""
         return self.order.minimum > 1
+
+
+def intent_record(
+    document: Intent,
+    *,
+    digest: str,
+    signer: str,
+    authority: Authority,
+    signature: str,
+    proof: str = "",
+) -> IntentState:
+    """The record of an intent that there is a Struct of."""
+    account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = (
+        astuple(document)
+    )
+    return IntentState(
+        account,
+        resource,
+        asset,
+        units,
+        units_min,
+        limit,
+        start,
+        end,
+        immediate,
+        epoch,
+        nonce,
+        digest,
+        signer,
+        authority,
+        signature,
+        proof,
+    )
 
 
 @mypyc_attr(acyclic=True)

@@ -19,6 +19,7 @@ from solver.core.command import (
     SubmitMandate,
     SubmitOffer,
 )
+from solver.core.document import intent_record
 from solver.core.event import (
     BalanceChanged,
     IntentAccepted,
@@ -98,21 +99,26 @@ def pool_key(state: State, command: PoolKey) -> Reject | None:
 
 
 def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
-    """Admit an intent, hold its limit, match it.
-
-    Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
-    epoch_ended, nonce_used, account_full, busy, mandate_terms, insufficient_funds,
-    session_cap_exceeded, mandate_exceeded.
-    """
+    """Admit an intent: see `admit_intent`."""
     _, document, digest, signer, authority, signature, proof = astuple(command)
-    intent = IntentState(
-        document=document,
+    intent = intent_record(
+        document,
         digest=digest,
         signer=signer,
         authority=authority,
         signature=signature,
         proof=proof,
     )
+    return admit_intent(state, intent)
+
+
+def admit_intent(state: State, intent: IntentState) -> Reject | None:
+    """Admit an intent that is new here, hold its limit, match it.
+
+    Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
+    epoch_ended, nonce_used, account_full, busy, mandate_terms, insufficient_funds,
+    session_cap_exceeded, mandate_exceeded.
+    """
     account = state.accounts.get(intent.account)
     fault = _fault_in_document(state, intent, account)
     if fault is None and intent.authority is _MANDATE:
@@ -123,7 +129,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     _enter_intent(state, intent)
     state.emit(
         IntentAccepted(
-            intent=digest,
+            intent=intent.digest,
             account=intent.account,
             resource=intent.resource,
             units=intent.units,
@@ -133,7 +139,7 @@ def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     if intent.starts_ms <= state.now_ms:
         intent_entered(state, intent)
     else:
-        state.schedule(intent.starts_ms, Due.ACTIVATE_INTENT, digest)
+        state.schedule(intent.starts_ms, Due.ACTIVATE_INTENT, intent.digest)
     return None
 
 

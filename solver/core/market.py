@@ -38,6 +38,7 @@ from solver.core.contest import close_auction, open_auction, propose_solution
 from solver.core.delivery import end_lease, end_leases, finish_call, retire_key, start_call
 from solver.core.event import Event, IntentStatus
 from solver.core.intake import (
+    admit_intent,
     cancel_document,
     issue_credits,
     open_resource,
@@ -47,7 +48,7 @@ from solver.core.intake import (
     submit_offer,
 )
 from solver.core.settling import cut_batch
-from solver.core.state import Due, Lease, State
+from solver.core.state import Due, IntentState, Lease, State
 from solver.core.trade import (
     carry_out,
     end_intent,
@@ -90,26 +91,49 @@ class Market:
 
     def apply(self, command: Command) -> list[Event] | Reject:
         """Carry out one command at its `at_ms`."""
-        state, at_ms, before_ms = self.state, command.at_ms, self.state.now_ms
-        if at_ms < before_ms:
-            violate("time_never_falls", at_ms=at_ms)
-        state.now_ms = at_ms
-        state.events = []
+        state = self.state
+        before_ms = self._begin(command.at_ms)
+        refused: Reject | None = None
         if type(command) is not Tick:
-            if state.is_due(at_ms):
+            if state.is_due(state.now_ms):
                 violate("time_is_ticked_first")
             refused = _HANDLERS[type(command)](state, command)
-            if refused is not None:
-                check(not state.events, "reject_changes_nothing", code=refused.code)
-                state.now_ms = before_ms
-                return refused
-        _tick(state)
-        state.forget_finished()
-        return state.events
+        return self._end(refused, before_ms)
+
+    def admit(self, intent: IntentState, at_ms: int) -> list[Event] | Reject:
+        """Carry out the SubmitIntent that has this record's fields, for who has no command of it.
+
+        The record is the market's from now on; one that was refused is nobody's.
+        """
+        before_ms = self._begin(at_ms)
+        if self.state.is_due(at_ms):
+            violate("time_is_ticked_first")
+        return self._end(admit_intent(self.state, intent), before_ms)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a `Tick` must come before anything else at this time."""
         return self.state.is_due(now_ms)
+
+    def _begin(self, at_ms: int) -> int:
+        """Have this be the market's time; what it was before."""
+        state = self.state
+        before_ms = state.now_ms
+        if at_ms < before_ms:
+            violate("time_never_falls", at_ms=at_ms)
+        state.now_ms = at_ms
+        state.events = []
+        return before_ms
+
+    def _end(self, refused: Reject | None, before_ms: int) -> list[Event] | Reject:
+        """What came of it, with all that fell due by it."""
+        state = self.state
+        if refused is not None:
+            check(not state.events, "reject_changes_nothing", code=refused.code)
+            state.now_ms = before_ms
+            return refused
+        _tick(state)
+        state.forget_finished()
+        return state.events
 
 
 def _tick(state: State) -> None:

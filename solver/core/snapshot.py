@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from intents.document import Intent, Mandate, Offer
+from intents.document import Mandate, Offer
 from solver.core.auction import Auction
 from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Authority, Limit, Mode
@@ -393,24 +393,22 @@ def _put_back(order: Order) -> None:
 
 def _intent_from(state: State, row: _Intent) -> IntentState:
     intent = IntentState(
-        document=Intent(
-            account=row.account,
-            resource=row.resource,
-            asset=row.asset,
-            units=row.units,
-            units_min=row.units_min,
-            limit=row.limit,
-            valid_from=row.valid_from,
-            valid_until=row.valid_until,
-            immediate=row.immediate,
-            epoch=row.epoch,
-            nonce=row.nonce,
-        ),
-        digest=row.digest,
-        signer=row.signer,
-        authority=row.authority,
-        signature=row.signature,
-        proof=row.proof,
+        row.account,
+        row.resource,
+        row.asset,
+        row.units,
+        row.units_min,
+        row.limit,
+        row.valid_from,
+        row.valid_until,
+        row.immediate,
+        row.epoch,
+        row.nonce,
+        row.digest,
+        row.signer,
+        row.authority,
+        row.signature,
+        row.proof,
     )
     intent.order = bid_order(
         order_id=row.digest,

@@ -1,8 +1,21 @@
-"""What one durable write carries, and what the sequencer asks of who writes it."""
+"""What one durable write carries, what is answered, and what is asked of who writes it."""
 
 from typing import Protocol
 
 import msgspec
+
+from intents.reject import Reject
+from solver.core.event import Event
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An accepted, durable command: its time, and what happened. Events make no cycles."""
+
+    at_ms: int
+    events: list[Event]
+
+
+Result = Applied | Reject
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from solver.core.command import (
     SubmitOffer,
     Tick,
 )
+from solver.core.document import IntentState, seconds
 
 Row = list[Any]
 Names = list[str]
@@ -73,15 +74,19 @@ class PayloadUnreadable(Exception):
     """These bytes are no group of commands that this version knows."""
 
 
-def encode(commands: Sequence[Command]) -> bytes:
-    """The bytes of a group."""
+def encode(entries: Sequence[Command | IntentState], times_ms: Sequence[int] = ()) -> bytes:
+    """The bytes of a group; where an intent's record is among them, each one's time is said."""
     places: dict[str, int] = {}
     rows: list[Row] = []
     signature = proof = ""
-    for command in commands:
-        row = _row(command, places)
-        if type(command) is SubmitIntent:
+    for number, entry in enumerate(entries):
+        if isinstance(entry, IntentState):
+            row = _record_row(entry, times_ms[number], places)
             signature, proof = _shorten(row, signature, proof)
+        else:
+            row = _row(entry, places)
+            if type(entry) is SubmitIntent:
+                signature, proof = _shorten(row, signature, proof)
         rows.append(row)
     return _ENCODER.encode((list(places), rows))
 
@@ -105,6 +110,32 @@ def _row(command: Command, places: dict[str, int]) -> Row:
     if kind in _SIGNED:
         row[2] = _fields(row[2], places)
     return row
+
+
+def _record_row(intent: IntentState, at_ms: int, places: dict[str, int]) -> Row:
+    """What the SubmitIntent would be that has this record's fields."""
+    return [
+        places.setdefault(_INTENT, len(places)),
+        at_ms,
+        [
+            places.setdefault(intent.account, len(places)),
+            places.setdefault(intent.resource, len(places)),
+            places.setdefault(intent.asset, len(places)),
+            intent.units,
+            intent.units_min,
+            intent.limit,
+            seconds(intent.starts_ms),
+            seconds(intent.until_ms),
+            intent.immediate,
+            intent.epoch,
+            intent.nonce,
+        ],
+        intent.digest,
+        places.setdefault(intent.signer, len(places)),
+        intent.authority,
+        intent.signature,
+        intent.proof,
+    ]
 
 
 def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Row:

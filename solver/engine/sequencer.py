@@ -17,55 +17,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import msgspec
-from msgspec.structs import replace
-
 from intents.reject import Reject, RejectCode, reject
-from solver.core.command import (
-    ApplyBlocks,
-    CancelDocument,
-    Command,
-    CutBatch,
-    EndLeases,
-    FinishCall,
-    RetireKey,
-    Tick,
-)
-from solver.core.event import Event
+from solver.core.command import Tick
 from solver.core.market import Market
+from solver.engine.batch import GROUP_MAX, Batch, Entry, Waiting
 from solver.engine.feed import Feed
-from solver.engine.group import Group, JournalPort
+from solver.engine.group import Applied, Group, JournalPort, Result
 from solver.engine.outcome import NOTHING_YET, outcome_after
 from solver.engine.payload import encode
 from solver.runtime.clock import Clock
 
+__all__ = ["GROUP_MAX", "INBOX_MAX", "Applied", "Result", "Sequencer", "SequencerStopped"]
+
 INBOX_MAX: Final = 10_000
 """Commands that wait to be written; more are refused as busy."""
-GROUP_MAX: Final = 512
-"""Commands of one write, and of one `submit_many`."""
 TICK_INTERVAL_S: Final = 0.02
-ENDING: Final = (
-    Tick,
-    FinishCall,
-    EndLeases,
-    CancelDocument,
-    RetireKey,
-    CutBatch,
-    ApplyBlocks,
-)
-"""What a nearly full disk still takes: each brings something to its end, and ends itself."""
-
-
-class Applied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An accepted, durable command: its time, and what happened. Events make no cycles."""
-
-    at_ms: int
-    events: list[Event]
-
-
-Result = Applied | Reject
-_Waiting = tuple[Sequence[Command], "asyncio.Future[list[Result]]"]
-"""Commands that came together, and who waits for their results."""
 
 
 class SequencerStopped(Exception):
@@ -91,16 +57,16 @@ class Sequencer:
         self._journal = journal
         self._clock = clock
         self._outcome = outcome
-        self._inbox: deque[_Waiting] = deque()
+        self._inbox: deque[Waiting] = deque()
         self._commands_waiting = 0
         """In the inbox, or applied and not being written yet."""
         self._stirred = asyncio.Event()
         """Set when commands arrive, and when a write has ended."""
         # A thread of its own, so that no other work delays a sync.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._open = _Batch(market)
+        self._open = Batch(market)
         """What is applied and not being written yet."""
-        self._written = _Batch(market)
+        self._written = Batch(market)
         """The newest batch that was given to the writer; older ones are on disk."""
         self._writing: asyncio.Task[None] | None = None
         self._seq = 0
@@ -115,15 +81,15 @@ class Sequencer:
         """The market's time: the clock's, but never before what was already applied."""
         return max(self._clock.now_ms(), self.market.state.now_ms)
 
-    async def submit(self, command: Command) -> Result:
-        """Have a command applied. The answer comes when it is durable.
+    async def submit(self, command: Entry) -> Result:
+        """Have a command applied, or an intent's record. The answer comes when it is durable.
 
         Rejects of its own: busy (the inbox or the disk is full), shutting_down.
         """
         (result,) = await self.submit_many((command,))
         return result
 
-    async def submit_many(self, commands: Sequence[Command]) -> list[Result]:
+    async def submit_many(self, commands: Sequence[Entry]) -> list[Result]:
         """Have commands applied in their order, in one group; a result for each, when durable.
 
         Each is judged on its own: a refused one does not hold up those after it. The
@@ -132,7 +98,7 @@ class Sequencer:
         """
         return await self.enter(commands)
 
-    def enter(self, commands: Sequence[Command]) -> "asyncio.Future[list[Result]]":
+    def enter(self, commands: Sequence[Entry]) -> "asyncio.Future[list[Result]]":
         """The same for who cannot wait here."""
         future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         if refused := self._refusal(len(commands)):
@@ -227,13 +193,13 @@ class Sequencer:
         while self._inbox and batch.takes(self._inbox[0][0]):
             batch.carry_out(self._inbox.popleft(), now_ms)
 
-    def _next_batch(self) -> "_Batch":
+    def _next_batch(self) -> Batch:
         """What is written next. Nothing more is added to it."""
-        self._written, self._open = self._open, _Batch(self.market)
+        self._written, self._open = self._open, Batch(self.market)
         self._commands_waiting -= self._written.taken
         return self._written
 
-    async def _carry_out(self, batch: "_Batch") -> None:
+    async def _carry_out(self, batch: Batch) -> None:
         try:
             if batch.applied:
                 await self._write(batch)
@@ -242,9 +208,9 @@ class Sequencer:
         finally:
             batch.ended.set()
 
-    async def _write(self, batch: "_Batch") -> None:
+    async def _write(self, batch: Batch) -> None:
         self._outcome = outcome_after(self._outcome, batch.told)
-        payload = encode(batch.applied)
+        payload = encode(batch.applied, batch.times_ms)
         group = Group(commands=len(batch.applied), payload=payload, outcome=self._outcome)
         loop = asyncio.get_running_loop()
         self._seq = await loop.run_in_executor(self._writer, self._journal.append, group)
@@ -268,68 +234,3 @@ class Sequencer:
         self._open.ended.set()
         self._inbox.clear()
         self._writer.shutdown(wait=True)
-
-
-class _Batch:
-    """What is applied for one write, and who waits for that."""
-
-    def __init__(self, market: Market) -> None:
-        self._market = market
-        self.has_room = True
-        """Whether the disk takes new work: asked before the first command."""
-        self.waiting: Final[list[_Waiting]] = []
-        self.taken = 0
-        """How many commands of theirs there are."""
-        self.applied: Final[list[Command]] = []
-        self.times_ms: Final[list[int]] = []
-        self.told: Final[list[list[Event]]] = []
-        self._results: Final[list[list[Result]]] = []
-        self.ended: Final = asyncio.Event()
-        """Set once everyone was answered, or nobody will be."""
-        self.is_answered = False
-
-    def takes(self, commands: Sequence[Command]) -> bool:
-        """Whether that many more fit into one group."""
-        return not self.waiting or self.taken + len(commands) <= GROUP_MAX
-
-    def carry_out(self, waiting: _Waiting, now_ms: int) -> None:
-        """Apply commands for who waits for their results."""
-        commands, _ = waiting
-        self.waiting.append(waiting)
-        self.taken += len(commands)
-        self._results.append(self.apply(commands, now_ms))
-
-    def apply(self, commands: Sequence[Command], now_ms: int) -> list[Result]:
-        """Apply commands in their order; a result for each."""
-        apply = self._market.apply
-        results: list[Result] = []
-        for command in commands:
-            if not self.has_room and not isinstance(command, ENDING):
-                results.append(_no_room())
-                continue
-            stamped = replace(command, at_ms=now_ms)
-            events = apply(stamped)
-            if isinstance(events, Reject):
-                results.append(events)
-                continue
-            self.applied.append(stamped)
-            self.times_ms.append(now_ms)
-            self.told.append(events)
-            results.append(Applied(at_ms=now_ms, events=events))
-        return results
-
-    def answer(self) -> None:
-        """Tell everyone: it is on disk."""
-        self.is_answered = True
-        for (_, future), results in zip(self.waiting, self._results, strict=True):
-            if not future.done():
-                future.set_result(results)
-
-
-def _no_room() -> Reject:
-    return reject(
-        RejectCode.BUSY,
-        "the market's disk is nearly full",
-        hint="What is open goes on and can be finished. Retry new work later.",
-        retry_after_ms=30_000,
-    )

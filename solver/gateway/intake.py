@@ -6,7 +6,8 @@ a mandate none: their sender is known by a MAC.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -17,7 +18,8 @@ from intents.bulk import UnverifiedBulk, proven_digest
 from intents.document import Intent
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import struct_hash
-from solver.core.command import Authority, SubmitIntent
+from solver.core.command import Authority
+from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import GROUP_MAX, Result
 from solver.gateway.answer import status_of
 from solver.gateway.contract import ask_contract
@@ -25,18 +27,13 @@ from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
 from solver.gateway.many import OutcomesTold, OutcomeTold
 from solver.gateway.wire import Nothing
-from solver.verifier.batch import Kind
+from solver.verifier.batch import Kind, Verdict, names_of, read_intent
 from solver.verifier.pool import weight_of
+from solver.verifier.record import counts_by_account, mandated_records, signed_records
 
 CREATED: Final = 201
 Bound = tuple[str, Authority] | Reject
 """Who signed and how that binds the account."""
-# Bound once: looking an enumeration's member up costs as much as a check.
-_KEY: Final = Authority.KEY
-_SESSION: Final = Authority.SESSION
-_MANDATE: Final = Authority.MANDATE
-_UNEXPLAINED: Final = reject(RejectCode.NOT_AUTHORIZED)
-"""Stands where an account's contract has still to be asked."""
 
 
 class Mandated(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,64 +80,49 @@ async def take_paid(
 ) -> list[OutcomeTold] | Reject:
     """Take a body whose sender is within its rate; one that is `patient` is not told busy."""
     now_s = gateway.now_ms() // 1_000
-    results = await gateway.verifiers.many(kind, raw, now_s, patient=patient)
-    if isinstance(results, Reject):
-        return results
+    verdict = await gateway.verifiers.many(kind, raw, now_s, patient=patient)
+    if isinstance(verdict, Reject):
+        return verdict
     if mandated is None:
-        commands = await _signed_commands(gateway, results, sender)
+        records = await _signed(gateway, verdict, sender)
     else:
-        commands = [_mandated_command(result, mandated) for result in results]
-    return await _submit(gateway, _within_rates(gateway, commands))
+        records = mandated_records(verdict, mandated.digest, mandated.account)
+    return await _submit(gateway, _within_rates(gateway, records))
 
 
-async def _submit(gateway: Gateway, commands: Sequence[SubmitIntent | Reject]) -> list[OutcomeTold]:
-    good = [command for command in commands if not isinstance(command, Reject)]
+async def _submit(gateway: Gateway, records: Sequence[IntentState | Reject]) -> list[OutcomeTold]:
+    good = [record for record in records if not isinstance(record, Reject)]
     # Written out: a call for each takes as long as all that is done for it.
     outcomes = [
-        _refused(result, command.digest)
+        _refused(result, record.digest)
         if isinstance(result, Reject)
-        else OutcomeTold(status=CREATED, digest=command.digest)
-        for command, result in zip(good, await _results(gateway, good), strict=True)
+        else OutcomeTold(status=CREATED, digest=record.digest)
+        for record, result in zip(good, await _results(gateway, good), strict=True)
     ]
-    if len(good) == len(commands):
+    if len(good) == len(records):
         return outcomes
     taken = iter(outcomes)
-    return [
-        _refused(command) if isinstance(command, Reject) else next(taken) for command in commands
-    ]
+    return [_refused(record) if isinstance(record, Reject) else next(taken) for record in records]
 
 
-async def _results(gateway: Gateway, commands: Sequence[SubmitIntent]) -> Sequence[Result]:
+async def _results(gateway: Gateway, records: Sequence[IntentState]) -> Sequence[Result]:
     """What the core says, in groups where one would not hold them."""
     submit = gateway.sequencer.submit_many
-    if len(commands) <= GROUP_MAX:
-        return await submit(commands)
-    starts = range(0, len(commands), GROUP_MAX)
-    groups = [submit(commands[start : start + GROUP_MAX]) for start in starts]
+    if len(records) <= GROUP_MAX:
+        return await submit(records)
+    starts = range(0, len(records), GROUP_MAX)
+    groups = [submit(records[start : start + GROUP_MAX]) for start in starts]
     return list(chain.from_iterable(await asyncio.gather(*groups)))
 
 
-async def _signed_commands(
-    gateway: Gateway, results: Sequence[Verified[Intent] | Reject], sender: str
-) -> list[SubmitIntent | Reject]:
+async def _signed(
+    gateway: Gateway, verdict: Verdict, sender: str
+) -> Sequence[IntentState | Reject]:
     """Contracts are asked, all at the same time, about what no known key explains."""
-    commands: list[SubmitIntent | Reject] = []
-    unexplained: dict[int, Verified[Intent]] = {}
-    for place, result in enumerate(results):
-        if isinstance(result, Reject):
-            commands.append(result)
-        elif (signer := result.signer) == (account := result.document.account):
-            commands.append(_command(result, (account, _KEY)))
-        elif signer is not None and _is_session(gateway, account, signer):
-            commands.append(_command(result, (signer, _SESSION)))
-        else:
-            commands.append(_UNEXPLAINED)
-            unexplained[place] = result
-    if unexplained:
-        answers = await _ask_all(gateway, unexplained.values(), sender)
-        for place, result in unexplained.items():
-            commands[place] = _command(result, answers[_question(result)])
-    return commands
+    found = signed_records(verdict, partial(_is_session, gateway))
+    places = [place for place, record in enumerate(found) if record is None]
+    explained = await _ask_all(gateway, verdict, places, sender) if places else {}
+    return [explained[place] if record is None else record for place, record in enumerate(found)]
 
 
 def _is_session(gateway: Gateway, account: str, signer: str) -> bool:
@@ -163,13 +145,20 @@ def _question(verified: Verified[Intent]) -> _Question:
 
 
 async def _ask_all(
-    gateway: Gateway, unexplained: Iterable[Verified[Intent]], sender: str
-) -> dict[_Question, Bound]:
+    gateway: Gateway, verdict: Verdict, places: Sequence[int], sender: str
+) -> dict[int, IntentState | Reject]:
+    """What contracts say of the intents in these places."""
+    names, shared = names_of(verdict), verdict.signature
     asked: dict[_Question, Verified[Intent]] = {}
-    for verified in unexplained:
+    unexplained: dict[int, Verified[Intent]] = {}
+    for place in places:
+        verified = read_intent(verdict.rows[place], names, shared)
+        assert isinstance(verified, Verified)
+        unexplained[place] = verified
         asked.setdefault(_question(verified), verified)
     answers = await asyncio.gather(*(_ask(gateway, one, sender) for one in asked.values()))
-    return dict(zip(asked, answers, strict=True))
+    bound = dict(zip(asked, answers, strict=True))
+    return {place: _record(one, bound[_question(one)]) for place, one in unexplained.items()}
 
 
 async def _ask(gateway: Gateway, verified: Verified[Intent], sender: str) -> Bound:
@@ -192,12 +181,12 @@ async def _ask(gateway: Gateway, verified: Verified[Intent], sender: str) -> Bou
     return account, Authority.CONTRACT
 
 
-def _command(verified: Verified[Intent], bound: Bound) -> SubmitIntent | Reject:
+def _record(verified: Verified[Intent], bound: Bound) -> IntentState | Reject:
     if isinstance(bound, Reject):
         return bound
     signer, authority = bound
-    return SubmitIntent(
-        intent=verified.document,
+    return intent_record(
+        verified.document,
         digest=verified.digest,
         signer=signer,
         authority=authority,
@@ -206,42 +195,21 @@ def _command(verified: Verified[Intent], bound: Bound) -> SubmitIntent | Reject:
     )
 
 
-def _mandated_command(
-    result: Verified[Intent] | Reject, mandated: Mandated
-) -> SubmitIntent | Reject:
-    if isinstance(result, Reject):
-        return result
-    if result.document.account != mandated.account:
-        return reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's")
-    return SubmitIntent(
-        intent=result.document,
-        digest=result.digest,
-        signer=mandated.digest,
-        authority=_MANDATE,
-        signature="",
-    )
-
-
 def _within_rates(
-    gateway: Gateway, commands: Sequence[SubmitIntent | Reject]
-) -> Sequence[SubmitIntent | Reject]:
+    gateway: Gateway, records: Sequence[IntentState | Reject]
+) -> Sequence[IntentState | Reject]:
     """All of an account's intents, or none of them: as many as its rate allows."""
-    counts: dict[str, int] = {}
-    for command in commands:
-        if not isinstance(command, Reject):
-            account = command.intent.account
-            counts[account] = counts.get(account, 0) + 1
     now_ms = gateway.now_ms()
     refused = {
         account: fault
-        for account, count in counts.items()
+        for account, count in counts_by_account(records).items()
         if (fault := limited(gateway.rates.account_documents, account, now_ms, count))
     }
     if not refused:
-        return commands
+        return records
     return [
-        command if isinstance(command, Reject) else refused.get(command.intent.account, command)
-        for command in commands
+        record if isinstance(record, Reject) else refused.get(record.account, record)
+        for record in records
     ]
 
 

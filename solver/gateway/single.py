@@ -14,7 +14,8 @@ from typing import Final
 from intents.admission import Verified
 from intents.document import Intent
 from intents.reject import Reject
-from solver.core.command import Authority, SubmitIntent
+from solver.core.command import Authority
+from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import Result, Sequencer
 from solver.gateway.limit import Buckets, limited
 from solver.verifier.pool import Verifiers
@@ -45,23 +46,23 @@ class Singles:
         self, askers: Sequence[_Asker], results: Sequence[Verified[Intent] | Reject]
     ) -> None:
         """These are verified: submit those that known keys signed."""
-        commands: list[SubmitIntent] = []
+        records: list[IntentState] = []
         submitted: list[_Asker] = []
         now_ms = self._sequencer.now_ms()
         for asker, result in zip(askers, results, strict=True):
             bound = result if isinstance(result, Reject) else self._bound(result, now_ms)
-            if isinstance(bound, SubmitIntent):
-                commands.append(bound)
+            if isinstance(bound, IntentState):
+                records.append(bound)
                 submitted.append(asker)
             else:
                 asker.set_result(bound)
-        applied = self._sequencer.enter(commands)
-        applied.add_done_callback(partial(_tell, submitted, commands))
+        applied = self._sequencer.enter(records)
+        applied.add_done_callback(partial(_tell, submitted, records))
 
     def _bound(
         self, verified: Verified[Intent], now_ms: int
-    ) -> SubmitIntent | Verified[Intent] | Reject:
-        """The command, if the account's key or one of its session keys signed."""
+    ) -> IntentState | Verified[Intent] | Reject:
+        """The record, if the account's key or one of its session keys signed."""
         account, signer = verified.document.account, verified.signer
         if signer is None:
             return verified
@@ -73,10 +74,10 @@ class Singles:
         return refused or signed_intent(verified, signer, _KEY if signer == account else _SESSION)
 
 
-def signed_intent(verified: Verified[Intent], signer: str, authority: Authority) -> SubmitIntent:
-    """The command that submits an intent which carries its own signature."""
-    return SubmitIntent(
-        intent=verified.document,
+def signed_intent(verified: Verified[Intent], signer: str, authority: Authority) -> IntentState:
+    """The record of an intent which carries its own signature."""
+    return intent_record(
+        verified.document,
         digest=verified.digest,
         signer=signer,
         authority=authority,
@@ -86,10 +87,10 @@ def signed_intent(verified: Verified[Intent], signer: str, authority: Authority)
 
 def _tell(
     askers: Sequence[_Asker],
-    commands: Sequence[SubmitIntent],
+    records: Sequence[IntentState],
     applied: asyncio.Future[list[Result]],
 ) -> None:
     """What became of each is on disk, or was refused."""
-    for asker, command, result in zip(askers, commands, applied.result(), strict=True):
+    for asker, record, result in zip(askers, records, applied.result(), strict=True):
         if not asker.done():
-            asker.set_result(result if isinstance(result, Reject) else command.digest)
+            asker.set_result(result if isinstance(result, Reject) else record.digest)

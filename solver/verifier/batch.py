@@ -1,9 +1,10 @@
 """What a verifier does with one body: decode, check, hash, recover. Pure.
 
 `answer` turns a body into a Verdict that travels between processes; `read` turns it back
-into what admission returns. Between the two nothing is checked again: it comes from a
-process of ours. A row is flat because that costs a quarter of nested records to read, and
-names that come again and again are said once: whoever reads them has one string of each.
+into what admission returns, and `solver.verifier.record` into the core's records. Between the
+two nothing is checked again: it comes from a process of ours. A row is flat because that costs
+a quarter of nested records to read, and names that come again and again are said once: whoever
+reads them has one string of each.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +20,8 @@ from intents.bulk import INTENTS_MAX, UnverifiedBulk, admit_bulk
 from intents.document import Document, Intent, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
+from solver.verifier import quick
 from solver.verifier.decode import Strict, malformed
-from solver.verifier.quick import (
-    read_batch,
-    read_bulk,
-    read_intent,
-    read_intents,
-    read_signed,
-)
 
 T = TypeVar("T")
 
@@ -89,12 +84,12 @@ def _bulk(value: UnverifiedBulk) -> bytes:
     return b'{"intents":%b,"signature":"%b"}' % (intents, value.signature.encode())
 
 
-_INTENT: Final = Strict(Unverified[Intent], _signed, read_signed, containers_max=_FEW)
+_INTENT: Final = Strict(Unverified[Intent], _signed, quick.read_signed, containers_max=_FEW)
 _OFFER: Final = Strict(Unverified[Offer], _signed, containers_max=_FEW)
-_BARE: Final = Strict(Intent, msgspec.json.encode, read_intent, containers_max=_FEW)
-_BULK: Final = Strict(UnverifiedBulk, _bulk, read_bulk, containers_max=2 * INTENTS_MAX)
-_BATCH: Final = Strict(list[Unverified[Intent]], _batch, read_batch)
-_BARES: Final = Strict(list[Intent], msgspec.json.encode, read_intents)
+_BARE: Final = Strict(Intent, msgspec.json.encode, quick.read_intent, containers_max=_FEW)
+_BULK: Final = Strict(UnverifiedBulk, _bulk, quick.read_bulk, containers_max=2 * INTENTS_MAX)
+_BATCH: Final = Strict(list[Unverified[Intent]], _batch, quick.read_batch)
+_BARES: Final = Strict(list[Intent], msgspec.json.encode, quick.read_intents)
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -111,15 +106,16 @@ def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> Verdict:
 def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
     """What `answer` found."""
     if verdict.refused is not None:
-        return _reject(verdict.refused)
+        return read_reject(verdict.refused)
     if kind is Kind.OFFER:
-        return [_reject(row) if len(row) == REJECT_FIELDS else _offer(row) for row in verdict.rows]
-    names = [_remembered(name) for name in verdict.names]
-    shared = verdict.signature
-    return [
-        _reject(row) if len(row) == REJECT_FIELDS else _intent(row, names, shared)
-        for row in verdict.rows
-    ]
+        return [_read_offer(row) for row in verdict.rows]
+    names, shared = names_of(verdict), verdict.signature
+    return [read_intent(row, names, shared) for row in verdict.rows]
+
+
+def names_of(verdict: Verdict) -> list[str]:
+    """The names that its rows have places of."""
+    return [_remembered(name) for name in verdict.names]
 
 
 @lru_cache(NAMES_MAX)
@@ -230,12 +226,16 @@ def _offer_row(result: Verified[Document] | Reject) -> Row:
     return (*document, result.digest, result.signer, result.signature, result.proof)
 
 
-def _reject(row: Row) -> Reject:
+def read_reject(row: Row) -> Reject:
+    """The Reject of a row of `REJECT_FIELDS`."""
     code, message, hint, retry_after_ms = row
     return Reject(code=RejectCode(code), message=message, hint=hint, retry_after_ms=retry_after_ms)
 
 
-def _intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent]:
+def read_intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent] | Reject:
+    """A row about an intent; `shared` is the verdict's signature."""
+    if len(row) == REJECT_FIELDS:
+        return read_reject(row)
     (
         account,
         resource,
@@ -275,7 +275,9 @@ def _intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent]:
     )
 
 
-def _offer(row: Row) -> Verified[Offer]:
+def _read_offer(row: Row) -> Verified[Offer] | Reject:
+    if len(row) == REJECT_FIELDS:
+        return read_reject(row)
     *fields, hashed, signer, signature, proof = row
     named = dict(zip(Offer.__struct_fields__, fields, strict=True))
     return Verified(

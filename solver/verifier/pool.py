@@ -20,7 +20,7 @@ import structlog
 from intents.admission import Rules, Verified
 from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode, reject
-from solver.verifier.batch import Kind, Verdict, answer, read
+from solver.verifier.batch import Kind, Verdict, answer, read, read_reject
 from solver.verifier.frame import Task
 from solver.verifier.process import Verifier, VerifierFailed
 
@@ -132,19 +132,22 @@ class Verifiers:
 
     async def offer(self, raw: bytes, now_s: int) -> Verified[Offer] | Reject:
         """One signed offer."""
-        results = await self._results(Kind.OFFER, raw, now_s)
+        verdict = await self._verdict(Kind.OFFER, raw, now_s)
+        if isinstance(verdict, Reject):
+            return verdict
+        results = read(Kind.OFFER, verdict)
         return results if isinstance(results, Reject) else results[0]
 
     async def many(
         self, kind: Kind, raw: bytes, now_s: int, *, patient: bool = False
-    ) -> list[Verified[Intent] | Reject] | Reject:
-        """An answer for each intent of a batch, a bulk or under a mandate; or one for all.
+    ) -> Verdict | Reject:
+        """A row for each intent of a batch, a bulk or under a mandate; or a Reject for all.
 
         Rejects of its own: busy (who is `patient` waits for room instead), shutting_down.
         """
         if patient:
             await self._let_in(kind, raw)
-        return await self._results(kind, raw, now_s)
+        return await self._verdict(kind, raw, now_s)
 
     async def room(self) -> None:
         """Return once the line is at most half full: for senders that can be kept waiting.
@@ -184,19 +187,17 @@ class Verifiers:
 
     # -- the line
 
-    async def _results(
-        self, kind: Kind, raw: bytes, now_s: int
-    ) -> list[Verified[Any] | Reject] | Reject:
-        if not self._processes:
-            return read(kind, answer(kind, raw, self.rules, now_s))
-        verdict = await self._verdict(kind, raw, now_s)
-        return verdict if isinstance(verdict, Reject) else read(kind, verdict)
-
     async def _verdict(self, kind: Kind, raw: bytes, now_s: int) -> Verdict | Reject:
-        body = _Body(kind, raw, now_s)
-        self._line_up(body)
-        verdict: Verdict | Reject = await body.answered
-        return verdict
+        """What became of a body; one that is refused as a whole has no verdict."""
+        if not self._processes:
+            verdict: Verdict | Reject = answer(kind, raw, self.rules, now_s)
+        else:
+            body = _Body(kind, raw, now_s)
+            self._line_up(body)
+            verdict = await body.answered
+        if isinstance(verdict, Reject) or verdict.refused is None:
+            return verdict
+        return read_reject(verdict.refused)
 
     def _line_up(self, body: _Body) -> None:
         if self._closed:

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from intents.bulk import tree
 from solver.core.command import CancelDocument, Command, Fact, SubmitIntent
 from solver.engine import payload as module
+from solver.engine.batch import Entry
 from solver.engine.payload import PayloadUnreadable, decode, encode
+from tests.builder import record_of
 from tests.core.floor import a_walk
 
 ADDRESS: Final = "0x" + "ab" * 20
@@ -179,3 +181,16 @@ def test_what_is_no_group_is_refused(said: object) -> None:
     """Bytes that are no commands of ours raise the one fault of this module."""
     with pytest.raises(PayloadUnreadable):
         decode(msgspec.msgpack.encode(said))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 12)), max_size=8))
+def test_a_record_is_said_as_its_command(parts: list[tuple[bool, int]]) -> None:
+    """Alone or together, between commands: whoever reads the group finds SubmitIntents."""
+    commands: list[SubmitIntent] = []
+    entries: list[Entry] = []
+    for as_records, count in parts:
+        some = bulk(count, count)
+        commands += some
+        entries += [record_of(command) for command in some] if as_records else some
+    times_ms = [command.at_ms for command in commands]
+    assert decode(encode(entries, times_ms)) == commands

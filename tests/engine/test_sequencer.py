@@ -25,7 +25,7 @@ from solver.engine.sequencer import (
 )
 from solver.journal import JournalWriteFailed
 from solver.runtime.clock import ManualClock
-from tests.builder import CREDITS, SEARCH, START_S, alice, an_intent
+from tests.builder import CREDITS, SEARCH, START_S, alice, an_intent, record_of
 from tests.engine.memory_journal import MemoryJournal
 
 USDC = "0x" + "22" * 20
@@ -79,6 +79,24 @@ async def test_an_answer_means_durable() -> None:
             IssueCredits(account=ALICE, amount=5, reason="test", at_ms=1_000)
         ]
         assert [entry.event for entry in sequencer.feed.after(0, 10)] == result.events
+
+
+async def test_a_record_is_journaled_as_its_command() -> None:
+    """Whoever recovers applies a SubmitIntent and comes to the same state; a refused one is not."""
+    journal = MemoryJournal()
+    clock = ManualClock(START_S * 1_000)
+    async with running(journal, clock) as sequencer:
+        await sequencer.submit(OpenResource(resource=SEARCH))
+        await sequencer.submit(IssueCredits(account=alice.address, amount=50, reason="test"))
+        good = an_intent().limit(50).paid_in(CREDITS).signed_by(alice)
+        dear = an_intent().limit(51).paid_in(CREDITS).nonce(99).signed_by(alice)
+        results = await sequencer.submit_many([record_of(dear), record_of(good)])
+        assert [type(result) for result in results] == [Reject, Applied]
+        state_hash = sequencer.market.state.hash()
+    assert journal.commands[-1] == msgspec.structs.replace(good, at_ms=clock.now_ms())
+    assert len(journal.commands) == 3
+    again = replay(a_new_market(), journal.read(), {})
+    assert again.market.state.hash() == state_hash
 
 
 async def test_waiting_commands_share_one_write() -> None:

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from intents.admission import Verified
 from intents.document import Intent
 from intents.reject import Reject
 from solver.client import MarketFault
-from solver.core.command import Authority, SubmitIntent
+from solver.core.command import Authority
+from solver.core.document import IntentState, intent_record
 from solver.gateway import intake, mac, mandate, stream
 from solver.gateway.auth import Caller
 from solver.gateway.gateway import Gateway
@@ -18,8 +20,9 @@ from solver.gateway.limit import Buckets
 from solver.gateway.mac import Macs, mac_of
 from solver.gateway.many import IntakeRefused, OutcomeTold
 from solver.verifier import batch
-from solver.verifier.batch import Kind, Verdict
+from solver.verifier.batch import REJECT_FIELDS, Kind, Verdict
 from solver.verifier.pool import Verifiers, _Body
+from solver.verifier.record import signed_records
 from tests.gateway import test_flood, test_intake, test_mandate
 from tests.gateway.test_property import patching
 from tests.gateway.world import a_world
@@ -45,9 +48,9 @@ def mixed_up(patch: pytest.MonkeyPatch) -> None:
     submit = intake._submit
 
     async def sorted_by_code(
-        gateway: Gateway, commands: Sequence[SubmitIntent | Reject]
+        gateway: Gateway, records: Sequence[IntentState | Reject]
     ) -> list[OutcomeTold]:
-        return sorted(await submit(gateway, commands), key=lambda one: not one.code)
+        return sorted(await submit(gateway, records), key=lambda one: not one.code)
 
     patch.setattr(intake, "_submit", sorted_by_code)
 
@@ -70,18 +73,12 @@ def asked_about_the_intent(patch: pytest.MonkeyPatch) -> None:
 
 def without_proofs(patch: pytest.MonkeyPatch) -> None:
     """A bulk's intents go to the core as if they had been signed alone."""
-    command = intake._command
 
-    def bare(verified: Verified[Intent], bound: intake.Bound) -> SubmitIntent | Reject:
-        alone = Verified(
-            document=verified.document,
-            digest=verified.digest,
-            signer=verified.signer,
-            signature=verified.signature,
-        )
-        return command(alone, bound)
+    def bare(verdict: Verdict, *words: Any) -> list[IntentState | Reject | None]:
+        rows = [(*row[:-1], "") if len(row) > REJECT_FIELDS else row for row in verdict.rows]
+        return signed_records(replace(verdict, rows=rows), *words)
 
-    patch.setattr(intake, "_command", bare)
+    patch.setattr(intake, "signed_records", bare)
 
 
 def answered_when_ready(patch: pytest.MonkeyPatch) -> None:
@@ -130,24 +127,26 @@ def ended_is_taken(patch: pytest.MonkeyPatch) -> None:
 
 def any_account(patch: pytest.MonkeyPatch) -> None:
     """Intents under a mandate are whosever account they name, over the account's key."""
-    command = intake._mandated_command
 
-    def lax(result: Verified[Intent] | Reject, mandated: intake.Mandated) -> SubmitIntent | Reject:
-        if isinstance(result, Reject):
-            return result
-        told = intake.Mandated(digest=mandated.digest, account=result.document.account)
-        made = command(result, told)
-        if isinstance(made, Reject) or result.document.account == mandated.account:
-            return made
-        return SubmitIntent(
-            intent=made.intent,
-            digest=made.digest,
-            signer=made.intent.account,
-            authority=Authority.KEY,
-            signature="",
-        )
+    def lax(verdict: Verdict, mandate: str, account: str) -> list[IntentState | Reject]:
+        found = batch.read(Kind.MANDATED, verdict)
+        assert isinstance(found, list)
+        return [
+            one
+            if isinstance(one, Reject)
+            else intent_record(
+                one.document,
+                digest=one.digest,
+                signer=mandate
+                if (own := one.document.account == account)
+                else one.document.account,
+                authority=Authority.MANDATE if own else Authority.KEY,
+                signature="",
+            )
+            for one in found
+        ]
 
-    patch.setattr(intake, "_mandated_command", lax)
+    patch.setattr(intake, "mandated_records", lax)
 
 
 def unpaced(patch: pytest.MonkeyPatch) -> None:
@@ -208,7 +207,9 @@ def unverified(patch: pytest.MonkeyPatch) -> None:
 
     async def first_only(self: Verifiers, kind: Kind, raw: bytes, now_s: int, **how: Any) -> Any:
         found = await many(self, kind, raw, now_s, **how)
-        return found[:1] * len(found) if isinstance(found, list) else found
+        if isinstance(found, Reject):
+            return found
+        return replace(found, rows=found.rows[:1] * len(found.rows))
 
     patch.setattr(Verifiers, "many", first_only)
 

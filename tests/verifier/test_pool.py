@@ -18,7 +18,7 @@ from intents.admission import Verified, admit
 from intents.document import Intent
 from intents.reject import Reject, RejectCode
 from solver.verifier import pool
-from solver.verifier.batch import Kind
+from solver.verifier.batch import Kind, Verdict, read
 from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge, Task, encode
 from solver.verifier.pool import Bounds, Verifiers, weight_of
 from solver.verifier.process import Verifier, VerifierFailed
@@ -90,8 +90,10 @@ async def test_the_answer_is_admission_s_wherever_it_is_made(processes: int) -> 
         assert isinstance(late, Reject)
         assert late.code is RejectCode.EXPIRED, "the time is the caller's"
         found = await verifiers.many(Kind.BATCH, batch_of(3), START_S)
-        assert isinstance(found, list)
-        assert [type(one) for one in found] == [Verified] * 3
+        assert isinstance(found, Verdict)
+        results = read(Kind.BATCH, found)
+        assert isinstance(results, list)
+        assert [type(one) for one in results] == [Verified] * 3
 
 
 async def test_many_side_by_side_get_their_own_answers() -> None:
