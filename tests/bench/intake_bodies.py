@@ -14,7 +14,7 @@ from intents.bulk import sign_bulk
 from intents.document import Intent, Mandate
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
-from solver.core.state import CREDIT
+from solver.core.state import CREDIT, STANDING_MAX
 
 BATCH: Final = 64
 ACCOUNTS: Final = 64
@@ -68,7 +68,10 @@ def intents(
 
 
 def make(path: Path, batches: int, bulks: int) -> None:
-    """Write `batches` batches of one signature each, and as many singles, and `bulks` of a tree."""
+    """Write `batches` batches of one signature each, and as many singles, and `bulks` of a tree.
+
+    Under the one mandate there are as many as an account may have standing.
+    """
     random = Random(SEED)  # noqa: S311  amounts, no secret
     signed = [_signed(intent) for intent in intents(random, 0, batches * BATCH)]
     mandate = Mandate(
@@ -87,7 +90,7 @@ def make(path: Path, batches: int, bulks: int) -> None:
         bulks=[_bulk(random, number) for number in range(bulks)],
         mandated=[
             msgspec.json.encode(intents(random, 10**7 + number * BATCH, BATCH, account=0))
-            for number in range(bulks)
+            for number in range(min(bulks, STANDING_MAX // BATCH))
         ],
         mandate=msgspec.json.encode({"document": mandate, "signature": signature}),
     )
