@@ -374,9 +374,12 @@ class Account:
         """A document of it is over."""
         self._standing.remove(record)
 
-    def has_used(self, nonce: int) -> bool:
-        """Whether a document or a cancellation ever used this nonce, or it is too low to know."""
-        word = self.used.get(nonce // NONCES_PER_WORD, 0)
+    def has_used(self, nonce: i64) -> bool:
+        """Whether a document or a cancellation ever used this nonce, or it is too low to know.
+
+        It is a document's, which is within 53 bits; the chain's may have 64.
+        """
+        word: i64 = self.used.get(nonce // NONCES_PER_WORD, 0)
         return nonce < self.nonce_min or bool(word >> (nonce % NONCES_PER_WORD) & 1)
 
     def use(self, nonce: int) -> None:

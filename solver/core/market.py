@@ -61,6 +61,8 @@ from solver.core.trade import (
 
 Handler = Callable[[State, Any], Reject | None]
 
+_TICK: Final = Tick
+"""Bound once: compiled code looks a class of another module up each time."""
 _HANDLERS: Final[dict[type, Handler]] = {
     OpenResource: open_resource,
     PoolKey: pool_key,
@@ -94,7 +96,7 @@ class Market:
         state = self.state
         before_ms = self._begin(command.at_ms)
         refused: Reject | None = None
-        if type(command) is not Tick:
+        if type(command) is not _TICK:
             if state.is_due(state.now_ms):
                 violate("time_is_ticked_first")
             refused = _HANDLERS[type(command)](state, command)

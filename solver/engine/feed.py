@@ -38,7 +38,8 @@ class CursorTooOld(Exception):
 class Feed:
     """Appended to by the sequencer alone, read by any number of tasks.
 
-    It starts after event `seq`: 0, or what a snapshot's market had told. Events are kept
+    It starts after event `seq`: 0, or what a snapshot's market had told, or what is too old
+    to be kept (`start_after`). Events are kept
     as they came, group by group; entries are made for who reads them.
     """
 
@@ -72,6 +73,18 @@ class Feed:
             self._seq += events
         if self._seq > self._forgetting_at:
             self._forget()
+        self._wake()
+
+    def start_after(self, told: Sequence[Sequence[Event]]) -> None:
+        """Number events that nobody is to read, as a feed that starts after them does."""
+        self._seq += sum(map(len, told))
+        self._start = self._seq
+        self._firsts.clear()
+        self._groups.clear()
+        self._forgetting_at = self._seq + self._kept_max
+        self._wake()
+
+    def _wake(self) -> None:
         if self._is_awaited:
             self._grown.set()
             self._grown = asyncio.Event()

@@ -1,6 +1,6 @@
 """From a journal back to the state it describes: replay, compare at every group, check."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -10,7 +10,7 @@ from solver.core.command import Command, FinishCall, Outcome
 from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
-from solver.engine.feed import Feed
+from solver.engine.feed import KEPT_MAX, Feed
 from solver.engine.group import RecordedGroup
 from solver.engine.outcome import NOTHING_YET, outcome_after
 from solver.engine.payload import PayloadUnreadable, decode
@@ -24,6 +24,8 @@ class Recovered(msgspec.Struct, kw_only=True):
     outcome: bytes = NOTHING_YET
     seq: int = 0
     """Number of the last command that is in it."""
+    last_seq: int = 0
+    """Number of the last command there is, if that is known: see `_tell`."""
 
 
 def replay(
@@ -65,12 +67,30 @@ def apply_group(
         if isinstance(events, Reject):
             raise Violation("replay_accepts_what_was_accepted", seq=seq, code=events.code)
         told.append(events)
-    recovered.feed.extend([command.at_ms for command in commands], told)
+    _tell(recovered, group, commands, told)
     recovered.outcome = outcome_after(recovered.outcome, told)
     noted = group.outcome or recovered.outcome
     check(recovered.outcome == noted, "replay_equal", seq=group.seq)
     recovered.seq += group.commands
     return commands, told
+
+
+def _tell(
+    recovered: Recovered,
+    group: RecordedGroup,
+    commands: Sequence[Command],
+    told: Sequence[Sequence[Event]],
+) -> None:
+    """Have the feed keep what the newest `KEPT_MAX` commands told: nearly all that it would.
+
+    What came before is let go of at once: the next group's events take its place in memory,
+    and in the processor's cache.
+    """
+    last = group.seq + group.commands - 1
+    if last <= recovered.last_seq - KEPT_MAX:
+        recovered.feed.start_after(told)
+    else:
+        recovered.feed.extend([command.at_ms for command in commands], told)
 
 
 def lost_calls(market: Market) -> list[FinishCall]:

@@ -35,6 +35,9 @@ class Source(Protocol):
     def genesis(self) -> Genesis: ...  # noqa: D102
 
     @property
+    def seq(self) -> int: ...  # noqa: D102
+
+    @property
     def chain(self) -> bytes: ...  # noqa: D102
 
     def read(self) -> Iterator[Record]: ...  # noqa: D102
@@ -61,7 +64,7 @@ def restore(source: Source, snapshots: Path | None, progress: Progress | None = 
     what was noted.
     """
     recovered, passed_over = _start(source, snapshots)
-    snapshot_seq = recovered.seq
+    snapshot_seq, recovered.last_seq = recovered.seq, source.seq
     tail = _after(source.read(), snapshot_seq, progress)
     replay(recovered, tail, source.checkpoints())
     return Restored(recovered=recovered, snapshot_seq=snapshot_seq, passed_over=tuple(passed_over))

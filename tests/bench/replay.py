@@ -110,7 +110,7 @@ def lap(folder: Path) -> Lap:
 
 def _recovered(reader: Source) -> Recovered:
     """As `solver.journal.recovery.restore` does without a snapshot, but for the invariants."""
-    recovered = Recovered(market=Market(reader.genesis.usdc), feed=Feed())
+    recovered = Recovered(market=Market(reader.genesis.usdc), feed=Feed(), last_seq=reader.seq)
     for record in reader.read():
         apply_group(recovered, record)
     return recovered

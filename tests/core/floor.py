@@ -469,8 +469,9 @@ class Floor(Ghosts):
         return self.now_ms // 1_000 - START_S
 
     def _next_nonce(self) -> int:
+        """Spread over words, and over each word's bits."""
         self._numbers += 1
-        return self._numbers
+        return 29 * self._numbers
 
     def _epoch(self, who: Person) -> int:
         account = self.market.state.accounts.get(who.address)

@@ -13,6 +13,7 @@ from solver.core.check import Violation
 from solver.core.command import CutBatch, IssueCredits, OpenResource, Tick
 from solver.core.market import Market
 from solver.core.state import CREDIT
+from solver.engine import recovery
 from solver.engine.feed import CursorTooOld, Feed
 from solver.engine.group import Group, JournalPort
 from solver.engine.recovery import Recovered, replay
@@ -227,6 +228,25 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
         assert again.market.state.hash() == sequencer.market.state.hash()
         assert again.feed.after(0, 1_000) == sequencer.feed.after(0, 1_000)
         assert again.market.state.ledger.balance(ALICE, CREDIT).total == sum(range(1, 20))
+
+
+async def test_a_long_replay_keeps_what_the_newest_commands_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same numbers and entries as live; what came before them is said to be too old."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        for n in range(1, 21):
+            await sequencer.submit(an_issue(n))
+    monkeypatch.setattr(recovery, "KEPT_MAX", 5)
+    again = a_new_market()
+    again.last_seq = journal.seq
+    feed = replay(again, journal.read(), {}).feed
+    assert feed.seq == sequencer.feed.seq == 20
+    assert feed.after(15, 100) == sequencer.feed.after(15, 100)
+    with pytest.raises(CursorTooOld) as caught:
+        feed.after(14, 100)
+    assert caught.value.oldest == 16
 
 
 async def test_what_was_begun_is_answered_before_the_stop() -> None:
