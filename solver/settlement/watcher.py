@@ -49,6 +49,8 @@ _SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
 _FACTORY_TOPICS: Final = topics_of(FACTORY)
 _ACCOUNT_TOPICS: Final = topics_of(ACCOUNT)
 
+ADDRESSES_MAX: Final = 1_000
+"""Accounts in one request for logs; geth takes no more."""
 INTEGER_MAX: Final = 2**63 - 1
 """The journal's largest integer. Caps and requests above it mean the same as it: "all"."""
 
@@ -154,23 +156,41 @@ class Watcher:
     async def _read(self, last: int) -> None:
         """All that counts of some blocks, in order.
 
+        Anyone can log what accounts log. Where that makes a single block too much for the node,
+        it is asked for what our accounts logged, and nobody can keep us from going on.
+        """
+        first = self._scanned + 1
+        try:
+            return await self._take(first, last, None)
+        except RangeTooLarge:
+            if first != last:
+                raise
+        self._learn_accounts(await self._chain.read(self._factory_logs(first, last)))
+        return await self._take(first, last, frozenset(self._accounts))
+
+    async def _take(self, first: int, last: int, accounts: frozenset[str] | None) -> None:
+        """Read some blocks, with what these accounts logged (None: all there are), and submit.
+
         It is asked in one request, with the blocks at both ends: who answers has them, and so
         a node that is behind cannot pass off what it has not seen as nothing.
         """
-        first, settlement = self._scanned + 1, [self._deployment.settlement]
+        settlement = [self._deployment.settlement]
         asks: list[Ask[Any]] = [
             ask.block(last),
             ask.block(self._scanned),
             self._factory_logs(first, last),
             ask.logs(first, last, topics=_SETTLEMENT_TOPICS, addresses=settlement),
-            ask.logs(first, last, topics=_ACCOUNT_TOPICS),
+            *_session_logs(first, last, accounts),
         ]
-        block, scanned, made, money, sessions = await self._chain.read_all(asks)
+        block, scanned, made, money, *sessions = await self._chain.read_all(asks)
         self._check_still_there(scanned)
         if block is None:
             raise ChainUnreachable(f"finalised block {last} is not there")
         self._learn_accounts(made)
-        counted = money + [log for log in sessions if log.address in self._accounts]
+        if accounts is not None and self._accounts - accounts:
+            raise ChainUnreachable("the node told of more accounts than a moment ago")
+        logs = (log for part in sessions for log in part)
+        counted = money + [log for log in logs if log.address in self._accounts]
         counted.sort(key=lambda log: (log.block_number, log.log_index))
         facts = [(log, fact) for log in counted if (fact := self._fact(log)) is not None]
         await self._submit(facts, last, block.hash)
@@ -248,6 +268,20 @@ class Watcher:
     def _fact(self, raw: RawLog) -> Fact | None:
         log = decode_log(raw)
         return None if log is None else fact_of(raw.address, log)
+
+
+def _session_logs(
+    first: int, last: int, accounts: frozenset[str] | None
+) -> list[Ask[list[RawLog]]]:
+    if accounts is None:
+        return [ask.logs(first, last, topics=_ACCOUNT_TOPICS)]
+    listed = sorted(accounts)
+    return [
+        ask.logs(
+            first, last, topics=_ACCOUNT_TOPICS, addresses=listed[start : start + ADDRESSES_MAX]
+        )
+        for start in range(0, len(listed), ADDRESSES_MAX)
+    ]
 
 
 def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911  a table

@@ -22,7 +22,14 @@ from solver.settlement.chain import ChainClient
 TIMEOUT_S = 0.5
 """How long the clients here wait; a node on this machine answers within a few milliseconds."""
 Lie = Callable[[list[Any], Any], Any]
-"""From the parameters of a request and what the node says to what the caller hears."""
+"""From the parameters of a request and what the node says to what the caller hears; a Refusal
+is told as an error."""
+
+
+class Refusal(str):
+    """What a node says that does not answer."""
+
+    __slots__ = ()
 
 
 class Strike(Enum):
@@ -125,7 +132,11 @@ class FaultyNode:
         for answer in answers if isinstance(answers, list) else [answers]:
             one = by_id[answer["id"]]
             if one["method"] in self._lies and "result" in answer:
-                answer["result"] = self._lies[one["method"]](one["params"], answer["result"])
+                told = self._lies[one["method"]](one["params"], answer.pop("result"))
+                if isinstance(told, Refusal):
+                    answer["error"] = {"code": -32_005, "message": told}
+                else:
+                    answer["result"] = told
         return json.dumps(answers).encode()
 
     @asynccontextmanager

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from contracts.anvil import Anvil, Options
-from contracts.bindings import SETTLEMENT
+from contracts.bindings import ACCOUNT, SETTLEMENT, topics_of
 from contracts.deploy import SessionPlan, grant_session
 from intents.signature import SigningKey
-from solver.core.state import Batch
+from solver.core.state import MAY_SIGN, Batch
 from solver.settlement.chain import ATTEMPTS_MAX
 from solver.settlement.dispatch import Dispatch
 from solver.settlement.fault import ChainForked, ChainMismatch, ChainUnreachable
@@ -21,11 +21,21 @@ from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy
-from tests.settlement.faulty import ARRIVES, FaultyNode, Strike, a_faulty_node, a_receipt, nothing
+from tests.settlement.faulty import (
+    ARRIVES,
+    FaultyNode,
+    Refusal,
+    Strike,
+    a_faulty_node,
+    a_receipt,
+    nothing,
+)
 from tests.settlement.world import DEPLOYER, USD, World
 
 SEND = "eth_sendRawTransaction"
 RECEIPT = "eth_getTransactionReceipt"
+LOGS_TAKEN = 20
+"""More of them at once a node refuses here; real ones take ten thousand."""
 READS = (
     "eth_chainId",
     "eth_getBlockByNumber",
@@ -452,6 +462,30 @@ async def test_logs_that_are_kept_from_us_are_found_out(world: World, node: Faul
     assert world.total(buyer.address) == USD
     (difference,) = (await world.reconcile()).differences
     assert (difference.ledger, difference.chain) == (USD, 2 * USD)
+
+
+async def test_nobody_fills_a_block_with_logs_to_keep_us_out(
+    world: World, node: FaultyNode
+) -> None:
+    """Anyone can log what accounts log; where that is too much, what ours logged still counts."""
+    owner, key = SigningKey.generate(), SigningKey.generate()
+    account = await world.session_account(owner)
+    await world.finalize()
+    world.hold_blocks()
+    until = world.clock.now_ms() // 1_000 + 86_400
+    grant = ACCOUNT.function("grantSession").encode(key.address, MAY_SIGN, until, USD)
+    logs = (b"\x7f" + topics_of(ACCOUNT)[0] + b"\x5f\x5f\xa1") * (LOGS_TAKEN + 1)
+    world.impersonate(owner.address, account, grant)
+    world.impersonate(DEPLOYER.address, None, logs)
+    world.hold_blocks(held=False)
+
+    def a_few(_asked: list[Any], told: Any) -> Any:
+        return Refusal("query returned more than allowed") if len(told) > LOGS_TAKEN else told
+
+    node.lie("eth_getLogs", a_few)
+    await world.finalize()
+    assert world.state.accounts[account].sessions[key.address].live
+    assert node.seen["eth_getLogs"] > 2
 
 
 async def _a_reverted_batch(world: World) -> Batch:

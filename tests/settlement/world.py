@@ -233,6 +233,13 @@ class World:
         self.anvil.rpc("anvil_setBalance", key.address, hex(10**20))
         return await send(Wallet(self.chain, [key]), key.address, to, data, value_wei)
 
+    def impersonate(self, sender: str, to: str | None, data: bytes) -> None:
+        """Into the pool, unsigned; nobody waits for it."""
+        self.anvil.rpc("anvil_setBalance", sender, hex(10**20))
+        self.anvil.rpc("anvil_impersonateAccount", sender)
+        sent = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(10**6)}
+        self.anvil.rpc("eth_sendTransaction", sent)
+
     async def deposit(self, account: str, amount: int) -> None:
         token, settlement = self.deployment.usdc, self.deployment.settlement
         await self.transact(DEPLOYER, token, USDC.function("mint").encode(DEPLOYER.address, amount))
