@@ -4,16 +4,13 @@ Checks run in the order of `admit`'s docstring, and a test holds that order: a d
 with two faults always gets the earlier code. Nothing here reads a clock or any state.
 """
 
-import re
-from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from intents.bound import (
-    LIFETIME_SECONDS_MAX,
     PERIOD_S_MAX,
-    RESOURCE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
     TICK_MAX,
     WINDOW_SECONDS_MAX,
@@ -29,17 +26,21 @@ from intents.document import (
     SessionGrant,
     SpendReceipt,
 )
+from intents.form import (
+    asset_unknown,
+    fault_in_expiry,
+    fault_in_intent,
+    fault_in_trade,
+    fault_in_validity,
+    is_resource_name,
+    resource_invalid,
+)
 from intents.reject import Reject, RejectCode, reject
-from intents.rounding import ask_tick, bid_tick
+from intents.rounding import ask_tick
 from intents.signature import COMPACT_BYTES, FULL_BYTES, decode_signature, recover
 from intents.typed_data import Domain, digest
 
 D = TypeVar("D", bound=Document)
-
-RESOURCES_CACHED_MAX: Final = 4_096
-"""Names whose form is remembered: all that a market lists, and as many that it does not."""
-_SLUG: Final = "[a-z0-9][a-z0-9._-]*"
-_RESOURCE: Final = re.compile(f"{_SLUG}/{_SLUG}:{_SLUG}")
 
 
 class DeclaredDomain(
@@ -162,51 +163,27 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
         case Intent():
             return check_intent(document, rules, now_s)
         case Offer():
-            return _check_trade(document, rules) or _check_offer(document, now_s)
+            return _check_offer(document, rules, now_s)
         case Mandate():
             return _check_mandate(document, rules, now_s)
         case SessionGrant():
             return _check_grant(document, now_s)
         case Request():
-            return _check_expiry(document.expires_at, now_s)
+            return fault_in_expiry(document.expires_at, now_s)
         case Attestation() | Receipt() | SpendReceipt():
             return None
     raise TypeError(f"no admission rule for {type(document).__name__}")
 
 
-def _check_trade(document: Intent | Offer, rules: Rules) -> Reject | None:
-    if not is_resource_name(document.resource):
-        return _resource_invalid()
-    if document.asset not in rules.assets:
-        return _asset_unknown(rules)
-    if document.units < 1:
-        return reject(RejectCode.UNITS_OUT_OF_RANGE, "units must be at least 1")
-    if document.limit < 1:
-        return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
-    return None
-
-
-def _resource_invalid() -> Reject:
-    return reject(RejectCode.RESOURCE_INVALID, "a resource is named provider/operation:unit")
-
-
-def _asset_unknown(rules: Rules) -> Reject:
-    return reject(RejectCode.ASSET_UNKNOWN, f"this market trades {', '.join(sorted(rules.assets))}")
-
-
 def check_intent(intent: Intent, rules: Rules, now_s: int) -> Reject | None:
-    """`check_form` for who has many intents: to ask what each is would add a third."""
-    fault = _check_trade(intent, rules)
+    """`check_form` of what is known to be an intent."""
+    return fault_in_intent(astuple(intent), rules.assets, now_s)
+
+
+def _check_offer(offer: Offer, rules: Rules, now_s: int) -> Reject | None:
+    fault = fault_in_trade(offer.resource, offer.asset, offer.units, offer.limit, rules.assets)
     if fault is not None:
         return fault
-    if not 1 <= intent.units_min <= intent.units:
-        return reject(RejectCode.MINIMUM_OUT_OF_RANGE, "unitsMin must be 1 to units")
-    if not 1 <= bid_tick(intent.limit, intent.units) <= TICK_MAX:
-        return reject(RejectCode.PRICE_OUT_OF_RANGE, "limit/units is below or above any price")
-    return _check_validity(intent.valid_from, intent.valid_until, now_s)
-
-
-def _check_offer(offer: Offer, now_s: int) -> Reject | None:
     if (offer.window_units == 0) != (offer.window_seconds == 0):
         return reject(
             RejectCode.WINDOW_OUT_OF_RANGE, "windowUnits and windowSeconds are both 0 or neither"
@@ -217,59 +194,29 @@ def _check_offer(offer: Offer, now_s: int) -> Reject | None:
         )
     if ask_tick(offer.limit, offer.units) > TICK_MAX:
         return reject(RejectCode.PRICE_OUT_OF_RANGE, "limit/units is above any price")
-    return _check_validity(offer.valid_from, offer.valid_until, now_s)
+    return fault_in_validity(offer.valid_from, offer.valid_until, now_s)
 
 
 def _check_mandate(mandate: Mandate, rules: Rules, now_s: int) -> Reject | None:
     # An empty name is not a resource: here it stands for all of them.
     if mandate.resource and not is_resource_name(mandate.resource):
-        return _resource_invalid()
+        return resource_invalid()
     if mandate.asset not in rules.assets:
-        return _asset_unknown(rules)
+        return asset_unknown(rules.assets)
     if mandate.limit < 1:
         return reject(RejectCode.LIMIT_OUT_OF_RANGE, "limit must be at least 1 atom")
     if mandate.tick_max < 1:
         return reject(RejectCode.PRICE_OUT_OF_RANGE, "tickMax must be at least 1")
-    return _check_validity(mandate.valid_from, mandate.valid_until, now_s)
+    return fault_in_validity(mandate.valid_from, mandate.valid_until, now_s)
 
 
 def _check_grant(grant: SessionGrant, now_s: int) -> Reject | None:
     if grant.resource and not is_resource_name(grant.resource):
-        return _resource_invalid()
+        return resource_invalid()
     if (grant.period == 0) != (grant.spend == 0 and grant.units == 0):
         return reject(
             RejectCode.WINDOW_OUT_OF_RANGE, "a period goes with spend or units, and they with it"
         )
     if grant.period > PERIOD_S_MAX:
         return reject(RejectCode.WINDOW_OUT_OF_RANGE, f"period is at most {PERIOD_S_MAX}")
-    return _check_expiry(grant.expires_at, now_s)
-
-
-def _check_validity(valid_from: int, valid_until: int, now_s: int) -> Reject | None:
-    if valid_from >= valid_until:
-        return reject(RejectCode.VALIDITY_EMPTY, "validFrom must be before validUntil")
-    return _check_expiry(valid_until, now_s)
-
-
-def _check_expiry(until_s: int, now_s: int) -> Reject | None:
-    if until_s <= now_s:
-        return reject(RejectCode.EXPIRED, f"ended at {until_s}; the market's time is {now_s}")
-    if until_s > now_s + LIFETIME_SECONDS_MAX:
-        return reject(
-            RejectCode.VALIDITY_TOO_LONG,
-            f"ends more than {LIFETIME_SECONDS_MAX} s from now",
-        )
-    return None
-
-
-def is_resource_name(name: str) -> bool:
-    """Whether `name` is provider/operation:unit in lower-case ASCII, dots and dashes.
-
-    Each part starts with a letter or digit, so that none is a path like "..".
-    """
-    return len(name) <= RESOURCE_BYTES_MAX and _is_named(name)
-
-
-@lru_cache(RESOURCES_CACHED_MAX)
-def _is_named(name: str) -> bool:
-    return _RESOURCE.fullmatch(name) is not None
+    return fault_in_expiry(grant.expires_at, now_s)

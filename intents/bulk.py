@@ -20,6 +20,7 @@ from tiny_keccak import keccak256
 from intents.admission import (
     DeclaredDomain,
     Rules,
+    Signed,
     Verified,
     check_domain,
     check_intent,
@@ -207,13 +208,13 @@ def admit_bulk(
     intent refuses that one, with the codes and precedence of `admit`; the others go on, since
     the tree is over what was signed and not over what is good.
     """
-    fault = check_domain(bulk.domain, rules.domain) or _check_count(bulk.intents)
+    fault = check_bulk(bulk, rules)
     if fault is not None:
         return fault
     prefix = rules.domain.prefix()
     leaves = [struct_hash(intent) for intent in bulk.intents]
     grown = tree(leaves)
-    signed = recover_signer(bulk_digest(prefix, grown.height, grown.root), bulk.signature)
+    signed = recover_tree(grown, bulk.signature, rules)
     if isinstance(signed, Reject):
         return signed
     return [
@@ -227,6 +228,17 @@ def admit_bulk(
         )
         for intent, leaf, proof in zip(bulk.intents, leaves, grown.proofs(), strict=False)
     ]
+
+
+def check_bulk(bulk: UnverifiedBulk, rules: Rules) -> Reject | None:
+    """What is wrong with a bulk before anything is hashed. Rejects: wrong_domain, too_large."""
+    return check_domain(bulk.domain, rules.domain) or _check_count(bulk.intents)
+
+
+def recover_tree(grown: Tree, signature: str, rules: Rules) -> Signed | Reject:
+    """Who signed a tree. Rejects: signature_malformed, signature_high_s, signature_invalid."""
+    hashed = bulk_digest(rules.domain.prefix(), grown.height, grown.root)
+    return recover_signer(hashed, signature)
 
 
 def _check_count(intents: Sequence[Intent]) -> Reject | None:

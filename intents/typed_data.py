@@ -108,17 +108,23 @@ def _hasher(document: type[Document]) -> Callable[[Document], bytes]:
     # Hashes are new each time, so they are not worth remembering.
     if "bytes32" in kinds[:count] or any(converters[count:]):
         return _hasher_of_any(document)
-    pack = Struct(">" + "".join(_WORDS[kind][0] for kind in kinds[count:])).pack
+    pack = packer_after_names(document)
 
     def hashed(value: Document) -> bytes:
         values = astuple(value)
-        return keccak256(_head(document, *values[:count]) + pack(*values[count:]))
+        return keccak256(name_words(document, *values[:count]) + pack(*values[count:]))
 
     return hashed
 
 
+def packer_after_names(document: type[Document]) -> Callable[..., bytes]:
+    """What makes the words of all fields that follow a document's names."""
+    words = [_WORDS[kind] for _, _, kind in FIELDS[document]]
+    return Struct(">" + "".join(form for form, to_bytes in words if to_bytes is None)).pack
+
+
 @lru_cache(CACHED_MAX)
-def _head(document: type[Document], *names: str) -> bytes:
+def name_words(document: type[Document], *names: str) -> bytes:
     """The type hash and the words of the names that a document begins with."""
     kinds = [kind for _, _, kind in FIELDS[document][: len(names)]]
     pack = Struct(">32s" + "".join(_WORDS[kind][0] for kind in kinds)).pack

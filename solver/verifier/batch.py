@@ -15,13 +15,20 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
-from intents.admission import Rules, Unverified, Verified, admit, check_intent
-from intents.bulk import INTENTS_MAX, UnverifiedBulk, admit_bulk
-from intents.document import Document, Intent, Offer
+from intents.admission import (
+    Rules,
+    Unverified,
+    Verified,
+    admit,
+    check_domain,
+    recover_signer,
+)
+from intents.bulk import INTENTS_MAX, UnverifiedBulk, check_bulk, recover_tree, tree
+from intents.document import Intent, Offer
 from intents.reject import Reject, RejectCode, reject
-from intents.typed_data import digest
 from solver.verifier import quick
 from solver.verifier.decode import Strict, malformed
+from solver.verifier.row import IntentRows, Row
 
 T = TypeVar("T")
 
@@ -43,14 +50,6 @@ class Kind(IntEnum):
     """Many intents with one signature."""
     MANDATED = 4
     """An array of intents without signatures, whose sender was authenticated before."""
-
-
-Row = tuple[Any, ...]
-"""A Verified: the document's fields, digest, signer, signature, proof. Or a Reject's four.
-
-An intent's account, resource, asset and signer are places among the verdict's names; its
-signature is empty where the verdict has it.
-"""
 
 
 NAMES_MAX: Final = 4_096
@@ -95,12 +94,22 @@ _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> Verdict:
     """What becomes of a body at Unix second `now_s`."""
-    results = _results(kind, raw, rules, now_s)
-    if isinstance(results, Reject):
-        return Verdict(refused=astuple(results))
     if kind is Kind.OFFER:
-        return Verdict(rows=[_offer_row(result) for result in results])
-    return _intents_told(results, shared=kind is Kind.BULK)
+        return Verdict(rows=[_offer_row(raw, rules, now_s)])
+    rows = IntentRows(rules.domain.prefix(), rules.assets, now_s)
+    signature: str | Reject = ""
+    match kind:
+        case Kind.INTENT:
+            _take_signed(_INTENT.decode(raw), rules, rows)
+        case Kind.BULK:
+            signature = _take_bulk(_BULK.decode(raw), rules, rows)
+        case Kind.BATCH:
+            signature = _take_each(raw, _BATCH, _INTENT, lambda one: _take_signed(one, rules, rows))
+        case Kind.MANDATED:
+            signature = _take_each(raw, _BARES, _BARE, lambda one: _take_bare(one, rows))
+    if isinstance(signature, Reject):
+        return Verdict(refused=astuple(signature))
+    return Verdict(rows=rows.rows, names=rows.names(), signature=signature)
 
 
 def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
@@ -124,31 +133,10 @@ def _remembered(name: str) -> str:
     return name
 
 
-def _results(
-    kind: Kind, raw: bytes, rules: Rules, now_s: int
-) -> Sequence[Verified[Any] | Reject] | Reject:
-    match kind:
-        case Kind.INTENT:
-            return [_admit(_INTENT, raw, rules, now_s)]
-        case Kind.OFFER:
-            return [_admit(_OFFER, raw, rules, now_s)]
-        case Kind.BULK:
-            bulk = _BULK.decode(raw)
-            return bulk if isinstance(bulk, Reject) else admit_bulk(bulk, rules, now_s)
-        case Kind.BATCH:
-            return _each(raw, _BATCH, _INTENT, lambda one: admit(one, rules, now_s))
-        case Kind.MANDATED:
-            prefix = rules.domain.prefix()
-            return _each(raw, _BARES, _BARE, lambda one: _admit_bare(one, rules, prefix, now_s))
-
-
-def _each(
-    raw: bytes,
-    whole: Strict[list[T]],
-    single: Strict[T],
-    verify: Callable[[T], Verified[Any] | Reject],
-) -> Sequence[Verified[Any] | Reject] | Reject:
-    """The items of an array; what is wrong with one is that one's.
+def _take_each(
+    raw: bytes, whole: Strict[list[T]], single: Strict[T], take: Callable[[T | Reject], None]
+) -> str | Reject:
+    """Take the items of an array; what is wrong with one is that one's.
 
     Rejects as a whole: malformed, too_large.
     """
@@ -165,61 +153,57 @@ def _each(
             f"a batch has 1 to {BATCH_MAX} documents",
             hint="Send several batches.",
         )
-    return [value if isinstance(value, Reject) else verify(value) for value in values]
+    for value in values:
+        take(value)
+    return ""
 
 
-def _admit(
-    strict: Strict[Unverified[Any]], raw: bytes, rules: Rules, now_s: int
-) -> Verified[Any] | Reject:
-    unverified = strict.decode(raw)
-    return unverified if isinstance(unverified, Reject) else admit(unverified, rules, now_s)
-
-
-def _admit_bare(
-    intent: Intent, rules: Rules, prefix: bytes, now_s: int
-) -> Verified[Intent] | Reject:
-    fault = check_intent(intent, rules, now_s)
+def _take_signed(unverified: Unverified[Intent] | Reject, rules: Rules, rows: IntentRows) -> None:
+    """`admit` of an intent that carries its own signature."""
+    if isinstance(unverified, Reject):
+        rows.refuse(unverified)
+        return
+    terms = astuple(unverified.document)
+    fault = check_domain(unverified.domain, rules.domain) or rows.fault(terms)
     if fault is not None:
-        return fault
-    hashed = "0x" + digest(prefix, intent).hex()
-    return Verified(document=intent, digest=hashed, signer=None, signature="")
+        rows.refuse(fault)
+        return
+    hashed = rows.digest(rows.leaf(terms))
+    signed = recover_signer(hashed, unverified.signature)
+    if isinstance(signed, Reject):
+        rows.refuse(signed)
+    else:
+        rows.add(terms, hashed, signed.signer, signed.signature, "")
 
 
-def _intents_told(results: Sequence[Verified[Any] | Reject], *, shared: bool) -> Verdict:
-    """Intents as rows; a bulk's share their signature."""
-    places: dict[str, int] = {}
-    place = places.setdefault
-    rows: list[Row] = []
-    signature = ""
-    for result in results:
-        if isinstance(result, Reject):
-            rows.append(astuple(result))
-            continue
-        document, signer, signature = result.document, result.signer, result.signature
-        # Field by field: half the time of taking a tuple apart and together again.
-        rows.append(
-            (
-                place(document.account, len(places)),
-                place(document.resource, len(places)),
-                place(document.asset, len(places)),
-                document.units,
-                document.units_min,
-                document.limit,
-                document.valid_from,
-                document.valid_until,
-                document.immediate,
-                document.epoch,
-                document.nonce,
-                result.digest,
-                None if signer is None else place(signer, len(places)),
-                "" if shared else signature,
-                result.proof,
-            )
-        )
-    return Verdict(rows=rows, names=list(places), signature=signature if shared else "")
+def _take_bare(intent: Intent | Reject, rows: IntentRows) -> None:
+    """An intent that is not signed, but in its sender's name."""
+    if isinstance(intent, Reject):
+        rows.refuse(intent)
+    else:
+        rows.add_bare(astuple(intent))
 
 
-def _offer_row(result: Verified[Document] | Reject) -> Row:
+def _take_bulk(bulk: UnverifiedBulk | Reject, rules: Rules, rows: IntentRows) -> str | Reject:
+    """`admit_bulk`: its signature, which the rows share."""
+    if isinstance(bulk, Reject):
+        return bulk
+    refused = check_bulk(bulk, rules)
+    if refused is not None:
+        return refused
+    each = [astuple(intent) for intent in bulk.intents]
+    leaves = rows.leaves(each)
+    grown = tree(leaves)
+    signed = recover_tree(grown, bulk.signature, rules)
+    if isinstance(signed, Reject):
+        return signed
+    rows.add_bulk(each, leaves, signed.signer, grown.proofs())
+    return signed.signature
+
+
+def _offer_row(raw: bytes, rules: Rules, now_s: int) -> Row:
+    unverified = _OFFER.decode(raw)
+    result = unverified if isinstance(unverified, Reject) else admit(unverified, rules, now_s)
     if isinstance(result, Reject):
         return astuple(result)
     document = astuple(result.document)

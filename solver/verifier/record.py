@@ -10,7 +10,8 @@ from typing import Final
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority
 from solver.core.document import IntentState
-from solver.verifier.batch import REJECT_FIELDS, Row, Verdict, names_of, read_reject
+from solver.verifier.batch import REJECT_FIELDS, Verdict, names_of, read_reject
+from solver.verifier.row import Row
 
 # Bound once: looking an enumeration's member up costs as much as a check.
 _KEY: Final = Authority.KEY

@@ -33,14 +33,20 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def all_or_nothing(patch: pytest.MonkeyPatch) -> None:
     """One malformed item refuses the batch."""
-    each = batch._each
+    each = batch._take_each
 
-    def strict(*words: Any) -> Any:
-        found = each(*words)
-        bad = [one for one in found if isinstance(one, Reject)] if isinstance(found, list) else []
+    def strict(raw: bytes, whole: Any, single: Any, take: Any) -> Any:
+        bad: list[Reject] = []
+
+        def noting(value: Any) -> None:
+            if isinstance(value, Reject):
+                bad.append(value)
+            take(value)
+
+        found = each(raw, whole, single, noting)
         return bad[0] if bad else found
 
-    patch.setattr(batch, "_each", strict)
+    patch.setattr(batch, "_take_each", strict)
 
 
 def mixed_up(patch: pytest.MonkeyPatch) -> None:

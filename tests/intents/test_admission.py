@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intents.admission import Rules, Unverified, Verified, admit, is_resource_name
+from intents.admission import Rules, Unverified, Verified, admit
 from intents.bound import (
     AMOUNT_MAX,
     LIFETIME_SECONDS_MAX,
@@ -22,6 +22,7 @@ from intents.bound import (
     WINDOW_SECONDS_MAX,
 )
 from intents.document import Document
+from intents.form import is_resource_name
 from intents.reject import HINTS, Reject, RejectCode, reject
 from intents.signature import HALF_ORDER, SigningKey
 from intents.typed_data import digest

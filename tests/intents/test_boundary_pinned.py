@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from intents import admission, bound, bulk, document, rounding, signature, typed_data
+from intents import admission, bound, bulk, document, form, rounding, signature, typed_data
 from intents.admission import Rules, Unverified, Verified, admit
 from intents.bound import TICK_MAX, TICK_UNITS
 from intents.bulk import UnverifiedBulk, admit_bulk
@@ -83,7 +83,7 @@ def test_sizes_are_those_of_the_formats() -> None:
 
 def test_what_is_remembered_has_a_bound() -> None:
     """Each cache of pure functions is as large as documented, whatever passes through."""
-    assert admission._is_named.cache_parameters()["maxsize"] == admission.RESOURCES_CACHED_MAX
+    assert form._is_named.cache_parameters()["maxsize"] == form.RESOURCES_CACHED_MAX
     assert typed_data._prefix.cache_parameters()["maxsize"] == typed_data.DOMAINS_MAX
     assert typed_data._text_hash.cache_parameters()["maxsize"] == typed_data.CACHED_MAX
     assert typed_data._address_bytes.cache_parameters()["maxsize"] == typed_data.CACHED_MAX

@@ -40,5 +40,5 @@ def test_what_is_remembered_is_bounded() -> None:
         account = f"0x{number:040x}"
         document = an_intent().of(f"a/b:{number}").build(alice)
         digest(PREFIX, msgspec.structs.replace(document, account=account))
-    for cache in (typed_data._address_bytes, typed_data._text_hash, typed_data._head):
+    for cache in (typed_data._address_bytes, typed_data._text_hash, typed_data.name_words):
         assert cache.cache_info().currsize <= typed_data.CACHED_MAX
