@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {IEntryPoint, PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {ISessionKeys} from "../src/ISessionKeys.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
@@ -9,8 +8,8 @@ import {SessionAccountFactory} from "../src/SessionAccountFactory.sol";
 import {AccountTest} from "./AccountTest.sol";
 
 /// @title The replay matrix: what is signed for one place and time is void everywhere else
-/// @dev {grant, order, user operation, ERC-1271} × {another account of the same keys, another chain, another
-/// entry point, another epoch, another life of the key, again, high s}.
+/// @dev {grant, order, user operation} × {another account of the same keys, another chain, another entry
+/// point, another epoch, another life of the key, again, high s}; README.md has the whole matrix.
 contract AccountReplayTest is AccountTest {
     IEntryPoint private real;
     SessionAccount private twin;
@@ -181,36 +180,7 @@ contract AccountReplayTest is AccountTest {
         _expectNoOperation(real);
     }
 
-    // ------------------------------------------------------------------ ERC-1271
-
-    /// @dev For an account and a chain (ERC-7739), by the owner alone, and never with a high s.
-    function test_RevertIf_replay_erc1271() public {
-        bytes32 wrapped = _personal(account);
-        bytes memory signature = _sign(owner, wrapped);
-        _assertSigned(account, signature, true);
-        _assertSigned(twin, signature, false);
-        _assertSigned(account, _signHighS(owner, wrapped), false);
-        _assertSigned(account, _sign(owner, "digest"), false);
-        _assertSigned(account, _sign(key, wrapped), false);
-        _assertSigned(account, _sign(key, "digest"), false);
-        vm.chainId(1);
-        _assertSigned(account, signature, false);
-    }
-
     // ------------------------------------------------------------------ helpers
-
-    function _personal(SessionAccount at_) private view returns (bytes32) {
-        return _digest(
-            at_, keccak256(abi.encode(keccak256("PersonalSign(bytes prefixed)"), bytes32("digest")))
-        );
-    }
-
-    function _assertSigned(SessionAccount at_, bytes memory signature, bool isValid) private view {
-        vm.assertEq(
-            bytes32(at_.isValidSignature("digest", signature)),
-            bytes32(isValid ? IERC1271.isValidSignature.selector : bytes4(0xffffffff))
-        );
-    }
 
     function _expectNoGrant(SessionAccount at_, uint16 sequence, bytes memory signature) private {
         ISessionKeys.Terms memory terms_ = terms;

@@ -2,8 +2,9 @@
 """Take one guard after the other out of the contracts, and see a test fail for each.
 
 Works on a copy. A mutant that survives is a guard that nothing tests, and the exit status
-says so. About fifteen minutes for all on two cores; arguments select mutants by name.
-Gas and invariant tests are left out: they cost time, and the rest must do without them.
+says so. Where a mutant names `tests`, each of them has to fail: what they refuse has to succeed.
+Arguments select mutants by name, all of them take an hour or more. Gas and invariant
+tests are left out: they cost time, and the rest must do without them.
 """
 
 import os
@@ -16,7 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NotRequired, TypedDict
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUILT: Final = ("cache", "out")
@@ -28,8 +29,18 @@ FAILURE: Final = re.compile(r"^\[FAIL.*\] (\w+)\(", re.MULTILINE)
 PROFILE: Final = {"FOUNDRY_DYNAMIC_TEST_LINKING": "true", "FOUNDRY_OPTIMIZER": "false"}
 
 
-def failed_test(folder: Path) -> str | None:
-    """The first test that fails, or None. What does not compile is no mutant."""
+class Mutant(TypedDict):
+    """A guard by its text in a source, and what stands there without it."""
+
+    name: str
+    source: str
+    text: str
+    mutation: str
+    tests: NotRequired[list[str]]
+
+
+def failed_tests(folder: Path) -> list[str]:
+    """The tests that fail. What does not compile is no mutant."""
     run = subprocess.run(  # noqa: S603  our own tool, by path
         [folder / "tool" / "forge", "test", "--fuzz-runs", FUZZ_RUNS, "--color", "never"],
         cwd=folder,
@@ -38,16 +49,22 @@ def failed_test(folder: Path) -> str | None:
         text=True,
         check=False,
     )
-    if run.returncode == 0:
-        return None
-    failure = FAILURE.search(run.stdout)
-    if failure is None:
+    failures = FAILURE.findall(run.stdout)
+    if run.returncode != 0 and not failures:
         output = run.stdout[-OUTPUT_TAIL:] + run.stderr[-OUTPUT_TAIL:]
         raise SystemExit(f"{output}\nforge ended with {run.returncode} and no failed test")
-    return failure[1]
+    return failures
 
 
-def source_of(folder: Path, mutant: dict[str, str]) -> Path:
+def fate_of(mutant: Mutant, failures: list[str]) -> tuple[bool, str]:
+    """Whether it was killed, by all that it names, and what to say of it."""
+    unharmed = [test for test in mutant.get("tests", ()) if test not in failures]
+    if failures and not unharmed:
+        return True, f"killed    {mutant['name']} ({failures[0]})"
+    return False, f"SURVIVED  {mutant['name']} {' '.join(unharmed)}".rstrip()
+
+
+def source_of(folder: Path, mutant: Mutant) -> Path:
     """The file to mutate, in which the text stands once."""
     path = folder / "src" / f"{mutant['source']}.sol"
     if path.read_text().count(mutant["text"]) != 1:
@@ -56,7 +73,7 @@ def source_of(folder: Path, mutant: dict[str, str]) -> Path:
 
 
 @contextmanager
-def mutated(folder: Path, mutant: dict[str, str]) -> Iterator[None]:
+def mutated(folder: Path, mutant: Mutant) -> Iterator[None]:
     """The copy with this mutation in it, and what was built of it before any mutation.
 
     Forge then compiles only the mutated source; after another mutant it would compile tests too.
@@ -83,7 +100,7 @@ def copy_to(folder: Path) -> None:
 
 def main(names: list[str]) -> int:
     """Run the named mutants, or all."""
-    mutants = tomllib.loads((ROOT / "tool" / "mutants.toml").read_text())["mutant"]
+    mutants: list[Mutant] = tomllib.loads((ROOT / "tool" / "mutants.toml").read_text())["mutant"]
     mutants = [mutant for mutant in mutants if not names or mutant["name"] in names]
     for mutant in mutants:
         source_of(ROOT, mutant)
@@ -91,20 +108,15 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="keyfill-mutants-") as name:
         folder = Path(name)
         copy_to(folder)
-        broken = failed_test(folder)
-        if broken is not None:
-            raise SystemExit(f"without any mutation {broken} fails")
+        broken = failed_tests(folder)
+        if broken:
+            raise SystemExit(f"without any mutation {broken[0]} fails")
         for part in BUILT:
             shutil.copytree(folder / part, folder / "clean" / part)
         for mutant in mutants:
             with mutated(folder, mutant):
-                killer = failed_test(folder)
-            survivors += killer is None
-            fate = (
-                f"killed    {mutant['name']} ({killer})"
-                if killer
-                else f"SURVIVED  {mutant['name']}"
-            )
+                is_killed, fate = fate_of(mutant, failed_tests(folder))
+            survivors += not is_killed
             sys.stdout.write(fate + "\n")
             sys.stdout.flush()
     sys.stdout.write(f"{survivors} of {len(mutants)} mutants survived\n")

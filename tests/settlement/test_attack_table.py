@@ -1,0 +1,74 @@
+"""What contracts/README.md says is tested against: those tests and mutants exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+CONTRACTS = Path(__file__).parents[2] / "contracts"
+README = (CONTRACTS / "README.md").read_text()
+ATTACKS_MIN = 40
+CELLS = 28
+
+
+def section(title: str) -> str:
+    """A part of the README, up to the next of its level."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def named(text: str) -> list[str]:
+    """Every test that a text names."""
+    return re.findall(r"`(test\w+)`", text)
+
+
+def existing() -> set[str]:
+    """Every test of the contracts, and those in Python that may be named beside them."""
+    solidity = CONTRACTS.joinpath("test").glob("*.t.sol")
+    python = Path(__file__).parents[1].glob("gateway/test_*.py")
+    return {
+        name
+        for path in (*solidity, *python)
+        for name in re.findall(r"(?:function|def) (test\w+)\(", path.read_text())
+    }
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """Thieves, replays and attacks: no table names a test that is not there."""
+    tests = existing()
+    for title in ("What a thief can take", "Replay", "Known attacks"):
+        names = named(section(title))
+        assert names
+        assert [name for name in names if name not in tests] == []
+
+
+def test_the_replay_matrix_is_full() -> None:
+    """Seven places and times, four kinds of signature, a test of its own in each cell."""
+    rows = [row.split("|")[2:6] for row in section("Replay").splitlines()[5:14] if "`test" in row]
+    cells = [named(cell) for row in rows for cell in row]
+    assert len(rows) == 7
+    assert [len(cell) for cell in cells] == [1] * CELLS
+    assert len({cell[0] for cell in cells}) == CELLS
+
+
+def test_ten_groups_of_attacks_have_forty_tests() -> None:
+    """All ten have tests and mutants, and enough of them besides the replays."""
+    rows = [row.split("|") for row in section("Known attacks").splitlines()]
+    groups = [row for row in rows if len(row) > 1 and re.match(r" \d+\. ", row[1])]
+    assert [row[1].split(".")[0].strip() for row in groups] == [str(n) for n in range(1, 11)]
+    assert all(named(row[2]) or "28 above" in row[2] for row in groups)
+    assert len(set(named(section("Known attacks")))) >= ATTACKS_MIN
+    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
+    mutants = {mutant["name"] for mutant in table}
+    for row in groups:
+        guards = re.findall(r'"([^"]+)"', row[3])
+        assert guards
+        assert [guard for guard in guards if guard not in mutants] == []
+
+
+def test_mutants_name_tests_that_exist() -> None:
+    """What a mutant has to break is there to be broken, and mutants have names of their own."""
+    tests = existing()
+    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
+    names = [test for mutant in table for test in mutant.get("tests", ())]
+    assert names
+    assert [name for name in names if name not in tests] == []
+    assert len({mutant["name"] for mutant in table}) == len(table)
