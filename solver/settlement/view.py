@@ -1,4 +1,7 @@
-"""What the chain says of our transactions, once a pass, in one request.
+"""What the chain says of our transactions, once a pass, as of one block.
+
+What `latest` is may change from one answer to the next, also in one request: our nonce would
+be used and our batch not settled. So the newest block is asked for first, and all else of it.
 
 A mined transaction is told by the sender's nonce and by what the contract has settled, and
 by nothing else: a receipt may be stale, of a block that is gone, or a lie, and so it only
@@ -16,7 +19,7 @@ from solver.core.state import State
 from solver.settlement import ask
 from solver.settlement.ask import Ask, Block
 from solver.settlement.chain import ChainClient
-from solver.settlement.fault import ChainForked, ChainUnreachable
+from solver.settlement.fault import ChainForked, ChainUnreachable, RequestRefused
 
 _IS_SETTLED: Final = SETTLEMENT.function("isBatchSettled")
 
@@ -48,21 +51,27 @@ async def look(
     """
     numbers = tuple(numbers)
     cursor, cursor_hash = state.cursor, state.cursor_hash
-    asks: list[Ask[Any]] = [
+    where: list[Ask[Any]] = [
         ask.chain_id(),
         ask.block(max(cursor, 0)),
         ask.known_block("finalized"),
-        ask.nonce(sender, "finalized"),
         ask.known_block("latest"),
-        ask.nonce(sender, "latest"),
-        ask.nonce(sender, "pending"),
-        *(ask.call(deployment.settlement, _IS_SETTLED.encode(number)) for number in numbers),
     ]
-    answers = await chain.read_all(asks)
-    chain_id, known, final, nonce_final, head, nonce, nonce_pending, *settled = answers
+    chain_id, known, final, head = await chain.read_all(where)
     chain.check_chain_id(chain_id)
     if cursor >= 0:
         _check_cursor(known, cursor, cursor_hash)
+    calls = [_IS_SETTLED.encode(number) for number in numbers]
+    what: list[Ask[Any]] = [
+        ask.nonce(sender, final.number),
+        ask.nonce(sender, head.number),
+        ask.nonce(sender, "pending"),
+        *(ask.call(deployment.settlement, call, at=head.number) for call in calls),
+    ]
+    try:
+        nonce_final, nonce, nonce_pending, *settled = await chain.read_all(what)
+    except RequestRefused as fault:
+        raise ChainUnreachable(f"the node told block {head.number} and nothing of it") from fault
     if final.number > head.number or nonce_final > nonce:
         raise ChainUnreachable(
             f"final block {final.number} with nonce {nonce_final}, newest {head.number}"

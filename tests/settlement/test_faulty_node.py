@@ -350,6 +350,27 @@ async def test_a_node_that_repeats_old_answers_does_no_harm(world: World, node: 
     assert (await world.reconcile()).is_clean
 
 
+async def test_a_node_whose_latest_block_is_another_each_time_tells_no_tale(
+    world: World, node: FaultyNode
+) -> None:
+    """A nonce of a newer block than what is settled is no collision: both are of one block."""
+    batch = await world.a_batch()
+    await world.submitter.step()
+    (version,) = world.outbox.versions(batch.number)
+    await world.mined(version.hash)
+
+    def before_it(asked: list[Any], told: Any) -> Any:
+        return "0x" + "00" * 32 if asked[1] == "latest" else told
+
+    node.lie("eth_call", before_it)
+    node.lie(RECEIPT, nothing)
+    await world.submitter.step()
+    assert not world.alarms
+    node.honest()
+    await settle_through(world)
+    await assert_settled_once(world, batch)
+
+
 async def test_a_pool_that_seems_endless_gets_nothing(world: World, node: FaultyNode) -> None:
     """A pending nonce from nowhere would put our transaction where it is never mined."""
     batch = await world.a_batch()
