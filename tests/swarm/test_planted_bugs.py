@@ -215,7 +215,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "cancel for strangers": _set(intake, "_fault_in_owner", nothing),
     "a reject leaves a trace": edited(
-        market.Market, "apply", "state.now_ms = before_ms", "state.exchange.next_seq()"
+        market.Market, "_end", "state.now_ms = before_ms", "state.exchange.next_seq()"
     ),
     # The engine.
     "publish before it is durable": edited(
