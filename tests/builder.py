@@ -52,11 +52,18 @@ from solver.core.command import (
     SubmitOffer,
     Tick,
 )
-from solver.core.document import intent_record
+from solver.core.document import intent_record, offer_record
 from solver.core.event import BatchCut, Event, IntentStatus
 from solver.core.invariant import check_all
 from solver.core.market import Market
-from solver.core.state import CREDIT, MAY_SIGN, IntentState, Lease, MandateState
+from solver.core.state import (
+    CREDIT,
+    MAY_SIGN,
+    IntentState,
+    Lease,
+    MandateState,
+    OfferState,
+)
 
 USDC: Final = "0x" + "05" * 20
 DOMAIN: Final = Domain(chain_id=31_337, verifying_contract="0x" + "5e" * 20)
@@ -268,6 +275,17 @@ def _signed(document: Document, signer: Person) -> tuple[str, str]:
     """A document's digest and the signature over it."""
     hashed = digest(PREFIX, document)
     return "0x" + hashed.hex(), signer.key.sign(hashed)
+
+
+def offer_record_of(command: SubmitOffer) -> OfferState:
+    """The record that may be admitted in the command's place."""
+    return offer_record(
+        command.offer,
+        digest=command.digest,
+        signer=command.signer,
+        authority=command.authority,
+        signature=command.signature,
+    )
 
 
 def record_of(command: SubmitIntent) -> IntentState:

@@ -20,6 +20,7 @@ from solver.cli.context import ERR, Context
 from solver.core.market import Market
 from solver.engine.collector import uncollected
 from solver.engine.feed import Feed
+from solver.engine.payload import decode
 from solver.engine.recovery import Recovered, apply_group
 from solver.journal import JournalCorrupt, snapshot
 from solver.journal.beancount import beancount
@@ -133,8 +134,8 @@ def _lines(reader: JournalReader) -> Iterator[str]:
     encoder = msgspec.json.Encoder()
     recovered = Recovered(market=Market(reader.genesis.usdc), feed=Feed(kept_max=1))
     for record in reader.read():
-        commands, told = apply_group(recovered, record)
-        numbered = zip(commands, told, strict=True)
+        told = apply_group(recovered, record)
+        numbered = zip(decode(record.payload), told, strict=True)
         for seq, (command, events) in enumerate(numbered, record.seq):
             yield encoder.encode({"seq": seq, "command": command, "events": events}).decode()
 

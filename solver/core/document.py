@@ -1,8 +1,8 @@
 """Documents as the market remembers them, and whose they are.
 
 A document comes as a msgspec Struct, whose fields cost compiled code a search each time. So
-they are read once, kept in the record, and the Struct is made again for who asks for it. An
-intent's record can also be made of its fields by who has no Struct of it (`Market.admit`).
+they are read once, kept in the record, and the Struct is made again for who asks for it. A
+record can also be made of the fields by who has no Struct of them (`Market.admit`).
 """
 
 import heapq
@@ -212,32 +212,38 @@ class OfferState(DocumentState):
     capacity: Balance
     """The account of its units: signed, reserved, and gone."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  positional: called for every offer, in the order of its fields
         self,
-        *,
-        document: Offer,
+        account: str,
+        resource: str,
+        asset: str,
+        key: str,
+        units: int,
+        limit: int,
+        window_units: int,
+        window_seconds: int,
+        valid_from: int,
+        valid_until: int,
+        epoch: int,
+        nonce: int,
         digest: str,
         signer: str,
         authority: Authority,
         signature: str,
     ) -> None:
         super().__init__(digest, signer, authority, signature)
-        (
-            self.account,
-            self.resource,
-            self.asset,
-            self.key,
-            self.units,
-            self.limit,
-            self.window_units,
-            self.window_seconds,
-            valid_from,
-            valid_until,
-            self.epoch,
-            self.nonce,
-        ) = astuple(document)
+        self.account = account
+        self.resource = resource
+        self.asset = asset
+        self.key = key
+        self.units = units
+        self.limit = limit
+        self.window_units = window_units
+        self.window_seconds = window_seconds
         self.starts_ms = milliseconds(valid_from)
         self.until_ms = milliseconds(valid_until)
+        self.epoch = epoch
+        self.nonce = nonce
         self.live = True
         self.leases_kept = 0
         """Leases of it that are remembered; an offer is remembered as long."""
@@ -269,6 +275,44 @@ class OfferState(DocumentState):
     def open_units(self) -> int:
         """Units that can be sold now."""
         return self.order.units
+
+
+def offer_record(
+    document: Offer, *, digest: str, signer: str, authority: Authority, signature: str
+) -> OfferState:
+    """The record of an offer that there is a Struct of."""
+    (
+        account,
+        resource,
+        asset,
+        key,
+        units,
+        limit,
+        window_units,
+        window_seconds,
+        start,
+        end,
+        epoch,
+        nonce,
+    ) = astuple(document)
+    return OfferState(
+        account,
+        resource,
+        asset,
+        key,
+        units,
+        limit,
+        window_units,
+        window_seconds,
+        start,
+        end,
+        epoch,
+        nonce,
+        digest,
+        signer,
+        authority,
+        signature,
+    )
 
 
 @mypyc_attr(acyclic=True)

@@ -19,7 +19,7 @@ from solver.core.command import (
     SubmitMandate,
     SubmitOffer,
 )
-from solver.core.document import intent_record
+from solver.core.document import intent_record, offer_record
 from solver.core.event import (
     BalanceChanged,
     IntentAccepted,
@@ -144,16 +144,21 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
 
 
 def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
-    """Admit an offer, put its units on the capacity ledger, match it.
+    """Admit an offer: see `admit_offer`."""
+    _, document, digest, signer, authority, signature = astuple(command)
+    offer = offer_record(
+        document, digest=digest, signer=signer, authority=authority, signature=signature
+    )
+    return admit_offer(state, offer)
+
+
+def admit_offer(state: State, offer: OfferState) -> Reject | None:
+    """Admit an offer that is new here, put its units on the capacity ledger, match it.
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
     epoch_ended, nonce_used, account_full, busy, key_unknown, key_not_live, not_authorized,
     resource_unknown (not a resource of the key).
     """
-    _, document, digest, signer, authority, signature = astuple(command)
-    offer = OfferState(
-        document=document, digest=digest, signer=signer, authority=authority, signature=signature
-    )
     fault = _fault_in_document(state, offer, state.accounts.get(offer.account))
     fault = fault or _fault_in_key(state, offer)
     if fault is not None:
@@ -161,7 +166,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     _enter_offer(state, offer)
     state.emit(
         OfferAccepted(
-            offer=digest,
+            offer=offer.digest,
             account=offer.account,
             resource=offer.resource,
             units=offer.units,
@@ -171,7 +176,7 @@ def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
     if offer.starts_ms <= state.now_ms:
         carry_out(state)
     else:
-        state.schedule(offer.starts_ms, Due.ACTIVATE_OFFER, digest)
+        state.schedule(offer.starts_ms, Due.ACTIVATE_OFFER, offer.digest)
     return None
 
 
@@ -196,20 +201,25 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
 
 
 def cancel_document(state: State, command: CancelDocument) -> Reject | None:
+    """Withdraw a document: see `cancel`."""
+    return cancel(state, command.account, command.digest)
+
+
+def cancel(state: State, account: str, digest: str) -> Reject | None:
     """Withdraw what is not filled, or a mandate with all that is open under it.
 
     Rejects: not_found, not_authorized, too_late, not_open.
     """
-    intent = state.intents.get(command.digest)
+    intent = state.intents.get(digest)
     if intent is not None:
-        return _fault_in_owner(intent, command) or _cancel_intent(state, intent)
-    offer = state.offers.get(command.digest)
+        return _fault_in_owner(intent, account) or _cancel_intent(state, intent)
+    offer = state.offers.get(digest)
     if offer is not None:
-        return _fault_in_owner(offer, command) or _cancel_offer(state, offer)
-    mandate = state.mandates.get(command.digest)
+        return _fault_in_owner(offer, account) or _cancel_offer(state, offer)
+    mandate = state.mandates.get(digest)
     if mandate is not None:
-        return _fault_in_owner(mandate, command) or _cancel_mandate(state, mandate)
-    return reject(RejectCode.NOT_FOUND, f"no document {command.digest}")
+        return _fault_in_owner(mandate, account) or _cancel_mandate(state, mandate)
+    return reject(RejectCode.NOT_FOUND, f"no document {digest}")
 
 
 def issue_credits(state: State, command: IssueCredits) -> Reject | None:
@@ -282,8 +292,8 @@ def _enter_offer(state: State, offer: OfferState) -> None:
         state.set_limits(digest, (offer.resource,), (window,))
 
 
-def _fault_in_owner(record: DocumentState, command: CancelDocument) -> Reject | None:
-    if record.account != command.account:
+def _fault_in_owner(record: DocumentState, account: str) -> Reject | None:
+    if record.account != account:
         return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
     return None
 

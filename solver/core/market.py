@@ -39,6 +39,8 @@ from solver.core.delivery import end_lease, end_leases, finish_call, retire_key,
 from solver.core.event import Event, IntentStatus
 from solver.core.intake import (
     admit_intent,
+    admit_offer,
+    cancel,
     cancel_document,
     issue_credits,
     open_resource,
@@ -48,7 +50,7 @@ from solver.core.intake import (
     submit_offer,
 )
 from solver.core.settling import cut_batch
-from solver.core.state import Due, IntentState, Lease, State
+from solver.core.state import Due, IntentState, Lease, OfferState, State
 from solver.core.trade import (
     carry_out,
     end_intent,
@@ -97,20 +99,27 @@ class Market:
         before_ms = self._begin(command.at_ms)
         refused: Reject | None = None
         if type(command) is not _TICK:
-            if state.is_due(state.now_ms):
-                violate("time_is_ticked_first")
+            self._check_ticked()
             refused = _HANDLERS[type(command)](state, command)
         return self._end(refused, before_ms)
 
-    def admit(self, intent: IntentState, at_ms: int) -> list[Event] | Reject:
-        """Carry out the SubmitIntent that has this record's fields, for who has no command of it.
+    def admit(self, record: IntentState | OfferState, at_ms: int) -> list[Event] | Reject:
+        """Carry out the SubmitIntent or SubmitOffer that has this record's fields.
 
-        The record is the market's from now on; one that was refused is nobody's.
+        It is for who has no command of it. The record is the market's from now on; one that
+        was refused is nobody's.
         """
+        state, before_ms = self.state, self._begin(at_ms)
+        self._check_ticked()
+        if isinstance(record, IntentState):
+            return self._end(admit_intent(state, record), before_ms)
+        return self._end(admit_offer(state, record), before_ms)
+
+    def cancel(self, account: str, digest: str, at_ms: int) -> list[Event] | Reject:
+        """Carry out the CancelDocument that has these fields."""
         before_ms = self._begin(at_ms)
-        if self.state.is_due(at_ms):
-            violate("time_is_ticked_first")
-        return self._end(admit_intent(self.state, intent), before_ms)
+        self._check_ticked()
+        return self._end(cancel(self.state, account, digest), before_ms)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a `Tick` must come before anything else at this time."""
@@ -125,6 +134,12 @@ class Market:
         state.now_ms = at_ms
         state.events = []
         return before_ms
+
+    def _check_ticked(self) -> None:
+        """What falls due is handled by a `Tick`, before anything else at that time."""
+        state = self.state
+        if state.is_due(state.now_ms):
+            violate("time_is_ticked_first")
 
     def _end(self, refused: Reject | None, before_ms: int) -> list[Event] | Reject:
         """What came of it, with all that fell due by it."""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from intents.document import Mandate, Offer
+from intents.document import Mandate
 from solver.core.auction import Auction
 from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Authority, Limit, Mode
@@ -428,24 +428,22 @@ def _intent_from(state: State, row: _Intent) -> IntentState:
 
 def _offer_from(state: State, row: _Offer) -> OfferState:
     offer = OfferState(
-        document=Offer(
-            account=row.account,
-            resource=row.resource,
-            asset=row.asset,
-            key=row.key,
-            units=row.units,
-            limit=row.limit,
-            window_units=row.window_units,
-            window_seconds=row.window_seconds,
-            valid_from=row.valid_from,
-            valid_until=row.valid_until,
-            epoch=row.epoch,
-            nonce=row.nonce,
-        ),
-        digest=row.digest,
-        signer=row.signer,
-        authority=row.authority,
-        signature=row.signature,
+        row.account,
+        row.resource,
+        row.asset,
+        row.key,
+        row.units,
+        row.limit,
+        row.window_units,
+        row.window_seconds,
+        row.valid_from,
+        row.valid_until,
+        row.epoch,
+        row.nonce,
+        row.digest,
+        row.signer,
+        row.authority,
+        row.signature,
     )
     offer.order = ask_order(
         order_id=row.digest,

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from intents.reject import Reject
 from solver.core.check import Violation, check
-from solver.core.command import Command, FinishCall, Outcome
+from solver.core.command import FinishCall, Outcome
 from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.engine.feed import KEPT_MAX, Feed
 from solver.engine.group import RecordedGroup
 from solver.engine.outcome import NOTHING_YET, outcome_after
-from solver.engine.payload import PayloadUnreadable, decode
+from solver.engine.payload import PayloadUnreadable
+from solver.engine.rerun import rerun
 
 
 class Recovered(msgspec.Struct, kw_only=True):
@@ -47,50 +47,35 @@ def replay(
     return recovered
 
 
-def apply_group(
-    recovered: Recovered, group: RecordedGroup
-) -> tuple[list[Command], list[list[Event]]]:
-    """Apply the group that comes next; its commands, and the events of each.
+def apply_group(recovered: Recovered, group: RecordedGroup) -> list[list[Event]]:
+    """Apply the group that comes next; the events of each of its commands.
 
     Raises a Violation like `replay`.
     """
     check(group.seq == recovered.seq + 1, "replay_goes_on_where_it_stopped", seq=group.seq)
     try:
-        commands = decode(group.payload)
+        times_ms, told = rerun(recovered.market, group.payload, group.seq)
     except PayloadUnreadable as error:
         raise Violation("journal_holds_commands", seq=group.seq, error=str(error)) from error
-    check(len(commands) == group.commands, "group_is_whole", seq=group.seq)
-    apply = recovered.market.apply
-    told: list[list[Event]] = []
-    for seq, command in enumerate(commands, group.seq):
-        events = apply(command)
-        if isinstance(events, Reject):
-            raise Violation("replay_accepts_what_was_accepted", seq=seq, code=events.code)
-        told.append(events)
-    _tell(recovered, group, commands, told)
+    check(len(told) == group.commands, "group_is_whole", seq=group.seq)
+    recovered.seq += group.commands
+    _tell(recovered, times_ms, told)
     recovered.outcome = outcome_after(recovered.outcome, told)
     noted = group.outcome or recovered.outcome
     check(recovered.outcome == noted, "replay_equal", seq=group.seq)
-    recovered.seq += group.commands
-    return commands, told
+    return told
 
 
-def _tell(
-    recovered: Recovered,
-    group: RecordedGroup,
-    commands: Sequence[Command],
-    told: Sequence[Sequence[Event]],
-) -> None:
+def _tell(recovered: Recovered, times_ms: Sequence[int], told: Sequence[Sequence[Event]]) -> None:
     """Have the feed keep what the newest `KEPT_MAX` commands told: nearly all that it would.
 
     What came before is let go of at once: the next group's events take its place in memory,
     and in the processor's cache.
     """
-    last = group.seq + group.commands - 1
-    if last <= recovered.last_seq - KEPT_MAX:
+    if recovered.seq <= recovered.last_seq - KEPT_MAX:
         recovered.feed.start_after(told)
     else:
-        recovered.feed.extend([command.at_ms for command in commands], told)
+        recovered.feed.extend(times_ms, told)
 
 
 def lost_calls(market: Market) -> list[FinishCall]:

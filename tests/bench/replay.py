@@ -36,7 +36,7 @@ from solver.engine.collector import uncollected
 from solver.engine.feed import Feed
 from solver.engine.group import Group
 from solver.engine.outcome import NOTHING_YET, outcome_after
-from solver.engine.payload import decode, encode
+from solver.engine.payload import encode
 from solver.engine.recovery import Recovered, apply_group
 from solver.journal import Genesis, Journal
 from solver.journal.reader import JournalReader
@@ -63,7 +63,6 @@ class Lap(msgspec.Struct, frozen=True):
     seconds: float
     wall_seconds: float
     chain_seconds: float
-    decode_seconds: float
     hash_seconds: float
 
 
@@ -85,9 +84,6 @@ def lap(folder: Path) -> Lap:
     """Recover once, in this process."""
     reader = JournalReader.open(folder / JOURNAL)
     chain_seconds = _timed(lambda: sum(1 for _ in reader.read()))
-    payloads = [record.payload for record in reader.read()]
-    decode_seconds = _timed(lambda: sum(len(decode(payload)) for payload in payloads))
-    payloads.clear()
     wall_started, started = perf_counter(), process_time()
     with uncollected():
         recovered = _recovered(reader)
@@ -103,7 +99,6 @@ def lap(folder: Path) -> Lap:
         seconds=ended - started,
         wall_seconds=wall_ended - wall_started,
         chain_seconds=chain_seconds,
-        decode_seconds=decode_seconds,
         hash_seconds=ended - replayed,
     )
 
@@ -197,8 +192,7 @@ def main() -> None:
     print_figure("replay_told_per_s", fast.events / fast.seconds, "market events/s")
     print_figure("replay_wall_per_s", fast.commands / fast.wall_seconds, "commands/s")
     print_figure("replay_pure_per_s", plain.commands / plain.seconds, "commands/s")
-    for name, seconds in (("chain", fast.chain_seconds), ("decode", fast.decode_seconds)):
-        print_figure(f"replay_{name}_us", 10**6 * seconds / fast.commands, "us a command")
+    print_figure("replay_chain_us", 10**6 * fast.chain_seconds / fast.commands, "us a command")
     print_figure("replay_hash_ms", 10**3 * fast.hash_seconds, "ms")
 
 

@@ -1,13 +1,13 @@
-"""An intent's record does what the SubmitIntent with its fields does, to the bit."""
+"""A record, or the bare fields, do what the command with these fields does, to the bit."""
 
 import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core.check import Violation
-from solver.core.command import Command, SubmitIntent
+from solver.core.command import CancelDocument, Command, SubmitIntent, SubmitOffer
 from solver.core.event import Event
 from solver.core.market import Market
-from tests.builder import SEARCH, START_S, USDC, Bench, alice, an_intent, record_of
+from tests.builder import SEARCH, START_S, USDC, Bench, alice, an_intent, offer_record_of, record_of
 from tests.core.floor import a_walk
 
 
@@ -15,6 +15,10 @@ def told(market: Market, command: Command, *, as_record: bool) -> list[Event] | 
     """What the market says to a command, or to the record in its place."""
     if as_record and isinstance(command, SubmitIntent):
         return market.admit(record_of(command), command.at_ms)
+    if as_record and isinstance(command, SubmitOffer):
+        return market.admit(offer_record_of(command), command.at_ms)
+    if as_record and isinstance(command, CancelDocument):
+        return market.cancel(command.account, command.digest, command.at_ms)
     return market.apply(command)
 
 
@@ -27,7 +31,7 @@ def test_records_and_commands_lead_to_the_same(seed: int) -> None:
         by_command = told(markets[0], command, as_record=False)
         assert told(markets[1], command, as_record=True) == by_command
     assert markets[0].state.hash() == markets[1].state.hash()
-    assert any(isinstance(command, SubmitIntent) for command in walk)
+    assert {SubmitIntent, SubmitOffer, CancelDocument} <= {type(command) for command in walk}
 
 
 def test_a_record_that_was_refused_leaves_no_trace() -> None:
