@@ -131,6 +131,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
         custody = VaultCustody(vault, proxy, sequencer)
         rules = Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT}))
+        rotations = Rotations(config.data_dir / "rotation.db", sequencer.market.state.mandates)
         verifiers = Verifiers(rules, processes=_verifier_count(config))
         door = create_app(
             sequencer=sequencer,
@@ -143,7 +144,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
             limits=_limits(config),
             alarms=lambda: _alarms(submitter),
             verifiers=await stack.enter_async_context(verifiers.running()),
-            rotations=stack.enter_context(closing(Rotations(config.data_dir / "rotation.db"))),
+            rotations=stack.enter_context(closing(rotations)),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]

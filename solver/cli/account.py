@@ -87,6 +87,7 @@ async def withdraw(
     async with _wallet(context, key) as wallet:
         owner = AccountOwner(wallet, _deployment(context), key, _account(context))
         if amount:
+            await _refuse_too_much(owner, atoms(amount))
             await owner.request_withdrawal(atoms(amount))
         else:
             await _withdraw(owner, key.address)
@@ -198,6 +199,15 @@ async def _facts(owner: AccountOwner) -> dict[str, Any]:
         "epoch": escrow.epoch,
         "in wallet": usdc(await owner.tokens()),
     }
+
+
+async def _refuse_too_much(owner: AccountOwner, asked: int) -> None:
+    """The contract would take any amount, and pay out what is there when it is due."""
+    deposited = (await owner.escrow()).balance
+    if asked > deposited:
+        raise CommandFailed(
+            f"{owner.account} has {usdc(deposited)} USDC deposited: ask for no more than that"
+        )
 
 
 async def _withdraw(owner: AccountOwner, receiver: str) -> None:

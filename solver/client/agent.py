@@ -1,7 +1,6 @@
 """What a buyer does: sign an intent, wait for it, call through it, be done."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,7 +10,6 @@ import aiohttp
 import msgspec
 
 from intents import document as signed
-from intents.bound import NONCE_MAX
 from intents.signature import SigningKey
 from solver.client.fault import NotFilled, Rejected, Unexpected
 from solver.client.mandate import MandateSession
@@ -172,7 +170,7 @@ class Agent:
             limit=limit,
             valid_until=self.market.time_s() + valid_seconds,
             epoch=self._epoch,
-            nonce=secrets.randbelow(NONCE_MAX + 1),
+            nonce=self.market.next_nonce(),
         )
         try:
             return await self.register(document)

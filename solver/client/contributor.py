@@ -1,10 +1,8 @@
 """What a seller does: pool a key, offer its units, take it back."""
 
-import secrets
 from typing import Final
 
 from intents import document as signed
-from intents.bound import NONCE_MAX
 from intents.signature import SigningKey
 from solver.client.fault import Rejected
 from solver.client.market import Identity, Market
@@ -78,7 +76,7 @@ class Contributor:
                 window_seconds=window[1],
                 valid_until=now_s + valid_seconds,
                 epoch=self._epoch,
-                nonce=secrets.randbelow(NONCE_MAX + 1),
+                nonce=self.market.next_nonce(),
             )
 
         try:

@@ -64,6 +64,7 @@ class Market:
         self.url: Final = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._newest_ms = 0
+        self._newest_nonce = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -118,6 +119,16 @@ class Market:
         """The same in milliseconds, and higher at each call, though clocks are set back."""
         self._newest_ms = max(self._newest_ms + 1, int((time.time() + self._ahead_s) * 1_000))
         return self._newest_ms
+
+    def next_nonce(self) -> int:
+        """A nonce for a document: the market's time in microseconds, higher at each call.
+
+        A market remembers the highest nonces of an account one by one, and takes it that lower
+        ones were used; so these are never too low.
+        """
+        now_us = int((time.time() + self._ahead_s) * 1_000_000)
+        self._newest_nonce = max(self._newest_nonce + 1, now_us)
+        return self._newest_nonce
 
     @asynccontextmanager
     async def feed(

@@ -1,12 +1,10 @@
 """Many purchases at once: what is wanted, and what became of each."""
 
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from intents.bound import NONCE_MAX
 from intents.bulk import INTENTS_MAX, sign_bulk
 from intents.document import Intent
 from solver.client.fault import Rejected
@@ -40,7 +38,7 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
             valid_until=begins_s + self.valid_seconds,
             immediate=self.immediate,
             epoch=epoch,
-            nonce=secrets.randbelow(NONCE_MAX + 1),
+            nonce=market.next_nonce(),
         )
 
 

@@ -1,4 +1,7 @@
-"""Which fills concern an account: derived from the market's leases, never decisive."""
+"""Which fills concern an account: derived from the market's leases, never decisive.
+
+What the market forgets is forgotten here too, in time: it is at most half of what is here.
+"""
 
 from itertools import islice
 from typing import Final
@@ -8,6 +11,8 @@ from solver.core.state import State
 from solver.engine.feed import CursorTooOld, Feed
 
 STEP_MAX: Final = 10_000
+SPARE_MAX: Final = 10_000
+"""Fills that the market may have forgotten, beyond as many as it remembers."""
 
 
 class FillIndex:
@@ -22,12 +27,16 @@ class FillIndex:
         self._feed = feed
         self._cursor = 0
         self._fills: dict[str, dict[str, None]] = {}
+        self._count = 0
+        """How many were added since it was built."""
         self._rebuild()
 
     def newest(self, account: str, at_most: int) -> list[str]:
-        """Ids of the account's newest fills, newest first."""
+        """Ids of the account's newest fills that are remembered, newest first."""
         self._catch_up()
-        return list(islice(reversed(self._fills.get(account, {})), at_most))
+        leases = self._state.leases
+        mine = reversed(self._fills.get(account, {}))
+        return list(islice((fill for fill in mine if fill in leases), at_most))
 
     def _catch_up(self) -> None:
         try:
@@ -38,12 +47,16 @@ class FillIndex:
                 self._cursor = entries[-1].seq
         except CursorTooOld:
             self._rebuild()
+        if self._count > 2 * len(self._state.leases) + SPARE_MAX:
+            self._rebuild()
 
     def _rebuild(self) -> None:
         self._cursor = self._feed.seq
+        self._fills, self._count = {}, 0
         for lease in self._state.leases.values():
             self._add(lease.id, lease.buyer, lease.seller)
 
     def _add(self, fill: str, buyer: str, seller: str) -> None:
+        self._count += 1
         for account in (buyer, seller):
             self._fills.setdefault(account, {})[fill] = None

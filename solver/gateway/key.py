@@ -10,7 +10,7 @@ from solver.core.command import KeyEnd, PoolKey, RetireKey
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
 from solver.gateway.port import Contributed
-from solver.gateway.view import capacity_told
+from solver.gateway.view import capacity_told, unlisted
 from solver.gateway.wire import (
     CapacitiesTold,
     CapacityQuery,
@@ -119,7 +119,7 @@ async def capacity(inbound: Inbound[Nothing, CapacityQuery]) -> Answer:
     elif resource in state.resources:
         resources = [resource]
     else:
-        return reject(RejectCode.RESOURCE_UNKNOWN, "it is not listed")
+        return unlisted(resource)
     return CapacitiesTold(resources=capacity_told(state, resources, now_ms))
 
 

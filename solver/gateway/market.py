@@ -9,7 +9,7 @@ from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
 from solver.core.state import CREDIT
 from solver.gateway.auth import LIFETIME_SECONDS_MAX
 from solver.gateway.gateway import Answer, Inbound
-from solver.gateway.view import auction_told, balance_told, batch_told, book_told
+from solver.gateway.view import auction_told, balance_told, batch_told, book_told, unlisted
 from solver.gateway.wire import (
     AssetsTold,
     BatchesTold,
@@ -94,9 +94,13 @@ async def book(inbound: Inbound[Nothing, BookQuery]) -> Answer:
     query, gateway = inbound.query, inbound.gateway
     asset = query.asset or gateway.state.usdc
     if query.resource not in gateway.state.resources:
-        return reject(RejectCode.RESOURCE_UNKNOWN, "it is not listed")
+        return unlisted(query.resource)
     if asset not in gateway.rules.assets:
-        return reject(RejectCode.ASSET_UNKNOWN, "it is not traded")
+        return reject(
+            RejectCode.ASSET_UNKNOWN,
+            f"{asset} is not traded",
+            hint="GET /v1/eip712 has the assets.",
+        )
     return book_told(gateway.state, query.resource, asset, query.depth)
 
 

@@ -6,6 +6,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from intents.bound import RESOURCE_BYTES_MAX
+from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction, Proposed, Snapshot
 from solver.core.book import Order
 from solver.core.event import LeaseStatus
@@ -45,6 +47,15 @@ ORDERS_MAX: Final = 10_000
 LEVEL_ORDERS_MAX: Final = 2_000
 """Orders of one side of a book that are added up into levels: about a millisecond."""
 T = TypeVar("T", bound=Told)
+
+
+def unlisted(resource: str) -> Reject:
+    """A resource that was asked for, and that the market does not sell."""
+    return reject(
+        RejectCode.RESOURCE_UNKNOWN,
+        f"{resource[:RESOURCE_BYTES_MAX]} is not listed",
+        hint="GET /v1/market has what is.",
+    )
 
 
 def tell(record: object, kind: type[T]) -> T:

@@ -95,6 +95,11 @@ def load_config(path: Path | None, **overrides: object) -> Config:
         values = tomllib.loads(path.read_text()) if path else {}
         given = {name: value for name, value in overrides.items() if value is not None}
         return Config.model_validate(values | given)
+    except FileNotFoundError as error:
+        raise ConfigInvalid(
+            f"{path}: there is no such file. Leave --config out for a market with the defaults, "
+            "or write the settings that differ: README.md, A market of your own, has some"
+        ) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigInvalid(f"{path}: {error}") from error
     except ValidationError as error:

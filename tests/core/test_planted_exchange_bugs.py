@@ -9,13 +9,18 @@ from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from tests.core import duel
 from tests.core.duel import a_duel
-from tests.core.sabotage import Patch, edited, never, pure_only, seeds_until_caught
+from tests.core.sabotage import Patch, all_of, edited, never, pure_only, seeds_until_caught
 
 DUELS_MAX: Final = 20
 COMMANDS: Final = 1_500
 
 SABOTAGES: Final[dict[str, Patch]] = {
-    "leave an empty level": edited(Side, "drop", "del self._levels[tick]", "pass"),
+    "leave an empty level": all_of(
+        never("drop", Side),
+        # Or a bid that takes nothing of it would go on for ever.
+        edited(Exchange, "_move", "left =", "check(units > 0, 'no_empty_fill')\n    left ="),
+    ),
+    "find an emptied level again": edited(Side, "drop", "del self._levels[tick]", "pass"),
     "forget the best level": edited(Side, "_add_level", "self.best = level", "pass"),
     "keep the best level that went": edited(
         Side, "drop", "self.best = ladder[-1]", "best = ladder[-1]"

@@ -16,6 +16,7 @@ from intents.typed_data import digest
 from solver.client import Purchase, Rejected
 from solver.client.mandate import MandateSession
 from solver.core.command import Authority
+from solver.gateway import rotation
 from solver.gateway.mac import AHEAD_MS_MAX, Mac, Macs, mac_of, read_mac
 from solver.gateway.rotation import Rotations
 from tests.builder import PREFIX, USDC, Person, alice, bob, carol, dave
@@ -365,6 +366,23 @@ async def test_a_replaced_secret_stays_replaced(tmp_path: Path) -> None:
             ).secret_of(other)
     assert len(set(found)) == 3
     assert found[2] == found[3]
+
+
+async def test_the_numbers_of_forgotten_mandates_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here nor on disk; those of mandates that the market remembers always are."""
+    monkeypatch.setattr(rotation, "SPARE_MAX", 4)
+    path, known = tmp_path / "rotation.db", {ANY: None}
+    with closing(Rotations(path, known)) as rotations:
+        await rotations.advance(ANY)
+        for number in range(20):
+            await rotations.advance(f"0x{number:064x}")
+            assert len(rotations._counts) <= 2 * len(known) + 4 + 1
+        assert rotations.count(ANY) == 1
+    with closing(Rotations(path)) as rotations:
+        assert rotations.count(ANY) == 1
+        assert len(rotations._counts) <= 2 * len(known) + 4 + 1
 
 
 async def test_replacing_at_once_replaces_each_time(tmp_path: Path) -> None:

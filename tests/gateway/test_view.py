@@ -1,9 +1,10 @@
 """What a question about the book costs is bounded, whatever stands in it."""
 
+from intents.bound import RESOURCE_BYTES_MAX
 from solver.core.book import ask_order
 from solver.core.command import Mode
 from solver.core.state import State
-from solver.gateway.view import LEVEL_ORDERS_MAX, book_told
+from solver.gateway.view import LEVEL_ORDERS_MAX, book_told, unlisted
 from tests.builder import USDC, alice
 from tests.gateway.world import DOCS
 
@@ -16,6 +17,14 @@ def a_state(asks: int) -> State:
     for number in range(asks):
         state.exchange.enter(ask_order(f"{number}", book, money, 10**6, 1 + number // 10, 10**6))
     return state
+
+
+def test_a_resource_that_is_not_sold_is_named() -> None:
+    """By what was asked for, cut where no resource is longer, and with where to look."""
+    refused = unlisted("datasette/docs:call")
+    assert "datasette/docs:call" in refused.message
+    assert refused.hint
+    assert len(unlisted("x" * 10**6).message) < 2 * RESOURCE_BYTES_MAX
 
 
 def test_a_book_tells_when_it_looked_at_a_part() -> None:

@@ -27,6 +27,8 @@ async def test_p6_a_local_market_survives_stop_and_kill(tmp_path: Path) -> None:
             code, output = await keyfill(data_dir, words)
             assert code == 0, output
         await _has_deposit(data_dir)
+        code, output = await keyfill(data_dir, "account withdraw 3.000001")
+        assert (code, "has 3.000000 USDC deposited" in output) == (1, True), output
         await market.kill()
     async with a_market(data_dir) as market:
         await _has_deposit(data_dir)
@@ -35,6 +37,17 @@ async def test_p6_a_local_market_survives_stop_and_kill(tmp_path: Path) -> None:
         await market.stop()
     async with a_market(data_dir):
         await _has_deposit(data_dir, "5.000000")
+
+
+async def test_settings_that_are_not_there_are_told_with_what_to_do(tmp_path: Path) -> None:
+    """One line that names the file and both ways on, and nothing is made."""
+    data_dir, missing = tmp_path / "data", tmp_path / "missing.toml"
+    code, output = await keyfill(data_dir, f"up --config {missing}")
+    assert code == 1
+    assert output.count("\n") == 1, output
+    assert str(missing) in output
+    assert "Leave --config out" in output
+    assert not data_dir.exists()
 
 
 async def test_p6_a_power_cut_takes_nothing_that_was_final(tmp_path: Path) -> None:
