@@ -8,6 +8,7 @@ CONTRACTS = Path(__file__).parents[2] / "contracts"
 README = (CONTRACTS / "README.md").read_text()
 ATTACKS_MIN = 40
 CELLS = 28
+PROOFS_MIN = 25
 
 
 def section(title: str) -> str:
@@ -62,6 +63,14 @@ def test_ten_groups_of_attacks_have_forty_tests() -> None:
         guards = re.findall(r'"([^"]+)"', row[3])
         assert guards
         assert [guard for guard in guards if guard not in mutants] == []
+
+
+def test_there_are_as_many_proofs_as_the_readme_says() -> None:
+    """Each is a function that halmos finds by its name, and there are at least 25."""
+    sources = [path.read_text() for path in CONTRACTS.joinpath("symbolic").glob("*.t.sol")]
+    count = sum(len(re.findall(r"function check_\w+\(", source)) for source in sources)
+    assert count >= PROOFS_MIN
+    assert f"halmos 0.3.3 and yices: {count} of words" in README
 
 
 def test_mutants_name_tests_that_exist() -> None:
