@@ -1,23 +1,20 @@
-"""The packed layout of a metered batch, as contracts/src/MeteredReader.sol reads it, and its tree.
+"""The packed layout of a metered batch, as contracts/src/MeteredReader.sol reads it.
 
-The only place in Python that knows them. Records say who pays whom how much; all that a receipt
-says besides is the ledger's. The leaves of the tree are the single fills that a batch pays for:
-the chain keeps their root, the market publishes them, and anyone proves one.
+The only place in Python that knows it. Records say who pays whom how much; all that a receipt
+says besides is the ledger's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
-from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.bound import HASH_ZERO
+from intents.receipt import AMOUNT_BYTES, ReceiptLine, in_order
 from intents.signature import COMPACT_BYTES, FULL_BYTES
 
 BOOK_ADDRESSES_MAX: Final = (24_576 - 1) // 20
 """As many fit the largest contract."""
-LINES_MAX: Final = 255
 RECORDS_MAX: Final = 2**16 - 1
 ROOTS: Final = 4_096
 """A batch needs the one so many before it to be settled: both keep their roots at one place."""
@@ -26,19 +23,10 @@ AUTHORITY_CONTRACT: Final = 1
 AUTHORITY_SESSION: Final = 2
 AUTHORITY_ATTESTED: Final = 3
 _EPOCH_BEFORE: Final = 4
-_ADDRESS_BYTES: Final = 20
-_AMOUNT_BYTES: Final = 8
 _V: Final = (27, 28)
 _BUYER_BYTES: Final = 37
 _SELLER_BYTES: Final = 28
 _BOOK_LOADER: Final = bytes.fromhex("80600a3d393df3")
-
-
-class ReceiptLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What one seller gets by a record."""
-
-    seller: str
-    amount: int
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,28 +82,7 @@ def books(listed: Mapping[str, Sequence[str]]) -> Books:
     )
 
 
-# ---------------------------------------------------------------- receipts
-
-
-def in_order(amounts: Mapping[str, int]) -> tuple[ReceiptLine, ...]:
-    """Lines as a receipt lists them: by ascending seller, without those that get nothing."""
-    return tuple(
-        ReceiptLine(seller=seller, amount=amounts[seller])
-        for seller in sorted(amounts)
-        if amounts[seller]
-    )
-
-
-def packed_lines(lines: Iterable[ReceiptLine]) -> bytes:
-    """What is hashed, and what a claim carries."""
-    return b"".join(
-        _bytes(line.seller) + line.amount.to_bytes(_AMOUNT_BYTES, "big") for line in lines
-    )
-
-
-def lines_hash(lines: Iterable[ReceiptLine]) -> str:
-    """The `lines` of a receipt."""
-    return "0x" + keccak256(packed_lines(lines)).hex()
+# ---------------------------------------------------------------- records
 
 
 def netted(debits: Mapping[str, int], credits_: Mapping[str, int]) -> tuple[Record, ...]:
@@ -208,7 +175,7 @@ def _record(record: Record, buyer: int, places: Mapping[str, int]) -> bytes:
             len(record.lines).to_bytes(1, "big"),
             _signature(record),
             *(
-                _count(places[line.seller]) + line.amount.to_bytes(_AMOUNT_BYTES, "big")
+                _count(places[line.seller]) + line.amount.to_bytes(AMOUNT_BYTES, "big")
                 for line in record.lines
             ),
         )
@@ -236,72 +203,6 @@ def compact(signature: bytes) -> bytes:
 
 def _parts(told: bytes, size: int) -> list[bytes]:
     return [told[start : start + size] for start in range(0, len(told), size)]
-
-
-# ---------------------------------------------------------------- tree
-
-
-class Leaf(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill as a metered batch commits to it. Hashes are 0x-hex, `resource` that of its name.
-
-    `intent` is the digest of the intent or mandate that it was sold under, `offer` the offer's.
-    """
-
-    fill: str
-    intent: str
-    offer: str
-    buyer: str
-    seller: str
-    resource: str
-    units: int
-    delivered: int
-    payment: int
-
-    def digest(self) -> bytes:
-        """Hashed twice, so that no node of a tree passes for a leaf."""
-        words = (
-            _bytes(self.fill),
-            _bytes(self.intent),
-            _bytes(self.offer),
-            _bytes(self.buyer).rjust(32, b"\x00"),
-            _bytes(self.seller).rjust(32, b"\x00"),
-            _bytes(self.resource),
-            self.units.to_bytes(32, "big"),
-            self.delivered.to_bytes(32, "big"),
-            self.payment.to_bytes(32, "big"),
-        )
-        return keccak256(keccak256(b"".join(words)))
-
-
-class Tree(msgspec.Struct, frozen=True, kw_only=True):
-    """A Merkle tree. Nodes hash their children in ascending order; an odd one goes up as it is."""
-
-    levels: tuple[tuple[bytes, ...], ...]
-
-    @property
-    def root(self) -> str:
-        """What the batch commits to; zero without leaves."""
-        return "0x" + self.levels[-1][0].hex() if self.levels[0] else HASH_ZERO
-
-    def proof(self, place: int) -> tuple[bytes, ...]:
-        """The siblings from a leaf up to the root."""
-        siblings = []
-        for level in self.levels[:-1]:
-            if place ^ 1 < len(level):
-                siblings.append(level[place ^ 1])
-            place >>= 1
-        return tuple(siblings)
-
-
-def tree(leaves: Sequence[bytes]) -> Tree:
-    """The tree of these leaves, in this order."""
-    level = tuple(leaves)
-    levels = [level]
-    while len(level) > 1:
-        pairs = [level[place : place + 2] for place in range(0, len(level), 2)]
-        level = tuple(keccak256(b"".join(sorted(pair))) if pair[1:] else pair[0] for pair in pairs)
-        levels.append(level)
-    return Tree(levels=tuple(levels))
 
 
 def _count(value: int) -> bytes:

@@ -19,20 +19,18 @@ from contracts.metered import (
     AUTHORITY_PLAIN,
     ROOTS,
     Books,
-    Leaf,
     PaidBuyer,
     Record,
     book_code,
     books,
-    in_order,
-    lines_hash,
     netted,
     pack,
     paid_buyers,
     settle_metered_call,
-    tree,
 )
 from intents.document import SpendReceipt
+from intents.leaf import Leaf, tree
+from intents.receipt import in_order, lines_hash
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
 

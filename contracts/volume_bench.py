@@ -20,9 +20,10 @@ from contracts.bindings import BOND, SETTLEMENT, USDC
 from contracts.deploy import Deployment, Plan, Receipt, SessionPlan, deploy, deploy_bond
 from contracts.deploy import grant_session as grant_operator
 from contracts.fault import AnvilFailed, ContractsFault
-from contracts.metered import AUTHORITY_SESSION, Leaf, Tree, tree
+from contracts.metered import AUTHORITY_SESSION
 from contracts.metered_bench import MeteredBench
 from intents.document import Mandate, Offer
+from intents.leaf import Leaf, Tree, tree
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
 

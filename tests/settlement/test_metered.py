@@ -13,22 +13,18 @@ from contracts.bindings import SETTLEMENT, USDC
 from contracts.deploy import Plan, SessionPlan, deploy, grant_session, send
 from contracts.metered import (
     BOOK_ADDRESSES_MAX,
-    Leaf,
-    ReceiptLine,
     book_code,
     books,
     compact,
-    in_order,
-    lines_hash,
     netted,
-    packed_lines,
     paid_buyers,
     paid_sellers,
-    tree,
 )
 from contracts.metered_bench import METERED_BUYERS, MeteredBench
 from intents.bound import HASH_ZERO
 from intents.document import SpendReceipt
+from intents.leaf import Leaf, tree
+from intents.receipt import ReceiptLine, in_order, lines_hash, packed_lines
 from intents.typed_data import Domain, digest
 
 FUNDS = 1_000_000_000
