@@ -82,6 +82,9 @@ class RejectCode(StrEnum):
     LEASE_EXHAUSTED = "lease_exhausted"
     WINDOW_EXHAUSTED = "window_exhausted"
     CALL_UNKNOWN = "call_unknown"
+    RECEIPT_DUE = "receipt_due"
+    RECEIPT_STALE = "receipt_stale"
+    RECEIPT_INVALID = "receipt_invalid"
     OPERATION_FORBIDDEN = "operation_forbidden"
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_TIMEOUT = "upstream_timeout"
@@ -116,6 +119,12 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.MANDATE_ENDED: "Sign and register a new mandate.",
     RejectCode.MANDATE_TERMS: "Stay within the mandate's account, resource, asset, price and time.",
     RejectCode.MANDATE_EXCEEDED: "Lower the limit, or sign a mandate with a higher one.",
+    RejectCode.RECEIPT_DUE: (
+        "Sign what GET /v1/spending says is due, and POST it there. What open leases served is"
+        " due once they end: POST /v1/leases/end."
+    ),
+    RejectCode.RECEIPT_STALE: "Sign anew what GET /v1/spending says is due now.",
+    RejectCode.RECEIPT_INVALID: "Sign what GET /v1/spending says, and for as many fills.",
     RejectCode.CURSOR_TOO_OLD: "Read the state anew, then follow the feed from its cursor.",
     RejectCode.BUSY: "The market's queue is full. Retry after a second.",
     RejectCode.TOO_LATE: "It was filled before the cancel arrived.",

@@ -27,11 +27,13 @@ from intents.reject import Reject, RejectCode
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
 from solver.core.command import (
+    AcceptReceipt,
     ApplyBlocks,
     Authority,
     BatchSettled,
     Command,
     CutBatch,
+    CutMetered,
     Deposited,
     Fact,
     FillSettled,
@@ -46,6 +48,7 @@ from solver.core.command import (
     PoolKey,
     RetireKey,
     SessionGranted,
+    SetMetering,
     StartCall,
     SubmitIntent,
     SubmitMandate,
@@ -56,6 +59,8 @@ from solver.core.document import intent_record, offer_record
 from solver.core.event import BatchCut, Event, IntentStatus
 from solver.core.invariant import check_all
 from solver.core.market import Market
+from solver.core.meter import Meter
+from solver.core.metering import FILLS_PER_RECEIPT_MAX, document_of, statement
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
@@ -507,6 +512,33 @@ class Bench:
     def cut(self, fills_max: int = 100) -> BatchCut:
         """Cut a batch."""
         return only(self.do(CutBatch(fills_max=fills_max)), BatchCut)
+
+    def metering(self, payment_max: int = 100, uncovered_max: int = 200) -> Self:
+        """From now on small fills are paid by what their buyers sign for."""
+        self.do(SetMetering(payment_max=payment_max, uncovered_max=uncovered_max))
+        return self
+
+    def meter(self, who: Person) -> Meter:
+        """What somebody owes by what is metered."""
+        return self.market.state.metering.meters.get(who.address, Meter())
+
+    def receipt(self, who: Person, fills: int = FILLS_PER_RECEIPT_MAX) -> AcceptReceipt:
+        """A buyer's word for the first fills that wait; all, unless told otherwise."""
+        state = self.market.state
+        said = statement(state, self.meter(who), fills)
+        document = document_of(state, who.address, said)
+        return AcceptReceipt(
+            receipt=document,
+            fills=said.fills,
+            signer=who.address,
+            authority=Authority.KEY,
+            signature=who.key.sign(digest(PREFIX, document)),
+        )
+
+    def cut_metered(self, *, unsigned_s: int = 3_600, fills_max: int = 100) -> BatchCut:
+        """Cut a batch of receipts, and of what nobody signed for in so long."""
+        command = CutMetered(fills_max=fills_max, unsigned_ms=unsigned_s * 1_000)
+        return only(self.do(command), BatchCut)
 
     def settle(self, batch: BatchCut, *, skipping: tuple[str, ...] = ()) -> list[Event]:
         """The chain settles a batch, but for the fills it skips."""

@@ -8,12 +8,15 @@ from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
     BatchSettled,
+    ClaimPaid,
     Deposited,
     EpochBumped,
     Fact,
     FillSettled,
     FillSkipped,
+    MeteredSettled,
     NonceCancelled,
+    RecordSkipped,
     SessionGranted,
     SessionRevoked,
     WithdrawalRequested,
@@ -23,6 +26,7 @@ from solver.core.delivery import end_lease
 from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
 from solver.core.ledger import CHAIN, hold, release, transfer
+from solver.core.metered import claim_paid, metered_settled, record_skipped
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
 from solver.core.state import (
     MAY_SIGN,
@@ -49,7 +53,7 @@ def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
     return None
 
 
-def _apply(state: State, fact: Fact) -> None:  # noqa: C901  one case a fact
+def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a fact
     match fact:
         case Deposited():
             chain = state.ledger.account(CHAIN, state.usdc)
@@ -70,6 +74,12 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901  one case a fact
             fill_skipped(state, fact)
         case BatchSettled():
             batch_settled(state, fact)
+        case MeteredSettled():
+            metered_settled(state, fact)
+        case RecordSkipped():
+            record_skipped(state, fact)
+        case ClaimPaid():
+            claim_paid(state, fact)
         case SessionGranted():
             _grant_session(state, fact)
         case SessionRevoked():

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from intents.document import Intent, Mandate, Offer
+from intents.document import Intent, Mandate, Offer, SpendReceipt
+from intents.receipt import ReceiptLine
 
 
 class Authority(IntEnum):
@@ -206,6 +207,39 @@ class CutBatch(Base, frozen=True, kw_only=True):
     gas_max: int = 16_500_000
 
 
+class SetMetering(Base, frozen=True, kw_only=True):
+    """From now on fills of intents that cost up to `payment_max` in all are metered; 0: none.
+
+    A buyer is served `uncovered_max` atoms at most beyond what it signed for; the contract's
+    `uncoveredCap` is no less.
+    """
+
+    payment_max: int
+    uncovered_max: int
+
+
+class AcceptReceipt(Base, frozen=True, kw_only=True):
+    """A buyer's verified word that it owes for the first `fills` that wait, with who signed it."""
+
+    receipt: SpendReceipt
+    fills: int
+    signer: str
+    authority: Authority
+    signature: str
+
+
+class CutMetered(Base, frozen=True, kw_only=True):
+    """Put receipts into the next metered batch, and what nobody signed for in `unsigned_ms`.
+
+    `bytes_max` and `gas_max` as of `CutBatch`.
+    """
+
+    fills_max: int
+    unsigned_ms: int
+    bytes_max: int = 118_000
+    gas_max: int = 16_500_000
+
+
 class ChainFact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
     """One decoded log of the contracts."""
 
@@ -267,6 +301,38 @@ class BatchSettled(ChainFact, frozen=True, kw_only=True):
     digest: str
 
 
+class PaidRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a metered batch took from a buyer: `spent` is the ledger's after it."""
+
+    account: str
+    spent: int
+    paid: int
+
+
+class MeteredSettled(ChainFact, frozen=True, kw_only=True):
+    """The contract moved the sums of a metered batch; what is not among these it skipped before."""
+
+    number: int
+    root: str
+    records: tuple[PaidRecord, ...]
+
+
+class RecordSkipped(ChainFact, frozen=True, kw_only=True):
+    """The contract refused a record; `problem` is its RecordProblem."""
+
+    number: int
+    account: str
+    problem: int
+
+
+class ClaimPaid(ChainFact, frozen=True, kw_only=True):
+    """A buyer's receipt was settled without the operator: `lines` is what was really paid."""
+
+    account: str
+    spent: int
+    lines: tuple[ReceiptLine, ...]
+
+
 class SessionGranted(ChainFact, frozen=True, kw_only=True):
     """The account lets `session` act, up to `cap` atoms, until `expires_at` (Unix seconds)."""
 
@@ -299,6 +365,9 @@ Fact = (
     | FillSettled
     | FillSkipped
     | BatchSettled
+    | MeteredSettled
+    | RecordSkipped
+    | ClaimPaid
     | SessionGranted
     | SessionRevoked
     | AllSessionsRevoked
@@ -333,6 +402,9 @@ Command = (
     | IssueCredits
     | CutBatch
     | ApplyBlocks
+    | SetMetering
+    | AcceptReceipt
+    | CutMetered
 )
 
 ENCODER: Final = msgspec.msgpack.Encoder()

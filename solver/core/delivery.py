@@ -14,6 +14,7 @@ from solver.core.event import (
     LeaseStatus,
 )
 from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
+from solver.core.metering import fault_in_meter, meter_closed, note_reach
 from solver.core.settling import finish_execution
 from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
@@ -37,7 +38,7 @@ def start_call(state: State, command: StartCall) -> Reject | None:
     """Reserve units of a lease and of every window they must fit.
 
     Rejects, in order: lease_unknown, already_known, lease_ended, fill_units_invalid,
-    lease_exhausted, window_exhausted (with the time to wait).
+    lease_exhausted, window_exhausted (with the time to wait), receipt_due.
     """
     lease = state.leases.get(command.lease)
     if lease is None:
@@ -47,7 +48,10 @@ def start_call(state: State, command: StartCall) -> Reject | None:
         return fault
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.start(command.units)
+    before = lease.reach if lease.metered else 0
     lease.in_flight += command.units
+    if lease.metered:
+        note_reach(state, lease, before)
     lease.last_used_ms = state.now_ms
     state.calls[command.call] = Call(lease=lease.id, units=command.units, started_ms=state.now_ms)
     state.emit(
@@ -80,8 +84,11 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
     )
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.finish(call.units, seen_upstream, state.now_ms)
+    before = lease.reach if lease.metered else 0
     lease.in_flight -= call.units
     _account_for(lease, call, command)
+    if lease.metered:
+        note_reach(state, lease, before)
     state.emit(
         CallFinished(
             call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
@@ -199,7 +206,10 @@ def _fault_in_call(state: State, command: StartCall, lease: Lease) -> Reject | N
         return reject(
             RejectCode.LEASE_EXHAUSTED, f"{lease.remaining} units left, {command.units} needed"
         )
-    return _fault_in_windows(state, lease, command.units)
+    fault = _fault_in_windows(state, lease, command.units)
+    if fault is None and lease.metered:
+        fault = fault_in_meter(state, lease, command.units)
+    return fault
 
 
 def _fault_in_windows(state: State, lease: Lease, units: int) -> Reject | None:
@@ -257,7 +267,9 @@ def _close(state: State, lease: Lease) -> None:
     end_if_sold(state, offer)
     execution = state.executions[lease.execution]
     execution.serving -= 1
-    if not execution.serving:
+    if lease.metered:
+        meter_closed(state, lease)
+    elif not execution.serving:
         finish_execution(state, execution)
     update_status(state, intent)
 

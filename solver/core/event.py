@@ -208,6 +208,28 @@ class AuctionClosed(Event, frozen=True, kw_only=True):
     score: int
 
 
+class MeteringSet(Event, frozen=True, kw_only=True):
+    """Which fills are metered from now on, and how much a buyer may owe without its word."""
+
+    payment_max: int
+    uncovered_max: int
+
+
+class ReceiptAccepted(Event, frozen=True, kw_only=True):
+    """A buyer acknowledged what it owes: `spent` atoms in all, the first `fills` that wait."""
+
+    account: str
+    spent: int
+    fills: int
+
+
+class ReceiptLapsed(Event, frozen=True, kw_only=True):
+    """A receipt that was accepted cannot settle any more: what it is for waits for another one."""
+
+    account: str
+    spent: int
+
+
 class BatchLine(msgspec.Struct, frozen=True, kw_only=True):
     """One fill as it goes on chain: `units` count against both documents."""
 

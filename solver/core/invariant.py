@@ -12,6 +12,7 @@ from solver.core.check import check
 from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
+from solver.core.meter import Meter
 from solver.core.settling import counted_units
 from solver.core.state import CREDIT, SERVING, State
 
@@ -195,6 +196,45 @@ def sessions_add_up(state: State) -> None:
         check(used <= mandate.document.limit, "mandate_within_limit", mandate=mandate.digest)
 
 
+def meters_add_up(state: State) -> None:
+    """A buyer's meter has each metered fill that waits, once, and what they come to."""
+    waiting: dict[str, set[str]] = {}
+    reach: dict[str, int] = {}
+    for lease in state.leases.values():
+        if lease.metered and lease.status in SERVING:
+            reach[lease.buyer] = reach.get(lease.buyer, 0) + lease.reach
+        elif lease.metered and lease.status is LeaseStatus.CLOSED:
+            waiting.setdefault(lease.buyer, set()).add(lease.id)
+    metering = state.metering
+    served = {account for account, atoms in reach.items() if atoms}
+    check(waiting.keys() | served <= metering.meters.keys(), "meters_add_up")
+    for account, meter in metering.meters.items():
+        check(set(meter.waiting) == waiting.get(account, set()), "meters_add_up", account=account)
+        check(len(set(meter.waiting)) == len(meter.waiting), "meters_add_up", account=account)
+        owed = sum(state.leases[fill].payment for fill in meter.waiting)
+        check(meter.owed == owed, "meters_add_up", account=account)
+        check(meter.open == reach.get(account, 0), "meters_add_up", account=account)
+        check(0 <= meter.uncovered <= meter.base, "meters_add_up", account=account)
+        _receipt_adds_up(state, account, meter)
+
+
+def _receipt_adds_up(state: State, account: str, meter: Meter) -> None:
+    receipt = meter.receipt
+    if receipt is not None:
+        signed: dict[str, int] = {}
+        for fill in meter.waiting[: receipt.fills]:
+            lease = state.leases[fill]
+            signed[lease.seller] = signed.get(lease.seller, 0) + lease.payment
+        lines = {line.seller: line.amount for line in receipt.lines}
+        check(signed == lines, "receipt_is_what_waits", account=account)
+        check(receipt.spent == receipt.base + sum(lines.values()), "receipt_is_what_waits")
+        check(receipt.base == meter.next_base, "receipt_has_the_next_base", account=account)
+    may_be_cut = receipt is not None and meter.record is None
+    check((account in state.metering.signed) == may_be_cut, "signed_are_listed", account=account)
+    waits = len(meter.waiting) > meter.signed_fills
+    check((account in state.metering.unsigned) == waits, "unsigned_are_listed", account=account)
+
+
 def counters_add_up(state: State) -> None:
     """What records count of each other, so that nothing has to be searched, is so."""
     for intent in state.intents.values():
@@ -283,6 +323,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     leases_add_up,
     money_is_held,
     sessions_add_up,
+    meters_add_up,
     counters_add_up,
     what_stands_is_known,
     windows_kept,

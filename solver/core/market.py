@@ -16,10 +16,12 @@ from solver.core.book import Order
 from solver.core.chain import apply_blocks
 from solver.core.check import check, violate
 from solver.core.command import (
+    AcceptReceipt,
     ApplyBlocks,
     CancelDocument,
     Command,
     CutBatch,
+    CutMetered,
     EndLeases,
     FinishCall,
     IssueCredits,
@@ -28,6 +30,7 @@ from solver.core.command import (
     PoolKey,
     ProposeSolution,
     RetireKey,
+    SetMetering,
     StartCall,
     SubmitIntent,
     SubmitMandate,
@@ -49,6 +52,8 @@ from solver.core.intake import (
     submit_mandate,
     submit_offer,
 )
+from solver.core.metered import cut_metered
+from solver.core.metering import accept_receipt, set_metering
 from solver.core.settling import cut_batch
 from solver.core.state import Due, IntentState, Lease, OfferState, State
 from solver.core.trade import (
@@ -81,6 +86,9 @@ _HANDLERS: Final[dict[type, Handler]] = {
     IssueCredits: issue_credits,
     CutBatch: cut_batch,
     ApplyBlocks: apply_blocks,
+    SetMetering: set_metering,
+    AcceptReceipt: accept_receipt,
+    CutMetered: cut_metered,
 }
 
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from solver.core.event import BatchLine
+from solver.core.meter import Record
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -50,3 +51,7 @@ class Batch(msgspec.Struct, kw_only=True):
     paid: int = 0
     skipped: int = 0
     final: bool = False
+    root_number: int = -1
+    """Its own number on chain, where it is metered: these have no gaps."""
+    records: tuple[Record, ...] = ()
+    """Who pays how much in it, in the order of its lines, where it is metered."""

@@ -154,6 +154,7 @@ def execution_row(execution: Execution) -> Row:
     return (
         execution.id,
         execution.intent,
+        execution.metered,
         execution.serving,
         execution.unsettled,
     )

@@ -31,13 +31,13 @@ def finish_execution(state: State, execution: Execution) -> None:
     intent = state.intents[execution.intent]
     for lease in leases:
         if not counted_units(intent, lease):
-            _settle(state, lease, 0)
+            settle(state, lease, 0)
     if leases[0].asset == state.usdc and any(lease.payment for lease in leases):
         state.ready.append(execution.id)
         return
     for lease in leases:
         if lease.status is LeaseStatus.CLOSED:
-            _settle(state, lease, lease.payment)
+            settle(state, lease, lease.payment)
 
 
 def counted_units(intent: IntentState, lease: Lease) -> int:
@@ -69,7 +69,7 @@ def cut_batch(state: State, command: CutBatch) -> Reject | None:
                 lines = _take_lines(state, leases, load, number)
             break
         state.ready.popleft()
-        lines += [_batch(state, lease, number) for lease in leases]
+        lines += [batch_line(state, lease, number) for lease in leases]
     state.batch_next += 1
     batch = Batch(number=number, digest=batch_digest(number, lines), lines=tuple(lines))
     state.batches[number] = batch
@@ -87,7 +87,7 @@ def _take_lines(state: State, leases: list[Lease], load: Load, number: int) -> l
     taken = [leases[0]]
     load.takes(state, taken)
     taken += takewhile(lambda lease: load.takes(state, [lease]), leases[1:])
-    return [_batch(state, lease, number) for lease in taken]
+    return [batch_line(state, lease, number) for lease in taken]
 
 
 def _closed(state: State, execution: int) -> list[Lease]:
@@ -105,15 +105,15 @@ def fill_settled(state: State, fact: FillSettled) -> None:
     """The chain paid a line."""
     lease = _batched_lease(state, fact.fill)
     check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
-    _resolve(state, lease, paid=fact.payment)
-    _settle(state, lease, fact.payment)
+    resolve(state.batches[lease.batch], lease.id, paid=fact.payment)
+    settle(state, lease, fact.payment)
 
 
 def fill_skipped(state: State, fact: FillSkipped) -> None:
     """The chain refused a line: nobody pays, nobody is paid."""
     lease = _batched_lease(state, fact.fill)
-    _resolve(state, lease, paid=None)
-    _settle(state, lease, 0, skipped_reason=fact.reason)
+    resolve(state.batches[lease.batch], lease.id, paid=None)
+    settle(state, lease, 0, skipped_reason=fact.reason)
 
 
 def batch_settled(state: State, fact: BatchSettled) -> None:
@@ -122,13 +122,19 @@ def batch_settled(state: State, fact: BatchSettled) -> None:
     check(batch is not None, "chain_settles_known_batch", number=fact.number)
     assert batch is not None
     check(batch.digest == fact.digest, "chain_settles_our_batch", number=fact.number)
-    check(batch.resolved == len(batch.lines), "batch_fully_resolved", number=fact.number)
+    finish_batch(state, batch)
+
+
+def finish_batch(state: State, batch: Batch) -> None:
+    """The chain has spoken on all of a batch, in a final block."""
+    check(batch.resolved == len(batch.lines), "batch_fully_resolved", number=batch.number)
     batch.final = True
     state.emit(BatchFinal(number=batch.number, paid=batch.paid, skipped=batch.skipped))
     _forget_old_batches(state)
 
 
-def _batch(state: State, lease: Lease, number: int) -> BatchLine:
+def batch_line(state: State, lease: Lease, number: int) -> BatchLine:
+    """Put a closed lease into a batch."""
     lease.status = LeaseStatus.BATCHED
     lease.batch = number
     return BatchLine(
@@ -149,9 +155,9 @@ def _batched_lease(state: State, fill: str) -> Lease:
     return lease
 
 
-def _resolve(state: State, lease: Lease, *, paid: int | None) -> None:
-    batch = state.batches[lease.batch]
-    check(not batch.final, "batch_is_open", fill=lease.id)
+def resolve(batch: Batch, fill: str, *, paid: int | None) -> None:
+    """The chain has spoken on a line."""
+    check(not batch.final, "batch_is_open", fill=fill)
     batch.resolved += 1
     if paid is None:
         batch.skipped += 1
@@ -159,7 +165,8 @@ def _resolve(state: State, lease: Lease, *, paid: int | None) -> None:
         batch.paid += paid
 
 
-def _settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:
+def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:
+    """Pay `payment` of what is held for a lease, for good; the rest is the buyer's again."""
     intent, offer = state.intents[lease.intent], state.offers[lease.offer]
     commit(state, intent, -lease.held)
     post(intent.order.money, offer.order.money, lease.held, payment)

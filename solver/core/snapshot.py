@@ -19,6 +19,7 @@ from solver.core.book import Order, ask_order, bid_order
 from solver.core.command import Authority, Limit, Mode
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
+from solver.core.meter import Metering
 from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.row import (
     Row,
@@ -43,7 +44,7 @@ from solver.core.state import (
 )
 from solver.core.window import Window
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 ROWS_AT_ONCE: Final = 64
 """Rows that are encoded together: few enough that nothing of them leaves the processor's cache."""
 _ARRAY_16: Final = b"\xdc"
@@ -179,6 +180,7 @@ class _Lease(_Record, frozen=True):
 class _Execution(_Record, frozen=True):
     id: int
     intent: str
+    metered: bool
     serving: int
     unsettled: int
 
@@ -214,6 +216,8 @@ class _Snapshot(_Record, frozen=True):
     ready: list[int]
     batches: dict[int, Batch]
     batch_next: int
+    metered_max: int
+    metering: Metering
     finished: list[str]
     due: list[DueEntry]
     order_ends: list[str]
@@ -247,6 +251,7 @@ def load(data: bytes) -> State:
     state.calls, state.auctions, state.batches = image.calls, image.auctions, image.batches
     state.ready, state.finished = deque(image.ready), deque(image.finished)
     state.batch_next = image.batch_next
+    state.metered_max, state.metering = image.metered_max, image.metering
     state.due = image.due
     for order in image.order_ends:
         state.exchange.deadlines.add(orders[order], orders[order].until_ms)
@@ -288,6 +293,8 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(list(state.ready))
     yield _encode(state.batches)
     yield _encode(state.batch_next)
+    yield _encode(state.metered_max)
+    yield _encode(state.metering)
     yield _encode(list(state.finished))
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
@@ -467,7 +474,7 @@ def _fill_order(order: Order, row: _Order) -> None:
 def _load_leases(state: State, image: _Snapshot) -> None:
     """Leases and executions; what is listed of leases elsewhere follows from them."""
     for one in image.executions:
-        execution = state.executions[one.id] = Execution(one.id, one.intent)
+        execution = state.executions[one.id] = Execution(one.id, one.intent, metered=one.metered)
         execution.serving, execution.unsettled = one.serving, one.unsettled
     for row in image.leases:
         lease = _lease_from(state, row)
@@ -492,6 +499,7 @@ def _lease_from(state: State, row: _Lease) -> Lease:
         held=row.held,
         until_ms=row.until_ms,
         filled_ms=row.filled_ms,
+        metered=row.execution in state.executions and state.executions[row.execution].metered,
     )
     lease.status, lease.reserved = row.status, row.reserved
     lease.delivered, lease.lapsed = row.delivered, row.lapsed

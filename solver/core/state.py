@@ -31,6 +31,7 @@ from solver.core.document import (
 from solver.core.event import Event, LeaseStatus
 from solver.core.exchange import Exchange
 from solver.core.ledger import Balance, Ledger
+from solver.core.meter import Metering
 from solver.core.record import Batch, Call, KeyState, Session
 from solver.core.window import Window
 
@@ -141,6 +142,7 @@ class Lease(Timed):
         "key",
         "lapsed",
         "last_used_ms",
+        "metered",
         "offer",
         "reserved",
         "resource",
@@ -165,6 +167,7 @@ class Lease(Timed):
         held: int,
         until_ms: int,
         filled_ms: int,
+        metered: bool,
     ) -> None:
         self.due_slot = None
         self.id = id
@@ -180,6 +183,8 @@ class Lease(Timed):
         self.tick = tick
         self.until_ms = until_ms
         self.filled_ms = filled_ms
+        self.metered = metered
+        """Whether it is paid by what its buyer signs for, and not as a line of its own."""
         self.status = _LEASE_OPEN
         self.held = held
         self.reserved = units
@@ -206,16 +211,22 @@ class Lease(Timed):
         """Atoms for what was delivered: floor, for the buyer."""
         return payment_at(self.tick, self.delivered)
 
+    @property
+    def reach(self) -> int:
+        """The same, once calls in flight are delivered too."""
+        return payment_at(self.tick, self.delivered + self.in_flight)
+
 
 @mypyc_attr(acyclic=True)
 class Execution:
-    """The fills of one intent that were made at once; they settle in one batch."""
+    """The fills of one intent that were made at once; unless metered, they settle in one batch."""
 
-    __slots__ = ("id", "intent", "leases", "serving", "unsettled")
+    __slots__ = ("id", "intent", "leases", "metered", "serving", "unsettled")
 
-    def __init__(self, id: int, intent: str) -> None:  # noqa: A002
+    def __init__(self, id: int, intent: str, *, metered: bool) -> None:  # noqa: A002
         self.id = id
         self.intent = intent
+        self.metered = metered
         self.leases: list[str] = []
         self.serving = 0
         """Leases that are not closed yet."""
@@ -252,6 +263,9 @@ class State:
         """Executions that wait for the next batch, oldest first."""
         self.batches: dict[int, Batch] = {}
         self.batch_next = 0
+        self.metered_max = 0
+        """What an intent may cost in all for its fills to be metered; 0: none is."""
+        self.metering = Metering()
         self.finished: deque[str] = deque()
         """Documents that are over, oldest first."""
         self.events: list[Event] = []

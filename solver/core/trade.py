@@ -123,6 +123,7 @@ def open_lease(
         held=held,
         until_ms=min(ends_ms, until_ms) if until_ms else ends_ms,
         filled_ms=state.now_ms,
+        metered=execution.metered,
     )
     state.leases[lease.id] = lease
     state.lease_ends.add(lease, lease.until_ms)
@@ -266,9 +267,22 @@ def spend(state: State, intent: IntentState, atoms: int) -> None:
 
 
 def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
-    execution = state.executions[number] = Execution(number, intent.digest)
+    metered = intent.limit <= state.metered_max and _can_be_metered(state, intent)
+    execution = state.executions[number] = Execution(number, intent.digest, metered=metered)
     intent.unsettled += 1
     return execution
+
+
+def _can_be_metered(state: State, intent: IntentState) -> bool:
+    """Whether its buyer can sign for what it used, and nothing but that sum has to be settled.
+
+    A minimum is judged on chain by the lines of an execution, a session's cap by the document
+    that it signed.
+    """
+    authority = intent.authority
+    if authority is _MANDATE:
+        authority = state.mandates[intent.signer].authority
+    return intent.asset == state.usdc and authority is not _SESSION and not intent.has_minimum
 
 
 def _lease_fill(state: State, execution: Execution, intent: IntentState, fill: Fill) -> None:

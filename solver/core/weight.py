@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from solver.core.command import Authority
+from solver.core.meter import Record
 from solver.core.state import Lease, State
 
 BYTES_FIXED: Final = 512
@@ -29,6 +30,16 @@ BYTE_GAS: Final = 16
 INTENT_GAS: Final = 34_000
 OFFER_GAS: Final = 48_000
 LINE_GAS: Final = 6_000
+RECORD_BYTES_FIXED: Final = 6_000
+"""Two calls around the batch, its counts, and as many address books as it may name."""
+RECORD_BYTES: Final = 6
+PAID_LINE_BYTES: Final = 10
+PAID_SELLER_BYTES: Final = 2
+RECORD_GAS_FIXED: Final = 2_000_000
+"""As `GAS_FIXED`, a root's place, and the code of the address books."""
+RECORD_GAS: Final = 9_000
+PAID_LINE_GAS: Final = 600
+PAID_SELLER_GAS: Final = 24_500
 PROOF_GAS: Final = 1_500
 PROOF_BYTE_GAS: Final = 6
 AUTHORITY_GAS: Final = {
@@ -70,6 +81,31 @@ class Load:
         if size > self._bytes_max or gas > self._gas_max:
             return False
         self._listed, self.bytes, self.gas = found, size, gas
+        return True
+
+
+class RecordLoad:
+    """What the records of a metered batch cost so far; each seller counts once."""
+
+    def __init__(self, bytes_max: int, gas_max: int) -> None:
+        self.bytes = RECORD_BYTES_FIXED
+        self.gas = RECORD_GAS_FIXED
+        self._bytes_max = bytes_max
+        self._gas_max = gas_max
+        self._sellers: set[str] = set()
+
+    def takes(self, record: Record) -> bool:
+        """Add a buyer's record if it fits; whether it did."""
+        receipt = record.receipt
+        size = RECORD_BYTES + (0 if receipt is None else _bytes(receipt.signature))
+        gas = RECORD_GAS + (0 if receipt is None else AUTHORITY_GAS[receipt.authority])
+        new = {line.seller for line in record.lines} - self._sellers
+        size += PAID_LINE_BYTES * len(record.lines) + PAID_SELLER_BYTES * len(new)
+        gas += PAID_LINE_GAS * len(record.lines) + PAID_SELLER_GAS * len(new) + BYTE_GAS * size
+        if self.bytes + size > self._bytes_max or self.gas + gas > self._gas_max:
+            return False
+        self.bytes, self.gas = self.bytes + size, self.gas + gas
+        self._sellers |= new
         return True
 
 

@@ -152,7 +152,7 @@ def _cap_forgets_what_was_paid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a session pays in credits is not counted."""
-    original = settling._settle
+    original = settling.settle
 
     def settle(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
         original(where, lease, payment, **rest)
@@ -161,7 +161,7 @@ def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
         if session is not None and lease.asset == state.CREDIT:
             session.spent -= payment
 
-    monkeypatch.setattr(settling, "_settle", settle)
+    monkeypatch.setattr(settling, "settle", settle)
 
 
 def _window_per_resource(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,12 +260,12 @@ def _unknown_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _skipped_lines_are_paid(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = settling._settle
+    original = settling.settle
 
     def pay(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
         original(where, lease, lease.payment if rest else payment, **rest)
 
-    monkeypatch.setattr(settling, "_settle", pay)
+    monkeypatch.setattr(settling, "settle", pay)
 
 
 def _no_minimum_on_chain(monkeypatch: pytest.MonkeyPatch) -> None:

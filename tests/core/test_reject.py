@@ -14,6 +14,7 @@ from solver.core.command import (
     CancelDocument,
     Command,
     CutBatch,
+    CutMetered,
     Deposited,
     EndLeases,
     EpochBumped,
@@ -30,6 +31,7 @@ from solver.core.command import (
     ProposeSolution,
     RetireKey,
     SessionRevoked,
+    SetMetering,
     SolutionFill,
     StartCall,
     SubmitIntent,
@@ -685,6 +687,15 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
     "issue no credits": (
         RejectCode.LIMIT_OUT_OF_RANGE,
         lambda _: IssueCredits(account=alice.address, amount=0, reason=""),
+    ),
+    "meter what nothing could settle": (
+        RejectCode.LIMIT_OUT_OF_RANGE,
+        lambda _: SetMetering(payment_max=2, uncovered_max=1),
+    ),
+    "sign for nothing": (RejectCode.RECEIPT_STALE, lambda bench: bench.receipt(alice)),
+    "cut an empty metered batch": (
+        RejectCode.NOTHING_TO_SETTLE,
+        lambda _: CutMetered(fills_max=1, unsigned_ms=0),
     ),
     "cut an empty batch": (RejectCode.NOTHING_TO_SETTLE, lambda _: CutBatch(fills_max=1)),
     "apply blocks twice": (RejectCode.CURSOR_BEHIND, _blocks_again),

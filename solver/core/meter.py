@@ -1,0 +1,99 @@
+"""What a buyer owes by metered settlement, what of it it has signed for, and what the chain took.
+
+Amounts are cumulative, as receipts are: the chain took `base`, a record under way takes more,
+then comes what is closed and waits, oldest first. A receipt acknowledges some of these, from
+the first on. What is not acknowledged, closed or not, is the market's risk: its exposure.
+"""
+
+import msgspec
+
+from intents.receipt import ReceiptLine
+from solver.core.command import Authority
+
+
+class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt that was accepted: for the first `fills` that wait, from `base` up to `spent`."""
+
+    epoch: int
+    base: int
+    spent: int
+    lines: tuple[ReceiptLine, ...]
+    fills: int
+    signer: str
+    authority: Authority
+    signature: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A buyer's part of a metered batch: by its receipt, or without one on the operator's word."""
+
+    batch: int
+    account: str
+    amount: int
+    lines: tuple[ReceiptLine, ...]
+    fills: int
+    receipt: SignedReceipt | None = None
+
+
+class Meter(msgspec.Struct, kw_only=True):
+    """One buyer's. Fills are named by their leases."""
+
+    base: int = 0
+    """What the ledger on chain ever took by metered settlement, in final blocks."""
+    uncovered: int = 0
+    """What of that it took without a receipt, since the last one."""
+    record: Record | None = None
+    """What is under way: the next base follows from it, so there is one at a time."""
+    waiting: list[str] = []
+    """Closed, with something to pay, and in no batch; oldest first."""
+    owed: int = 0
+    """Atoms of what waits."""
+    receipt: SignedReceipt | None = None
+    """The newest, unless it is under way."""
+    open: int = 0
+    """Atoms that leases which are not closed come to, calls in flight included."""
+
+    @property
+    def next_base(self) -> int:
+        """What the chain will have taken once the record under way is settled."""
+        return self.base + (0 if self.record is None else self.record.amount)
+
+    @property
+    def acknowledged(self) -> int:
+        """Up to where the buyer has signed."""
+        if self.receipt is not None:
+            return self.receipt.spent
+        if self.record is not None and self.record.receipt is not None:
+            return self.next_base
+        return self.base - self.uncovered
+
+    @property
+    def exposure(self) -> int:
+        """Atoms that were served, or are being served, without the buyer's word."""
+        return self.next_base + self.owed + self.open - self.acknowledged
+
+    @property
+    def signed_fills(self) -> int:
+        """How many of those that wait the receipt is for."""
+        return 0 if self.receipt is None else self.receipt.fills
+
+
+class Metering(msgspec.Struct, kw_only=True):
+    """All buyers' meters, and which of them a batch can take something of."""
+
+    uncovered_max: int = 0
+    """Atoms that a buyer is served at most beyond what it signed for."""
+    meters: dict[str, Meter] = {}
+    signed: dict[str, None] = {}
+    """Who has a receipt that a batch can take, the first that signed first."""
+    unsigned: dict[str, int] = {}
+    """Since when somebody has something waiting that it did not sign for; oldest first."""
+    root_next: int = 0
+    """The number of the next metered batch."""
+
+    def of(self, account: str) -> Meter:
+        """The account's meter, made on first use."""
+        meter = self.meters.get(account)
+        if meter is None:
+            meter = self.meters[account] = Meter()
+        return meter
