@@ -68,7 +68,10 @@ def gas_limit(number: int, estimate: int, *, asks_contracts: bool) -> int:
 
 def asks_contracts(state: State, batch: Batch) -> bool:
     """Whether the chain asks an account contract about any line of the batch."""
-    for line in batch.lines:
+    receipts = [record.receipt for record in batch.records]
+    if any(one is not None and one.authority is Authority.CONTRACT for one in receipts):
+        return True
+    for line in () if batch.records else batch.lines:
         intent, offer = state.intents[line.intent], state.offers[line.offer]
         buyer = state.mandates.get(intent.signer, intent)
         if Authority.CONTRACT in (buyer.authority, offer.authority):

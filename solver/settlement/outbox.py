@@ -6,7 +6,7 @@ happens to the process or to the pool, what was sent can be recognised and sent 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS version (
     hash TEXT PRIMARY KEY, number INTEGER NOT NULL REFERENCES batch (number),
     place INTEGER NOT NULL, raw BLOB NOT NULL, max_wei INTEGER NOT NULL,
     tip_wei INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS book (
+    place INTEGER PRIMARY KEY, address TEXT NOT NULL UNIQUE, accounts TEXT NOT NULL
 ) STRICT;
 """
 
@@ -196,6 +199,20 @@ class Outbox:
                 (Status.FINAL, number),
             ),
             ("DELETE FROM version WHERE number = ?", (number,)),
+        )
+
+    def books(self) -> dict[str, tuple[str, ...]]:
+        """The address books that are on chain for good, oldest first."""
+        rows = self._connection.execute("SELECT address, accounts FROM book ORDER BY place")
+        return {address: tuple(accounts.split()) for address, accounts in rows}
+
+    def add_book(self, address: str, accounts: Iterable[str]) -> None:
+        """Keep an address book, once it is final."""
+        self._write(
+            (
+                "INSERT INTO book (address, accounts) VALUES (?, ?)",
+                (address, " ".join(accounts)),
+            )
         )
 
     def _entries(self, where: str, *values: object) -> list[Entry]:

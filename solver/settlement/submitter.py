@@ -34,6 +34,7 @@ from solver.settlement.fault import (
 )
 from solver.settlement.follow import Follower
 from solver.settlement.gap import GapFiller
+from solver.settlement.metered import encode_metered
 from solver.settlement.outbox import Entry, Outbox, Status
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View, look
@@ -233,16 +234,24 @@ class Submitter:
         entry = self._outbox.entry(batch.number)
         if entry is None:
             try:
-                calldata = encode_batch(self._sequencer.market.state, batch)
+                calldata = self._calldata(batch)
             except BatchTooLarge as fault:
                 self._alarms.tell("batch_too_large", batch.number, str(fault))
                 return
-            await asyncio.to_thread(self._outbox.add, batch.number, batch.digest, calldata)
+            if calldata is not None:
+                await asyncio.to_thread(self._outbox.add, batch.number, batch.digest, calldata)
         elif entry.digest != batch.digest or entry.status is Status.FINAL:
             raise OutboxForeign(
                 f"the outbox has batch {entry.number} {entry.status} as {entry.digest},"
                 f" the core open as {batch.digest}"
             )
+
+    def _calldata(self, batch: Batch) -> bytes | None:
+        """What settles a batch; None while an address book for it is not final."""
+        state = self._sequencer.market.state
+        if batch.records:
+            return encode_metered(state, batch, self._outbox.books())
+        return encode_batch(state, batch)
 
     async def _look(self, entries: list[Entry]) -> View:
         view = await look(
@@ -298,6 +307,7 @@ class Submitter:
             and entry.number not in view.settled
             and self._may_open(entry.number)
             and self._is_open(entry.number)
+            and _is_next(open_batches[entry.number], open_batches, view)
         ]
         return waiting[: max(0, self._policy.in_flight_max - flying)]
 
@@ -390,6 +400,15 @@ class Submitter:
         self._dispatch.clear(number)
         self._follower.clear(number)
         self._alarms.forget_all(number)
+
+
+def _is_next(batch: Batch, open_batches: dict[int, Batch], view: View) -> bool:
+    """Whether no metered batch before it is still to be mined: what it takes goes on from there."""
+    return not batch.records or all(
+        number in view.settled
+        for number, other in open_batches.items()
+        if other.records and other.root_number < batch.root_number
+    )
 
 
 def _by_nonce(entry: Entry) -> tuple[bool, int, int]:

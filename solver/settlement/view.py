@@ -22,6 +22,7 @@ from solver.settlement.chain import ChainClient
 from solver.settlement.fault import ChainForked, ChainUnreachable, RequestRefused
 
 _IS_SETTLED: Final = SETTLEMENT.function("isBatchSettled")
+_ROOT_SETTLED_AT: Final = SETTLEMENT.function("rootSettledAt")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +62,11 @@ async def look(
     chain.check_chain_id(chain_id)
     if cursor >= 0:
         _check_cursor(known, cursor, cursor_hash)
-    calls = [_IS_SETTLED.encode(number) for number in numbers]
     what: list[Ask[Any]] = [
         ask.nonce(sender, final.number),
         ask.nonce(sender, head.number),
         ask.nonce(sender, "pending"),
-        *(ask.call(deployment.settlement, call, at=head.number) for call in calls),
+        *(_is_settled(deployment.settlement, state, number, head.number) for number in numbers),
     ]
     try:
         nonce_final, nonce, nonce_pending, *settled = await chain.read_all(what)
@@ -83,12 +83,24 @@ async def look(
         nonce=nonce,
         nonce_final=nonce_final,
         nonce_pending=max(nonce, nonce_pending),
-        settled=frozenset(
-            number
-            for number, answer in zip(numbers, settled, strict=True)
-            if ask.decoded(_IS_SETTLED, answer) == (True,)
-        ),
+        settled=frozenset(number for number, found in zip(numbers, settled, strict=True) if found),
     )
+
+
+def _is_settled(settlement: str, state: State, number: int, at: int) -> Ask[bool]:
+    """Whether the contract has a batch as of a block: a metered one has a number of its own there, and a root."""
+    batch = state.batches.get(number)
+    function, call = _IS_SETTLED, _IS_SETTLED.encode(number)
+    if batch is not None and batch.records:
+        function = _ROOT_SETTLED_AT
+        call = function.encode(batch.root_number, bytes.fromhex(batch.digest[2:]))
+    asked = ask.call(settlement, call, at=at)
+
+    def read(answer: Any) -> bool:  # noqa: ANN401  whatever JSON says
+        (found,) = ask.decoded(function, asked.read(answer))
+        return bool(found)
+
+    return Ask(asked.method, asked.params, read)
 
 
 def _check_cursor(block: Block | None, cursor: int, cursor_hash: str) -> None:

@@ -15,18 +15,24 @@ import structlog
 from contracts import bindings
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, RawLog, decode_log, topics_of
 from contracts.deploy import Deployment
+from contracts.metered import paid_buyers
+from intents.receipt import lines_of
 from intents.reject import Reject, RejectCode
 from solver.core.check import check
 from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
     BatchSettled,
+    ClaimPaid,
     Deposited,
     EpochBumped,
     Fact,
     FillSettled,
     FillSkipped,
+    MeteredSettled,
     NonceCancelled,
+    PaidRecord,
+    RecordSkipped,
     SessionGranted,
     SessionRevoked,
     WithdrawalRequested,
@@ -284,7 +290,7 @@ def _session_logs(
     ]
 
 
-def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911  a table
+def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911, PLR0912  a table
     """What a log of a contract at `address` means to the core."""
     match log:
         case bindings.Deposited():
@@ -306,6 +312,13 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
             return FillSkipped(fill=log.fill, reason=log.reason)
         case bindings.BatchSettled():
             return BatchSettled(number=log.number, digest=log.batch_hash)
+        case bindings.MeteredSettled():
+            return MeteredSettled(number=log.number, root=log.root, records=_paid(log.buyers))
+        case bindings.RecordSkipped():
+            return RecordSkipped(number=log.number, account=log.account, problem=log.problem)
+        case bindings.ClaimExecuted():
+            lines = lines_of(bytes.fromhex(log.sellers[2:]))
+            return ClaimPaid(account=log.account, spent=log.spent, lines=lines)
         case bindings.SessionGranted():
             return SessionGranted(
                 account=address,
@@ -319,3 +332,10 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
         case bindings.AllSessionsRevoked():
             return AllSessionsRevoked(account=address)
     return None
+
+
+def _paid(buyers: str) -> tuple[PaidRecord, ...]:
+    return tuple(
+        PaidRecord(account=told.account, spent=told.spent, paid=told.paid)
+        for told in paid_buyers(bytes.fromhex(buyers[2:]))
+    )
