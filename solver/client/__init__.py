@@ -3,7 +3,7 @@
 from intents.signature import SigningKey
 from solver.client.agent import Agent, Answer, BoughtIntent, Stream
 from solver.client.contributor import Contributor
-from solver.client.fault import MarketFault, NotFilled, Rejected, Unexpected, Unreachable
+from solver.client.fault import MarketFault, NotFilled, NotOwed, Rejected, Unexpected, Unreachable
 from solver.client.key import read_key
 from solver.client.mandate import MandateSession
 from solver.client.market import Market
@@ -26,6 +26,7 @@ __all__ = [
     "Market",
     "MarketFault",
     "NotFilled",
+    "NotOwed",
     "Purchase",
     "Rejected",
     "SigningKey",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -33,12 +33,14 @@ from solver.client.purchase import (
     parts_of,
     signed_bulk,
 )
+from solver.client.spending import Spending
 from solver.client.stream import TARGET, Intake
 from solver.client.watch import Watch
 
 GRANT_MARGIN_SECONDS: Final = 30
 LEASE_HEADER: Final = "Keyfill-Lease"
 UNITS_HEADER: Final = "Keyfill-Units"
+RECEIPT_DUE: Final = "receipt_due"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,12 +71,23 @@ class Stream:
 
 
 class Agent:
-    """A buyer. With `account`, `key` is a session key of that account."""
+    """A buyer. With `account`, `key` is a session key of that account.
 
-    def __init__(self, market: Market, key: SigningKey, account: str | None = None) -> None:
+    `receipt_key` signs for what is owed by metered settlement, if `key` does not.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        key: SigningKey,
+        account: str | None = None,
+        *,
+        receipt_key: SigningKey | None = None,
+    ) -> None:
         self.market: Final = market
         self.identity: Final = Identity.of(key, account)
         self.watch: Final = Watch(market, self.identity.account)
+        self.spending: Final = Spending(market, self.identity.account, receipt_key or key)
         self._epoch = 0
 
     @property
@@ -367,10 +380,36 @@ class BoughtIntent:
             sent.setdefault("Content-Type", "application/json")
         provider = self.state.resource.partition("/")[0]
         target = f"/v1/proxy/{provider}{path}" + (f"?{urlencode(query)}" if query else "")
-        async with self._market.open(method, target, raw=body, headers=sent) as response:
-            if LEASE_HEADER not in response.headers:
-                raise rejected(response.status, await whole(self._market.chunks(response)))
-            yield Stream(self._market, response)
+        async with AsyncExitStack() as stack:
+            response = await self._served(stack, method, target, raw=body, headers=sent)
+            units = response.headers.get(UNITS_HEADER)
+            try:
+                yield Stream(self._market, response)
+            finally:
+                self._agent.spending.used(self.state, None if units is None else int(units))
+
+    async def _served(
+        self,
+        stack: AsyncExitStack,
+        method: str,
+        target: str,
+        *,
+        raw: bytes,
+        headers: dict[str, str],
+    ) -> aiohttp.ClientResponse:
+        """An upstream's answer. Where the market waits for a signature, it is given, once."""
+        is_signed = False
+        while True:
+            response = await stack.enter_async_context(
+                self._market.open(method, target, raw=raw, headers=headers)
+            )
+            if LEASE_HEADER in response.headers:
+                return response
+            fault = rejected(response.status, await whole(self._market.chunks(response)))
+            if is_signed or not isinstance(fault, Rejected) or fault.code != RECEIPT_DUE:
+                raise fault
+            await self._agent.spending.sign()
+            is_signed = True
 
     async def done(self) -> None:
         """No more calls: end the leases, release the money that is not owed."""
@@ -382,6 +421,7 @@ class BoughtIntent:
             signed_by=self._agent.identity,
             repeatable=True,
         )
+        self._agent.spending.due()
 
     async def cancel(self) -> None:
         """Withdraw what is not filled. Raises Rejected (too_late, not_open)."""

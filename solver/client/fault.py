@@ -3,6 +3,7 @@
 MarketFault
 ├── Rejected      the market said no: `code`, `message`, `hint`, `status`
 │   └── NotFilled an intent ended before it was filled as far as was waited for
+├── NotOwed       the market asks for a signature over more than was used
 ├── Unreachable   no answer came; for what is not safe to repeat, nobody knows
 └── Unexpected    an answer that is none of this API's
 """
@@ -40,6 +41,10 @@ class NotFilled(Rejected):
     def __init__(self, status: str, filled_units: int) -> None:
         super().__init__(f"intent_{status}", f"it ended with {filled_units} units filled")
         self.filled_units: Final = filled_units
+
+
+class NotOwed(MarketFault):
+    """What the market wants signed is not what our own count says; nothing was signed."""
 
 
 class Unreachable(MarketFault):

@@ -65,6 +65,8 @@ class Market:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._newest_ms = 0
         self._newest_nonce = 0
+        self.metered_max = 0
+        """What an intent may cost for its fills to be metered, as of `now`."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -104,6 +106,7 @@ class Market:
     async def now(self) -> Now:
         """The market now; also sets our clock by the market's."""
         now = await self.get("/v1/market", Now)
+        self.metered_max = now.metered_max
         self._ahead_s = now.time_ms / 1_000 - time.time()
         return now
 

@@ -47,6 +47,7 @@ class Now(Model, frozen=True, kw_only=True):
     time_ms: int
     feed: int
     resources: tuple[Listed, ...]
+    metered_max: int = 0
 
 
 class Intent(Model, frozen=True, kw_only=True):

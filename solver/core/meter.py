@@ -7,7 +7,8 @@ the first on. What is not acknowledged, closed or not, is the market's risk: its
 
 import msgspec
 
-from intents.receipt import ReceiptLine
+from intents.document import SpendReceipt
+from intents.receipt import ReceiptLine, lines_hash
 from solver.core.command import Authority
 
 
@@ -22,6 +23,16 @@ class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     signer: str
     authority: Authority
     signature: str
+
+    def document(self, account: str) -> SpendReceipt:
+        """What was signed."""
+        return SpendReceipt(
+            account=account,
+            epoch=self.epoch,
+            base=self.base,
+            spent=self.spent,
+            lines=lines_hash(self.lines),
+        )
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

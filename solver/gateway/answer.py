@@ -46,6 +46,8 @@ STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.LEASE_EXHAUSTED: 402,
     RejectCode.WINDOW_EXHAUSTED: 429,
     RejectCode.CALL_UNKNOWN: 404,
+    RejectCode.RECEIPT_DUE: 402,
+    RejectCode.RECEIPT_STALE: 409,
     RejectCode.OPERATION_FORBIDDEN: 403,
     RejectCode.UPSTREAM_FAILED: 502,
     RejectCode.UPSTREAM_TIMEOUT: 504,

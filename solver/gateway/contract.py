@@ -1,6 +1,7 @@
 """Asks an account's contract about a signature (EIP-1271), within rates and in bounded time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -17,6 +18,23 @@ async def ask_contract(
     gateway: Gateway, account: str, digest: str, signature: str, sender: str
 ) -> bool | Reject:
     """Whether the account's contract accepts it. Rejects: rate_limited, busy."""
+    return await _ask(
+        gateway, lambda: gateway.contract_signatures.is_valid(account, digest, signature), sender
+    )
+
+
+async def ask_registry(
+    gateway: Gateway, account: str, key: str, permissions: int, sender: str
+) -> bool | Reject:
+    """Whether a key may act for the account. Rejects: rate_limited, busy."""
+    return await _ask(
+        gateway, lambda: gateway.contract_signatures.is_session(account, key, permissions), sender
+    )
+
+
+async def _ask(
+    gateway: Gateway, question: Callable[[], Awaitable[bool]], sender: str
+) -> bool | Reject:
     refused = limited(gateway.rates.contract_checks, sender, gateway.now_ms())
     if refused is not None:
         return refused
@@ -26,7 +44,7 @@ async def ask_contract(
     load.contract_checks += 1
     try:
         async with asyncio.timeout(limits.contract_check_seconds_max):
-            return await gateway.contract_signatures.is_valid(account, digest, signature)
+            return await question()
     except Exception as error:  # noqa: BLE001  a node that fails is no fault of the sender's
         LOG.warning("contract_check_failed", error=type(error).__name__)
         return reject(RejectCode.BUSY, "the chain did not answer", retry_after_ms=1_000)

@@ -81,6 +81,7 @@ async def market(inbound: Inbound[Nothing, Nothing]) -> Answer:
         chain=ChainTold(cursor=state.cursor, block_hash=state.cursor_hash),
         batches=state.batch_next,
         feed=inbound.gateway.feed.seq,
+        metered_max=state.metered_max,
     )
 
 

@@ -124,3 +124,7 @@ class ContractSignatures(Protocol):
     async def is_valid(self, account: str, digest: str, signature: str) -> bool:
         """Whether the account says that it signed. Asks a node."""
         ...
+
+    async def is_session(self, account: str, key: str, permissions: int) -> bool:
+        """Whether the registry has the key as one that may do all of it. Asks a node."""
+        ...

@@ -18,9 +18,11 @@ from solver.gateway import (
     market,
     proxy,
     solve,
+    spending,
     stream,
 )
 from solver.gateway.many import MandateSecretTold, MandateTold, OutcomesTold
+from solver.gateway.owed import LeavesTold, SpendingBody, SpendingQuery, SpendingTold
 from solver.gateway.port import KeyHealth
 from solver.gateway.route import (
     ADMISSION,
@@ -349,6 +351,41 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="One batch",
         told=BatchTold,
         rejects=(R.BATCH_UNKNOWN,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/batches/{number}/leaves",
+        handler=spending.leaves,
+        summary="The fills that a metered batch paid for, as its root on chain proves them",
+        told=LeavesTold,
+        rejects=(R.BATCH_UNKNOWN,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/spending",
+        handler=spending.read_spending,
+        summary="What an account owes by metered settlement, and what it may sign",
+        query=SpendingQuery,
+        told=SpendingTold,
+    ),
+    Route(
+        method="POST",
+        path="/v1/spending",
+        handler=spending.sign_spending,
+        summary="An account's word for what it owes, in place of what it signed before",
+        body=SpendingBody,
+        told=SpendingTold,
+        rejects=(
+            R.WRONG_DOMAIN,
+            R.SIGNATURE_MALFORMED,
+            R.SIGNATURE_HIGH_S,
+            R.SIGNATURE_INVALID,
+            R.NOT_AUTHORIZED,
+            R.EPOCH_ENDED,
+            R.RECEIPT_STALE,
+            R.RECEIPT_INVALID,
+            *SEQUENCED,
+        ),
     ),
     Route(
         method="GET",

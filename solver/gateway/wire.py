@@ -218,13 +218,17 @@ class ChainTold(Told, frozen=True, kw_only=True):
 
 
 class MarketTold(Told, frozen=True, kw_only=True):
-    """The market now. `feed` is the number of the newest event."""
+    """The market now. `feed` is the number of the newest event.
+
+    Fills of intents that cost up to `meteredMax` in all are paid by what buyers sign for; 0: none.
+    """
 
     time_ms: int
     resources: tuple[ResourceTold, ...]
     chain: ChainTold
     batches: int
     feed: int
+    metered_max: int
 
 
 class ProvidersTold(Told, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from contracts.bindings import ACCOUNT, MAGIC_1271
+from contracts.bindings import ACCOUNT, MAGIC_1271, SETTLEMENT
 from contracts.deploy import Deployment
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import RequestRefused
@@ -36,3 +36,12 @@ class ContractSignatures:
         except RequestRefused:
             return False
         return len(answer) >= WORD and answer[:WORD] == MAGIC_1271.ljust(WORD, b"\0")
+
+    async def is_session(self, account: str, key: str, permissions: int) -> bool:
+        """Whether the session registry has the key as one that may do all of it now.
+
+        Raises ChainUnreachable.
+        """
+        asked = SETTLEMENT.function("isSessionLive")
+        answer = await self._chain.call(self._settlement, asked.encode(account, key, permissions))
+        return asked.decode_outputs(answer) == (True,)

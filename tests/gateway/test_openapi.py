@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from solver.core.command import CutBatch, OpenAuction
+from solver.core.command import CutBatch, CutMetered, OpenAuction, SetMetering
 from solver.core.event import Event
 from solver.gateway import openapi
 from solver.gateway.line import LINE_TYPES, line_of
@@ -87,6 +87,8 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/receipts": "/v1/receipts?intent={intent}",
     "GET /v1/batches": "/v1/batches",
     "GET /v1/batches/{number}": "/v1/batches/0",
+    "GET /v1/batches/{number}/leaves": "/v1/batches/1/leaves",
+    "GET /v1/spending": "/v1/spending?account={alice}",
     "GET /v1/auctions/{number}": "/v1/auctions/{auction}",
     "GET /v1/keys/capacity": "/v1/keys/capacity",
     "GET /v1/balance": "/v1/balance",
@@ -105,6 +107,7 @@ async def furnished(world: World) -> dict[str, str]:
     await intent.call("GET", "/a")
     await intent.done()
     await world.do(CutBatch(fills_max=1))
+    await _metered(world)
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 30_000
@@ -120,6 +123,19 @@ async def furnished(world: World) -> dict[str, str]:
         "auction": str(next(iter(state.auctions))),
         "mandate": (await world.agent(alice).mandate(limit=1, tick_max=1)).digest,
     }
+
+
+async def _metered(world: World) -> None:
+    """A metered batch, and after it a receipt and something that is owed beyond it."""
+    await world.do(SetMetering(payment_max=100, uncovered_max=100))
+    agent = world.agent(alice)
+    for place in range(3):
+        bought = await agent.intent(DOCS, units=1, limit=100)
+        await bought.call("GET", "/a")
+        if place < 2:
+            await agent.spending.sign(trusting=True)
+        if not place:
+            await world.do(CutMetered(fills_max=1, unsigned_ms=0))
 
 
 def schema_of(document: dict[str, Any], route: Route) -> dict[str, Any]:

@@ -234,6 +234,7 @@ class Contracts:
     """Signatures of contract accounts: accepts what a test says."""
 
     valid: set[str] = field(default_factory=set)
+    sessions: set[tuple[str, str, int]] = field(default_factory=set)
     asked: int = 0
     digests: list[str] = field(default_factory=list)
     breaking: Exception | None = None
@@ -250,6 +251,11 @@ class Contracts:
         if self.hanging:
             await asyncio.sleep(60)
         return account in self.valid
+
+    async def is_session(self, account: str, key: str, permissions: int) -> bool:
+        """Whether the test said so."""
+        self.asked += 1
+        return (account, key, permissions) in self.sessions
 
 
 class OffsetClock:
