@@ -50,6 +50,8 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     chain: ChainClient
     deployment: Deployment
     session: SigningKey
+    librarian: SigningKey
+    """Pays for address books, and may do nothing."""
 
 
 async def stand(config: Config, stack: AsyncExitStack) -> Ground:
@@ -61,11 +63,16 @@ async def stand(config: Config, stack: AsyncExitStack) -> Ground:
     chain = ChainClient(rpc_url, chain_id=config.chain.chain_id)
     stack.push_async_callback(chain.close)
     session = _key(config.data_dir / "operator" / "session.key")
+    librarian = _key(config.data_dir / "operator" / "librarian.key")
+    deployment = await _deploy(config, chain, session)
+    if config.market.metered_atoms_max:
+        await _fund(config, chain, librarian.address)
     return Ground(
         rpc_url=rpc_url,
         chain=chain,
-        deployment=await _deploy(config, chain, session),
+        deployment=deployment,
         session=session,
+        librarian=librarian,
     )
 
 
@@ -157,6 +164,14 @@ async def _renew_session(
         gas_funds_wei=_gas_funds_wei(config),
     )
     await grant_session(wallet, deployment, plan)
+
+
+async def _fund(config: Config, chain: ChainClient, address: str) -> None:
+    """Give a key gas from the deployer, unless it has some left."""
+    deployer, funds_wei = _deployer(config), _gas_funds_wei(config)
+    if await chain.balance(address) < funds_wei // 4:
+        wallet = Wallet(chain, [deployer])
+        await send_transaction(wallet, deployer.address, address, b"", funds_wei)
 
 
 def _deployer(config: Config) -> SigningKey:

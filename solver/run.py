@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from contracts.bindings import SETTLEMENT
 from contracts.deploy import Deployment
 from intents.admission import Rules
 from intents.reject import Reject
@@ -26,6 +27,7 @@ from solver.core.command import (
     Mode,
     OpenResource,
     RetireKey,
+    SetMetering,
 )
 from solver.core.state import CREDIT, State
 from solver.engine.collector import uncollected
@@ -43,6 +45,7 @@ from solver.journal.keeper import SnapshotKeeper
 from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
 from solver.runtime.clock import SystemClock
 from solver.runtime.config import Config
+from solver.settlement.book import BookKeeper
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
@@ -51,6 +54,7 @@ from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
+from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
 from solver.vault import (
@@ -126,7 +130,8 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
     async with AsyncExitStack() as stack:
         vault = await _vault(config, sequencer, stack)
         proxy = vault.proxy(MarketDelivery(sequencer), strategy=SELECTIONS[config.market.selection])
-        submitter = _submitter(config, ground, sequencer, stack)
+        outbox = _outbox(config, ground, stack)
+        submitter = _submitter(config, ground, sequencer, outbox)
         watcher = _watcher(config, chain, deployment, sequencer)
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
         custody = VaultCustody(vault, proxy, sequencer)
@@ -149,6 +154,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
             await _settle_start(config, vault, sequencer)
+            await _set_metering(config, ground, sequencer)
             await submitter.start()
             await watcher.start()
             node = Node(
@@ -165,6 +171,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
                 for work in (
                     watcher.run(),
                     submitter.run(),
+                    _book_keeper(config, ground, sequencer, outbox).run(),
                     Cutter(sequencer, _cut_policy(config), backlog=submitter.backlog).run(),
                     _competition(config, deployment, sequencer).run(),
                     _reconcile_forever(node),
@@ -278,15 +285,32 @@ def _check_modes(config: Config, vault: Vault, state: State) -> None:
             raise StartRefused(f"{name} is listed as continuous since it was first opened")
 
 
-async def _require(sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey) -> None:
+async def _set_metering(config: Config, ground: Ground, sequencer: Sequencer) -> None:
+    """Journal the operator's rule where it is another one than before."""
+    state, wanted = sequencer.market.state, config.market
+    rule = SetMetering(
+        payment_max=wanted.metered_atoms_max, uncovered_max=wanted.uncovered_atoms_max
+    )
+    known = (state.metered_max, state.metering.uncovered_max)
+    if (rule.payment_max, rule.uncovered_max) == known or not (rule.payment_max or any(known)):
+        return
+    asked = SETTLEMENT.function("uncoveredCap")
+    answer = await ground.chain.call(ground.deployment.settlement, asked.encode())
+    (cap,) = asked.decode_outputs(answer)
+    if rule.uncovered_max > cap:
+        raise StartRefused(f"market.uncovered_atoms_max is above {cap}, the contract's cap")
+    await _require(sequencer, rule)
+
+
+async def _require(
+    sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey | SetMetering
+) -> None:
     result = await sequencer.submit(command)
     if isinstance(result, Reject):
         raise StartRefused(f"{type(command).__name__}: {result.message}")
 
 
-def _submitter(
-    config: Config, ground: Ground, sequencer: Sequencer, stack: AsyncExitStack
-) -> Submitter:
+def _outbox(config: Config, ground: Ground, stack: AsyncExitStack) -> Outbox:
     identity = Identity(
         chain_id=ground.deployment.chain_id,
         account=ground.deployment.operator_account,
@@ -294,6 +318,23 @@ def _submitter(
     )
     outbox = Outbox(config.data_dir / "outbox.db", identity)
     stack.callback(outbox.close)
+    return outbox
+
+
+def _book_keeper(
+    config: Config, ground: Ground, sequencer: Sequencer, outbox: Outbox
+) -> BookKeeper:
+    return BookKeeper(
+        chain=ground.chain,
+        outbox=outbox,
+        sequencer=sequencer,
+        wallet=Wallet(ground.chain, [ground.librarian]),
+        sender=ground.librarian.address,
+        interval_ms=_poll_ms(config),
+    )
+
+
+def _submitter(config: Config, ground: Ground, sequencer: Sequencer, outbox: Outbox) -> Submitter:
     return Submitter(
         chain=ground.chain,
         outbox=outbox,
@@ -318,7 +359,10 @@ def _poll_ms(config: Config) -> int:
 
 def _cut_policy(config: Config) -> CutPolicy:
     return CutPolicy(
-        fills_max=config.market.batch_fills_max, interval_ms=config.market.batch_interval_ms
+        fills_max=config.market.batch_fills_max,
+        interval_ms=config.market.batch_interval_ms,
+        metered_interval_ms=config.market.metered_interval_ms,
+        unsigned_ms=config.market.unsigned_ms,
     )
 
 

@@ -2,10 +2,12 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
+UNCOVERED_ATOMS_MAX: Final = 1_000_000
+"""The contracts' uncovered cap: more than it nobody could settle without the buyer."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -52,6 +54,15 @@ class MarketConfig(_Section):
     batch_fills_max: int = Field(default=50, ge=1, le=250)
     batch_interval_ms: int = Field(default=2_000, ge=10, le=600_000)
     """How long a delivered fill waits for others at most."""
+    metered_atoms_max: int = Field(default=0, ge=0, le=UNCOVERED_ATOMS_MAX)
+    """Intents that cost up to so much in all are paid by what their buyers sign for in sums,
+    instead of one by one on chain. 0: none."""
+    uncovered_atoms_max: int = Field(default=UNCOVERED_ATOMS_MAX, ge=0, le=UNCOVERED_ATOMS_MAX)
+    """How much such a buyer is served without a signature at most."""
+    metered_interval_ms: int = Field(default=10_000, ge=10, le=3_600_000)
+    """How long signed sums wait for those of others at most."""
+    unsigned_ms: int = Field(default=60_000, ge=1_000, le=600_000)
+    """How long what nobody has signed for waits until the market settles it on its own word."""
 
 
 class GatewayConfig(_Section):

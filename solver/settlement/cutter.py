@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from solver.core.check import check
-from solver.core.command import CutBatch
+from solver.core.command import CutBatch, CutMetered
 from solver.core.state import State
 from solver.engine.sequencer import Sequencer
 
@@ -27,6 +27,11 @@ class CutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """No more batches than this wait to be mined; beyond it they grow instead."""
     unfinal_max: int = 256
     """No more than this wait to be mined or to become final."""
+    metered_fills_max: int = 4_096
+    metered_interval_ms: int = 10_000
+    """How long receipts wait for others at most. A batch costs by its parties, not its fills."""
+    unsigned_ms: int = 60_000
+    """How long what nobody has signed for waits until the operator attests it."""
 
 
 class Cutter:
@@ -46,6 +51,8 @@ class Cutter:
         self._backlog = backlog
         self._oldest: int | None = None
         self._since_ms = 0
+        self._metered_ms = 0
+        """When a metered batch was last tried."""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -54,12 +61,19 @@ class Cutter:
             await asyncio.sleep(POLL_S)
 
     async def step(self) -> bool:
-        """Cut a batch if one is due; whether it was."""
-        if not self._is_due():
-            return False
-        self._oldest = None
-        await self._sequencer.submit(CutBatch(fills_max=self._policy.fills_max))
-        return True
+        """Cut a batch of each kind that is due; whether one was."""
+        is_due, is_metered_due = self._is_due(), self._is_metered_due()
+        if is_due:
+            self._oldest = None
+            await self._sequencer.submit(CutBatch(fills_max=self._policy.fills_max))
+        if is_metered_due:
+            self._metered_ms = self._sequencer.now_ms()
+            await self._sequencer.submit(
+                CutMetered(
+                    fills_max=self._policy.metered_fills_max, unsigned_ms=self._policy.unsigned_ms
+                )
+            )
+        return is_due or is_metered_due
 
     def _is_due(self) -> bool:
         state = self._sequencer.market.state
@@ -72,6 +86,15 @@ class Cutter:
         if now_ms - self._since_ms >= self._policy.interval_ms:
             return True
         return self._lines(state) >= self._policy.fills_max
+
+    def _is_metered_due(self) -> bool:
+        """Whether somebody has signed, or not for too long, and the last batch was a while ago."""
+        state = self._sequencer.market.state
+        now_ms, metering = self._sequencer.now_ms(), state.metering
+        since_ms = next(iter(metering.unsigned.values()), now_ms)
+        waits = metering.signed or now_ms - since_ms >= self._policy.unsigned_ms
+        is_time = now_ms - self._metered_ms >= self._policy.metered_interval_ms
+        return bool(waits) and is_time and not self._is_congested(state)
 
     def _is_congested(self, state: State) -> bool:
         unfinal = _unfinal(state)

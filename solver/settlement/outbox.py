@@ -6,6 +6,7 @@ happens to the process or to the pool, what was sent can be recognised and sent 
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -89,6 +90,8 @@ class Outbox:
             OutboxForeign: it was made for another chain, account or sender.
             OutboxWriteFailed: another process has it, or the folder cannot be written.
         """
+        self._turn = threading.Lock()
+        """Batches and books are written by different tasks, each in a thread."""
         with _write_fault():
             self._connection = sqlite3.connect(
                 path, isolation_level=None, timeout=0, check_same_thread=False
@@ -224,7 +227,7 @@ class Outbox:
         return [msgspec.convert(dict(zip(names, row, strict=True)), Entry) for row in rows]
 
     def _write(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
-        with _write_fault():
+        with self._turn, _write_fault():
             self._connection.execute("BEGIN IMMEDIATE")
             for statement, values in statements:
                 self._connection.execute(statement, values)

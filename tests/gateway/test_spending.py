@@ -91,7 +91,7 @@ async def test_who_does_not_sign_is_refused_at_the_cap(world: World) -> None:
     await use(agent, 10)
     intent = await agent.intent(DOCS, units=1, limit=100)
     other = silent(Agent(market, alice.key))
-    other.spending.sign = _nothing  # type: ignore[method-assign]
+    other.spending.sign = _nothing  # type: ignore[assignment]
     with pytest.raises(Rejected) as refused:
         await (await other.find(intent.digest)).call("GET", "/a")
     assert (refused.value.code, refused.value.status) == ("receipt_due", 402)
