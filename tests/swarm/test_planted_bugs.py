@@ -182,8 +182,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
         edited(
             settling,
             "cut_batch",
-            "[_batch(state, lease, number) for lease in leases]",
-            "[_batch(state, lease, number) for lease in (*leases, *leases)]",
+            "[batch_line(state, lease, number) for lease in leases]",
+            "[batch_line(state, lease, number) for lease in (*leases, *leases)]",
         ),
         settling,
     ),
