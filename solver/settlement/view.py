@@ -88,7 +88,7 @@ async def look(
 
 
 def _is_settled(settlement: str, state: State, number: int, at: int) -> Ask[bool]:
-    """Whether the contract has a batch as of a block: a metered one has a number of its own there, and a root."""
+    """Whether the contract has a batch; a metered one has a number of its own there, and a root."""
     batch = state.batches.get(number)
     function, call = _IS_SETTLED, _IS_SETTLED.encode(number)
     if batch is not None and batch.records:
