@@ -23,6 +23,8 @@ abstract contract Claims is Ledger, IClaims {
         0xf7bb7fef9170bd5c6a860f75aaf3e23c5f78b8953aa7969f164fb2969bbaaf00;
 
     uint256 private constant LINE_SIZE = 28;
+    /// @dev As many as a record of a batch has: so whatever can be posted can be paid.
+    uint256 private constant LINES_MAX = 255;
 
     // ------------------------------------------------------------------ claims
 
@@ -49,14 +51,14 @@ abstract contract Claims is Ledger, IClaims {
             require(receipt.spent > claim.spent, ClaimNotLarger(claim.spent));
             executableAt = claim.executableAt;
         }
+        address signer = _signerOf(receipt, word, parts, authority, signature);
         _accounts[account].word = word | AccountWord.CLAIMED;
         claim.lines = receipt.lines;
         claim.base = receipt.base;
         claim.spent = receipt.spent;
         // The cast is safe: times are within 40 bits.
         claim.executableAt = uint40(executableAt);
-
-        address signer = _signerOf(receipt, word, parts, authority, signature);
+        claim.signer = signer;
         emit ReceiptClaimed(account, signer, receipt.base, receipt.spent, executableAt, lines);
     }
 
@@ -93,7 +95,16 @@ abstract contract Claims is Ledger, IClaims {
 
     /// @inheritdoc IClaims
     function claimDelay() public view returns (uint40) {
-        return exitDelay / 2;
+        return exitDelay;
+    }
+
+    // ------------------------------------------------------------------ internal
+
+    /// @dev What of an account, whose word this is, a receipt waits to be paid from.
+    function _claimedOf(address account, uint256 word) internal view returns (uint256) {
+        if (!word.has(AccountWord.CLAIMED)) return 0;
+        Claim storage claim = _claims().claims[account];
+        return claim.spent - claim.base;
     }
 
     // ------------------------------------------------------------------ private
@@ -104,14 +115,16 @@ abstract contract Claims is Ledger, IClaims {
         pure
         returns (uint256[] memory parts)
     {
+        uint256 count = lines.length / LINE_SIZE;
         require(
-            lines.length != 0 && lines.length % LINE_SIZE == 0 && keccak256(lines) == receipt.lines,
+            count != 0 && count <= LINES_MAX && lines.length == count * LINE_SIZE
+                && keccak256(lines) == receipt.lines,
             ClaimLinesInvalid()
         );
-        parts = new uint256[](lines.length / LINE_SIZE);
+        parts = new uint256[](count);
         uint256 sum;
         address previous;
-        for (uint256 i = 0; i < parts.length; ++i) {
+        for (uint256 i = 0; i < count; ++i) {
             (address seller, uint64 amount) = _line(lines, i);
             require(seller > previous && seller != receipt.account, ClaimLinesInvalid());
             previous = seller;
@@ -135,14 +148,31 @@ abstract contract Claims is Ledger, IClaims {
         bool isSigned;
         if (authority == AUTHORITY_SESSION) {
             signer = SignatureRecovery.recover(digest, signature);
-            // No underflow: the lines add up to the difference.
-            uint256 amount = receipt.spent - receipt.base;
+            // No underflow: the lines add up to the difference from the base, and a receipt is larger than
+            // the one that is claimed.
+            uint256 amount = receipt.spent - _chargedTo(receipt, word, signer);
             isSigned = signer != address(0) && _chargeReceipt(account, signer, word, amount, parts);
         } else {
             isSigned = _isSigned(account, authority, digest, signature);
             if (authority == AUTHORITY_PLAIN) signer = account;
         }
         require(isSigned, ClaimUnsigned(account));
+    }
+
+    /// @dev What the key was charged for the claim that the receipt replaces, it is not charged again. But a
+    /// rule for counterparties needs all lines: there the whole receipt counts.
+    function _chargedTo(IMetered.SpendReceipt calldata receipt, uint256 word, address signer)
+        private
+        view
+        returns (uint256)
+    {
+        address account = receipt.account;
+        Claim storage claim = _claims().claims[account];
+        if (!word.has(AccountWord.CLAIMED) || claim.signer != signer) return receipt.base;
+        uint256 root =
+            word.has(AccountWord.ROOT_CAPPED) ? _wordOf(SessionPolicy.Bearer.Root, account, 0) : 0;
+        bool isRuled = SessionPolicy.ruleOf(root) != SessionPolicy.CounterpartyRule.Any;
+        return isRuled ? receipt.base : claim.spent;
     }
 
     /// @dev Each line's share of `available` is rounded down, for the buyer.

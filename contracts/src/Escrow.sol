@@ -6,13 +6,13 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
+import {Claims} from "./Claims.sol";
 import {IERC3009Receiver} from "./IERC3009Receiver.sol";
 import {IEscrow} from "./IEscrow.sol";
-import {Ledger} from "./Ledger.sol";
 import {UnitLanes} from "./UnitLanes.sol";
 
-/// @title The escrow of {IEscrow}
-abstract contract Escrow is Ledger, IEscrow {
+/// @title The escrow of {IEscrow}, from which what is claimed does not leave
+abstract contract Escrow is Claims, IEscrow {
     using SafeERC20 for IERC20;
     using AccountWord for uint256;
     using UnitLanes for uint256;
@@ -92,7 +92,8 @@ abstract contract Escrow is Ledger, IEscrow {
         uint256 availableAt = exit.withdrawableAtOf();
         require(block.timestamp >= availableAt, SettlementWithdrawalEarly(availableAt));
         uint256 account = _accounts[msg.sender].word;
-        amount = Math.min(exit.withdrawingOf(), account.balanceOf());
+        uint256 free = Math.saturatingSub(account.balanceOf(), _claimedOf(msg.sender, account));
+        amount = Math.min(exit.withdrawingOf(), free);
         _exits[msg.sender] = exit.withWithdrawal(0, 0);
         _accounts[msg.sender].word = account - amount;
         emit Withdrawn(msg.sender, to, amount);

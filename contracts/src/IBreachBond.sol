@@ -7,7 +7,8 @@ import {IDocuments} from "./IDocuments.sol";
 /// @notice A metered batch commits to its fills by a root; the market publishes them. Whoever finds one
 /// that breaks a signed limit shows it here with its proof and the document, and the harmed party gets
 /// the difference into its balance. A document needs no signature here: the operator committed to its
-/// digest, and answers for what has that digest.
+/// digest, and answers for what has that digest. Nothing shows that a committed fill ever was: whoever can
+/// settle can have all of the bond, so it is worth no more than the operator's honesty.
 interface IBreachBond {
     /// @notice One fill, as a metered batch commits to it.
     /// @param intent digest of the intent or mandate it was sold under
@@ -95,5 +96,6 @@ interface IBreachBond {
         view
         returns (uint256);
 
+    /// @notice What was asked for. Once due it can be had at any time, and secures nothing any more.
     function releasing() external view returns (uint256 amount, uint256 availableAt);
 }

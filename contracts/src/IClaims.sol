@@ -7,25 +7,28 @@ import {IMetered} from "./IMetered.sol";
 /// @notice Anyone who has a buyer's receipt, as its sellers do, may post it. After `claimDelay`, in which
 /// a later receipt replaces it, it is paid. The operator settling any receipt of the buyer ends the
 /// claim: the buyer has then acknowledged what it owes from another base. While a claim waits, the
-/// operator can attest nothing of that buyer.
+/// operator can attest nothing of that buyer, and the buyer cannot withdraw what is claimed.
+/// Markets take a claim for what a buyer can make of it: word that all it has may leave then.
 /// @dev Answered at the settlement contract's address, by the code of {SettlementDesk}.
 interface IClaims {
     /// @param lines of the receipt
     /// @param base the ledger's `spent` on which the receipt rests
     /// @param spent the receipt's
     /// @param executableAt when it may be paid
+    /// @param signer as in `ReceiptClaimed`
     struct Claim {
         bytes32 lines;
         uint64 base;
         uint64 spent;
         uint40 executableAt;
+        address signer;
     }
 
     /// @dev The receipt rests on another base than the ledger has.
     error ClaimBaseInvalid(uint64 base, uint256 spent);
     error ClaimEpochEnded(uint32 epoch);
-    /// @dev Not what the receipt was signed over; or not whole, strictly ascending sellers, none of them
-    /// the buyer, that add up to what the receipt says.
+    /// @dev Not what the receipt was signed over; or not 1 to 255 whole, strictly ascending sellers, none of
+    /// them the buyer, that add up to what the receipt says.
     error ClaimLinesInvalid();
     /// @dev A receipt of at least that much is claimed already.
     error ClaimNotLarger(uint64 spent);
@@ -51,7 +54,7 @@ interface IClaims {
     /// @notice Posts a receipt. A session key that signed it is charged here: what it could sign for,
     /// it can sign for now, and revoking it later does not undo what was posted.
     /// @dev A larger receipt from the same base takes the place of an earlier one and keeps its time, so
-    /// that a buyer cannot put off paying by signing on.
+    /// that a buyer cannot put off paying by signing on. The same key is then charged for what is new.
     /// @param lines seller address, amount u64 for each, as they are signed
     /// @param authority 0: plain, by the account's own key, 1: ERC-1271, 2: a session key
     /// @param signature 64 (EIP-2098) or 65 bytes; with ERC-1271 anything
@@ -71,6 +74,6 @@ interface IClaims {
     /// @return the account's last claim; it stands only while its base is the ledger's `spent`
     function claimOf(address account) external view returns (Claim memory);
 
-    /// @notice Half of `exitDelay`: a seller that sees a buyer ask for its money is still in time.
+    /// @notice `exitDelay`: a receipt that a buyer signs to itself is no faster than a withdrawal.
     function claimDelay() external view returns (uint40);
 }

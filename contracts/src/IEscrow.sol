@@ -81,7 +81,8 @@ interface IEscrow {
     /// @notice Drops the caller's request.
     function cancelWithdrawal() external;
 
-    /// @notice Pays min(requested, balance) to `to`, once the delay is over. Needs no one's consent.
+    /// @notice Pays min(requested, balance) to `to`, once the delay is over. Needs no one's consent. What
+    /// a posted receipt claims of the balance stays until that is paid; see {IClaims}.
     /// @return amount atoms paid
     function withdraw(address to) external returns (uint256 amount);
 

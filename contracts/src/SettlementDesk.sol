@@ -3,7 +3,6 @@ pragma solidity =0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {AccountWord} from "./AccountWord.sol";
-import {Claims} from "./Claims.sol";
 import {Escrow} from "./Escrow.sol";
 import {Ledger} from "./Ledger.sol";
 import {SessionRegistry} from "./SessionRegistry.sol";
@@ -14,7 +13,7 @@ import {SessionRegistry} from "./SessionRegistry.sol";
 /// change it. Called at its own address it has an empty ledger and no money.
 /// @dev Storage: the words of {Ledger} are where the settlement contract has them, since both inherit it
 /// first; all else here has places of its own (ERC-7201).
-contract SettlementDesk is Escrow, Claims, SessionRegistry {
+contract SettlementDesk is Escrow, SessionRegistry {
     using AccountWord for uint256;
 
     constructor(IERC20 token, address operator_, uint40 exitDelay_)

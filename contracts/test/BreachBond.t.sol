@@ -4,7 +4,8 @@ pragma solidity =0.8.37;
 import {BreachBond} from "../src/BreachBond.sol";
 import {IBreachBond} from "../src/IBreachBond.sol";
 import {IDocuments} from "../src/IDocuments.sol";
-import {MeteredTest} from "./MeteredTest.sol";
+import {IMetered} from "../src/IMetered.sol";
+import {MeteredRecord, MeteredTest} from "./MeteredTest.sol";
 
 /// @title Fills that break what was signed, made good from the operator's bond
 contract BreachBondTest is MeteredTest {
@@ -232,6 +233,23 @@ contract BreachBondTest is MeteredTest {
         vm.prank(address(operator));
         vm.expectRevert(IBreachBond.BondReleaseMissing.selector);
         _bond.release(low.addr);
+    }
+
+    /// @dev What the README says of it: a key that may settle, and move nothing, takes all of the bond by a
+    /// fill that never was.
+    function test_mostAThiefCanTake_withASettlingKey_isTheBond() public {
+        _grant(operator, operatorOwner, operatorKey, SETTLE, 0);
+        IDocuments.Intent memory intent = _signedIntent();
+        intent.account = other.addr;
+        IBreachBond.Leaf memory leaf = _leaf(intent, 1, type(uint96).max);
+        leaf.buyer = other.addr;
+        bytes32 root = keccak256(bytes.concat(keccak256(abi.encode(leaf))));
+        bytes memory data =
+            abi.encodeCall(IMetered.settleMetered, (number, root, _encode(new MeteredRecord[](0))));
+        vm.prank(operatorKey.addr);
+        operator.callSettlement(data);
+        IBreachBond.Proof memory proof = IBreachBond.Proof(number, root, new bytes32[](0));
+        vm.assertEq(_bond.proveIntentBreach(leaf, proof, intent), BOND);
     }
 
     function test_RevertIf_release_byAnother() public {

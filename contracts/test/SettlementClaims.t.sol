@@ -7,6 +7,7 @@ import {IMetered} from "../src/IMetered.sol";
 import {ISessionRegistry} from "../src/ISessionRegistry.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {SessionPolicy} from "../src/SessionPolicy.sol";
+import {SettledIntent} from "./Batch.sol";
 import {MeteredLine, MeteredRecord, MeteredTest} from "./MeteredTest.sol";
 
 /// @title Receipts settled without the operator, and receipts of session keys
@@ -26,10 +27,10 @@ contract SettlementClaimsTest is MeteredTest {
         bytes memory lines = _packed(_lines(3, 4));
         bytes memory signature = _sign65(buyer, settlement.receiptDigest(receipt));
         vm.expectEmit(address(settlement));
-        emit IClaims.ReceiptClaimed(buyer.addr, buyer.addr, 0, 7, NOW + EXIT_DELAY / 2, lines);
+        emit IClaims.ReceiptClaimed(buyer.addr, buyer.addr, 0, 7, NOW + EXIT_DELAY, lines);
         vm.prank(low.addr);
         uint256 executableAt = settlement.claimReceipt(receipt, lines, PLAIN, signature);
-        vm.assertEq(executableAt, NOW + EXIT_DELAY / 2);
+        vm.assertEq(executableAt, NOW + EXIT_DELAY);
         vm.assertTrue(settlement.meterOf(buyer.addr).isClaimed);
 
         vm.warp(executableAt);
@@ -45,21 +46,58 @@ contract SettlementClaimsTest is MeteredTest {
 
     function test_RevertIf_claim_early() public {
         _claim(_lines(3, 4));
-        vm.warp(NOW + EXIT_DELAY / 2 - 1);
-        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimEarly.selector, NOW + EXIT_DELAY / 2));
+        vm.warp(NOW + EXIT_DELAY - 1);
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimEarly.selector, NOW + EXIT_DELAY));
         settlement.executeClaim(buyer.addr, _packed(_lines(3, 4)));
     }
 
-    /// @dev The delay of a claim is over before any withdrawal asked for meanwhile can be had.
-    function test_claim_comesBeforeTheBuyersExit() public {
+    /// @dev Whatever the buyer asked for before, and however long ago: what is claimed stays.
+    function test_attack_buyerWithdrawsWhatIsClaimed() public {
         vm.prank(buyer.addr);
         uint256 availableAt = settlement.requestWithdrawal(type(uint256).max);
-        vm.warp(availableAt - settlement.claimDelay());
-        _claim(_lines(10_000_000));
+        vm.warp(availableAt - 1);
+        uint256 executableAt = _claim(_lines(9_000_000));
         vm.warp(availableAt);
-        vm.assertEq(_execute(_lines(10_000_000)), 10_000_000);
+        vm.prank(buyer.addr);
+        vm.assertEq(settlement.withdraw(buyer.addr), 1_000_000);
+        vm.warp(executableAt);
+        vm.assertEq(_execute(_lines(9_000_000)), 9_000_000);
+    }
+
+    /// @dev A claim holds back what it says, even of a balance that is less, and only while it waits.
+    function test_claim_holdsNothingOnceItIsPaid() public {
+        vm.prank(buyer.addr);
+        settlement.requestWithdrawal(type(uint256).max);
+        _claim(_lines(20_000_000));
+        vm.warp(NOW + EXIT_DELAY);
         vm.prank(buyer.addr);
         vm.assertEq(settlement.withdraw(buyer.addr), 0);
+        vm.assertEq(_execute(_lines(20_000_000)), 10_000_000);
+        _fund(buyer.addr, 5);
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(5);
+        vm.warp(block.timestamp + EXIT_DELAY);
+        vm.assertEq(settlement.withdraw(buyer.addr), 5);
+        vm.stopPrank();
+    }
+
+    /// @dev A buyer that pays a friend by a claim, who asked for all it may ever get long ago, is out no
+    /// sooner than by a withdrawal: the operator settles what was sold within the exit delay.
+    function test_attack_claimAsAFasterExit() public {
+        vm.prank(low.addr);
+        settlement.requestWithdrawal(type(uint256).max);
+        vm.warp(NOW + EXIT_DELAY);
+        SettledIntent memory intent = _intent(buyer.addr, 1, 100, 10_000_000);
+        intent.lines = _list(_line(0, 100, 100, 10_000_000, "fill"));
+        uint256 executableAt = _claim(_lines(10_000_000));
+        vm.warp(block.timestamp + EXIT_DELAY - 1);
+        bytes memory lines = _packed(_lines(10_000_000));
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimEarly.selector, executableAt));
+        settlement.executeClaim(buyer.addr, lines);
+        _settle(_signed(_offer(seller.addr, 1, 1000, 1000), seller), _signed(intent, buyer));
+        _assertSettled("fill");
+        vm.warp(executableAt);
+        vm.assertEq(_execute(_lines(10_000_000)), 0);
     }
 
     /// @dev Paid once: the base has moved.
@@ -81,9 +119,9 @@ contract SettlementClaimsTest is MeteredTest {
     /// @dev A later receipt takes the place of an earlier one, and keeps its time.
     function test_claim_isReplacedByALargerOneAtItsTime() public {
         _claim(_lines(3, 4));
-        vm.warp(NOW + EXIT_DELAY / 2 - 1);
-        vm.assertEq(_claim(_lines(5, 4)), NOW + EXIT_DELAY / 2);
-        vm.warp(NOW + EXIT_DELAY / 2);
+        vm.warp(NOW + EXIT_DELAY - 1);
+        vm.assertEq(_claim(_lines(5, 4)), NOW + EXIT_DELAY);
+        vm.warp(NOW + EXIT_DELAY);
         bytes memory before = _packed(_lines(3, 4));
         vm.expectRevert(IClaims.ClaimLinesInvalid.selector);
         settlement.executeClaim(buyer.addr, before);
@@ -103,7 +141,7 @@ contract SettlementClaimsTest is MeteredTest {
         _meter(_receipt(BUYER, _lines(30, 40), buyer));
         vm.warp(NOW + EXIT_DELAY);
         _expectMissing(_lines(3, 4));
-        vm.assertEq(_claim(_lines(1, 1)), block.timestamp + EXIT_DELAY / 2);
+        vm.assertEq(_claim(_lines(1, 1)), block.timestamp + EXIT_DELAY);
     }
 
     /// @dev An attestation would move the base and so kill the claim.
@@ -235,6 +273,25 @@ contract SettlementClaimsTest is MeteredTest {
         settlement.claimReceipt(receipt, abi.encodePacked(low.addr, uint64(0)), PLAIN, signature);
     }
 
+    /// @dev No more lines than a batch takes: what is posted can be paid in one transaction.
+    function test_RevertIf_claim_hasTooManyLines() public {
+        bytes memory lines;
+        for (uint160 i = 1; i <= 255; ++i) {
+            lines = abi.encodePacked(lines, address(i), uint64(1));
+        }
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, _lines(1));
+        (receipt.spent, receipt.lines) = (255, keccak256(lines));
+        _claimLines(receipt, lines);
+        vm.warp(NOW + EXIT_DELAY);
+        vm.assertEq(settlement.executeClaim{gas: 16_000_000}(buyer.addr, lines), 255);
+
+        lines = abi.encodePacked(lines, address(256), uint64(1));
+        (receipt.base, receipt.spent, receipt.lines) = (255, 511, keccak256(lines));
+        bytes memory signature = _sign65(buyer, settlement.receiptDigest(receipt));
+        vm.expectRevert(IClaims.ClaimLinesInvalid.selector);
+        settlement.claimReceipt(receipt, lines, PLAIN, signature);
+    }
+
     // ------------------------------------------------------------------ session keys
 
     /// @dev A granted key signs for its account, counted against its cap; above that nothing.
@@ -325,6 +382,61 @@ contract SettlementClaimsTest is MeteredTest {
         vm.assertEq(_execute(lines), 7);
     }
 
+    /// @dev Whoever has an older receipt of a key cannot use up its cap with it: the newest still counts,
+    /// for what it adds.
+    function test_attack_olderReceiptsUseUpTheCap() public {
+        _grantKey(10, 1 days);
+        _claimByKey(_lines(1));
+        _claimByKey(_lines(2, 4));
+        _claimByKey(_lines(3, 7));
+        bytes memory more = _packed(_lines(3, 8));
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, _lines(3, 8));
+        bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimUnsigned.selector, buyer.addr));
+        settlement.claimReceipt(receipt, more, SESSION, signature);
+        vm.warp(NOW + EXIT_DELAY);
+        vm.assertEq(_execute(_lines(3, 7)), 10);
+        _meter(_sessionReceipt(_lines(1)));
+        _assertSkipped(IMetered.RecordProblem.SessionRefused);
+    }
+
+    /// @dev What another key, or the account itself, was found good for is not this key's.
+    function test_attack_claimOfAnotherKeyIsBuiltUpon() public {
+        _grantKey(10, 1 days);
+        _claim(_lines(100));
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, _lines(101));
+        bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
+        bytes memory lines = _packed(_lines(101));
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimUnsigned.selector, buyer.addr));
+        settlement.claimReceipt(receipt, lines, SESSION, signature);
+    }
+
+    /// @dev A claim that is over charges its key for nothing later.
+    function test_attack_claimThatIsOverIsBuiltUpon() public {
+        _grantKey(10, 1 days);
+        _claimByKey(_lines(8));
+        _meter(_receipt(BUYER, _lines(1), buyer));
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, _lines(8));
+        bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
+        bytes memory lines = _packed(_lines(8));
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimUnsigned.selector, buyer.addr));
+        settlement.claimReceipt(receipt, lines, SESSION, signature);
+    }
+
+    /// @dev Under a rule for counterparties each claim is charged as a whole, by its own lines.
+    function test_sessionClaim_underARuleCountsAsAWhole() public {
+        _grantKey(10, 1 days);
+        vm.prank(buyer.addr);
+        _registry().setCap(SessionPolicy.Bearer.Counterparty, uint160(low.addr), 5, 1 days);
+        _claimByKey(_lines(2));
+        _claimByKey(_lines(3));
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, _lines(4));
+        bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
+        bytes memory lines = _packed(_lines(4));
+        vm.expectRevert(abi.encodeWithSelector(IClaims.ClaimUnsigned.selector, buyer.addr));
+        settlement.claimReceipt(receipt, lines, SESSION, signature);
+    }
+
     /// @dev A stolen key takes at most its cap in any period, by receipts and claims together.
     function test_mostAThiefCanTake_withAReceiptKey_isItsCap() public {
         _grantKey(10, 1 days);
@@ -404,12 +516,25 @@ contract SettlementClaimsTest is MeteredTest {
         return _claimOf(_receiptOf(BUYER, lines), lines);
     }
 
+    function _claimByKey(MeteredLine[] memory lines) private {
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, lines);
+        bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
+        settlement.claimReceipt(receipt, _packed(lines), SESSION, signature);
+    }
+
     function _claimOf(IMetered.SpendReceipt memory receipt, MeteredLine[] memory lines)
         private
         returns (uint256)
     {
+        return _claimLines(receipt, _packed(lines));
+    }
+
+    function _claimLines(IMetered.SpendReceipt memory receipt, bytes memory lines)
+        private
+        returns (uint256)
+    {
         bytes memory signature = _sign65(buyer, settlement.receiptDigest(receipt));
-        return settlement.claimReceipt(receipt, _packed(lines), PLAIN, signature);
+        return settlement.claimReceipt(receipt, lines, PLAIN, signature);
     }
 
     function _receiptAt(uint64 base, MeteredLine[] memory lines)
