@@ -32,7 +32,7 @@ from solver.core import (
 )
 from solver.core.check import Violation
 from solver.core.command import Deposited, Outcome
-from solver.engine import recovery, sequencer
+from solver.engine import rerun, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
 from solver.settlement import follow, watcher
@@ -232,7 +232,10 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
     "apply twice on recovery": edited(
-        recovery, "apply_group", "told.append(events)", "told.append(events), apply(command)"
+        rerun,
+        "_carried_out",
+        "return market.apply(command)",
+        "return (market.apply(command), market.apply(command))[0]",
     ),
     "forget calls in flight": _set(node, "lost_calls", lambda _: []),
     # The journal.
