@@ -20,14 +20,14 @@ def body_at_hand(request: web.BaseRequest, bytes_max: int) -> bytes | Reject | N
 
     Rejects: unsupported_media_type (encoded), too_large.
     """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.lower() != "identity":
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send the body without an encoding")
-    if (request.content_length or 0) > bytes_max:
-        return too_large(bytes_max)
-    if not request.content.is_eof() or request.content.exception() is not None:
-        return None
-    raw = request.content.read_nowait()
-    return raw if len(raw) <= bytes_max else too_large(bytes_max)
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        raw = content.read_nowait()
+        return raw if len(raw) <= bytes_max else too_large(bytes_max)
+    return too_large(bytes_max) if (request.content_length or 0) > bytes_max else None
 
 
 async def body_to_come(

@@ -104,7 +104,7 @@ async def _enter(
         return raw
     if route.body is not None and not is_json(request):
         return reject(RejectCode.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
-    query = None if route.query is None else decode_query(request, route.query)
+    query = _query(route, request)
     if isinstance(query, Reject):
         return query
     caller = None
@@ -125,6 +125,12 @@ async def _enter(
         query=query,
         signed_by=caller,
     )
+
+
+def _query(route: Route, request: web.BaseRequest) -> Any:  # noqa: ANN401  the route's type, or a Reject
+    if route.query is Nothing and not request.query_string:
+        return _NOTHING
+    return None if route.query is None else decode_query(request, route.query)
 
 
 async def _authenticate(

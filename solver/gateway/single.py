@@ -35,12 +35,12 @@ class Singles:
         self._verifiers = verifiers
         self._accounts = accounts
 
-    async def take(self, raw: bytes) -> Taken:
-        """Verify, bind and submit the intent of a body. Its contract is not asked."""
+    def take(self, raw: bytes) -> _Asker:
+        """Have the intent of a body verified, bound and submitted. Its contract is not asked."""
         asker: _Asker = asyncio.get_running_loop().create_future()
         now_s = self._sequencer.now_ms() // 1_000
         self._verifiers.enter_intent(raw, now_s, asker, self._verified)
-        return await asker
+        return asker
 
     def _verified(
         self, askers: Sequence[_Asker], results: Sequence[Verified[Intent] | Reject]

@@ -64,11 +64,22 @@ def tell(record: object, kind: type[T]) -> T:
 
 
 def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
-    """An intent."""
+    """An intent. Every field by name, which takes two thirds of the time: one for each POST."""
+    document = intent.document
     leases = [state.leases[lease] for lease in intent.leases]
     return IntentTold(
-        **msgspec.structs.asdict(intent.document),
         digest=intent.digest,
+        account=document.account,
+        resource=document.resource,
+        asset=document.asset,
+        units=document.units,
+        units_min=document.units_min,
+        limit=document.limit,
+        valid_from=document.valid_from,
+        valid_until=document.valid_until,
+        immediate=document.immediate,
+        epoch=document.epoch,
+        nonce=document.nonce,
         signer=intent.signer,
         authority=intent.authority,
         tick=intent.tick,
