@@ -22,6 +22,7 @@ from solver.settlement.fault import BatchTooLarge
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.transaction import GAS_MAX
 from solver.settlement.watcher import WatchPolicy
+from tests.settlement.test_metered_path import Metered
 from tests.settlement.world import USD, World, a_world
 
 
@@ -70,6 +71,39 @@ async def test_a_batch_is_cut_when_it_is_full_or_old(world: World) -> None:
     await used(world, 3)
     assert await cutter.step()
     assert [len(batch.lines) for batch in world.state.batches.values()] == [2, 3]
+
+
+async def test_a_metered_batch_is_cut_when_somebody_signed_or_waited(world: World) -> None:
+    """At once for the first receipt, then an interval later; without one after `unsigned_ms`."""
+    policy = CutPolicy(metered_interval_ms=10_000, unsigned_ms=60_000)
+    cutter = Cutter(world.sequencer, policy)
+    metered = Metered(world)
+    await metered.open()
+    buyer = await world.a_buyer()
+    assert not await cutter.step()
+    await metered.use(buyer)
+    assert not await cutter.step()
+    await metered.sign(buyer)
+    assert await cutter.step()
+    other = await world.a_buyer()
+    await metered.use(other)
+    await metered.sign(other)
+    assert not await cutter.step()
+    world.clock.advance(10_000)
+    assert await cutter.step()
+    late = await world.a_buyer()
+    await metered.use(late)
+    world.clock.advance(59_999)
+    assert not await cutter.step()
+    world.clock.advance(1)
+    assert await cutter.step()
+    batches = world.state.batches.values()
+    assert [record.account for batch in batches for record in batch.records] == [
+        buyer.address,
+        other.address,
+        late.address,
+    ]
+    assert [batch.records[0].receipt is None for batch in batches] == [False, False, True]
 
 
 async def test_batches_grow_while_the_chain_is_slow(world: World) -> None:

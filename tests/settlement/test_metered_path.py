@@ -1,9 +1,13 @@
 """From a buyer's signature over a sum to final payments of many fills, on a real Anvil."""
 
+import msgspec
+from tiny_keccak import keccak256
+
 from contracts.bindings import SETTLEMENT
 from contracts.metered import compact
 from intents.document import SpendReceipt
 from intents.leaf import tree
+from intents.policy import Permission
 from intents.receipt import in_order, lines_hash, packed_lines
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
@@ -14,6 +18,7 @@ from solver.core.metered import leaf_of
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, document_of, statement
 from solver.core.state import Batch
 from solver.settlement.book import BookKeeper
+from solver.settlement.signatures import ContractSignatures
 from solver.settlement.wallet import Wallet
 from tests.settlement.world import CHAIN_ID, DEPLOYER, USD, World
 
@@ -310,3 +315,38 @@ async def test_a_receipt_of_the_epoch_before_settles(world: World) -> None:
     assert (batch.paid, batch.skipped) == (PAID, 0)
     intent = world.state.leases[fill].intent
     assert world.state.intents[intent].status is IntentStatus.SETTLED
+
+
+async def test_a_registry_key_signs_for_its_account(world: World) -> None:
+    """A session key with the permission settles; revoked before the batch, it settles nothing."""
+    metered = Metered(world)
+    await metered.open()
+    buyer, key = await world.a_buyer(), SigningKey.generate()
+    settlement = world.deployment.settlement
+    terms = (buyer.address, key.address, 0, int(Permission.RECEIPT), keccak256(b""), 0, 0)
+    grant = SETTLEMENT.function("grantSession").encode((*terms, USD, 86_400, 2**32 - 1, 0, 0))
+    await world.transact(buyer, settlement, grant)
+    asked = ContractSignatures(world.chain, world.deployment)
+    assert await asked.is_session(buyer.address, key.address, Permission.RECEIPT)
+    assert not await asked.is_session(buyer.address, key.address, Permission.SIGN)
+    await metered.use(buyer)
+    await world.do(by_session(metered.receipt(buyer, signer=key), key))
+    paid = await metered.cut()
+    await metered.settle()
+    assert (paid.paid, paid.skipped) == (PAID, 0)
+    await metered.use(buyer)
+    await world.do(by_session(metered.receipt(buyer, signer=key), key))
+    revoke = SETTLEMENT.function("revokeSession").encode(buyer.address, key.address)
+    await world.transact(buyer, settlement, revoke)
+    assert not await asked.is_session(buyer.address, key.address, Permission.RECEIPT)
+    refused = await metered.cut()
+    await metered.settle()
+    assert (refused.paid, refused.skipped) == (0, 1)
+    assert len(metered.meter(buyer).waiting) == 1
+    assert (await world.reconcile()).is_clean
+
+
+def by_session(command: AcceptReceipt, key: SigningKey) -> AcceptReceipt:
+    """The same, as signed by a key of the registry."""
+    session = Authority.SESSION
+    return msgspec.structs.replace(command, signer=key.address, authority=session)
