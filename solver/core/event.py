@@ -230,6 +230,14 @@ class ReceiptLapsed(Event, frozen=True, kw_only=True):
     spent: int
 
 
+class ClaimMoved(Event, frozen=True, kw_only=True):
+    """A claim on chain paid a seller for nothing that the market knows of."""
+
+    buyer: str
+    seller: str
+    payment: int
+
+
 class BatchLine(msgspec.Struct, frozen=True, kw_only=True):
     """One fill as it goes on chain: `units` count against both documents."""
 

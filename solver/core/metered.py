@@ -15,7 +15,7 @@ from intents.leaf import Leaf, tree
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check, violate
 from solver.core.command import ClaimPaid, CutMetered, MeteredSettled, PaidRecord, RecordSkipped
-from solver.core.event import BatchCut, BatchLine, LeaseStatus
+from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus
 from solver.core.ledger import transfer
 from solver.core.meter import Meter, Record
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
@@ -142,6 +142,7 @@ def _move(state: State, buyer: str, amounts: dict[str, int]) -> None:
     for seller, amount in amounts.items():
         if amount:
             transfer(money, state.money(seller, state.usdc), amount, forced=True)
+            state.emit(ClaimMoved(buyer=buyer, seller=seller, payment=amount))
 
 
 def _due(state: State, unsigned_ms: int) -> Iterable[str]:

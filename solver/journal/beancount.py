@@ -22,7 +22,7 @@ from solver.core.command import (
     SubmitIntent,
     Withdrawn,
 )
-from solver.core.event import Event, Filled, PaymentSettled, PaymentSkipped
+from solver.core.event import ClaimMoved, Event, Filled, PaymentSettled, PaymentSkipped
 from solver.core.ledger import CHAIN, ISSUANCE
 from solver.core.market import Market
 from solver.core.state import CREDIT
@@ -97,6 +97,8 @@ class Books:
                     self._assets[fill] = self._assets[intent]
                 case PaymentSettled(fill=fill, buyer=buyer, seller=seller, payment=payment):
                     yield "payment", fill, buyer, seller, self._assets.pop(fill), payment
+                case ClaimMoved(buyer=buyer, seller=seller, payment=payment):
+                    yield "claim", "", buyer, seller, self._usdc, payment
                 case PaymentSkipped(fill=fill):
                     self._assets.pop(fill)
 

@@ -15,6 +15,7 @@ from solver.core.command import (
     AcceptReceipt,
     Authority,
     ClaimPaid,
+    Command,
     CutBatch,
     CutMetered,
     EndLeases,
@@ -29,6 +30,7 @@ from solver.core.command import (
 from solver.core.event import (
     BatchCut,
     BatchFinal,
+    ClaimMoved,
     IntentStatus,
     LeaseStatus,
     PaymentSettled,
@@ -480,8 +482,9 @@ def test_a_claim_that_was_not_ours_moves_what_the_chain_moved() -> None:
     """A buyer may sign anything to anyone: the book follows the chain, and goes on."""
     bench = a_bench()
     lines = (ReceiptLine(seller=dave.address, amount=33),)
-    bench.chain(ClaimPaid(account=alice.address, spent=33, lines=lines))
+    told = bench.chain(ClaimPaid(account=alice.address, spent=33, lines=lines))
     assert (bench.total(alice), bench.total(dave)) == (RICH - 33, RICH + 33)
+    assert only(told, ClaimMoved).payment == 33
     assert bench.meter(alice).base == 33
     bench.metering()
     bid = _used(bench)
@@ -661,6 +664,11 @@ def _walk(seed: int, steps: int = 150) -> _Walk:
         walk.step()
     walk.close()
     return walk
+
+
+def a_metered_log(seed: int) -> list[Command]:
+    """The commands of a walk."""
+    return _walk(seed, 100).bench.log
 
 
 def a_walk_of_meters(seed: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from beancount import loader  # type: ignore[import-untyped, unused-ignore]
 
-from solver.core.command import ApplyBlocks, Command, Deposited, IssueCredits
+from intents.receipt import ReceiptLine
+from solver.core.command import ApplyBlocks, ClaimPaid, Command, Deposited, IssueCredits
 from solver.core.event import PaymentSettled
 from solver.core.market import Market
 from solver.journal import beancount as module
@@ -15,6 +16,7 @@ from solver.journal.beancount import beancount
 from solver.journal.reader import JournalReader
 from tests.builder import USDC, a_bench, alice, an_intent, an_offer, bob
 from tests.core.floor import a_walk
+from tests.core.test_metered import a_metered_log
 from tests.journal.history import History
 
 
@@ -104,6 +106,26 @@ def test_a_payment_that_is_left_out_is_found(
 
     monkeypatch.setattr(module.Books, "_from_events", forgetful)
     assert complaints(the_books(tmp_path, a_settled_log()))
+
+
+def test_the_books_of_metered_walks_add_up(tmp_path: Path) -> None:
+    """What receipts, attestations and claims moved, known or not, leads to every balance."""
+    for seed in range(6):
+        log = a_metered_log(seed)
+        lines = (ReceiptLine(seller=bob.address, amount=33),)
+        block = max(one.number for one in log if isinstance(one, ApplyBlocks)) + 1
+        claim = ApplyBlocks(
+            at_ms=log[-1].at_ms,
+            number=block,
+            block_hash="0x" + f"{block:064x}",
+            facts=(ClaimPaid(account=alice.address, spent=10**6, lines=lines),),
+        )
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        text = the_books(folder, _accepted([*log, claim]))
+        assert complaints(text) == []
+        told = [entry.payee for entry in entries(text, "Transaction")]
+        assert {"payment", "claim"} <= set(told)
 
 
 def test_text_of_others_stays_text(tmp_path: Path) -> None:
