@@ -37,6 +37,11 @@ COMMANDS = (
         "Buy: sign intents, look at, finish and cancel them.",
     ),
     ("mandate", "solver.cli.mandate:app", "Sign once, then buy within it without signing."),
+    (
+        "spending",
+        "solver.cli.spending:app",
+        "What you owe for small calls, and your signature for it.",
+    ),
     ("call", "solver.cli.trade:call", "Make one call under an intent's lease."),
     ("balance", "solver.cli.trade:balance", "What an account has in the market."),
     ("book", "solver.cli.trade:book", "The open bids and asks of a resource."),

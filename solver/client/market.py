@@ -9,8 +9,8 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -32,6 +32,7 @@ M = TypeVar("M")
 
 ATTEMPTS_MAX: Final = 5
 PAUSE_SECONDS_MAX: Final = 5.0
+FAREWELL_SECONDS_MAX: Final = 5.0
 SIGNED_SECONDS: Final = 58
 """A little less than the market allows, as no two clocks agree."""
 REFUSED_BEFORE: Final = frozenset({"rate_limited", "busy"})
@@ -68,6 +69,7 @@ class Market:
         self.metered_max = 0
         """What an intent may cost for its fills to be metered, as of `now`."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._farewells: list[Callable[[], Awaitable[None]]] = []
 
     @classmethod
     def local(cls, data_dir: str | Path = ".keyfill") -> Self:
@@ -95,7 +97,11 @@ class Market:
         self._prefix = self.domain.prefix()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for farewell in self._farewells if kind is None else ():
+            with suppress(MarketFault, TimeoutError):
+                async with asyncio.timeout(FAREWELL_SECONDS_MAX):
+                    await farewell()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -256,6 +262,10 @@ class Market:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def on_leaving(self, farewell: Callable[[], Awaitable[None]]) -> None:
+        """Have something done when this market is left, if that takes no long time."""
+        self._farewells.append(farewell)
 
     def _headers(
         self, method: str, target: str, raw: bytes, signed_by: Identity | None

@@ -125,6 +125,8 @@ class Spending:
             return
         if self._unsigned >= self._half:
             self._wake.set()
+        if self._task is None:
+            self._market.on_leaving(self._sign_rest)
         if self._task is None or self._task.done():
             self._task = self._market.keep(self._sign_on())
 
@@ -176,6 +178,11 @@ class Spending:
                 return
             if not self._unsigned and not told.owed:
                 return
+
+    async def _sign_rest(self) -> None:
+        """What was used last: nobody is here later to sign for it."""
+        if self._unsigned or (self._task is not None and not self._task.done()):
+            await self.sign()
 
     def _is_metered(self, intent: Intent) -> bool:
         return (

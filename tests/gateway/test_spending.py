@@ -104,6 +104,20 @@ async def _nothing(**_: object) -> None:
     return None
 
 
+async def test_who_leaves_signs_before(world: World) -> None:
+    """A process that makes one call and ends leaves no call unsigned, and a false one alone."""
+    await metering(world)
+    async with Market(world.url) as seen:
+        await use(Agent(seen, alice.key), 2)
+    meter = world.gateway.state.metering.meters[alice.address]
+    assert (meter.acknowledged, meter.exposure) == (20, 0)
+    stranger = silent(world.agent(alice))
+    await use(stranger)
+    async with Market(world.url) as seen:
+        await use(Agent(seen, alice.key))
+    assert meter.exposure == 20, "what it did not use is signed for by nobody here"
+
+
 async def test_a_market_without_the_rule_is_asked_for_nothing(world: World) -> None:
     """The SDK counts nothing and asks nothing where nothing is metered."""
     await world.offering(bob)
@@ -328,7 +342,10 @@ def test_a_spending_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assets = SimpleNamespace(usdc=USDC)
     market: Any = SimpleNamespace(
-        metered_max=100, signing=SimpleNamespace(assets=assets), keep=lambda work: work.close()
+        metered_max=100,
+        signing=SimpleNamespace(assets=assets),
+        keep=lambda work: work.close(),
+        on_leaving=lambda _: None,
     )
     spending = Spending(market, alice.address, alice.key)
     for place in range(3):

@@ -18,7 +18,7 @@ from solver.runtime.config import Config, load_config
 from solver.settlement.owner import AccountOwner, fund_locally
 from solver.settlement.wallet import Wallet
 from tests.canary import CANARY
-from tests.system.load import LISTING
+from tests.system.load import LISTING, keyfill
 
 CALLS = 12
 PRICE = 1_000
@@ -128,6 +128,7 @@ async def test_a_restart_goes_on_with_what_is_owed(tmp_path: Path) -> None:
             agent = Agent(seen, key)
             agent.spending.due = lambda: None  # type: ignore[method-assign]
             await use(agent)
+            await said_by_command(tmp_path, node, key)
             before = node.sequencer.market.state.hash()
         async with a_metering_market(tmp_path, anvil) as node, Market(node.url) as seen:
             state = node.sequencer.market.state
@@ -153,6 +154,16 @@ async def test_who_never_signs_is_settled_on_the_operators_word(tmp_path: Path) 
             meter = node.sequencer.market.state.metering.meters[key.address]
             assert meter.uncovered == meter.base == CALLS * PRICE
             assert (await node.reconcile()).is_clean
+
+
+async def said_by_command(tmp_path: Path, node: Node, key: SigningKey) -> None:
+    """A person reads what is owed, fill by fill."""
+    file = tmp_path / "buyer.key"
+    file.write_text(key.secret().hex())
+    words = f"spending show --url {node.url} --key-file {file} --json"
+    code, output = await keyfill(tmp_path / "data", words)
+    assert code == 0
+    assert output.count("0.001") == CALLS
 
 
 async def grant_receipts(node: Node, wallet: Wallet, account: SigningKey, key: SigningKey) -> None:
