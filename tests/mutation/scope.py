@@ -35,6 +35,7 @@ _INTENTS: Final = (
     "bound",
     "bulk",
     "document",
+    "form",
     "reject",
     "rounding",
     "signature",
