@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
 
@@ -113,21 +112,20 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
         if not isinstance(message, RawRequestMessage):
             await self._send(_malformed(), with_body=True)
             return False
-        writer = StreamWriter(self, self._loop)
-        request = self._request(message, payload, writer)
+        request = self._request(message, payload)
+        # Whom to tell when the client leaves, or the server stops.
         self._current_request = request
         self._request_in_progress = True
         try:
             response = await self._door.answer(request)
-            self._current_request = None
             await self._finish(request, response)
+            stays = bool(response.keep_alive) and not self._close
+            return stays and (payload.is_eof() or await _rest_came(payload))
         finally:
             self._current_request = None
             self._request_in_progress = False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        stays = bool(response.keep_alive) and not self._close
-        return stays and (payload.is_eof() or await _rest_came(payload))
 
     def _make_room(self) -> None:
         """Have the parser go on, if it stopped because so many requests waited."""
@@ -136,12 +134,10 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
 
-    def _request(
-        self, message: RawRequestMessage, payload: StreamReader, writer: AbstractStreamWriter
-    ) -> Request:
-        task = self._task_handler
+    def _request(self, message: RawRequestMessage, payload: StreamReader) -> Request:
+        task, loop = self._task_handler, self._loop
         assert task is not None, "it is the one that runs this"
-        return Request(message, payload, self, writer, task, self._loop)
+        return Request(message, payload, self, StreamWriter(self, loop), task, loop)
 
     async def _finish(self, request: Request, response: Response) -> None:
         """Send what is not sent yet of an answer; wait while the client does not read."""

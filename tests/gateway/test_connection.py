@@ -114,6 +114,27 @@ async def test_a_body_whose_rest_does_not_come_ends_the_connection(
         assert await line.is_over()
 
 
+async def test_one_who_leaves_within_a_body_that_nobody_wanted_gives_its_place_back() -> None:
+    """At once, though the rest of a body is waited for much longer."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
+    async with a_server(ok, connections_max=1) as port:
+        async with a_line(port, head) as line:
+            assert (await line.answer())[0] == 200
+            line.writer.transport.abort()
+        tries = (await _is_served(port) for _ in range(200))
+        assert await anext((one async for one in tries if one), False)
+
+
+async def _is_served(port: int) -> bool:
+    """Whether there is a place for one more connection."""
+    async with a_line(port, GET % b"/") as line:
+        try:
+            return (await line.answer())[0] == 200
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await asyncio.sleep(0.01)
+            return False
+
+
 async def test_what_follows_a_refused_upgrade_is_not_answered() -> None:
     """Bytes after it may be a WebSocket's and are no request: the answer says that it ends."""
     said = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
