@@ -347,7 +347,8 @@ class BoughtIntent:
         """One call through the proxy. Never repeated by itself: it may cost a unit.
 
         Raises Rejected where the market refused, Unexpected where the body is larger than
-        64 MiB (`stream` has no such bound); an upstream's own error is an Answer.
+        64 MiB (`stream` has no such bound), NotOwed where it wants a signature for more than was
+        used before it goes on; an upstream's own error is an Answer.
         """
         async with self.stream(
             method, path, query=query, headers=headers, json=json, body=body

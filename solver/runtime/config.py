@@ -59,9 +59,9 @@ class MarketConfig(_Section):
     instead of one by one on chain. 0: none."""
     uncovered_atoms_max: int = Field(default=UNCOVERED_ATOMS_MAX, ge=0, le=UNCOVERED_ATOMS_MAX)
     """How much such a buyer is served without a signature at most."""
-    metered_interval_ms: int = Field(default=10_000, ge=10, le=3_600_000)
+    metered_interval_ms: int = Field(default=10_000, ge=10, le=300_000)
     """How long signed sums wait for those of others at most."""
-    unsigned_ms: int = Field(default=60_000, ge=1_000, le=600_000)
+    unsigned_ms: int = Field(default=60_000, ge=1_000, le=300_000)
     """How long what nobody has signed for waits until the market settles it on its own word."""
 
 

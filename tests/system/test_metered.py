@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from tiny_keccak import keccak256
 
 from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.bindings import SETTLEMENT
 from intents.policy import Permission
 from solver.client import Agent, BoughtIntent, Contributor, Market, Purchase, SigningKey
+from solver.core.event import MeteringSet
 from solver.demo.model_upstream import ModelUpstream
+from solver.ground import StartRefused
 from solver.run import Node, market
 from solver.runtime.config import Config, load_config
 from solver.settlement.owner import AccountOwner, fund_locally
@@ -154,6 +157,31 @@ async def test_who_never_signs_is_settled_on_the_operators_word(tmp_path: Path) 
             meter = node.sequencer.market.state.metering.meters[key.address]
             assert meter.uncovered == meter.base == CALLS * PRICE
             assert (await node.reconcile()).is_clean
+
+
+async def test_a_rule_that_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """Intents that cost more than who does not sign is served would wait for ever."""
+    with Anvil.start(Options(block_time_ms=200)) as anvil:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with a_metering_market(tmp_path, anvil, uncovered_atoms_max=10):
+                pass
+        assert caught.group_contains(StartRefused, match="payment_max is 0 to uncovered_max")
+
+
+async def test_a_rule_is_journaled_once_and_can_be_taken_back(tmp_path: Path) -> None:
+    """The same settings add no command; none at all meters nothing from then on."""
+    with Anvil.start(Options(block_time_ms=200)) as anvil:
+        told: list[tuple[int, int]] = []
+        for atoms in (50_000, 50_000, 0):
+            async with a_metering_market(tmp_path, anvil, metered_atoms_max=atoms) as node:
+                state = node.sequencer.market.state
+                rules = [
+                    entry
+                    for entry in node.sequencer.feed.after(0, 10_000)
+                    if isinstance(entry.event, MeteringSet)
+                ]
+                told.append((state.metered_max, len(rules)))
+        assert told == [(50_000, 1), (50_000, 1), (0, 2)]
 
 
 async def said_by_command(tmp_path: Path, node: Node, key: SigningKey) -> None:
