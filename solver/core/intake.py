@@ -60,6 +60,7 @@ from solver.core.trade import (
 _KEY: Final = Authority.KEY
 _SESSION: Final = Authority.SESSION
 _MANDATE: Final = Authority.MANDATE
+_CANCELLED: Final = IntentStatus.CANCELLED
 FULL_RETRY_MS: Final = 30_000
 _NONCE_HINT: Final = "Count up from the highest that you used, or take the time in microseconds."
 
@@ -303,7 +304,7 @@ def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
         return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
     if not intent.open_units:
         return reject(RejectCode.TOO_LATE, "all its units were filled")
-    end_intent(state, intent, IntentStatus.CANCELLED)
+    end_intent(state, intent, _CANCELLED)
     return None
 
 

@@ -68,8 +68,9 @@ from solver.core.trade import (
 
 Handler = Callable[[State, Any], Reject | None]
 
+# Bound once: compiled code looks up a class of another module, or an enumeration's member.
 _TICK: Final = Tick
-"""Bound once: compiled code looks a class of another module up each time."""
+_EXPIRED: Final = IntentStatus.EXPIRED
 _HANDLERS: Final[dict[type, Handler]] = {
     OpenResource: open_resource,
     PoolKey: pool_key,
@@ -188,7 +189,7 @@ def _tick(state: State) -> None:
 
 def _expire(state: State, order: Order) -> None:
     if order.buys:
-        end_intent(state, state.intents[order.id], IntentStatus.EXPIRED)
+        end_intent(state, state.intents[order.id], _EXPIRED)
     else:
         end_offer(state, state.offers[order.id], "expired")
 

@@ -22,17 +22,6 @@ class Session(msgspec.Struct, kw_only=True):
     committed: int = 0
 
 
-class KeyState(msgspec.Struct, kw_only=True):
-    """A pooled key: public facts only, and its leases; its offers stand with its owner."""
-
-    owner: str
-    provider: str
-    resources: tuple[str, ...]
-    live: bool = True
-    leases: dict[str, None] = {}
-    """Its leases that are not closed, oldest first."""
-
-
 class Call(msgspec.Struct, kw_only=True):
     """A call in flight."""
 

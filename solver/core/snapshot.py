@@ -20,7 +20,7 @@ from solver.core.command import Authority, Limit, Mode
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.meter import Metering
-from solver.core.record import Batch, Call, KeyState, Session
+from solver.core.record import Batch, Call, Session
 from solver.core.row import (
     Row,
     account_row,
@@ -37,6 +37,7 @@ from solver.core.state import (
     DueEntry,
     Execution,
     IntentState,
+    KeyState,
     Lease,
     MandateState,
     OfferState,

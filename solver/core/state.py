@@ -32,7 +32,7 @@ from solver.core.event import Event, LeaseStatus
 from solver.core.exchange import Exchange
 from solver.core.ledger import Balance, Ledger
 from solver.core.meter import Metering
-from solver.core.record import Batch, Call, KeyState, Session
+from solver.core.record import Batch, Call, Session
 from solver.core.window import Window
 
 __all__ = [
@@ -119,6 +119,23 @@ class Listing:
         """By asset."""
         self.units: dict[str, Balance] = {}
         """By owner: the outside accounts of its units that were used."""
+
+
+@mypyc_attr(acyclic=True)
+class KeyState:
+    """A pooled key: public facts only, and its leases; its offers stand with its owner."""
+
+    __slots__ = ("leases", "live", "owner", "provider", "resources")
+
+    def __init__(
+        self, *, owner: str, provider: str, resources: tuple[str, ...], live: bool = True
+    ) -> None:
+        self.owner = owner
+        self.provider = provider
+        self.resources = resources
+        self.live = live
+        self.leases: dict[str, None] = {}
+        """Its leases that are not closed, oldest first."""
 
 
 @mypyc_attr(acyclic=True)

@@ -28,6 +28,7 @@ _OPEN: Final = IntentStatus.OPEN
 _FILLED: Final = IntentStatus.FILLED
 _DELIVERED: Final = IntentStatus.DELIVERED
 _SETTLED: Final = IntentStatus.SETTLED
+_UNFILLED: Final = IntentStatus.UNFILLED
 
 ID_CHARS: Final = 50
 """How much of an intent's digest, with its "0x", begins the ids of its leases."""
@@ -47,7 +48,7 @@ def intent_entered(state: State, intent: IntentState) -> None:
     """Carry out what an intent took as it entered; an immediate one takes nothing later."""
     carry_out(state)
     if intent.order.units and intent.immediate and intent.order.book.continuous:
-        end_intent(state, intent, IntentStatus.UNFILLED)
+        end_intent(state, intent, _UNFILLED)
 
 
 def enter_offer(state: State, offer: OfferState) -> None:
@@ -88,10 +89,10 @@ def carry_out(state: State) -> None:
             execution = _new_execution(state, intent, fill.execution)
         _lease_fill(state, execution, intent, fill)
     for order in exchange.drain_ended():
-        end_intent(state, state.intents[order.id], IntentStatus.UNFILLED)
+        end_intent(state, state.intents[order.id], _UNFILLED)
     for intent in buyers:
         if len(intent.leases) >= LEASES_PER_INTENT_MAX:
-            end_intent(state, intent, IntentStatus.UNFILLED)
+            end_intent(state, intent, _UNFILLED)
         update_status(state, intent)
 
 
