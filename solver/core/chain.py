@@ -16,6 +16,7 @@ from solver.core.command import (
     FillSkipped,
     MeteredSettled,
     NonceCancelled,
+    ReceiptClaimed,
     RecordSkipped,
     SessionGranted,
     SessionRevoked,
@@ -78,6 +79,10 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
             metered_settled(state, fact)
         case RecordSkipped():
             record_skipped(state, fact)
+        case ReceiptClaimed():
+            state.account(fact.account)
+            state.metering.claimed[fact.account] = None
+            _end_demand(state, fact.account)
         case ClaimPaid():
             claim_paid(state, fact)
         case SessionGranted():
@@ -99,12 +104,17 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
     release(money, account.withdrawal_held)
     account.withdrawing, account.withdrawal_held = fact.amount, 0
     if fact.amount:
-        for record in account.standing:
-            if isinstance(record, IntentState) and record.asset == state.usdc:
-                end_intent(state, record, IntentStatus.CANCELLED)
+        _end_demand(state, fact.account)
         account.withdrawal_held = min(max(0, money.available), fact.amount)
         hold(money, account.withdrawal_held)
     emit_balance(state, fact.account, state.usdc, "withdrawal requested")
+
+
+def _end_demand(state: State, account: str) -> None:
+    """Its money is about to leave: open intents end. What is leased goes on, and is settled."""
+    for record in state.account(account).standing:
+        if isinstance(record, IntentState) and record.asset == state.usdc:
+            end_intent(state, record, IntentStatus.CANCELLED)
 
 
 def _withdraw(state: State, fact: Withdrawn) -> None:

@@ -325,6 +325,15 @@ class RecordSkipped(ChainFact, frozen=True, kw_only=True):
     problem: int
 
 
+class ReceiptClaimed(ChainFact, frozen=True, kw_only=True):
+    """Somebody posted a receipt of the account, to have it paid without the operator.
+
+    Until then a larger one can take its place: all that the account has may leave.
+    """
+
+    account: str
+
+
 class ClaimPaid(ChainFact, frozen=True, kw_only=True):
     """A buyer's receipt was settled without the operator: `lines` is what was really paid."""
 
@@ -367,6 +376,7 @@ Fact = (
     | BatchSettled
     | MeteredSettled
     | RecordSkipped
+    | ReceiptClaimed
     | ClaimPaid
     | SessionGranted
     | SessionRevoked

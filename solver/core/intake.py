@@ -459,7 +459,10 @@ def _fault_in_funds(state: State, intent: IntentState, account: Account | None) 
 
 
 def _spendable(state: State, intent: IntentState, account: Account | None) -> int:
-    """What is available, less what a withdrawal asks for beyond what it could hold so far."""
+    """What is available, less what a withdrawal asks for beyond what it could hold so far.
+
+    Nothing while a receipt of the account waits on chain: whatever it has may leave by that.
+    """
     if account is None:
         return state.ledger.available(intent.account, intent.asset)
     money = account.money.get(intent.asset)
@@ -467,6 +470,8 @@ def _spendable(state: State, intent: IntentState, account: Account | None) -> in
         money = state.ledger.balance(intent.account, intent.asset)
     if intent.asset != state.usdc:
         return money.available
+    if intent.account in state.metering.claimed:
+        return 0
     return money.available - (account.withdrawing - account.withdrawal_held)
 
 

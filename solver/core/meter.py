@@ -99,6 +99,8 @@ class Metering(msgspec.Struct, kw_only=True):
     """Who has a receipt that a batch can take, the first that signed first."""
     unsigned: dict[str, int] = {}
     """Since when somebody has something waiting that it did not sign for; oldest first."""
+    claimed: dict[str, None] = {}
+    """Whose receipt was posted on chain and is not paid yet: all they have may leave then."""
     root_next: int = 0
     """The number of the next metered batch."""
 

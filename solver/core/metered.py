@@ -116,6 +116,7 @@ def claim_paid(state: State, fact: ClaimPaid) -> None:
             settle(state, lease, paid)
     _move(state, fact.account, left)
     meter.base, meter.uncovered = fact.spent, 0
+    state.metering.claimed.pop(fact.account, None)
     drop_receipt(state, fact.account, meter)
     list_meter(state, fact.account, meter)
 
@@ -229,6 +230,8 @@ def _pay(state: State, batch: Batch, paid: PaidRecord) -> None:
     meter.base += paid.paid
     check(meter.base == paid.spent, "base_is_the_ledgers", account=paid.account)
     meter.uncovered = meter.uncovered + paid.paid if record.receipt is None else 0
+    if record.receipt is not None:
+        state.metering.claimed.pop(paid.account, None)
     _close_record(state, paid.account)
     list_meter(state, paid.account, meter)
 

@@ -32,6 +32,7 @@ from solver.core.command import (
     MeteredSettled,
     NonceCancelled,
     PaidRecord,
+    ReceiptClaimed,
     RecordSkipped,
     SessionGranted,
     SessionRevoked,
@@ -316,6 +317,8 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
             return MeteredSettled(number=log.number, root=log.root, records=_paid(log.buyers))
         case bindings.RecordSkipped():
             return RecordSkipped(number=log.number, account=log.account, problem=log.problem)
+        case bindings.ReceiptClaimed():
+            return ReceiptClaimed(account=log.account)
         case bindings.ClaimExecuted():
             lines = lines_of(bytes.fromhex(log.sellers[2:]))
             return ClaimPaid(account=log.account, spent=log.spent, lines=lines)

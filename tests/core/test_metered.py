@@ -22,6 +22,7 @@ from solver.core.command import (
     EpochBumped,
     MeteredSettled,
     Outcome,
+    ReceiptClaimed,
     RecordSkipped,
     SetMetering,
     StartCall,
@@ -491,6 +492,47 @@ def test_a_claim_that_was_not_ours_moves_what_the_chain_moved() -> None:
     bench.do(bench.receipt(alice))
     _settled(bench, bench.cut_metered())
     assert (bench.status(bid), bench.meter(alice).base) == (IntentStatus.SETTLED, 83)
+
+
+def test_a_posted_receipt_ends_what_is_promised_of_its_account() -> None:
+    """Until it is paid all that the buyer has may leave: nothing more is sold to it meanwhile."""
+    bench = a_metered_bench()
+    standing = an_intent().units(5).limit(50).signed_by(alice)
+    bench.do(standing)
+    bench.chain(ReceiptClaimed(account=alice.address))
+    assert bench.status(standing) is IntentStatus.CANCELLED
+    again = an_intent().units(5).limit(50).signed_by(alice)
+    assert bench.refuse(again) is RejectCode.INSUFFICIENT_FUNDS
+    bench.do(an_intent().units(5).limit(50).signed_by(carol))
+    lines = (ReceiptLine(seller=dave.address, amount=33),)
+    bench.chain(ClaimPaid(account=alice.address, spent=33, lines=lines))
+    bench.do(again)
+    assert bench.market.state.metering.claimed == {}
+
+
+def test_what_is_leased_goes_on_beside_a_posted_receipt() -> None:
+    """It is served and settled: that is sooner than the receipt is paid."""
+    bench = a_metered_bench()
+    bid = _bought(bench)
+    bench.chain(ReceiptClaimed(account=alice.address))
+    bench.use(bench.lease(bid), 5)
+    assert bench.status(bid) is not IntentStatus.CANCELLED
+    bench.do(bench.receipt(alice))
+    _settled(bench, bench.cut_metered())
+    assert bench.status(bid) is IntentStatus.SETTLED
+
+
+def test_a_receipt_that_settles_ends_the_posted_one() -> None:
+    """The contract forgets a claim then, and the buyer is sold to as before."""
+    bench = a_metered_bench()
+    _used(bench)
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    bench.chain(ReceiptClaimed(account=alice.address))
+    again = an_intent().units(5).limit(50).signed_by(alice)
+    assert bench.refuse(again) is RejectCode.INSUFFICIENT_FUNDS
+    _settled(bench, batch)
+    bench.do(again)
 
 
 def test_a_claim_beyond_the_balance_pays_what_there_is() -> None:

@@ -1,6 +1,7 @@
 """From a buyer's signature over a sum to final payments of many fills, on a real Anvil."""
 
 import msgspec
+import pytest
 from tiny_keccak import keccak256
 
 from contracts.bindings import SETTLEMENT
@@ -245,17 +246,23 @@ async def test_a_seller_settles_its_receipt_without_the_operator(world: World) -
     assert (await world.reconcile()).is_clean
 
 
+def _claim_to(world: World, buyer: SigningKey, payee: str, amount: int) -> tuple[bytes, bytes]:
+    """Lines to one payee, and what posts the buyer's receipt for them."""
+    lines = in_order({payee: amount})
+    document = SpendReceipt(account=buyer.address, base=0, spent=amount, lines=lines_hash(lines))
+    domain = Domain(chain_id=CHAIN_ID, verifying_contract=world.deployment.settlement)
+    signature = buyer.sign(digest(domain.prefix(), document))
+    said = (buyer.address, 0, 0, amount, bytes.fromhex(document.lines[2:]))
+    raw = packed_lines(lines)
+    post = SETTLEMENT.function("claimReceipt")
+    return raw, post.encode(said, raw, 0, bytes.fromhex(signature[2:]))
+
+
 async def test_a_claim_of_nothing_we_know_moves_the_book_too(world: World) -> None:
     """Anyone may sign its own money away on chain: book and chain still agree (P7)."""
     buyer, friend = await world.a_buyer(), SigningKey.generate()
-    lines = in_order({friend.address: 77})
-    document = SpendReceipt(account=buyer.address, base=0, spent=77, lines=lines_hash(lines))
     settlement = world.deployment.settlement
-    domain = Domain(chain_id=CHAIN_ID, verifying_contract=settlement)
-    signature = buyer.sign(digest(domain.prefix(), document))
-    said = (buyer.address, 0, 0, 77, bytes.fromhex(document.lines[2:]))
-    raw = packed_lines(lines)
-    post = SETTLEMENT.function("claimReceipt").encode(said, raw, 0, bytes.fromhex(signature[2:]))
+    raw, post = _claim_to(world, buyer, friend.address, 77)
     await world.transact(friend, settlement, post)
     world.anvil.rpc("evm_increaseTime", world.deployment.exit_delay_s)
     world.mine()
@@ -263,6 +270,25 @@ async def test_a_claim_of_nothing_we_know_moves_the_book_too(world: World) -> No
     await world.transact(friend, settlement, execute)
     await world.finalize()
     assert world.total(friend.address) == 77
+    assert (await world.reconcile()).is_clean
+
+
+async def test_nothing_is_sold_to_a_buyer_whose_claim_is_about_to_take_all(world: World) -> None:
+    """It could be paid before what is sold now is settled; the market knows it from the log."""
+    buyer, friend = await world.a_buyer(), SigningKey.generate()
+    await world.sell(SigningKey.generate())
+    raw, post = _claim_to(world, buyer, friend.address, 5 * USD)
+    await world.transact(friend, world.deployment.settlement, post)
+    await world.finalize()
+    with pytest.raises(AssertionError, match="insufficient_funds"):
+        await world.buy(buyer)
+    world.anvil.rpc("evm_increaseTime", world.deployment.exit_delay_s)
+    world.mine()
+    execute = SETTLEMENT.function("executeClaim").encode(buyer.address, raw)
+    await world.transact(friend, world.deployment.settlement, execute)
+    await world.deposit(buyer.address, USD)
+    await world.finalize()
+    await world.buy(buyer)
     assert (await world.reconcile()).is_clean
 
 
