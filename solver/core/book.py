@@ -183,6 +183,13 @@ class Side:
                 yield order
                 order = order.next
 
+    def part(self) -> None:
+        """Nobody uses this side any more: have it know no level."""
+        self.best = None
+        self._levels.clear()
+        self.ladder.clear()
+        self.ranks.clear()
+
     def _add_level(self, first: Order) -> None:
         tick = first.tick
         level = self._levels[tick] = first.level = Level(self, tick, first)
@@ -240,6 +247,14 @@ class Book:
     def holds(self, order: Order) -> bool:
         """Whether it rests or waits here."""
         return order.level is not None or (-order.tick, order.seq) in self._waiting
+
+    def part(self) -> None:
+        """Nobody uses this book any more: have no order refer to another."""
+        for order in (*self.bids(), *self.asks()):
+            order.level = order.previous = order.next = None
+        self.buy.part()
+        self.sell.part()
+        self._waiting.clear()
 
     def bids(self) -> Iterator[Order]:
         """Resting bids in priority order."""

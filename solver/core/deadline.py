@@ -127,6 +127,11 @@ class Deadlines:
                 entry = entry.due_next
         return found
 
+    def part(self) -> None:
+        """Nobody uses this queue any more: have no entry refer to another."""
+        for entry in self.entries():
+            entry.due_slot = entry.due_previous = entry.due_next = None
+
     def _add_slot(self, at_ms: int) -> Slot:
         slot = self._slots[at_ms] = Slot()
         heappush(self._times, at_ms)

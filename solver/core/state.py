@@ -290,6 +290,17 @@ class State:
         """A heap, with some whose subjects have ended: see `awaited`."""
         self._due_max = DUE_SPARE_MAX
 
+    def __del__(self) -> None:
+        """Part what stands together: it refers to each other.
+
+        Compiled records have no part in garbage collection, as a million of them would hold a
+        market up. So what reference counts do not free of a market that is over, nothing would.
+        """
+        for book in self.books.values():
+            book.part()
+        self.exchange.deadlines.part()
+        self.lease_ends.part()
+
     @property
     def seq(self) -> int:
         """The newest number that orders what happens."""

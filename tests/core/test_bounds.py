@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from intents.reject import Reject, RejectCode
-from solver.core import document, intake, state, trade
+from solver.core import document, exchange, intake, state, trade
 from solver.core.command import CancelDocument, Command, EndLeases, PoolKey
 from solver.core.document import NONCES_PER_WORD, Account
 from solver.core.event import IntentStatus
@@ -220,6 +220,35 @@ def test_a_nonce_too_low_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPa
     )
     assert "microseconds" in refused.hint
     bench.do(an_intent().nonce(account.nonce_min).signed_by(alice))
+
+
+def test_a_waiting_bid_is_tried_when_supply_arrives_and_not_when_it_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So a cancel costs the same whoever waits; the next offer, at any price, is enough."""
+    monkeypatch.setattr(exchange, "MATCHES_MAX", 2)
+    bench = a_bench()
+    small = [an_offer().limit(1).signed_by(bob) for _ in range(2)]
+    for offer in (*small, an_offer().units(5).limit(50).signed_by(bob)):
+        bench.do(offer)
+    bid = an_intent().units(6).all_or_none().limit(600).signed_by(alice)
+    bench.do(bid)
+    bench.do(CancelDocument(account=bob.address, digest=small[0].digest))
+    assert bench.status(bid) is IntentStatus.OPEN
+    bench.do(an_offer().limit(1_000).signed_by(carol))
+    assert bench.status(bid) is IntentStatus.FILLED
+
+
+def test_own_orders_pass_each_other_by() -> None:
+    """Neither is cancelled: the bid takes the next best ask, and both may cross for ever."""
+    bench = a_bench()
+    own, others = an_offer().limit(1).signed_by(bob), an_offer().limit(5).signed_by(carol)
+    bench.do(own)
+    bench.do(others)
+    bid = an_intent().units(2).limit(200).signed_by(bob)
+    bench.do(bid)
+    assert [lease.seller for lease in bench.leases(bid)] == [carol.address]
+    assert (bench.status(bid), bench.is_live(own)) == (IntentStatus.OPEN, True)
 
 
 SABOTAGES: Final[dict[str, tuple[Patch, Callable[[pytest.MonkeyPatch], None]]]] = {

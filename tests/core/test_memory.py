@@ -242,3 +242,21 @@ def _cancelled(bench: Bench) -> SubmitIntent:
     bench.do(command)
     bench.do(CancelDocument(account=alice.address, digest=command.digest))
     return command
+
+
+@pure_only
+@pytest.mark.usefixtures("no_collector")
+def test_a_dropped_market_is_freed_at_once() -> None:
+    """With all that stands in it: orders that rest, wait or sleep, leases and their deadlines."""
+    before = _alive()
+    bench = a_bench(watched=False)
+    for number in range(20):
+        bench.do(an_intent().limit(2 + number % 3).signed_by(alice))
+        bench.do(an_intent().units(50).all_or_none().limit(100).signed_by(alice))
+        bench.do(an_intent().not_before(60).signed_by(alice))
+    bench.do(an_offer().units(5).limit(5).signed_by(bob))
+    bench.do(an_offer().units(99).limit(9_900).signed_by(bob))
+    assert bench.market.state.leases
+    assert _alive() != before
+    del bench
+    assert _alive() == before

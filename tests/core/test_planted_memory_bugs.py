@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from solver.core import document, snapshot, state, trade
-from solver.core.book import Level, Side
+from solver.core.book import Book, Level, Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from solver.core.roster import Roster
@@ -109,6 +109,10 @@ def _rosters_are_short(_: int) -> None:
     test_roster.test_a_roster_has_no_more_places_than_it_needs()
 
 
+def _dropped_is_freed(_: int) -> None:
+    test_memory.test_a_dropped_market_is_freed_at_once()
+
+
 FORGETFUL: Final = constant(state, "FINISHED_KEPT_MAX", 0)
 KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "forget no offer that sold": (
@@ -166,6 +170,9 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         ),
         _cancel_is_short,
     ),
+    "part no order of a dropped market": (never("part", Book), _dropped_is_freed),
+    "part no level of a dropped market": (never("part", Side), _dropped_is_freed),
+    "part no deadline of a dropped market": (never("part", Deadlines), _dropped_is_freed),
     "keep a word a nonce": (constant(document, "NONCES_PER_WORD", 1), _nonces_are_bits),
     "forget that a nonce was used": (
         edited(Account, "use", "self.used[word] =", "word ="),
