@@ -19,6 +19,8 @@ from solver.core.ledger import Balance
 from solver.core.record import Session
 from solver.core.roster import Member, Roster
 
+# Bound once: compiled code looks what is another module's up each time.
+_astuple: Final = astuple
 # Bound once: looking an enumeration's member up costs as much as a record.
 _OPEN: Final = IntentStatus.OPEN
 NONCES_PER_WORD: Final = 60
@@ -170,7 +172,7 @@ def intent_record(
 ) -> IntentState:
     """The record of an intent that there is a Struct of."""
     account, resource, asset, units, units_min, limit, start, end, immediate, epoch, nonce = (
-        astuple(document)
+        _astuple(document)
     )
     return IntentState(
         account,

@@ -56,6 +56,9 @@ from solver.core.trade import (
     signed_until_ms,
 )
 
+# Bound once: compiled code looks a class of another module up each time.
+_accepted: Final = IntentAccepted
+_astuple: Final = astuple
 # Bound once: looking an enumeration's member up costs as much as a check.
 _KEY: Final = Authority.KEY
 _SESSION: Final = Authority.SESSION
@@ -101,7 +104,7 @@ def pool_key(state: State, command: PoolKey) -> Reject | None:
 
 def submit_intent(state: State, command: SubmitIntent) -> Reject | None:
     """Admit an intent: see `admit_intent`."""
-    _, document, digest, signer, authority, signature, proof = astuple(command)
+    _, document, digest, signer, authority, signature, proof = _astuple(command)
     intent = intent_record(
         document,
         digest=digest,
@@ -129,7 +132,7 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
         return fault
     _enter_intent(state, intent)
     state.emit(
-        IntentAccepted(
+        _accepted(
             intent=intent.digest,
             account=intent.account,
             resource=intent.resource,

@@ -150,8 +150,8 @@ async def _rate_of(bodies: list[bytes], send: Send) -> float:
         for body in left:
             outcomes = told(await send(body))
             assert isinstance(outcomes, OutcomesTold), outcomes
-            assert all(one.status == 201 for one in outcomes.outcomes)
-            msgspec.json.encode(outcomes)
+            # In the bytes: to look at each outcome would take as much time as to make it.
+            assert msgspec.json.encode(outcomes).count(b'"status":201') == BATCH, outcomes
 
     started = perf_counter()
     async with asyncio.TaskGroup() as tasks:
