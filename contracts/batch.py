@@ -11,8 +11,9 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.bulk import INDEX_BYTES, NODE_BYTES
+from intents.bulk import INDEX_BYTES
 from intents.document import Intent, Mandate, Offer
+from intents.place import NODE_BYTES
 
 LINES_PER_INTENT_MAX: Final = 255
 OFFERS_MAX: Final = 2**16 - 1

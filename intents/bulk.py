@@ -28,15 +28,15 @@ from intents.admission import (
 )
 from intents.bound import ADDRESS_ZERO
 from intents.document import Intent
+from intents.place import INDEXES, LEAVES_MAX, NODE_BYTES
 from intents.reject import Reject, RejectCode, reject
 from intents.signature import SigningKey
 from intents.typed_data import TYPE_STRINGS, Domain, schema, struct_hash
 
 HEIGHT_MAX: Final = 10
-INTENTS_MAX: Final = 1 << HEIGHT_MAX
+INTENTS_MAX: Final = LEAVES_MAX
 NAME: Final = "BulkIntent"
 INDEX_BYTES: Final = 2
-NODE_BYTES: Final = 32
 
 EMPTY: Final = Intent(
     account=ADDRESS_ZERO,
@@ -74,8 +74,6 @@ def _empty_nodes() -> tuple[bytes, ...]:
 
 
 _EMPTY_NODES: Final = _empty_nodes()
-_INDEXES: Final = tuple(f"0x{index:04x}" for index in range(INTENTS_MAX))
-"""How the proof of each leaf begins."""
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +94,11 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
         """The one node that stands for all leaves."""
         return self.levels[-1][0]
 
+    @property
+    def nodes(self) -> str:
+        """All below the root as hex, from the leaves up: what `intents.place` makes proofs of."""
+        return b"".join([b"".join(level) for level in self.levels[:-1]]).hex()
+
     def proofs(self) -> list[str]:
         """The proof of each leaf, in their order: its index in 2 bytes, then its siblings."""
         *lower, top = self.levels
@@ -105,7 +108,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
             paths = [names[place ^ 1] + paths[place >> 1] for place in range(len(level))]
         names = [node.hex() for node in lower[0]]
         return [
-            _INDEXES[place] + names[place ^ 1] + paths[place >> 1] for place in range(len(names))
+            INDEXES[place] + names[place ^ 1] + paths[place >> 1] for place in range(len(names))
         ]
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 from mypy_extensions import i64, mypyc_attr
 
 from intents.document import Intent, Mandate, Offer
+from intents.place import Place
 from solver.core.book import Order
 from solver.core.command import Authority
 from solver.core.event import IntentStatus
@@ -75,7 +76,7 @@ class IntentState(DocumentState):
         "leases",
         "limit",
         "order",
-        "proof",
+        "proof_or_place",
         "serving",
         "status",
         "units",
@@ -102,7 +103,7 @@ class IntentState(DocumentState):
         signer: str,
         authority: Authority,
         signature: str,
-        proof: str,
+        proof: str | Place,
     ) -> None:
         super().__init__(digest, signer, authority, signature)
         self.account = account
@@ -116,8 +117,7 @@ class IntentState(DocumentState):
         self.immediate = immediate
         self.epoch = epoch
         self.nonce = nonce
-        self.proof = proof
-        """Where `signature` is over a tree of intents: what proves that this is one of them."""
+        self.proof_or_place = proof
         self.status = _OPEN
         self.filled_units = 0
         self.leases: list[str] = []
@@ -127,6 +127,12 @@ class IntentState(DocumentState):
         """Executions that are not final yet."""
         self.ended: IntentStatus | None = None
         """Why the unfilled rest ended, once it has."""
+
+    @property
+    def proof(self) -> str:
+        """Where `signature` is over a tree of intents: what proves that this is one of them."""
+        proof = self.proof_or_place
+        return proof if isinstance(proof, str) else proof.proof()
 
     @property
     def document(self) -> Intent:

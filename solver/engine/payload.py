@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from intents.document import Document, Intent, Mandate, Offer
+from intents.place import NODE_CHARS, Place
 from solver.core.command import (
     CancelDocument,
     Command,
@@ -62,7 +63,6 @@ _SIGNATURE: Final = 6
 _PROOF: Final = 7
 """Where a row has an intent's signature and proof."""
 _INDEX_CHARS: Final = 6
-_NODE_CHARS: Final = 64
 """A proof is "0x" and its index, then siblings from the leaf up: neighbours share the upper."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[Names, list[Row]])
@@ -80,7 +80,8 @@ def encode(entries: Sequence[Command | IntentState], times_ms: Sequence[int] = (
     """The bytes of a group; where an intent's record is among them, each one's time is said."""
     places: dict[str, int] = {}
     rows: list[Row] = []
-    signature = proof = ""
+    signature: str = ""
+    proof: str | Place = ""
     for number, entry in enumerate(entries):
         if isinstance(entry, IntentState):
             row = _record_row(entry, times_ms[number], places)
@@ -152,7 +153,7 @@ def _record_row(intent: IntentState, at_ms: int, places: dict[str, int]) -> Row:
         places.setdefault(intent.signer, len(places)),
         intent.authority,
         intent.signature,
-        intent.proof,
+        intent.proof_or_place,
     ]
 
 
@@ -163,19 +164,31 @@ def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Row:
     return fields
 
 
-def _shorten(row: Row, signature: str, proof: str) -> tuple[str, str]:
+def _shorten(row: Row, signature: str, proof: str | Place) -> tuple[str, str | Place]:
     """Say of an intent's row what the one before, with these, does not have; what it had itself.
 
     A bulk's intent takes 250 bytes instead of 630, all of them to be hashed and synced.
     """
-    signed: tuple[str, str] = (row[_SIGNATURE], row[_PROOF])
+    signed: tuple[str, str | Place] = (row[_SIGNATURE], row[_PROOF])
     if signed[0] == signature:
         row[_SIGNATURE] = None
-    for cut in range(_INDEX_CHARS + _NODE_CHARS, len(signed[1]), _NODE_CHARS):
-        if proof.endswith(signed[1][cut:]):
-            row[_PROOF] = (signed[1][:cut], len(signed[1]) - cut)
-            break
+    row[_PROOF] = _said_after(proof, signed[1])
     return signed
+
+
+def _said_after(before: str | Place, proof: str | Place) -> str | tuple[str, int]:
+    """A proof as it is said behind another one: how it begins, and how much it shares."""
+    if isinstance(proof, Place):
+        if isinstance(before, Place) and before.nodes is proof.nodes:
+            own, shared = proof.proof_after(before)
+            return (own, shared) if shared else own
+        return proof.proof()
+    if isinstance(before, Place):
+        before = before.proof()
+    for cut in range(_INDEX_CHARS + NODE_CHARS, len(proof), NODE_CHARS):
+        if before.endswith(proof[cut:]):
+            return proof[:cut], len(proof) - cut
+    return proof
 
 
 def _lengthen(rows: list[Row], names: Names) -> None:

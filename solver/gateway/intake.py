@@ -151,11 +151,11 @@ async def _ask_all(
     gateway: Gateway, verdict: Verdict, places: Sequence[int], sender: str
 ) -> dict[int, IntentState | Reject]:
     """What contracts say of the intents in these places."""
-    names, shared = names_of(verdict), verdict.signature
+    names = names_of(verdict)
     asked: dict[_Question, Verified[Intent]] = {}
     unexplained: dict[int, Verified[Intent]] = {}
     for place in places:
-        verified = read_intent(verdict.rows[place], names, shared)
+        verified = read_intent(verdict, place, names)
         assert isinstance(verified, Verified)
         unexplained[place] = verified
         asked.setdefault(_question(verified), verified)

@@ -25,6 +25,7 @@ from intents.admission import (
 )
 from intents.bulk import INTENTS_MAX, UnverifiedBulk, check_bulk, recover_tree, tree
 from intents.document import Intent, Offer
+from intents.place import Place
 from intents.reject import Reject, RejectCode, reject
 from solver.verifier import quick
 from solver.verifier.decode import Strict, malformed
@@ -62,6 +63,8 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     rows: list[Row] = []
     names: list[str] = []
     signature: str = ""
+    nodes: str = ""
+    """Of the tree that the signature is over (`intents.place`)."""
     refused: Row | None = None
 
 
@@ -97,19 +100,18 @@ def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> Verdict:
     if kind is Kind.OFFER:
         return Verdict(rows=[_offer_row(raw, rules, now_s)])
     rows = IntentRows(rules.domain.prefix(), rules.assets, now_s)
-    signature: str | Reject = ""
-    match kind:
-        case Kind.INTENT:
-            _take_signed(_INTENT.decode(raw), rules, rows)
-        case Kind.BULK:
-            signature = _take_bulk(_BULK.decode(raw), rules, rows)
-        case Kind.BATCH:
-            signature = _take_each(raw, _BATCH, _INTENT, lambda one: _take_signed(one, rules, rows))
-        case Kind.MANDATED:
-            signature = _take_each(raw, _BARES, _BARE, lambda one: _take_bare(one, rows))
-    if isinstance(signature, Reject):
-        return Verdict(refused=astuple(signature))
-    return Verdict(rows=rows.rows, names=rows.names(), signature=signature)
+    if kind is Kind.BULK:
+        return _answer_bulk(_BULK.decode(raw), rules, rows)
+    refused: Reject | None = None
+    if kind is Kind.INTENT:
+        _take_signed(_INTENT.decode(raw), rules, rows)
+    elif kind is Kind.BATCH:
+        refused = _take_each(raw, _BATCH, _INTENT, lambda one: _take_signed(one, rules, rows))
+    else:
+        refused = _take_each(raw, _BARES, _BARE, lambda one: _take_bare(one, rows))
+    if refused is not None:
+        return Verdict(refused=astuple(refused))
+    return Verdict(rows=rows.rows, names=rows.names())
 
 
 def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
@@ -118,8 +120,8 @@ def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
         return read_reject(verdict.refused)
     if kind is Kind.OFFER:
         return [_read_offer(row) for row in verdict.rows]
-    names, shared = names_of(verdict), verdict.signature
-    return [read_intent(row, names, shared) for row in verdict.rows]
+    names = names_of(verdict)
+    return [read_intent(verdict, place, names) for place in range(len(verdict.rows))]
 
 
 def names_of(verdict: Verdict) -> list[str]:
@@ -135,7 +137,7 @@ def _remembered(name: str) -> str:
 
 def _take_each(
     raw: bytes, whole: Strict[list[T]], single: Strict[T], take: Callable[[T | Reject], None]
-) -> str | Reject:
+) -> Reject | None:
     """Take the items of an array; what is wrong with one is that one's.
 
     Rejects as a whole: malformed, too_large.
@@ -155,7 +157,7 @@ def _take_each(
         )
     for value in values:
         take(value)
-    return ""
+    return None
 
 
 def _take_signed(unverified: Unverified[Intent] | Reject, rules: Rules, rows: IntentRows) -> None:
@@ -173,7 +175,7 @@ def _take_signed(unverified: Unverified[Intent] | Reject, rules: Rules, rows: In
     if isinstance(signed, Reject):
         rows.refuse(signed)
     else:
-        rows.add(terms, hashed, signed.signer, signed.signature, "")
+        rows.add(terms, hashed, signed.signer, signed.signature, None)
 
 
 def _take_bare(intent: Intent | Reject, rows: IntentRows) -> None:
@@ -184,21 +186,22 @@ def _take_bare(intent: Intent | Reject, rows: IntentRows) -> None:
         rows.add_bare(astuple(intent))
 
 
-def _take_bulk(bulk: UnverifiedBulk | Reject, rules: Rules, rows: IntentRows) -> str | Reject:
-    """`admit_bulk`: its signature, which the rows share."""
-    if isinstance(bulk, Reject):
-        return bulk
-    refused = check_bulk(bulk, rules)
+def _answer_bulk(bulk: UnverifiedBulk | Reject, rules: Rules, rows: IntentRows) -> Verdict:
+    """`admit_bulk`: rows share the signature, and the tree that it is over."""
+    refused = bulk if isinstance(bulk, Reject) else check_bulk(bulk, rules)
     if refused is not None:
-        return refused
+        return Verdict(refused=astuple(refused))
+    assert isinstance(bulk, UnverifiedBulk)
     each = [astuple(intent) for intent in bulk.intents]
     leaves = rows.leaves(each)
     grown = tree(leaves)
     signed = recover_tree(grown, bulk.signature, rules)
     if isinstance(signed, Reject):
-        return signed
-    rows.add_bulk(each, leaves, signed.signer, grown.proofs())
-    return signed.signature
+        return Verdict(refused=astuple(signed))
+    rows.add_bulk(each, leaves, signed.signer)
+    return Verdict(
+        rows=rows.rows, names=rows.names(), signature=signed.signature, nodes=grown.nodes
+    )
 
 
 def _offer_row(raw: bytes, rules: Rules, now_s: int) -> Row:
@@ -216,8 +219,9 @@ def read_reject(row: Row) -> Reject:
     return Reject(code=RejectCode(code), message=message, hint=hint, retry_after_ms=retry_after_ms)
 
 
-def read_intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent] | Reject:
-    """A row about an intent; `shared` is the verdict's signature."""
+def read_intent(verdict: Verdict, place: int, names: Sequence[str]) -> Verified[Intent] | Reject:
+    """What a verdict with these names says of the intent in this place."""
+    row = verdict.rows[place]
     if len(row) == REJECT_FIELDS:
         return read_reject(row)
     (
@@ -235,7 +239,7 @@ def read_intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent]
         hashed,
         signer,
         signature,
-        proof,
+        leaf,
     ) = row
     intent = Intent(
         account=names[account],
@@ -254,8 +258,8 @@ def read_intent(row: Row, names: Sequence[str], shared: str) -> Verified[Intent]
         document=intent,
         digest=hashed,
         signer=None if signer is None else names[signer],
-        signature=signature or shared,
-        proof=proof,
+        signature=signature or verdict.signature,
+        proof="" if leaf is None else Place(verdict.nodes, len(verdict.rows), leaf).proof(),
     )
 
 

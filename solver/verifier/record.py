@@ -7,6 +7,7 @@ Verdict, of which there are no documents unless somebody asks for one (`batch.re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from intents.place import Place
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Authority
 from solver.core.document import IntentState
@@ -24,7 +25,8 @@ IsSession = Callable[[str, str], bool]
 
 def signed_records(verdict: Verdict, is_session: IsSession) -> list[IntentState | Reject | None]:
     """A record of each intent that its account's key or a session key signed; None of others."""
-    names, shared = names_of(verdict), verdict.signature
+    told = _Told(verdict)
+    names = told.names
     records: list[IntentState | Reject | None] = []
     for row in verdict.rows:
         if len(row) == REJECT_FIELDS:
@@ -32,9 +34,9 @@ def signed_records(verdict: Verdict, is_session: IsSession) -> list[IntentState 
             continue
         account, signer = row[0], row[12]
         if signer == account:
-            records.append(_record(row, names, names[account], _KEY, shared))
+            records.append(told.record(row, names[account], _KEY))
         elif signer is not None and is_session(names[account], names[signer]):
-            records.append(_record(row, names, names[signer], _SESSION, shared))
+            records.append(told.record(row, names[signer], _SESSION))
         else:
             records.append(None)
     return records
@@ -42,7 +44,8 @@ def signed_records(verdict: Verdict, is_session: IsSession) -> list[IntentState 
 
 def mandated_records(verdict: Verdict, mandate: str, account: str) -> list[IntentState | Reject]:
     """A record of each intent under a mandate of this account. Rejects: not_authorized."""
-    names = names_of(verdict)
+    told = _Told(verdict)
+    names = told.names
     records: list[IntentState | Reject] = []
     for row in verdict.rows:
         if len(row) == REJECT_FIELDS:
@@ -50,7 +53,7 @@ def mandated_records(verdict: Verdict, mandate: str, account: str) -> list[Inten
         elif names[row[0]] != account:
             records.append(reject(RejectCode.NOT_AUTHORIZED, "the mandate is another account's"))
         else:
-            records.append(_record(row, names, mandate, _MANDATE, ""))
+            records.append(told.record(row, mandate, _MANDATE))
     return records
 
 
@@ -63,41 +66,50 @@ def counts_by_account(records: Sequence[IntentState | Reject]) -> dict[str, int]
     return counts
 
 
-def _record(
-    row: Row, names: list[str], signer: str, authority: Authority, shared: str
-) -> IntentState:
-    (
-        account,
-        resource,
-        asset,
-        units,
-        units_min,
-        limit,
-        start,
-        end,
-        immediate,
-        epoch,
-        nonce,
-        digest,
-        _,
-        signature,
-        proof,
-    ) = row
-    return IntentState(
-        names[account],
-        names[resource],
-        names[asset],
-        units,
-        units_min,
-        limit,
-        start,
-        end,
-        immediate,
-        epoch,
-        nonce,
-        digest,
-        signer,
-        authority,
-        signature or shared,
-        proof,
-    )
+class _Told:
+    """What rows refer to, read once: a Struct's field costs compiled code a search each time."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.names = names_of(verdict)
+        self._count = len(verdict.rows)
+        self._nodes: str = verdict.nodes
+        self._signature: str = verdict.signature
+
+    def record(self, row: Row, signer: str, authority: Authority) -> IntentState:
+        """The record of an intent that this signer signed for."""
+        (
+            account,
+            resource,
+            asset,
+            units,
+            units_min,
+            limit,
+            start,
+            end,
+            immediate,
+            epoch,
+            nonce,
+            digest,
+            _,
+            signature,
+            leaf,
+        ) = row
+        names = self.names
+        return IntentState(
+            names[account],
+            names[resource],
+            names[asset],
+            units,
+            units_min,
+            limit,
+            start,
+            end,
+            immediate,
+            epoch,
+            nonce,
+            digest,
+            signer,
+            authority,
+            signature or self._signature,
+            "" if leaf is None else Place(self._nodes, self._count, leaf),
+        )

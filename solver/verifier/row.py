@@ -18,7 +18,8 @@ Row = tuple[Any, ...]
 """A Verified: the document's fields, digest, signer, signature, proof. Or a Reject's four.
 
 An intent's account, resource, asset and signer are places among the verdict's names; its
-signature is empty where the verdict has it.
+signature is empty where the verdict has it. Of a proof there is the place of its leaf, where
+the verdict has the tree's nodes.
 """
 
 # Bound once: compiled code looks what is another module's up each time.
@@ -73,18 +74,12 @@ class IntentRows:
         hashed: bytes = _keccak(self._prefix + leaf)
         return hashed
 
-    def add_bulk(
-        self,
-        each: Sequence[Row],
-        leaves: Sequence[bytes],
-        signer: str | None,
-        proofs: Sequence[str],
-    ) -> None:
+    def add_bulk(self, each: Sequence[Row], leaves: Sequence[bytes], signer: str | None) -> None:
         """The next intents were signed together; what is wrong with one is that one's."""
         for place, terms in enumerate(each):
             fault = self.fault(terms)
             if fault is None:
-                self.add(terms, self.digest(leaves[place]), signer, "", proofs[place])
+                self.add(terms, self.digest(leaves[place]), signer, "", place)
             else:
                 self.refuse(fault)
 
@@ -92,12 +87,12 @@ class IntentRows:
         """The next intent is not signed, but in its sender's name."""
         fault = self.fault(terms)
         if fault is None:
-            self.add(terms, self.digest(self.leaf(terms)), None, "", "")
+            self.add(terms, self.digest(self.leaf(terms)), None, "", None)
         else:
             self.refuse(fault)
 
     def add(
-        self, terms: Row, digest: bytes, signer: str | None, signature: str, proof: str
+        self, terms: Row, digest: bytes, signer: str | None, signature: str, place: int | None
     ) -> None:
         """The next intent is verified."""
         (
@@ -130,6 +125,6 @@ class IntentRows:
                 "0x" + digest.hex(),
                 None if signer is None else places.setdefault(signer, len(places)),
                 signature,
-                proof,
+                place,
             )
         )

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from intents.bulk import tree
+from intents.bulk import Tree, tree
+from intents.place import Place
 from solver.core.command import CancelDocument, Command, Fact, SubmitIntent
+from solver.core.document import IntentState
 from solver.engine import payload as module
 from solver.engine.batch import Entry
 from solver.engine.payload import PayloadUnreadable, decode, encode
@@ -84,13 +86,26 @@ def test_names_are_written_once() -> None:
     assert decode(written) == [cancel] * 50
 
 
+def tree_of(number: int, count: int) -> Tree:
+    """A tree of so many leaves, another one for each number."""
+    return tree([number.to_bytes(16, "big") + place.to_bytes(16, "big") for place in range(count)])
+
+
 def bulk(number: int, count: int) -> list[SubmitIntent]:
     """Intents as a bulk of their own brings them."""
-    grown = tree([number.to_bytes(16, "big") + place.to_bytes(16, "big") for place in range(count)])
     return [
         replace(sample(SubmitIntent), signature=f"0x{number:0130x}", proof=proof)
-        for proof in grown.proofs()[:count]
+        for proof in tree_of(number, count).proofs()[:count]
     ]
+
+
+def records(number: int, commands: Sequence[SubmitIntent]) -> list[IntentState]:
+    """The records of such a bulk, each with its leaf of the tree."""
+    nodes = tree_of(number, len(commands)).nodes
+    made = [record_of(command) for command in commands]
+    for place, record in enumerate(made):
+        record.proof_or_place = Place(nodes, len(commands), place)
+    return made
 
 
 @given(
@@ -191,6 +206,18 @@ def test_a_record_is_said_as_its_command(parts: list[tuple[bool, int]]) -> None:
     for as_records, count in parts:
         some = bulk(count, count)
         commands += some
-        entries += [record_of(command) for command in some] if as_records else some
+        entries += records(count, some) if as_records else some
     times_ms = [command.at_ms for command in commands]
     assert decode(encode(entries, times_ms)) == commands
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_leaf_is_said_behind_any_other_of_its_tree(count: int, data: st.DataObject) -> None:
+    """In whatever order a tree's intents are taken, and as short as their commands are."""
+    order = data.draw(st.permutations(range(count)))
+    commands = [bulk(1, count)[place] for place in order]
+    times_ms = [command.at_ms for command in commands]
+    leaves = records(1, bulk(1, count))
+    written = encode([leaves[place] for place in order], times_ms)
+    assert decode(written) == commands
+    assert len(written) <= len(encode(commands)) + count

@@ -81,7 +81,7 @@ def without_proofs(patch: pytest.MonkeyPatch) -> None:
     """A bulk's intents go to the core as if they had been signed alone."""
 
     def bare(verdict: Verdict, *words: Any) -> list[IntentState | Reject | None]:
-        rows = [(*row[:-1], "") if len(row) > REJECT_FIELDS else row for row in verdict.rows]
+        rows = [(*row[:-1], None) if len(row) > REJECT_FIELDS else row for row in verdict.rows]
         return signed_records(replace(verdict, rows=rows), *words)
 
     patch.setattr(intake, "signed_records", bare)

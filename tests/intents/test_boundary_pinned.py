@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from intents import admission, bound, bulk, document, form, rounding, signature, typed_data
+from intents import admission, bound, bulk, document, form, place, rounding, signature, typed_data
 from intents.admission import Rules, Unverified, Verified, admit
 from intents.bound import TICK_MAX, TICK_UNITS
 from intents.bulk import UnverifiedBulk, admit_bulk
@@ -73,7 +73,8 @@ def test_sizes_are_those_of_the_formats() -> None:
     """EIP-2098, r-s-v, a proof's index and nodes, and the order of secp256k1."""
     assert (signature.COMPACT_BYTES, signature.FULL_BYTES) == (64, 65)
     assert bulk.INDEX_BYTES == 2
-    assert bulk.NODE_BYTES == 32
+    assert place.NODE_BYTES == 32
+    assert place.NODE_CHARS == 64
     assert bulk.HEIGHT_MAX == 10
     assert bulk.INTENTS_MAX == 1_024
     assert signature.ORDER == 2**256 - 432_420_386_565_659_656_852_420_866_394_968_145_599

@@ -260,7 +260,7 @@ async def test_a_proof_of_another_intent_is_skipped_alone(world: World) -> None:
     await world.sell(SigningKey.generate())
     first, second = await _bulk(world, await world.a_buyer(), 2)
     batch = await world.cut()
-    world.state.intents[first].proof = world.state.intents[second].proof
+    world.state.intents[first].proof_or_place = world.state.intents[second].proof
     await world.settle()
     assert (batch.paid, batch.skipped) == (PAID_EACH, 1)
     skipped = [lease.intent for lease in world.state.leases.values() if _is_skipped(lease.status)]
