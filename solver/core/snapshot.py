@@ -2,13 +2,15 @@
 
 `dump` is canonical: equal bytes exactly where nothing that decides anything differs, in any
 process. `load(dump(state))` goes on as `state` would have. Indexes are left out and built
-again: levels from orders, deadlines from the order in which they were set.
+again: levels from orders, deadlines from the order in which they were set. A name that many
+documents say is one string again, as it is after a replay: a loaded market takes no more memory.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from itertools import islice
+from sys import intern
 from typing import Final, TypeVar
 
 import msgspec
@@ -361,9 +363,11 @@ def _load_documents(state: State, image: _Snapshot) -> dict[str, Order]:
     """All documents and what stands of them; the orders of intents and offers, by digest."""
     for mandate in image.mandates:
         state.mandates[mandate.digest] = _mandate_from(mandate)
-    for intent in image.intents:
+    in_book = {row.digest for row in image.intents if row.order.in_book}
+    in_book |= {row.digest for row in image.offers if row.order.in_book}
+    for intent in _taken(image.intents):
         state.intents[intent.digest] = _intent_from(state, intent)
-    for offer in image.offers:
+    for offer in _taken(image.offers):
         state.offers[offer.digest] = _offer_from(state, offer)
     for records in (state.mandates, state.intents, state.offers):
         for record in records.values():
@@ -374,15 +378,20 @@ def _load_documents(state: State, image: _Snapshot) -> dict[str, Order]:
             standing = state.document(account.nonces[nonce])
             assert standing is not None
             account.stand(standing)
-    return _load_orders(state, image)
+    return _load_orders(state, in_book)
 
 
-def _load_orders(state: State, image: _Snapshot) -> dict[str, Order]:
+def _taken(rows: list[_T]) -> Iterator[_T]:
+    """Rows in their order, each let go of once it is read: the next record takes its memory."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
+
+
+def _load_orders(state: State, in_book: set[str]) -> dict[str, Order]:
     """Those that were in a book are again, by age."""
     orders = {digest: record.order for digest, record in state.intents.items()}
     orders |= {digest: record.order for digest, record in state.offers.items()}
-    in_book = {row.digest for row in image.intents if row.order.in_book}
-    in_book |= {row.digest for row in image.offers if row.order.in_book}
     for order in sorted(orders.values(), key=lambda order: order.seq):
         if order.id in in_book:
             _put_back(order)
@@ -401,9 +410,9 @@ def _put_back(order: Order) -> None:
 
 def _intent_from(state: State, row: _Intent) -> IntentState:
     intent = IntentState(
-        row.account,
-        row.resource,
-        row.asset,
+        intern(row.account),
+        intern(row.resource),
+        intern(row.asset),
         row.units,
         row.units_min,
         row.limit,
@@ -413,7 +422,7 @@ def _intent_from(state: State, row: _Intent) -> IntentState:
         row.epoch,
         row.nonce,
         row.digest,
-        row.signer,
+        intern(row.signer),
         row.authority,
         row.signature,
         row.proof,
@@ -436,10 +445,10 @@ def _intent_from(state: State, row: _Intent) -> IntentState:
 
 def _offer_from(state: State, row: _Offer) -> OfferState:
     offer = OfferState(
-        row.account,
-        row.resource,
-        row.asset,
-        row.key,
+        intern(row.account),
+        intern(row.resource),
+        intern(row.asset),
+        intern(row.key),
         row.units,
         row.limit,
         row.window_units,
@@ -449,7 +458,7 @@ def _offer_from(state: State, row: _Offer) -> OfferState:
         row.epoch,
         row.nonce,
         row.digest,
-        row.signer,
+        intern(row.signer),
         row.authority,
         row.signature,
     )
@@ -477,7 +486,7 @@ def _load_leases(state: State, image: _Snapshot) -> None:
     for one in image.executions:
         execution = state.executions[one.id] = Execution(one.id, one.intent, metered=one.metered)
         execution.serving, execution.unsettled = one.serving, one.unsettled
-    for row in image.leases:
+    for row in _taken(image.leases):
         lease = _lease_from(state, row)
         state.leases[row.id] = lease
         state.intents[row.intent].leases.append(row.id)

@@ -54,6 +54,19 @@ def test_equal_bytes_are_the_same_state_and_others_are_not() -> None:
     assert one.hash() != other.hash()
 
 
+def test_a_name_is_one_string_in_a_loaded_market() -> None:
+    """However many documents say it: a copy for each made a loaded market half as large again."""
+    loaded = load(dump(a_walk(4, 300).market.state))
+    names = [
+        name
+        for record in (*loaded.intents.values(), *loaded.offers.values())
+        for name in (record.account, record.resource, record.asset, record.signer)
+    ]
+    names += [offer.key for offer in loaded.offers.values()]
+    assert len(names) > 2 * len(set(names))
+    assert len({id(name) for name in names}) == len(set(names))
+
+
 def test_what_is_no_snapshot_is_refused() -> None:
     """Cut, flipped to another type or of another format: an error, never half a state."""
     image = dump(a_walk(5, 60).market.state)
