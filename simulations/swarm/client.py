@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -69,12 +69,14 @@ class Client:
         self._nonce = self.random.randrange(1_000) + (10_000 if role == "Seller" else 0)
         self.moves: tuple[tuple[Move, float], ...] = ()
 
+    pause_s: ClassVar[float] = PAUSE_S
+
     async def live(self) -> None:
         """Move after move, as long as the world is alive."""
         faults = self.around.faults
         moves, weights = zip(*self.moves, strict=True)
         while faults.active:
-            await asyncio.sleep(self.random.expovariate(1 / PAUSE_S))
+            await asyncio.sleep(self.random.expovariate(1 / self.pause_s))
             if faults.active:
                 await self.random.choices(moves, weights)[0]()
 

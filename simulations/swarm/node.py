@@ -209,7 +209,7 @@ class Node:
         )
         await submitter.start()
         await watcher.start()
-        cutter = Cutter(sequencer, CutPolicy(fills_max=6, interval_ms=4_000))
+        cutter = Cutter(sequencer, CutPolicy(fills_max=2, interval_ms=500))
         competition = Competition(
             sequencer, STRATEGIES, epoch_ms=EPOCH_MS, assets=(DEPLOYMENT.usdc, CREDIT)
         )

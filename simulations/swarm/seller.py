@@ -3,7 +3,7 @@
 from typing import Final
 
 from intents.document import Offer
-from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
+from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Revoke
 from simulations.swarm.person import DEPLOYMENT, Person
@@ -21,6 +21,8 @@ KEY_LIMITS: Final = (
 
 class Seller(Client):
     """Pools keys and offers from them."""
+
+    pause_s = 2 * PAUSE_S
 
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
@@ -57,8 +59,9 @@ class Seller(Client):
             return
         units = self.random.choice((1, 2, 4, 8))
         resource = self.random.choice((SEARCH, RERANK, RERANK, CHAT))
-        units *= 4 if resource == CHAT else 1
-        window = self.random.choice((0, 0, 1 + self.random.randrange(3)))
+        scale = 4 if resource == CHAT else 1
+        units *= scale
+        window = scale * self.random.choice((0, 0, 1 + self.random.randrange(3)))
         price = PRICE_ATOMS + self.random.randrange(-500, 300)
         document = Offer(
             account=self.person.account,
@@ -68,7 +71,7 @@ class Seller(Client):
             units=units,
             limit=units * price + self.random.randrange(units),
             window_units=window,
-            window_seconds=4 * window,
+            window_seconds=4 * window // scale,
             epoch=self.epoch(),
             nonce=self.next_nonce(),
             **self.life(),
