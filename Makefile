@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove test-full mutants lint test-python test-contracts compile \
+.PHONY: help setup demo test prove proofs test-full mutants lint test-python test-contracts compile \
 	bench-core bench-intake bench-settlement swarm gas soak simulate \
 	lock format artifacts clean
 
@@ -36,6 +36,7 @@ prove: setup ## what CI runs after the tests: a million commands, machines step 
 
 test-full: setup lint ## the long runs: ten times more of everything, deeper invariants, mutants
 	cd contracts && FOUNDRY_PROFILE=full tool/forge test
+	$(MAKE) proofs
 	$(PY) contracts/tool/mutants.py
 	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=10 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \
 		KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
@@ -44,6 +45,9 @@ test-full: setup lint ## the long runs: ten times more of everything, deeper inv
 
 mutants: setup ## change intents and core one place at a time: does a test notice? (resumes; --help says more)
 	@$(PY) -m tests.mutation $(ARGS)
+
+proofs: setup contracts/proofs/.ready ## what holds of the contracts' pure libraries for every value (halmos)
+	cd contracts && FOUNDRY_PROFILE=symbolic PATH="$$PWD/proofs/bin:$$PWD/tool:$$PATH" halmos
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
@@ -96,7 +100,7 @@ lock: ## write the lock files anew (needs uv and npm)
 	cd contracts && npm install --package-lock-only
 
 clean: ## remove everything that is not committed but made by these targets
-	rm -rf $(VENV) $(NODE_MODULES) contracts/out contracts/cache build .keyfill simulations/report
+	rm -rf $(VENV) $(NODE_MODULES) contracts/proofs contracts/out contracts/cache build .keyfill simulations/report
 
 build/compiled/.ready: $(VENV)/.ready hatch_build.py pyproject.toml $(CORE)
 	@echo "compiling the core"
@@ -104,6 +108,12 @@ build/compiled/.ready: $(VENV)/.ready hatch_build.py pyproject.toml $(CORE)
 	@KEYFILL_BENCH=1 $(BIN)/hatchling build --target wheel --directory build/wheel >/dev/null
 	@$(PY) -m zipfile --extract build/wheel/*.whl build/compiled
 	@rm -rf build/wheel
+	@touch $@
+
+contracts/proofs/.ready: contracts/symbolic/requirements.lock $(VENV)/.ready
+	@rm -rf contracts/proofs
+	@$(PY) -m venv contracts/proofs
+	@contracts/proofs/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.ready: requirements.lock
