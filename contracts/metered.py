@@ -4,13 +4,13 @@ The only place in Python that knows it. Records say who pays whom how much; all 
 says besides is the ledger's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.receipt import AMOUNT_BYTES, ReceiptLine, in_order
+from intents.receipt import ReceiptLine, in_order
 from intents.signature import COMPACT_BYTES, FULL_BYTES
 
 BOOK_ADDRESSES_MAX: Final = (24_576 - 1) // 20
@@ -23,6 +23,9 @@ AUTHORITY_CONTRACT: Final = 1
 AUTHORITY_SESSION: Final = 2
 AUTHORITY_ATTESTED: Final = 3
 _EPOCH_BEFORE: Final = 4
+_LINE_AMOUNT_BYTES: Final = 6
+LINE_ATOMS_MAX: Final = 2 ** (8 * _LINE_AMOUNT_BYTES) - 1
+"""As much fits a line of a batch: 281 million USDC. A receipt for more can be claimed."""
 _V: Final = (27, 28)
 _BUYER_BYTES: Final = 37
 _SELLER_BYTES: Final = 28
@@ -124,7 +127,10 @@ def _taken(account: str, amount: int, left: dict[str, int]) -> dict[str, int]:
 
 
 def pack(index: Books, records: Sequence[Record]) -> bytes:
-    """The `batch` argument of `settleMetered`."""
+    """The `batch` argument of `settleMetered`.
+
+    Raises ValueError if a line is above LINE_ATOMS_MAX.
+    """
     sellers = sorted({line.seller for record in records for line in record.lines})
     places = {seller: place for place, seller in enumerate(sellers)}
     return b"".join(
@@ -173,13 +179,21 @@ def _record(record: Record, buyer: int, places: Mapping[str, int]) -> bytes:
             _count(buyer),
             authority.to_bytes(1, "big"),
             len(record.lines).to_bytes(1, "big"),
+            *_lines(record.lines, places),
             _signature(record),
-            *(
-                _count(places[line.seller]) + line.amount.to_bytes(AMOUNT_BYTES, "big")
-                for line in record.lines
-            ),
         )
     )
+
+
+def _lines(lines: Iterable[ReceiptLine], places: Mapping[str, int]) -> Iterator[bytes]:
+    """Each says how many of the batch's sellers are skipped since the line before."""
+    following = 0
+    for line in lines:
+        if line.amount > LINE_ATOMS_MAX:
+            raise ValueError(f"{line.amount} atoms are more than a line has room for")
+        place = places[line.seller]
+        yield line.amount.to_bytes(_LINE_AMOUNT_BYTES, "big") + _count(place - following)
+        following = place + 1
 
 
 def _signature(record: Record) -> bytes:

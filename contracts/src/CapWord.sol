@@ -147,21 +147,23 @@ library CapWord {
 
     /// @notice Counts `amount`, unless that is more than is left.
     /// @dev Without a cap nothing is counted: the word stays as it is, and need not be written.
-    /// @return whether it was within the cap
-    /// @return the word afterwards; the same if it was not
+    /// @return isCharged whether it was within the cap
+    /// @return wordAfter the same if it was not
     function charge(uint256 word, uint256 amount, uint256 time)
         internal
         pure
-        returns (bool, uint256)
+        returns (bool isCharged, uint256 wordAfter)
     {
-        if (amount == 0 || !isCapped(word)) return (true, word);
-        if (amount > CAP_MAX) return (false, word);
-        (uint256 ring, uint256 index) = _ringAt(word, time);
-        // Unchecked: the amount has 74 bits, so no sum or shift exceeds 2^86.
+        if (!isCapped(word)) return (true, word);
+        // Unchecked: nothing minus one is more than any cap; else the amount has 74 bits, so no sum or
+        // shift exceeds 2^86.
         unchecked {
+            if (amount - 1 >= CAP_MAX) return (amount == 0, word);
+            (uint256 ring, uint256 index) = _ringAt(word, time);
             uint256 exponent = _exponentOf(word);
             uint256 parts = ((amount << PART_BITS) + (1 << exponent) - 1) >> exponent;
-            if (_partsOf(ring) + parts > _mantissaOf(word) || index > INDEX_MAX) {
+            // An index beyond its bits is also more than any mantissa.
+            if (_partsOf(ring) + parts + (index & ~INDEX_MAX) > _mantissaOf(word)) {
                 return (false, word);
             }
             // The current bucket is at most the sum, so at most the mantissa: it keeps to its bits.
@@ -234,21 +236,33 @@ library CapWord {
         pure
         returns (uint256 ring, uint256 index)
     {
-        uint256 length = _lengthOf(word);
-        if (length == 0) return (0, 0);
         ring = word & RING_MASK;
         index = (word >> INDEX_SHIFT) & INDEX_MAX;
-        // Unchecked: the length is not zero, `elapsed` not negative, and shifts are below 256 bits.
+        // Unchecked: a length of 15 bits, and `elapsed` not negative.
         unchecked {
-            uint256 indexNow = time / (length * BUCKET_UNIT_S);
-            if (indexNow <= index) return (ring, index);
-            uint256 elapsed = indexNow - index;
-            if (elapsed > BUCKETS) return (0, indexNow);
+            uint256 bucketS = _lengthOf(word) * BUCKET_UNIT_S;
+            uint256 indexNow;
+            // Assembly divides by zero, and gets zero: what never had a cap has nothing in its ring.
+            assembly ("memory-safe") {
+                indexNow := div(time, bucketS)
+            }
+            if (indexNow > index) {
+                ring = _ringAfter(ring, indexNow - index);
+                index = indexNow;
+            }
+        }
+    }
+
+    /// @dev The ring `elapsed` buckets later, at least one.
+    function _ringAfter(uint256 ring, uint256 elapsed) private pure returns (uint256) {
+        // Unchecked: the caller's bound, and 22 bits.
+        unchecked {
+            if (elapsed > BUCKETS) return 0;
             // The bucket that has ended goes before the older ones, then all move up by `elapsed`, and
             // what is older than the ring is cut off. Nothing is in the new current one.
             uint256 ended = ((ring & CURRENT_MASK) + (1 << PART_BITS) - 1) >> PART_BITS;
             ring = (ring >> CURRENT_BITS) << BUCKET_BITS | ended;
-            return ((ring << (CURRENT_BITS + BUCKET_BITS * (elapsed - 1))) & RING_MASK, indexNow);
+            return (ring << (CURRENT_BITS + BUCKET_BITS * (elapsed - 1))) & RING_MASK;
         }
     }
 

@@ -16,6 +16,7 @@ import {SignatureRecovery} from "./SignatureRecovery.sol";
 /// @title What every way to settle shares: the words of accounts, and who signs for them
 abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTransient {
     using AccountWord for uint256;
+    using SessionPolicy for SessionPolicy.Verdict;
 
     /// @dev A reference to it is hashed once for reading and writing.
     struct Account {
@@ -76,8 +77,8 @@ abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTran
         return exitDelay;
     }
 
-    /// @dev Charges a session key of the account, whose word this is, for what it signed. It comes last,
-    /// when nothing else can fail.
+    /// @dev Charges a session key of the account, whose word this is, for the receipt that it signed. It
+    /// comes last, when nothing else can fail.
     function _chargeReceipt(
         address account,
         address key,
@@ -85,15 +86,18 @@ abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTran
         uint256 amount,
         uint256[] memory lines
     ) internal returns (bool) {
-        return _charge(
+        SessionPolicy.Verdict verdict = _charge(
             account,
             key,
             SessionPolicy.PERMISSION_RECEIPT,
             amount,
             word.sessionEpochOf(),
             word.has(AccountWord.ROOT_CAPPED),
+            0,
+            0,
             lines
         );
+        return verdict.isAllowed();
     }
 
     /// @dev Whether `epoch` is the one before the account's and still settles.

@@ -16,16 +16,11 @@ abstract contract Metered is Ledger, IMetered {
     using MeteredReader for MeteredReader.Books;
     using MeteredReader for MeteredReader.Record;
 
-    /// @dev A batch while it is settled. `credits` has one sum for each of `sellers`; `buyersEnd` is
-    /// where in `buyers` the next record is told.
+    /// @dev A batch while it is settled. `sellers` are words of {MeteredReader}.
     struct MeteredRun {
         uint64 number;
         bytes32 domain;
-        address[] sellers;
-        uint256[] credits;
-        bytes buyers;
-        uint256 buyersEnd;
-        uint256 paid;
+        uint256[] sellers;
     }
 
     /// @dev As many roots are kept, each at its number's place.
@@ -60,11 +55,12 @@ abstract contract Metered is Ledger, IMetered {
         run.number = number;
         run.domain = _domainSeparatorV4();
         (run.sellers, next) = books.readSellers(next);
-        run.credits = new uint256[](run.sellers.length);
-        MeteredReader.finish(batch, _settleRecords(run, books, next));
-        bytes memory sellers = _creditSellers(run);
-        paid = run.paid;
-        emit MeteredSettled(number, root, paid, run.buyers, sellers);
+        bytes memory buyers;
+        (buyers, next) = _settleRecords(run, books, next);
+        MeteredReader.finish(batch, next);
+        bytes memory sellers;
+        (paid, sellers) = _creditSellers(run.sellers);
+        emit MeteredSettled(number, root, paid, buyers, sellers);
     }
 
     // ------------------------------------------------------------------ views
@@ -128,148 +124,173 @@ abstract contract Metered is Ledger, IMetered {
 
     // ------------------------------------------------------------------ private: records
 
+    /// @return told what the event says of buyers
+    /// @return nextAfter where the records end
     function _settleRecords(MeteredRun memory run, MeteredReader.Books memory books, uint256 next)
         private
-        returns (uint256)
+        returns (bytes memory told, uint256 nextAfter)
     {
         MeteredReader.Record memory record = MeteredReader.newRecord();
+        uint256[] memory sellers = run.sellers;
         uint256 count;
         (count, next) = MeteredReader.readCount(next);
-        bytes memory buyers = new bytes(count * BUYER_SIZE);
-        run.buyers = buyers;
         uint256 end;
-        assembly ("memory-safe") {
-            end := add(buyers, 0x20)
-            // A word more, since the last record is told by words.
-            mstore(0x40, add(mload(0x40), 0x20))
-        }
-        run.buyersEnd = end;
-        for (uint256 i = 0; i < count; ++i) {
-            next = books.readRecord(record, next);
-            RecordProblem problem = _settleRecord(run, record);
-            if (problem != RecordProblem.None) {
+        (told, end) = _newTold(count * BUYER_SIZE);
+        for (; count != 0; --count) {
+            uint256 amount;
+            (amount, next) = books.readRecord(record, sellers, next);
+            RecordProblem problem = _settleRecord(run, record, amount);
+            bool isSettled;
+            // Assembly: see SessionPolicy.isAllowed.
+            assembly ("memory-safe") {
+                isSettled := iszero(problem)
+            }
+            if (isSettled) {
+                end = _tellBuyer(end, record, amount);
+            } else {
+                record.revokeLines(sellers);
                 emit RecordSkipped(run.number, record.account, problem);
             }
         }
-        end = run.buyersEnd;
-        assembly ("memory-safe") {
-            mstore(buyers, sub(sub(end, buyers), 0x20))
-        }
-        return next;
+        _endTold(told, end);
+        nextAfter = next;
     }
 
-    function _settleRecord(MeteredRun memory run, MeteredReader.Record memory record)
-        private
-        returns (RecordProblem problem)
-    {
-        uint256 amount = record.sumLines(run.sellers);
-        if (amount == 0) return RecordProblem.LinesInvalid;
-        Account storage account = _accounts[record.account];
+    /// @dev Its steps are not functions of their own where that would cost each buyer of each batch 60 gas.
+    function _settleRecord(
+        MeteredRun memory run,
+        MeteredReader.Record memory record,
+        uint256 amount
+    ) private returns (RecordProblem) {
+        address buyer = record.account;
+        Account storage account = _accounts[buyer];
         uint256 word = account.word;
-        if (amount > word.balanceOf()) return RecordProblem.InsufficientBalance;
         uint256 base = word.spentOf();
-        // Unchecked: a balance of 72 bits and a sum of 64.
+        // Unchecked: nothing minus one is more than any balance, which has 72 bits, and the base 64.
         unchecked {
+            if (amount - 1 >= word.balanceOf()) {
+                return amount == 0 || amount > MeteredReader.AMOUNT_MAX
+                    ? RecordProblem.LinesInvalid
+                    : RecordProblem.InsufficientBalance;
+            }
             if (base + amount > AccountWord.SPENT_MAX) return RecordProblem.SpentOverflow;
             record.base = base;
             record.spent = base + amount;
         }
-        if (record.authorityOf() == MeteredReader.AUTHORITY_ATTESTED) {
-            problem = _attestedProblem(word, amount);
-            if (problem != RecordProblem.None) return problem;
-            account.word = word.withAttested(amount);
+        uint256 authority = record.authority;
+        if (authority == MeteredReader.AUTHORITY_ATTESTED) {
+            return _settleAttested(account, word, amount);
+        }
+        record.epoch = word.epochOf();
+        if (record.isEpochBefore && !_turnEpochBack(record)) return RecordProblem.EpochEnded;
+        bytes32 digest = run.domain.toTypedDataHash(record.hashOf());
+        if (authority == AUTHORITY_CONTRACT) {
+            bool isSigned = _isSignedByContract(buyer, digest, record.signatureOf());
+            if (!isSigned) return RecordProblem.BadSignature;
         } else {
-            problem = _recordProblem(run, record, word, amount);
-            if (problem != RecordProblem.None) return problem;
-            account.word = word.withReceipt(amount);
+            address signer = SignatureRecovery.recoverAt(digest, record.signatureAt);
+            if (signer == address(0)) return RecordProblem.BadSignature;
+            if (authority == AUTHORITY_SESSION) {
+                // Who gets what matters only where the account's root has rules.
+                uint256[] memory lines;
+                if (word.has(AccountWord.ROOT_CAPPED)) lines = record.linesOf(run.sellers);
+                bool isCharged = _chargeReceipt(buyer, signer, word, amount, lines);
+                if (!isCharged) return RecordProblem.SessionRefused;
+            } else if (signer != buyer) {
+                return RecordProblem.BadSignature;
+            }
         }
-        record.creditLines(run.credits);
-        // Unchecked: payments are taken from balances, which add up to at most 72 bits.
-        unchecked {
-            run.paid += amount;
-        }
-        _tellBuyer(run, record, amount);
-    }
-
-    /// @dev A claim rests on the base that an attestation would move.
-    function _attestedProblem(uint256 word, uint256 amount) private view returns (RecordProblem) {
-        if (word.has(AccountWord.CLAIMED)) return RecordProblem.ClaimPending;
-        if (word.uncoveredOf() + amount > uncoveredCap) return RecordProblem.UncoveredExceeded;
+        account.word = word.withReceipt(amount);
         return RecordProblem.None;
     }
 
-    function _recordProblem(
-        MeteredRun memory run,
-        MeteredReader.Record memory record,
-        uint256 word,
-        uint256 amount
-    ) private returns (RecordProblem) {
-        uint256 epoch = word.epochOf();
-        if (record.flags & MeteredReader.EPOCH_BEFORE != 0) {
-            if (epoch == 0 || !_isEpochEnding(record.account, epoch - 1, epoch)) {
-                return RecordProblem.EpochEnded;
-            }
-            epoch -= 1;
-        }
-        record.epoch = epoch;
-        bytes32 digest = run.domain.toTypedDataHash(record.hashOf());
-        address account = record.account;
-        uint256 authority = record.authorityOf();
-        if (authority == AUTHORITY_CONTRACT) {
-            bool isSigned = _isSignedByContract(account, digest, record.signatureOf());
-            return isSigned ? RecordProblem.None : RecordProblem.BadSignature;
-        }
-        address signer = SignatureRecovery.recoverAt(digest, record.signatureAt);
-        if (signer == address(0)) return RecordProblem.BadSignature;
-        if (authority == AUTHORITY_PLAIN) {
-            return signer == account ? RecordProblem.None : RecordProblem.BadSignature;
-        }
-        // Who gets what matters only where the account's root has rules.
-        uint256[] memory lines;
-        if (word.has(AccountWord.ROOT_CAPPED)) lines = record.linesOf(run.sellers);
-        bool isCharged = _chargeReceipt(account, signer, word, amount, lines);
-        return isCharged ? RecordProblem.None : RecordProblem.SessionRefused;
+    /// @dev A claim rests on the base that an attestation would move.
+    function _settleAttested(Account storage account, uint256 word, uint256 amount)
+        private
+        returns (RecordProblem)
+    {
+        if (word.has(AccountWord.CLAIMED)) return RecordProblem.ClaimPending;
+        if (word.uncoveredOf() + amount > uncoveredCap) return RecordProblem.UncoveredExceeded;
+        account.word = word.withAttested(amount);
+        return RecordProblem.None;
     }
 
-    function _tellBuyer(MeteredRun memory run, MeteredReader.Record memory record, uint256 amount)
+    /// @return whether receipts of the epoch before the record's still settle
+    function _turnEpochBack(MeteredReader.Record memory record) private view returns (bool) {
+        uint256 epoch = record.epoch;
+        if (epoch == 0) return false;
+        record.epoch = epoch - 1;
+        return _isEpochEnding(record.account, epoch - 1, epoch);
+    }
+
+    // ------------------------------------------------------------------ private: what is told
+
+    /// @dev With a word more than it will have, since what is told last is told by words.
+    function _newTold(uint256 size) private pure returns (bytes memory told, uint256 start) {
+        told = new bytes(size + 0x20);
+        assembly ("memory-safe") {
+            start := add(told, 0x20)
+        }
+    }
+
+    function _endTold(bytes memory told, uint256 end) private pure {
+        // Memory-safe: it becomes shorter.
+        assembly ("memory-safe") {
+            mstore(told, sub(sub(end, told), 0x20))
+        }
+    }
+
+    function _tellBuyer(uint256 end, MeteredReader.Record memory record, uint256 amount)
         private
         pure
+        returns (uint256)
     {
-        uint256 offset = run.buyersEnd;
         uint256 head = uint256(uint160(record.account)) << 96 | record.spent << 32;
-        uint256 tail = amount << 192 | record.authorityOf() << 184;
-        // Memory-safe: `buyers` has room for each record, and a word more.
+        uint256 tail = amount << 192 | record.authority << 184;
+        // Memory-safe: there is room for each record, and a word more.
         assembly ("memory-safe") {
-            mstore(offset, head)
-            mstore(add(offset, 28), tail)
+            mstore(end, head)
+            mstore(add(end, 28), tail)
         }
-        run.buyersEnd = offset + BUYER_SIZE;
+        // Unchecked: a place in memory.
+        unchecked {
+            return end + BUYER_SIZE;
+        }
     }
 
-    /// @dev Everything is read again from storage: a seller may have bought in the batch.
-    /// @return told what the event says of sellers
-    function _creditSellers(MeteredRun memory run) private returns (bytes memory told) {
-        uint256 count = run.sellers.length;
-        told = new bytes(count * SELLER_SIZE);
-        uint256 offset;
-        assembly ("memory-safe") {
-            offset := add(told, 0x20)
-            // A word more, as for buyers.
-            mstore(0x40, add(mload(0x40), 0x20))
-        }
+    // ------------------------------------------------------------------ private: sellers
+
+    /// @dev Everything is read again from storage: a seller may have bought in the batch. No sum overflows:
+    /// all was taken from balances, which add up to at most 72 bits.
+    /// @return paid all that they get
+    /// @return told what the event says of them
+    function _creditSellers(uint256[] memory sellers)
+        private
+        returns (uint256 paid, bytes memory told)
+    {
+        uint256 count = sellers.length;
+        uint256 end;
+        (told, end) = _newTold(count * SELLER_SIZE);
         for (uint256 i = 0; i < count; ++i) {
-            uint256 credit = run.credits[i];
-            if (credit == 0) continue;
-            address seller = run.sellers[i];
-            // Stays within the balance's 72 bits: all balances add up to at most what is held.
-            _accounts[seller].word += credit;
+            uint256 word;
+            // Memory-safe: one of `count` places, which solc would hold against their number each time.
             assembly ("memory-safe") {
-                mstore(offset, or(shl(96, seller), shl(32, credit)))
-                offset := add(offset, SELLER_SIZE)
+                word := mload(add(add(sellers, 0x20), shl(5, i)))
+            }
+            uint256 credit = MeteredReader.creditOf(word);
+            if (credit == 0) continue;
+            address seller = MeteredReader.sellerOf(word);
+            // Unchecked: see above, and a place in memory.
+            unchecked {
+                _accounts[seller].word += credit;
+                paid += credit;
+                // Memory-safe: as for buyers.
+                assembly ("memory-safe") {
+                    mstore(end, or(shl(96, seller), shl(32, credit)))
+                }
+                end += SELLER_SIZE;
             }
         }
-        assembly ("memory-safe") {
-            mstore(told, sub(sub(offset, told), 0x20))
-        }
+        _endTold(told, end);
     }
 }

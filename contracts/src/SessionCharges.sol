@@ -14,12 +14,17 @@ import {SessionPolicy} from "./SessionPolicy.sol";
 /// without a cap only the reading of it.
 abstract contract SessionCharges {
     using CapWord for uint256;
+    using SessionPolicy for SessionPolicy.Verdict;
+
+    /// @dev A reference to it is hashed once for reading and writing.
+    struct Place {
+        uint256 word;
+    }
 
     /// @custom:storage-location erc7201:keyfill.sessions
-    /// @param words first by Bearer << 160 | account, then by what the bearer is named by
+    /// @dev Words are beside it: see `_placeOf`.
     /// @param grantNonces first by account, then 256 to a word
     struct SessionStorage {
-        mapping(uint256 bearer => mapping(uint256 id => uint256 word)) words;
         mapping(address account => mapping(uint256 place => uint256 bits)) grantNonces;
     }
 
@@ -39,44 +44,12 @@ abstract contract SessionCharges {
 
     // ------------------------------------------------------------------ what the ledger may ask
 
-    /// @notice Charges `key` and all above it, or nothing, for a total of acts that were held against
-    /// the key's terms before each of them: a receipt.
-    /// @dev To come last, when nothing else can fail. A rule for counterparties refuses it, unless
-    /// nothing moves: that needs lines.
+    /// @notice Charges `key` and all above it for an act, or nothing.
+    /// @dev To come last, when nothing else can fail. The steps of SessionPolicy.evaluate, in its order.
+    /// What is written is written at the end.
+    /// @param resource zero for a total of acts, each of which was held against the key's terms: a receipt
+    /// @param lines as {SessionPolicy.Act} says them
     function _charge(
-        address root,
-        address key,
-        uint256 permission,
-        uint256 amount,
-        uint256 sessionEpoch,
-        bool rootCapped
-    ) internal returns (bool) {
-        uint256[] memory none;
-        return _charge(root, key, permission, amount, sessionEpoch, rootCapped, none);
-    }
-
-    /// @notice The same, with who gets how much of it, as {SessionPolicy.Act} says it.
-    function _charge(
-        address root,
-        address key,
-        uint256 permission,
-        uint256 amount,
-        uint256 sessionEpoch,
-        bool rootCapped,
-        uint256[] memory lines
-    ) internal returns (bool) {
-        uint256 word = _wordOf(SessionPolicy.Bearer.Key, root, _id(key));
-        SessionPolicy.Verdict verdict = SessionPolicy.sessionVerdict(
-            word, permission, sessionEpoch, block.timestamp, _sessionGraceS()
-        );
-        if (verdict != SessionPolicy.Verdict.Allowed) return false;
-        verdict = _chargeCaps(root, key, word, amount, rootCapped, lines);
-        return verdict == SessionPolicy.Verdict.Allowed;
-    }
-
-    /// @notice Charges for an act of which all is known: a fill.
-    /// @dev The steps of SessionPolicy.evaluate, in its order. What is written is written at the end.
-    function _chargeFill(
         address root,
         address key,
         uint256 permission,
@@ -87,27 +60,28 @@ abstract contract SessionCharges {
         uint256 units,
         uint256[] memory lines
     ) internal returns (SessionPolicy.Verdict verdict) {
-        uint256 word = _wordOf(SessionPolicy.Bearer.Key, root, _id(key));
+        Place storage place = _placeOf(SessionPolicy.Bearer.Key, root, _id(key));
+        uint256 word = place.word;
         verdict = SessionPolicy.sessionVerdict(
             word, permission, sessionEpoch, block.timestamp, _sessionGraceS()
         );
-        if (verdict != SessionPolicy.Verdict.Allowed) return verdict;
-        if (!SessionPolicy.isTermed(word, resource)) {
-            return _chargeCaps(root, key, word, amount, rootCapped, lines);
-        }
-        uint256 counted = _wordOf(SessionPolicy.Bearer.Units, root, _id(key));
+        if (!verdict.isAllowed()) return verdict;
+        uint256 counted;
         uint256 countedAfter;
-        (verdict, countedAfter) = SessionPolicy.termsVerdict(
-            _wordOf(SessionPolicy.Bearer.Terms, root, _id(key)),
-            counted,
-            resource,
-            units,
-            amount,
-            block.timestamp
-        );
-        if (verdict != SessionPolicy.Verdict.Allowed) return verdict;
-        verdict = _chargeCaps(root, key, word, amount, rootCapped, lines);
-        if (verdict == SessionPolicy.Verdict.Allowed && countedAfter != counted) {
+        if (SessionPolicy.isTermed(word, resource)) {
+            (verdict, counted, countedAfter) = _termsVerdict(root, key, resource, units, amount);
+            if (!verdict.isAllowed()) return verdict;
+        }
+        (bool isCharged, uint256 wordAfter) = word.charge(amount, block.timestamp);
+        if (!isCharged) return SessionPolicy.Verdict.KeyCapExceeded;
+        uint256 team = word.teamOf();
+        if (team != 0 || rootCapped) {
+            verdict = _chargeAbove(root, team, amount, rootCapped, lines);
+            if (!verdict.isAllowed()) return verdict;
+        }
+        // A bearer without a cap is not written: its word has not changed.
+        if (wordAfter != word) place.word = wordAfter;
+        if (countedAfter != counted) {
             _setWord(SessionPolicy.Bearer.Units, root, _id(key), countedAfter);
         }
     }
@@ -128,30 +102,44 @@ abstract contract SessionCharges {
 
     // ------------------------------------------------------------------ private: charges
 
-    function _chargeCaps(
+    function _termsVerdict(
         address root,
         address key,
-        uint256 word,
+        bytes32 resource,
+        uint256 units,
+        uint256 amount
+    ) private view returns (SessionPolicy.Verdict verdict, uint256 counted, uint256 countedAfter) {
+        counted = _wordOf(SessionPolicy.Bearer.Units, root, _id(key));
+        (verdict, countedAfter) = SessionPolicy.termsVerdict(
+            _wordOf(SessionPolicy.Bearer.Terms, root, _id(key)),
+            counted,
+            resource,
+            units,
+            amount,
+            block.timestamp
+        );
+    }
+
+    /// @dev The team of the key, and the account. Nothing is written unless all is allowed.
+    function _chargeAbove(
+        address root,
+        uint256 team,
         uint256 amount,
         bool rootCapped,
         uint256[] memory lines
     ) private returns (SessionPolicy.Verdict verdict) {
-        uint256 team = word.teamOf();
         uint256 teamWord = team == 0 ? 0 : _wordOf(SessionPolicy.Bearer.Team, root, team);
         uint256 rootWord = rootCapped ? _wordOf(SessionPolicy.Bearer.Root, root, 0) : 0;
-        uint256 wordAfter;
         uint256 teamAfter;
         uint256 rootAfter;
-        (verdict, wordAfter, teamAfter, rootAfter) =
-            SessionPolicy.capsVerdict(word, teamWord, rootWord, amount, block.timestamp);
-        if (verdict != SessionPolicy.Verdict.Allowed) return verdict;
+        (verdict, teamAfter, rootAfter) =
+            SessionPolicy.aboveVerdict(teamWord, rootWord, amount, block.timestamp);
+        if (!verdict.isAllowed()) return verdict;
         SessionPolicy.CounterpartyRule rule = SessionPolicy.ruleOf(rootWord);
         if (rule != SessionPolicy.CounterpartyRule.Any && amount != 0) {
             verdict = _chargeCounterparties(root, rule, amount, lines);
-            if (verdict != SessionPolicy.Verdict.Allowed) return verdict;
+            if (!verdict.isAllowed()) return verdict;
         }
-        // A bearer without a cap is not written: its word has not changed.
-        if (wordAfter != word) _setWord(SessionPolicy.Bearer.Key, root, _id(key), wordAfter);
         if (teamAfter != teamWord) _setWord(SessionPolicy.Bearer.Team, root, team, teamAfter);
         if (rootAfter != rootWord) _setWord(SessionPolicy.Bearer.Root, root, 0, rootAfter);
     }
@@ -176,7 +164,7 @@ abstract contract SessionCharges {
                 SessionPolicy.amountOf(lines[i]),
                 block.timestamp
             );
-            if (verdict != SessionPolicy.Verdict.Allowed) return verdict;
+            if (!verdict.isAllowed()) return verdict;
         }
         for (uint256 i = 0; i < lines.length; ++i) {
             _setWord(
@@ -199,13 +187,13 @@ abstract contract SessionCharges {
         view
         returns (uint256)
     {
-        return _wordsOf(bearer, account)[id];
+        return _placeOf(bearer, account, id).word;
     }
 
     function _setWord(SessionPolicy.Bearer bearer, address account, uint256 id, uint256 word)
         internal
     {
-        _wordsOf(bearer, account)[id] = word;
+        _placeOf(bearer, account, id).word = word;
     }
 
     function _sessions() internal pure returns (SessionStorage storage sessions) {
@@ -214,11 +202,21 @@ abstract contract SessionCharges {
         }
     }
 
-    function _wordsOf(SessionPolicy.Bearer bearer, address account)
+    /// @dev One hash of three words, which no hash for a mapping or an ERC-7201 place has, where nested
+    /// mappings would take two hashes.
+    function _placeOf(SessionPolicy.Bearer bearer, address account, uint256 id)
         private
-        view
-        returns (mapping(uint256 id => uint256 word) storage)
+        pure
+        returns (Place storage place)
     {
-        return _sessions().words[uint256(bearer) << BEARER_SHIFT | _id(account)];
+        uint256 named = uint256(bearer) << BEARER_SHIFT | _id(account);
+        // Memory-safe: beyond what is allocated.
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, named)
+            mstore(add(start, 0x20), id)
+            mstore(add(start, 0x40), SESSION_STORAGE)
+            place.slot := keccak256(start, 0x60)
+        }
     }
 }

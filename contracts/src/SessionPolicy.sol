@@ -111,11 +111,11 @@ library SessionPolicy {
                 termsVerdict(words.terms, units, act.resource, act.units, act.amount, act.time);
             if (verdict != Verdict.Allowed) return verdict;
         }
-        uint256 key;
+        (bool isCharged, uint256 key) = words.key.charge(act.amount, act.time);
+        if (!isCharged) return Verdict.KeyCapExceeded;
         uint256 team;
         uint256 root;
-        (verdict, key, team, root) =
-            capsVerdict(words.key, words.team, words.root, act.amount, act.time);
+        (verdict, team, root) = aboveVerdict(words.team, words.root, act.amount, act.time);
         if (verdict != Verdict.Allowed) return verdict;
         CounterpartyRule rule = ruleOf(words.root);
         if (rule != CounterpartyRule.Any && act.amount != 0) {
@@ -129,6 +129,14 @@ library SessionPolicy {
 
     // ------------------------------------------------------------------ steps
 
+    /// @dev Assembly, because the compiler would hold the verdict against the range of its type first, for
+    /// as much gas as the comparison costs.
+    function isAllowed(Verdict verdict) internal pure returns (bool result) {
+        assembly ("memory-safe") {
+            result := iszero(verdict)
+        }
+    }
+
     /// @notice Whether the key may act in this way at all.
     function sessionVerdict(
         uint256 key,
@@ -136,12 +144,18 @@ library SessionPolicy {
         uint256 sessionEpoch,
         uint256 time,
         uint256 graceS
-    ) internal pure returns (Verdict) {
+    ) internal pure returns (Verdict verdict) {
         uint256 permissions = key.permissionsOf();
-        if (permissions == 0 || key.sessionEpochOf() != sessionEpoch) return Verdict.NotLive;
-        if (time > key.expiresAtOf() + graceS) return Verdict.Expired;
-        if (permissions & permission != permission) return Verdict.PermissionMissing;
-        return Verdict.Allowed;
+        // Unchecked: 32 bits, and a delay of the ledger's.
+        unchecked {
+            if (permissions == 0 || key.sessionEpochOf() != sessionEpoch) {
+                verdict = Verdict.NotLive;
+            } else if (time > key.expiresAtOf() + graceS) {
+                verdict = Verdict.Expired;
+            } else if (permissions & permission != permission) {
+                verdict = Verdict.PermissionMissing;
+            }
+        }
     }
 
     /// @notice Whether what is bought is within the key's terms; counts its units.
@@ -167,20 +181,17 @@ library SessionPolicy {
         return (charged ? Verdict.Allowed : Verdict.UnitsExceeded, units);
     }
 
-    /// @notice Charges the key, its team and its account. What comes back counts only if allowed.
-    function capsVerdict(uint256 key, uint256 team, uint256 root, uint256 amount, uint256 time)
+    /// @notice Charges what is above a key: its team, and its account. What comes back counts only if allowed.
+    function aboveVerdict(uint256 team, uint256 root, uint256 amount, uint256 time)
         internal
         pure
-        returns (Verdict, uint256, uint256, uint256)
+        returns (Verdict verdict, uint256 teamAfter, uint256 rootAfter)
     {
-        bool charged;
-        (charged, key) = key.charge(amount, time);
-        if (!charged) return (Verdict.KeyCapExceeded, key, team, root);
-        (charged, team) = team.charge(amount, time);
-        if (!charged) return (Verdict.TeamCapExceeded, key, team, root);
-        (charged, root) = root.charge(amount, time);
-        if (!charged) return (Verdict.RootCapExceeded, key, team, root);
-        return (Verdict.Allowed, key, team, root);
+        bool isCharged;
+        (isCharged, teamAfter) = team.charge(amount, time);
+        if (!isCharged) return (Verdict.TeamCapExceeded, team, root);
+        (isCharged, rootAfter) = root.charge(amount, time);
+        if (!isCharged) return (Verdict.RootCapExceeded, team, root);
     }
 
     /// @notice Charges one counterparty.
@@ -253,7 +264,7 @@ library SessionPolicy {
 
     /// @notice Whether the key has terms, and it is known what to hold against them.
     function isTermed(uint256 key, bytes32 resource) internal pure returns (bool) {
-        return key.permissionsOf() & TERMED != 0 && resource != 0;
+        return resource != 0 && key.permissionsOf() & TERMED != 0;
     }
 
     /// @param resource the hash of an empty name for any

@@ -18,17 +18,24 @@ library SignatureRecovery {
     }
 
     /// @param signatureAt where in calldata 64 bytes (EIP-2098) are
-    /// @return as of `recover`
-    function recoverAt(bytes32 digest, uint256 signatureAt) internal pure returns (address) {
-        bytes32 r;
-        uint256 vs;
+    /// @return signer as of `recover`
+    function recoverAt(bytes32 digest, uint256 signatureAt) internal view returns (address signer) {
+        bool isAnswered;
+        // Memory-safe: scratch space, and beyond what is allocated. 200 gas less than the built-in function,
+        // once for each buyer of a metered batch. Nothing is answered to what is no signature.
         assembly ("memory-safe") {
-            r := calldataload(signatureAt)
-            vs := calldataload(add(signatureAt, 0x20))
+            let vs := calldataload(add(signatureAt, 0x20))
+            let s := shr(1, shl(1, vs))
+            let input := mload(0x40)
+            mstore(input, digest)
+            mstore(add(input, 0x20), add(shr(255, vs), 27))
+            mstore(add(input, 0x40), calldataload(signatureAt))
+            mstore(add(input, 0x60), s)
+            mstore(0x00, 0)
+            isAnswered := staticcall(gas(), 1, input, 0x80, 0x00, 0x20)
+            signer := mul(mload(0x00), iszero(gt(s, HALF_ORDER)))
         }
-        uint256 s = vs & type(uint256).max >> 1;
-        if (s > HALF_ORDER) return address(0);
-        // The cast is safe: 27 or 28.
-        return ecrecover(digest, uint8((vs >> 255) + 27), r, bytes32(s));
+        // Only for want of gas: no reason to call the signature a bad one.
+        require(isAnswered);
     }
 }

@@ -5,7 +5,7 @@ import {IMetered} from "../src/IMetered.sol";
 import {MarketTest} from "./MarketTest.sol";
 import {Vm} from "./Vm.sol";
 
-/// @dev A line by the seller's place in the batch's own list.
+/// @dev A line by the seller's place in the batch's own list; lines have to ascend.
 struct MeteredLine {
     uint16 seller;
     uint64 amount;
@@ -147,13 +147,16 @@ abstract contract MeteredTest is MarketTest {
 
     function _encode(MeteredRecord memory record) internal pure returns (bytes memory encoded) {
         encoded = abi.encodePacked(record.buyer, record.flags, uint8(record.lines.length));
+        uint16 following;
+        for (uint256 i = 0; i < record.lines.length; ++i) {
+            MeteredLine memory line = record.lines[i];
+            encoded = abi.encodePacked(encoded, uint48(line.amount), line.seller - following);
+            following = line.seller + 1;
+        }
         if (record.flags & 3 == CONTRACT) {
             encoded = abi.encodePacked(encoded, uint16(record.signature.length));
         }
         encoded = abi.encodePacked(encoded, record.signature);
-        for (uint256 i = 0; i < record.lines.length; ++i) {
-            encoded = abi.encodePacked(encoded, record.lines[i].seller, record.lines[i].amount);
-        }
     }
 
     function _list(MeteredRecord memory record)

@@ -21,7 +21,8 @@ contract RegistryHarness is SessionRegistry {
         external
         returns (bool)
     {
-        return _charge(root, key, permission, amount, sessionEpoch[root], rootCapped[root]);
+        uint256[] memory none;
+        return charge(root, key, permission, amount, 0, 0, none) == SessionPolicy.Verdict.Allowed;
     }
 
     /// @dev As a fill is.
@@ -32,9 +33,9 @@ contract RegistryHarness is SessionRegistry {
         uint256 amount,
         bytes32 resource,
         uint256 units,
-        uint256[] calldata lines
-    ) external returns (SessionPolicy.Verdict) {
-        return _chargeFill(
+        uint256[] memory lines
+    ) public returns (SessionPolicy.Verdict) {
+        return _charge(
             root,
             key,
             permission,

@@ -828,8 +828,7 @@ contract SessionRegistryTest is RegistryTest {
     function test_storage_isWhereItsNameSays() public {
         _grant(_grantOf(key));
         bytes32 place = SlotDerivation.erc7201Slot("keyfill.sessions");
-        bytes32 slot = keccak256(abi.encode(uint256(uint160(owner.addr)), place));
-        slot = keccak256(abi.encode(_id(key), slot));
+        bytes32 slot = keccak256(abi.encode(owner.addr, _id(key), place));
         vm.assertEq(uint256(vm.load(address(registry), slot)), _keyWord(key));
     }
 }

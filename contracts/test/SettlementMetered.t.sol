@@ -293,18 +293,18 @@ contract SettlementMeteredTest is MeteredTest {
 
     // ------------------------------------------------------------------ lines
 
-    function test_attack_sellerRepeated() public {
-        MeteredLine[] memory lines = _lines(3, 4);
-        lines[1].seller = 0;
-        _meter(_receipt(BUYER, lines, buyer));
-        _assertSkipped(IMetered.RecordProblem.LinesInvalid);
-    }
-
-    function test_lines_mustAscend() public {
-        MeteredLine[] memory lines = _lines(3, 4);
-        (lines[0].seller, lines[1].seller) = (1, 0);
-        _meter(_receipt(BUYER, lines, buyer));
-        _assertSkipped(IMetered.RecordProblem.LinesInvalid);
+    /// @dev No seller stands in a record twice, and none before another: it cannot be written. Whatever is,
+    /// pays the seller that comes next, or none that was paid before.
+    function testFuzz_attack_sellerRepeated(uint16 skipped) public {
+        bytes memory head = abi.encodePacked(
+            uint8(1), book, uint16(2), LOW, HIGH, uint16(1), BUYER, ATTESTED, uint8(2)
+        );
+        // A batch for which all gas is gone has reverted as well.
+        skipped = uint16(_bound(skipped, 1, 1000));
+        _expectMalformed(abi.encodePacked(head, uint48(3), uint16(0), uint48(4), skipped));
+        _meterBytes(abi.encodePacked(head, uint48(3), uint16(0), uint48(4), uint16(0)));
+        vm.assertEq(_balance(low.addr), 3);
+        vm.assertEq(_balance(high.addr), 4);
     }
 
     function test_attack_buyerPaysItself() public {
@@ -320,6 +320,36 @@ contract SettlementMeteredTest is MeteredTest {
         _assertSkipped(IMetered.RecordProblem.LinesInvalid);
         _meter(_receipt(BUYER, new MeteredLine[](0), buyer));
         _assertSkipped(IMetered.RecordProblem.LinesInvalid);
+    }
+
+    /// @dev As much as a line has room for is paid and signed; a line for more is a claim's.
+    function test_line_isAsLargeAsItCanBe() public {
+        _setWord(buyer.addr, 1 << 60);
+        uint64 largest = type(uint48).max;
+        vm.assertEq(_meter(_receipt(BUYER, _lines(largest, largest), buyer)), 2 * uint256(largest));
+        vm.assertEq(_balance(low.addr), largest);
+        vm.assertEq(_balance(high.addr), largest);
+    }
+
+    /// @dev A record that is skipped, for whatever reason, takes back from its sellers what it gave, and
+    /// only that.
+    function testFuzz_skippedRecord_creditsNobody(uint48[3] memory amounts, uint8 kind) public {
+        for (uint256 i = 0; i < 3; ++i) {
+            amounts[i] = uint48(_bound(amounts[i], 1, 1e6));
+        }
+        MeteredRecord memory bad = _receipt(BUYER, _lines(amounts[0], amounts[1]), buyer);
+        kind %= 4;
+        if (kind == 0) bad.signature = new bytes(64);
+        if (kind == 1) bad.flags = SESSION;
+        if (kind == 2) bad.flags = EPOCH_BEFORE;
+        if (kind == 3) bad.lines[1].amount = type(uint48).max;
+        MeteredRecord memory good = _receipt(OTHER, _linesTo(HIGH, amounts[2]), other);
+        bool isFirst = amounts[0] & 1 == 0;
+        vm.assertEq(_meter(isFirst ? _list(bad, good) : _list(good, bad)), amounts[2]);
+        vm.assertEq(problems.length, 1);
+        vm.assertEq(_balance(low.addr), 0);
+        vm.assertEq(_balance(high.addr), amounts[2]);
+        vm.assertEq(_balance(buyer.addr), 10_000_000);
     }
 
     /// @dev A poisoned record takes nothing with it.
@@ -473,7 +503,7 @@ contract SettlementMeteredTest is MeteredTest {
         MeteredRecord memory record = _attested(BUYER, _lines(1));
         record.lines[0].seller = 2;
         _expectMalformed(_encode(_list(record)));
-        record.lines[0].seller = type(uint16).max;
+        record.lines[0].seller = type(uint16).max - 1;
         _expectMalformed(_encode(_list(record)));
     }
 
@@ -508,7 +538,7 @@ contract SettlementMeteredTest is MeteredTest {
             book,
             _deployBook(more),
             abi.encodePacked(uint16(1), uint16(5), uint16(1)),
-            abi.encodePacked(BUYER, ATTESTED, uint8(1), uint16(0), uint64(9))
+            abi.encodePacked(BUYER, ATTESTED, uint8(1), uint48(9), uint16(0))
         );
         vm.assertEq(_meterBytes(batch), 9);
         vm.assertEq(_balance(high.addr), 9);

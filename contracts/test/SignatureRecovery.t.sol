@@ -61,7 +61,7 @@ contract SignatureRecoveryTest is Test {
         }
     }
 
-    function recoverAt(bytes32 digest, bytes calldata signature) external pure returns (address) {
+    function recoverAt(bytes32 digest, bytes calldata signature) external view returns (address) {
         uint256 start;
         assembly {
             start := signature.offset
