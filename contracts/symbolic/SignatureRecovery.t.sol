@@ -12,7 +12,7 @@ contract SignatureRecoveryProof {
         return SignatureRecovery.recover(digest, signature);
     }
 
-    function recoverAt(bytes32 digest, bytes32, bytes32) external pure returns (address) {
+    function recoverAt(bytes32 digest, bytes32, bytes32) external view returns (address) {
         // Behind the selector and the digest.
         return SignatureRecovery.recoverAt(digest, 36);
     }
