@@ -8,12 +8,12 @@ nothing.
 """
 
 import base64
-import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from solver.core.check import check
+from solver.vault.escape import ESCAPE, ESCAPE_BYTES_MAX, ESCAPE_START, byte_of
 from solver.vault.secret import SECRET_BYTES_MIN, Secret
 
 MASK: Final = b"[key]"
@@ -22,17 +22,6 @@ FRAGMENT_BYTES: Final = 16
 BLOCK_BYTES: Final = 8
 """Every run of 15 bytes or more holds a whole block that starts at a multiple of this."""
 
-ESCAPE: Final = re.compile(
-    rb"%([0-9a-fA-F]{2})|\\u00([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})|&#[xX]0{0,4}([0-9a-fA-F]{2});"
-    rb"|&#0{0,4}([0-9]{2,3});|\\([\"'\\/])|&(amp|lt|gt|quot|apos);"
-)
-HEXADECIMAL_GROUPS: Final = range(1, 5)
-DECIMAL_GROUP: Final = 5
-ESCAPE_BYTES_MAX: Final = 12
-ESCAPE_START: Final = re.compile(
-    rb"(%[0-9a-fA-F]?|\\(u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?|&[#a-zA-Z0-9]{0,10})\Z"
-)
-NAMED: Final = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 HELD_FACTOR_MAX: Final = 4
 """At most this many times the longest form of the key is ever held back."""
 
@@ -169,17 +158,9 @@ def _base64(run: bytes) -> Iterator[bytes]:
 
 
 def _escapes(buffer: bytes) -> list[_Escape]:
-    return [_Escape(match.start(), match.end(), _byte(match)) for match in ESCAPE.finditer(buffer)]
-
-
-def _byte(match: re.Match[bytes]) -> bytes:
-    group = match.lastindex or 0
-    text = match[group]
-    if group in HEXADECIMAL_GROUPS:
-        return bytes([int(text, 16)])
-    if group == DECIMAL_GROUP:
-        return bytes([int(text) & 0xFF])
-    return NAMED.get(text, text)
+    return [
+        _Escape(match.start(), match.end(), byte_of(match)) for match in ESCAPE.finditer(buffer)
+    ]
 
 
 def _views(buffer: bytes, escapes: list[_Escape]) -> list[_View]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import ClassVar, Final, NoReturn, Self
 
 from intents.reject import Reject, RejectCode, reject
+from solver.vault.escape import ESCAPE
 
 SECRET_BYTES_MIN: Final = 8
 """Shorter keys cannot be told from ordinary text when answers are scrubbed."""
@@ -76,6 +77,8 @@ def refuse_secret(secret: Secret) -> Reject | None:
             message = "a key is visible ASCII without spaces or square brackets"
         elif len(set(view)) < SECRET_DISTINCT_MIN or _repeats(bytes(view)):
             message = "a key neither repeats itself nor has fewer than four characters"
+        elif _looks_escaped(bytes(view)):
+            message = "a key holds nothing that reads as an escape, such as %41 or &amp;"
         else:
             return None
     return reject(RejectCode.MALFORMED, message)
@@ -85,3 +88,11 @@ def _repeats(key: bytes) -> bool:
     """Whether some 16 bytes come twice: no random key does, and scrubbing would be slow."""
     windows = [key[at : at + REPEAT_BYTES] for at in range(len(key) - REPEAT_BYTES + 1)]
     return len(set(windows)) != len(windows)
+
+
+def _looks_escaped(key: bytes) -> bool:
+    """Whether some of it would read as another byte where the rest of it is escaped.
+
+    Then no reading of an answer has the whole key in it, and it could not be masked.
+    """
+    return any(ESCAPE.search(run) for run in (key, key[::-1]))

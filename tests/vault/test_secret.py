@@ -68,6 +68,10 @@ def test_closing_overwrites_the_bytes() -> None:
         b"caf\xc3\xa9-key-123456",
         b"rebuilds[key]masks",
         b"abcdefghijklmnopqrst" * 2,
+        b'quote"then%00',
+        b"named&amp;escape1",
+        b'backslash\\"quote',
+        b"backwards-14%ok",
     ],
 )
 def test_what_is_no_key_is_refused(key: bytes) -> None:
