@@ -1,11 +1,12 @@
 """Gas per fill from receipts of mined transactions, as JSON lines: `python -m contracts.gas`.
 
 A fresh Anvil; 50 buyers and 10 sellers whose balances exist; every batch goes through the
-operator's account, sent by its session key, and carries 50 fills. All keys, addresses and
-times are fixed, so that the figures are too. The peers are constants, measured elsewhere on
-the same machine by running each protocol's own contracts: CoW Protocol's GPv2Settlement
-with 50 trades in a batch, and UniswapX's V2DutchOrderReactor (which fills one order at a
-time). Both pay per trade; a lower ratio is better for us.
+operator's account, sent by its session key, and carries 50 fills. All keys and
+addresses are fixed, so that the figures are too, but for what depends on the hour: a cap's
+charge costs more where a part of its window has ended. The peers are constants, measured
+elsewhere on the same machine by running each protocol's own contracts: CoW Protocol's
+GPv2Settlement with 50 trades in a batch, and UniswapX's V2DutchOrderReactor (which fills one
+order at a time). Both pay per trade; a lower ratio is better for us.
 
 After the figures come what the same transactions cost in dollars and under the prices of the
 Glamsterdam fork (`contracts.gas_table`): JSON lines too, and for people a table on stderr.
