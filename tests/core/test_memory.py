@@ -1,11 +1,9 @@
 """What is over leaves nothing behind: no order, level, deadline, index, cycle or scan."""
 
 import gc
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -30,6 +28,7 @@ from solver.core.state import (
 from tests.builder import Bench, a_bench, a_mandate, alice, an_intent, an_offer, bob
 from tests.core.floor import a_walk
 from tests.core.sabotage import pure_only
+from tests.core.steps import steps_in
 
 RECORDS: Final = (Order, Level, Fill, IntentState, OfferState, MandateState, Lease, Execution)
 """None of these outlives the documents it belongs to."""
@@ -215,24 +214,7 @@ def _steps_of_cancel(orders: int, place: int) -> int:
         bench.do(command)
     command = commands[place]
     cancel = CancelDocument(account=alice.address, digest=command.digest, at_ms=bench.now_ms)
-    return steps_in(lambda: bench.market.apply(cancel))
-
-
-def steps_in(call: Callable[[], Any]) -> int:
-    """How many lines of the core a call runs, and how often."""
-    steps = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal steps
-        steps += event == "line" and "/solver/core/" in frame.f_code.co_filename
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    steps = steps_in(lambda: bench.market.apply(cancel), under="/solver/core/")
     assert steps > 20
     return steps
 

@@ -9,7 +9,6 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -26,6 +25,7 @@ from tests.bench import ours, traffic
 from tests.bench.engine import by_four
 from tests.bench.flow import ASK, BID, CANCEL, Flow
 from tests.builder import a_bench, alice, an_intent, an_offer, bob, every
+from tests.core.steps import steps_in
 
 PURE: Final = str(sys.modules[Exchange.__module__].__file__).endswith(".py")
 TICK: Final = 99_998
@@ -199,7 +199,7 @@ def _crowded(side: int, orders: int) -> Venue:
 
 def _steps_of_cancel(venue: Venue, order: int) -> int:
     made = venue.orders[order]
-    return _steps(lambda: venue.exchange.end(made))
+    return steps_in(lambda: venue.exchange.end(made))
 
 
 def _steps_in_market(intents: int) -> int:
@@ -211,25 +211,7 @@ def _steps_in_market(intents: int) -> int:
     *submits, cancel = market_floor.commands(flow)
     for submit in submits:
         market_floor.do(market, submit)
-    return _steps(lambda: market_floor.do(market, cancel))
-
-
-def _steps(action: Callable[[], object]) -> int:
-    """Lines of Python that an action executes."""
-    lines = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-    return lines
+    return steps_in(lambda: market_floor.do(market, cancel))
 
 
 def _containers(exchange: Exchange, book: Book) -> Iterator[tuple[str, int]]:
