@@ -9,7 +9,7 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
