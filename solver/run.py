@@ -268,7 +268,8 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
                 await _require(sequencer, OpenResource(resource=resource.name, mode=mode))
     for key_id in await asyncio.to_thread(vault.key_ids):
         # Sealed, but the crash came before the market pooled it: its owner can start over.
-        if key_id not in state.keys:
+        # One that the market found dead goes as well: nothing can use it.
+        if key_id not in state.keys or not state.keys[key_id].live:
             await asyncio.to_thread(vault.revoke, key_id)
     for key_id, key in list(state.keys.items()):
         # Erased, but the crash came before the market heard of it.

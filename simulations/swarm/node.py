@@ -250,7 +250,7 @@ class Node:
                 opened = OpenResource(resource=resource.name, mode=resource.trading)
                 await self._require(sequencer, opened)
         for key in list(vault.keys):
-            if key not in state.keys:
+            if key not in state.keys or not state.keys[key].live:
                 vault.erase(key)
         for key, record in list(state.keys.items()):
             if record.live and key not in vault.keys:

@@ -78,19 +78,25 @@ def open_resource(state: State, command: OpenResource) -> Reject | None:
 
 
 def pool_key(state: State, command: PoolKey) -> Reject | None:
-    """Add a key. Rejects: key_duplicate, resource_unknown, account_full."""
-    if command.key in state.keys:
-        return reject(RejectCode.KEY_DUPLICATE, command.key)
+    """Add a key, or one that left: its windows go on where they were, whoever brings it (P4).
+
+    Rejects: key_duplicate, key_not_live (calls of its last time are not over),
+    resource_unknown, account_full.
+    """
+    fault = _fault_in_return(state.keys.get(command.key), command.key)
+    if fault is not None:
+        return fault
     for resource in command.resources:
         if resource not in state.resources:
             return reject(RejectCode.RESOURCE_UNKNOWN, resource)
     fault = _fault_in_pool(state, command.owner)
     if fault is not None:
         return fault
+    used = state.forget_key(command.key)
     state.keys[command.key] = KeyState(
         owner=command.owner, provider=command.provider, resources=command.resources
     )
-    state.set_limits(command.key, command.resources, command.limits)
+    state.set_limits(command.key, command.resources, command.limits, used)
     state.emit(
         KeyPooled(
             key=command.key,
@@ -483,6 +489,21 @@ def _fault_in_pool(state: State, owner: str) -> Reject | None:
     if pooled < KEYS_OF_ACCOUNT_MAX:
         return None
     return reject(RejectCode.ACCOUNT_FULL, f"{pooled} keys of the account are in the pool")
+
+
+def _fault_in_return(key: KeyState | None, name: str) -> Reject | None:
+    """Whether a key of this id may be pooled: there is none, or it left and serves nothing."""
+    if key is None:
+        return None
+    if key.live:
+        return reject(RejectCode.KEY_DUPLICATE, name)
+    if key.leases:
+        return reject(
+            RejectCode.KEY_NOT_LIVE,
+            f"{name} left the pool, and calls that it serves are not over",
+            hint="Contribute it again once they are, in some minutes at most.",
+        )
+    return None
 
 
 def _fault_in_key(state: State, offer: OfferState) -> Reject | None:

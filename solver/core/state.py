@@ -8,6 +8,7 @@ commands give the same hash in any process. What is over is kept for readers unt
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -406,13 +407,18 @@ class State:
         return self.windows.get((key, resource), []) + self.windows.get((offer, resource), [])
 
     def set_limits(
-        self, subject: str, resources: tuple[str, ...], limits: tuple[Limit, ...]
+        self,
+        subject: str,
+        resources: tuple[str, ...],
+        limits: tuple[Limit, ...],
+        used: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Give a key or an offer its windows: the same ones, whichever resource is used.
 
-        Units of different resources of one key add up: a limit of 5 is 5 in all.
+        Units of different resources of one key add up: a limit of 5 is 5 in all. `used` says
+        what of it was used before, and when, oldest first.
         """
-        windows = [Window(limit) for limit in limits]
+        windows = [Window(limit, finished=used) for limit in limits]
         for resource in dict.fromkeys(resources if windows else ()):
             check((subject, resource) not in self.windows, "windows_set_once", subject=subject)
             self.windows[subject, resource] = windows
@@ -424,11 +430,30 @@ class State:
         return kept - len(self.finished)
 
     def forget_keys(self) -> None:
-        """Of the keys that left the pool and serve nothing any more, keep the newest."""
+        """Of the keys that left the pool and serve nothing any more, keep the newest.
+
+        And those whose windows still count what was used: they may come back.
+        """
         gone = [name for name, key in self.keys.items() if not key.live and not key.leases]
         for name in gone[:-KEYS_RETIRED_KEPT_MAX]:
-            for resource in self.keys.pop(name).resources:
-                self.windows.pop((name, resource), None)
+            if not self._used(name):
+                self.forget_key(name)
+
+    def forget_key(self, name: str) -> list[tuple[int, int]]:
+        """Forget a key that serves nothing, if there is one; what its longest window counts."""
+        used = self._used(name)
+        key = self.keys.pop(name, None)
+        for resource in () if key is None else key.resources:
+            self.windows.pop((name, resource), None)
+        return used
+
+    def _used(self, name: str) -> list[tuple[int, int]]:
+        """When calls through a key finished and what they used, as its longest window has it."""
+        key = self.keys.get(name)
+        resource = "" if key is None or not key.resources else key.resources[0]
+        windows = self.windows.get((name, resource), [])
+        entries = [window.image(self.now_ms)[3] for window in windows]
+        return max(entries, key=len, default=[])
 
     def finish(self, digest: str) -> None:
         """A document is over: it is remembered for a while (`forget_finished`)."""

@@ -426,6 +426,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             R.ATTESTATION_MISSING,
             R.HEALTH_CHECK_FAILED,
             R.KEY_DUPLICATE,
+            R.KEY_NOT_LIVE,
             R.RESOURCE_UNKNOWN,
             R.WRONG_DOMAIN,
             *SEQUENCED,

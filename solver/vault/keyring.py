@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import threading
 from typing import Final
 
@@ -44,16 +43,21 @@ class Keyring:
     def add(
         self, secret: Secret, *, owner: str, provider: Provider, attested: bool, created_at_ms: int
     ) -> SealedKey | Reject:
-        """Seal and keep a key under a new random id; KEY_DUPLICATE if it is here already."""
-        key_id = "0x" + secrets.token_hex(32)
-        binding = Binding(
-            account=owner,
-            key_id=key_id,
-            version=KEY_VERSION,
-            provider=provider.name,
-            host=provider.host,
-        )
+        """Seal and keep a key; KEY_DUPLICATE if it is here already.
+
+        Its id is its fingerprint, so a key that left and returns is the one that it was: the
+        market goes on counting its windows (P4).
+        """
         with self._lock:
+            fingerprint = self._fingerprint(provider, secret)
+            key_id = "0x" + fingerprint.hex()
+            binding = Binding(
+                account=owner,
+                key_id=key_id,
+                version=KEY_VERSION,
+                provider=provider.name,
+                host=provider.host,
+            )
             key = SealedKey(
                 key_id=key_id,
                 owner=owner,
@@ -62,7 +66,7 @@ class Keyring:
                 version=KEY_VERSION,
                 attested=attested,
                 created_at_ms=created_at_ms,
-                fingerprint=self._fingerprint(provider, secret),
+                fingerprint=fingerprint,
                 sealed=seal(secret, binding, self._wrapper),
             )
             return self._store.put(key) or key

@@ -7,7 +7,7 @@ import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core import document, exchange, intake, state, trade
-from solver.core.command import CancelDocument, Command, EndLeases, PoolKey
+from solver.core.command import CancelDocument, Command, EndLeases, Limit, PoolKey
 from solver.core.document import NONCES_PER_WORD, Account
 from solver.core.event import IntentStatus
 from solver.core.snapshot import dump, load
@@ -139,6 +139,24 @@ def test_keys_that_left_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -
     kept = [key_of(bob), key_of(carol), key_of(bob, 4), key_of(bob, 5)]
     assert list(bench.market.state.keys) == kept
     assert load(dump(bench.market.state)).hash() == bench.market.state.hash()
+
+
+def test_a_key_that_may_come_back_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P4: while its window counts what it served, however many others left since."""
+    monkeypatch.setattr(state, "KEYS_RETIRED_KEPT_MAX", 1)
+    bench = a_bench()
+    used, other, newest = (key_of(bob, number) for number in (1, 2, 3))
+    bench.pooling(bob, number=1, limits=(Limit(units=2, seconds=60),))
+    intent = an_intent().limit(100).signed_by(alice)
+    bench.do(an_offer().from_key(used).signed_by(bob))
+    bench.do(intent)
+    bench.use(bench.lease(intent))
+    bench.retire(used)
+    bench.pooling(bob, number=2).retire(other)
+    assert {used, other} <= set(bench.market.state.keys)
+    bench.wait(61)
+    bench.pooling(bob, number=3).retire(newest)
+    assert list(bench.market.state.keys) == [key_of(bob), key_of(carol), newest]
 
 
 def test_a_key_is_kept_while_a_call_of_it_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,9 +168,11 @@ def _window_per_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key with two resources may be used twice as much."""
     original = state.State.set_limits
 
-    def apart(self: state.State, subject: str, resources: tuple[str, ...], limits: Any) -> None:
+    def apart(
+        self: state.State, subject: str, resources: tuple[str, ...], *limits_and_use: Any
+    ) -> None:
         for resource in resources:
-            original(self, subject, (resource,), limits)
+            original(self, subject, (resource,), *limits_and_use)
 
     monkeypatch.setattr(state.State, "set_limits", apart)
 

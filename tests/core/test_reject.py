@@ -139,6 +139,15 @@ def _retire_again(bench: Bench) -> Command:
     return RetireKey(key=key_of(bob), reason=KeyEnd.DEAD)
 
 
+def _key_that_still_serves(bench: Bench) -> Command:
+    intent = an_intent().limit(100).signed_by(alice)
+    bench.do(an_offer().signed_by(bob))
+    bench.do(intent)
+    bench.start(bench.lease(intent), 1)
+    bench.retire(key_of(bob))
+    return _pool(key_of(bob), SEARCH)
+
+
 def _intent_of(bench: Bench, *, filled: bool) -> SubmitIntent:
     if filled:
         bench.do(an_offer().units(5).limit(5).signed_by(bob))
@@ -456,6 +465,7 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
         RejectCode.RESOURCE_UNKNOWN,
         lambda _: _pool("0x01", SEARCH, TOKENS),
     ),
+    "pool a key that still serves": (RejectCode.KEY_NOT_LIVE, _key_that_still_serves),
     "retire no key": (
         RejectCode.KEY_UNKNOWN,
         lambda _: RetireKey(key="0x01", reason=KeyEnd.DEAD),

@@ -264,6 +264,20 @@ async def duplicate_key(world: World) -> Told:
     return told
 
 
+async def a_key_that_still_serves(world: World) -> Told:
+    """A key returns while a call of its last stay is under way: custody does not keep it."""
+    intent = await a_filled(world)
+    state = world.sequencer.market.state
+    lease = state.leases[state.intents[intent].leases[0]]
+    await world.do(StartCall(lease=lease.id, call="long", units=1))
+    await world.do(RetireKey(key=lease.key, reason=KeyEnd.REVOKED))
+    secret = world.vault.secrets.pop(lease.key)
+    body = {"provider": "datasette", "secret": secret}
+    told = await world.signed(carol, "POST", "/v1/keys/contribute", body)
+    assert lease.key not in world.vault.secrets
+    return told
+
+
 def attesting(**changes: Any) -> Case:
     """Contributing with a wrong attestation is refused."""
 
@@ -474,6 +488,7 @@ CASES: list[tuple[str, R, Case]] = [
     ("attestation missing", R.ATTESTATION_MISSING, contributing(R.ATTESTATION_MISSING)),
     ("a sick key", R.HEALTH_CHECK_FAILED, contributing(R.HEALTH_CHECK_FAILED)),
     ("a key twice", R.KEY_DUPLICATE, duplicate_key),
+    ("a key that still serves", R.KEY_NOT_LIVE, a_key_that_still_serves),
     ("another text attested", R.ATTESTATION_MISSING, attesting(statement="Maybe.")),
     ("another provider attested", R.MALFORMED, attesting(provider="openai")),
     ("attested by another", R.NOT_AUTHORIZED, attesting(by=carol)),

@@ -103,13 +103,14 @@ async def test_a_probe_tells_live_from_dead(tmp_path: Path) -> None:
 
 
 async def test_a_revoked_key_is_gone_and_can_be_given_again(tmp_path: Path) -> None:
-    """Erased at once; the owner may change its mind, under a new id."""
+    """Erased at once; it returns under its id, by which the market counts its windows (P4)."""
     async with a_world(tmp_path) as world:
         first = await world.pool()
         assert world.vault.revoke(first)
         assert not world.vault.revoke(first)
         assert world.vault.describe(first) is None
-        assert await world.pool() != first
+        assert await world.pool() == first
+        assert await world.pool(OTHER_KEY) != first
 
 
 async def test_rotation_moves_every_key(tmp_path: Path) -> None:
