@@ -15,6 +15,7 @@ from solver.core.event import (
 )
 from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
 from solver.core.metering import fault_in_meter, meter_closed, note_reach
+from solver.core.pool import forget_keys
 from solver.core.settling import finish_execution
 from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
@@ -138,7 +139,7 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
             lease.status = LeaseStatus.ORPHANED
             _move(state, lease)
             _close_if_done(state, lease)
-    state.forget_keys()
+    forget_keys(state)
     return None
 
 

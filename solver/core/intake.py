@@ -14,7 +14,6 @@ from solver.core.command import (
     IssueCredits,
     Limit,
     OpenResource,
-    PoolKey,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
@@ -24,7 +23,6 @@ from solver.core.event import (
     BalanceChanged,
     IntentAccepted,
     IntentStatus,
-    KeyPooled,
     MandateAccepted,
     OfferAccepted,
     ResourceOpened,
@@ -33,14 +31,12 @@ from solver.core.ledger import ISSUANCE, SUPPLY, Balance, hold, transfer
 from solver.core.state import (
     CREDIT,
     DOCUMENTS_MAX,
-    KEYS_OF_ACCOUNT_MAX,
     MAY_SIGN,
     STANDING_MAX,
     Account,
     DocumentState,
     Due,
     IntentState,
-    KeyState,
     MandateState,
     OfferState,
     Session,
@@ -74,37 +70,6 @@ def open_resource(state: State, command: OpenResource) -> Reject | None:
         return reject(RejectCode.ALREADY_KNOWN, f"{command.resource} is listed")
     state.resources[command.resource] = command.mode
     state.emit(ResourceOpened(resource=command.resource, mode=command.mode))
-    return None
-
-
-def pool_key(state: State, command: PoolKey) -> Reject | None:
-    """Add a key, or one that left: its windows go on where they were, whoever brings it (P4).
-
-    Rejects: key_duplicate, key_not_live (calls of its last time are not over),
-    resource_unknown, account_full.
-    """
-    fault = _fault_in_return(state.keys.get(command.key), command.key)
-    if fault is not None:
-        return fault
-    for resource in command.resources:
-        if resource not in state.resources:
-            return reject(RejectCode.RESOURCE_UNKNOWN, resource)
-    fault = _fault_in_pool(state, command.owner)
-    if fault is not None:
-        return fault
-    used = state.forget_key(command.key)
-    state.keys[command.key] = KeyState(
-        owner=command.owner, provider=command.provider, resources=command.resources
-    )
-    state.set_limits(command.key, command.resources, command.limits, used)
-    state.emit(
-        KeyPooled(
-            key=command.key,
-            owner=command.owner,
-            provider=command.provider,
-            resources=command.resources,
-        )
-    )
     return None
 
 
@@ -482,28 +447,6 @@ def _spendable(state: State, intent: IntentState, account: Account | None) -> in
     if intent.account in state.metering.claimed:
         return 0
     return money.available - (account.withdrawing - account.withdrawal_held)
-
-
-def _fault_in_pool(state: State, owner: str) -> Reject | None:
-    pooled = sum(key.live and key.owner == owner for key in state.keys.values())
-    if pooled < KEYS_OF_ACCOUNT_MAX:
-        return None
-    return reject(RejectCode.ACCOUNT_FULL, f"{pooled} keys of the account are in the pool")
-
-
-def _fault_in_return(key: KeyState | None, name: str) -> Reject | None:
-    """Whether a key of this id may be pooled: there is none, or it left and serves nothing."""
-    if key is None:
-        return None
-    if key.live:
-        return reject(RejectCode.KEY_DUPLICATE, name)
-    if key.leases:
-        return reject(
-            RejectCode.KEY_NOT_LIVE,
-            f"{name} left the pool, and calls that it serves are not over",
-            hint="Contribute it again once they are, in some minutes at most.",
-        )
-    return None
 
 
 def _fault_in_key(state: State, offer: OfferState) -> Reject | None:

@@ -47,13 +47,13 @@ from solver.core.intake import (
     cancel_document,
     issue_credits,
     open_resource,
-    pool_key,
     submit_intent,
     submit_mandate,
     submit_offer,
 )
 from solver.core.metered import cut_metered
 from solver.core.metering import accept_receipt, set_metering
+from solver.core.pool import pool_key
 from solver.core.settling import cut_batch
 from solver.core.state import Due, IntentState, Lease, OfferState, State
 from solver.core.trade import (

@@ -71,10 +71,6 @@ DOCUMENTS_MAX: Final = 1_000_000
 """Documents that are not over, or whose leases are remembered: about 1.5 GB of them."""
 LEASES_PER_INTENT_MAX: Final = 4_096
 """An intent that was filled as often ends: it could be filled unit by unit for a year."""
-KEYS_OF_ACCOUNT_MAX: Final = 1_000
-"""Keys of one account that are in the pool."""
-KEYS_RETIRED_KEPT_MAX: Final = 1_000
-"""Keys that left the pool and can still be asked for; see `State.forget_keys`."""
 
 # Bound once: looking an enumeration's member up costs as much as a record.
 _LEASE_OPEN: Final = LeaseStatus.OPEN
@@ -428,32 +424,6 @@ class State:
         """Documents that are not only waiting to be forgotten."""
         kept = len(self.intents) + len(self.offers) + len(self.mandates)
         return kept - len(self.finished)
-
-    def forget_keys(self) -> None:
-        """Of the keys that left the pool and serve nothing any more, keep the newest.
-
-        And those whose windows still count what was used: they may come back.
-        """
-        gone = [name for name, key in self.keys.items() if not key.live and not key.leases]
-        for name in gone[:-KEYS_RETIRED_KEPT_MAX]:
-            if not self._used(name):
-                self.forget_key(name)
-
-    def forget_key(self, name: str) -> list[tuple[int, int]]:
-        """Forget a key that serves nothing, if there is one; what its longest window counts."""
-        used = self._used(name)
-        key = self.keys.pop(name, None)
-        for resource in () if key is None else key.resources:
-            self.windows.pop((name, resource), None)
-        return used
-
-    def _used(self, name: str) -> list[tuple[int, int]]:
-        """When calls through a key finished and what they used, as its longest window has it."""
-        key = self.keys.get(name)
-        resource = "" if key is None or not key.resources else key.resources[0]
-        windows = self.windows.get((name, resource), [])
-        entries = [window.image(self.now_ms)[3] for window in windows]
-        return max(entries, key=len, default=[])
 
     def finish(self, digest: str) -> None:
         """A document is over: it is remembered for a while (`forget_finished`)."""

@@ -6,12 +6,11 @@ from typing import Final
 import pytest
 
 from intents.reject import Reject, RejectCode
-from solver.core import document, exchange, intake, state, trade
+from solver.core import document, exchange, intake, pool, trade
 from solver.core.command import CancelDocument, Command, EndLeases, Limit, PoolKey
 from solver.core.document import NONCES_PER_WORD, Account
 from solver.core.event import IntentStatus
 from solver.core.snapshot import dump, load
-from solver.core.state import State
 from tests.builder import (
     SEARCH,
     Bench,
@@ -120,7 +119,7 @@ def test_an_intent_that_was_filled_too_often_ends(monkeypatch: pytest.MonkeyPatc
 
 def test_an_account_pools_no_more_keys_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that left the pool make room; others' do not count."""
-    monkeypatch.setattr(intake, "KEYS_OF_ACCOUNT_MAX", 2)
+    monkeypatch.setattr(pool, "KEYS_OF_ACCOUNT_MAX", 2)
     bench = a_bench().pooling(bob, number=1)
     late = PoolKey(key=key_of(bob, 2), owner=bob.address, provider="p", resources=(SEARCH,))
     assert bench.refuse(late) is RejectCode.ACCOUNT_FULL
@@ -131,7 +130,7 @@ def test_an_account_pools_no_more_keys_than_it_may(monkeypatch: pytest.MonkeyPat
 
 def test_keys_that_left_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are kept, and live ones always; a snapshot makes no difference."""
-    monkeypatch.setattr(state, "KEYS_RETIRED_KEPT_MAX", 2)
+    monkeypatch.setattr(pool, "KEYS_RETIRED_KEPT_MAX", 2)
     bench = a_bench()
     for number in range(1, 6):
         bench.pooling(bob, number=number)
@@ -143,7 +142,7 @@ def test_keys_that_left_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_key_that_may_come_back_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """P4: while its window counts what it served, however many others left since."""
-    monkeypatch.setattr(state, "KEYS_RETIRED_KEPT_MAX", 1)
+    monkeypatch.setattr(pool, "KEYS_RETIRED_KEPT_MAX", 1)
     bench = a_bench()
     used, other, newest = (key_of(bob, number) for number in (1, 2, 3))
     bench.pooling(bob, number=1, limits=(Limit(units=2, seconds=60),))
@@ -161,7 +160,7 @@ def test_a_key_that_may_come_back_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_key_is_kept_while_a_call_of_it_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is forgotten, with its windows, when others go after nothing needs it any more."""
-    monkeypatch.setattr(state, "KEYS_RETIRED_KEPT_MAX", 1)
+    monkeypatch.setattr(pool, "KEYS_RETIRED_KEPT_MAX", 1)
     bench = a_bench()
     intent = an_intent().limit(100).signed_by(alice)
     bench.do(an_offer().signed_by(bob))
@@ -293,22 +292,22 @@ SABOTAGES: Final[dict[str, tuple[Patch, Callable[[pytest.MonkeyPatch], None]]]] 
         test_an_intent_that_was_filled_too_often_ends,
     ),
     "count keys that left": (
-        edited(intake, "_fault_in_pool", "key.live and ", ""),
+        edited(pool, "_fault_in_pool", "key.live and ", ""),
         test_an_account_pools_no_more_keys_than_it_may,
     ),
     "count others' keys": (
-        edited(intake, "_fault_in_pool", " and key.owner == owner", ""),
+        edited(pool, "_fault_in_pool", " and key.owner == owner", ""),
         test_an_account_pools_no_more_keys_than_it_may,
     ),
-    "forget no key": (never("forget_keys", State), test_keys_that_left_are_forgotten_in_time),
+    "forget no key": (never("forget_keys", pool), test_keys_that_left_are_forgotten_in_time),
     "forget the newest keys": (
         edited(
-            State, "forget_keys", "gone[:-KEYS_RETIRED_KEPT_MAX]", "gone[KEYS_RETIRED_KEPT_MAX:]"
+            pool, "forget_keys", "gone[:-KEYS_RETIRED_KEPT_MAX]", "gone[KEYS_RETIRED_KEPT_MAX:]"
         ),
         test_keys_that_left_are_forgotten_in_time,
     ),
     "forget a key that serves": (
-        edited(State, "forget_keys", " and not key.leases", ""),
+        edited(pool, "forget_keys", " and not key.leases", ""),
         test_a_key_is_kept_while_a_call_of_it_is_in_flight,
     ),
     "never forget nonces": (

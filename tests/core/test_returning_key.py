@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intents.reject import RejectCode
+from solver.core import pool
 from solver.core.command import Limit, PoolKey, StartCall
-from solver.core.intake import pool_key
 from solver.core.snapshot import dump, load
-from solver.core.state import State
 from tests.builder import (
     SEARCH,
     Bench,
@@ -60,7 +59,7 @@ def test_a_snapshot_keeps_what_a_key_used_before_it_left() -> None:
     bench.retire(KEY)
     again = load(dump(bench.market.state))
     for state in (bench.market.state, again):
-        assert pool_key(state, _returned(bob, Limit(units=2, seconds=60))) is None
+        assert pool.pool_key(state, _returned(bob, Limit(units=2, seconds=60))) is None
         (window,) = state.windows[KEY, SEARCH]
         assert window.occupied(state.now_ms) == 1
 
@@ -74,7 +73,7 @@ def test_no_window_is_over_its_limit_however_often_a_key_returns(random: Random)
 @pure_only
 def test_a_return_with_fresh_windows_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The property above fails if what was used before is forgotten."""
-    monkeypatch.setattr(State, "_used", lambda *_: [])
+    monkeypatch.setattr(pool, "_used", lambda *_: [])
     with pytest.raises(AssertionError, match="more than"):
         _comes_and_goes(Random(0))  # noqa: S311
 
