@@ -56,6 +56,7 @@ class RejectCode(StrEnum):
     ATTESTATION_MISSING = "attestation_missing"
     HEALTH_CHECK_FAILED = "health_check_failed"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    ACCOUNT_BARRED = "account_barred"
     ACCOUNT_FULL = "account_full"
     ALREADY_KNOWN = "already_known"
     NOT_OPEN = "not_open"
@@ -85,6 +86,7 @@ class RejectCode(StrEnum):
     RECEIPT_DUE = "receipt_due"
     RECEIPT_STALE = "receipt_stale"
     RECEIPT_INVALID = "receipt_invalid"
+    UNSETTLED_EXCEEDED = "unsettled_exceeded"
     OPERATION_FORBIDDEN = "operation_forbidden"
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_TIMEOUT = "upstream_timeout"
@@ -108,6 +110,10 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.NOT_AUTHORIZED: "Sign with the account's own key or a live session key of it.",
     RejectCode.NONCE_USED: "Pick a nonce that this account has not used yet.",
     RejectCode.INSUFFICIENT_FUNDS: "Deposit to the settlement contract, or lower the limit.",
+    RejectCode.ACCOUNT_BARRED: (
+        "Grant a session key anew on chain, or end the account's epoch (cancelAll); then what may"
+        " wait to be settled is half of what it was. Or sign with the account's own key."
+    ),
     RejectCode.ACCOUNT_FULL: "Cancel what you no longer need, or wait until some of it is over.",
     RejectCode.WINDOW_EXHAUSTED: "Retry after the time given; the key's rate window is full.",
     RejectCode.EPOCH_ENDED: "Sign with the account's current epoch, see GET /v1/balance.",
@@ -125,6 +131,9 @@ HINTS: Final[dict[RejectCode, str]] = {
     ),
     RejectCode.RECEIPT_STALE: "Sign anew what GET /v1/spending says is due now.",
     RejectCode.RECEIPT_INVALID: "Sign what GET /v1/spending says, and for as many fills.",
+    RejectCode.UNSETTLED_EXCEEDED: (
+        "Wait until batches are final. What the account's own key signs is not bounded so."
+    ),
     RejectCode.CURSOR_TOO_OLD: "Read the state anew, then follow the feed from its cursor.",
     RejectCode.BUSY: "The market's queue is full. Retry after a second.",
     RejectCode.TOO_LATE: "It was filled before the cancel arrived.",

@@ -290,17 +290,25 @@ async def _set_metering(config: Config, ground: Ground, sequencer: Sequencer) ->
     """Journal the operator's rule where it is another one than before."""
     state, wanted = sequencer.market.state, config.market
     rule = SetMetering(
-        payment_max=wanted.metered_atoms_max, uncovered_max=wanted.uncovered_atoms_max
+        payment_max=wanted.metered_atoms_max,
+        uncovered_max=wanted.uncovered_atoms_max,
+        unsettled_max=wanted.unsettled_atoms_max,
     )
-    known = (state.metered_max, state.metering.uncovered_max)
-    if (rule.payment_max, rule.uncovered_max) == known or not (rule.payment_max or any(known)):
+    metering = state.metering
+    known = (state.metered_max, metering.uncovered_max, metering.unsettled_max)
+    if (rule.payment_max, rule.uncovered_max, rule.unsettled_max) == known:
         return
+    if rule.payment_max:
+        await _check_cap(ground, rule.uncovered_max)
+    await _require(sequencer, rule)
+
+
+async def _check_cap(ground: Ground, uncovered_max: int) -> None:
     asked = SETTLEMENT.function("uncoveredCap")
     answer = await ground.chain.call(ground.deployment.settlement, asked.encode())
     (cap,) = asked.decode_outputs(answer)
-    if rule.uncovered_max > cap:
+    if uncovered_max > cap:
         raise StartRefused(f"market.uncovered_atoms_max is above {cap}, the contract's cap")
-    await _require(sequencer, rule)
 
 
 async def _require(

@@ -181,6 +181,12 @@ class Balance(Model, frozen=True, kw_only=True):
     usdc: Amount
     credit: Amount
     sessions: tuple[Session, ...]
+    unsettled: int = 0
+    """Atoms that session keys or the account's contract bought, and that are not final."""
+    unsettled_max: int = 0
+    """No more than this is served on their word."""
+    barred: bool = False
+    """The chain refused to pay what they had signed for: they buy nothing."""
 
 
 class Pooled(Model, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from solver.core.check import check
 from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
+    Authority,
     BatchSettled,
     ClaimPaid,
     Deposited,
@@ -39,6 +40,13 @@ from solver.core.state import (
     State,
 )
 from solver.core.trade import end_intent, end_mandate, end_offer
+from solver.core.trust import (
+    PROBLEMS_OF_BUYERS,
+    authority_of,
+    is_buyers_fault,
+    lose_trust,
+    regain_trust,
+)
 
 
 def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
@@ -68,17 +76,18 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
             _cancel_nonce(state, fact)
         case EpochBumped():
             state.account(fact.account).epoch = fact.epoch
+            regain_trust(state, fact.account)
             _end_documents(state, fact.account, lambda record: record.epoch != fact.epoch)
         case FillSettled():
             fill_settled(state, fact)
         case FillSkipped():
-            fill_skipped(state, fact)
+            _skip_fill(state, fact)
         case BatchSettled():
             batch_settled(state, fact)
         case MeteredSettled():
             metered_settled(state, fact)
         case RecordSkipped():
-            record_skipped(state, fact)
+            _skip_record(state, fact)
         case ReceiptClaimed():
             state.account(fact.account)
             state.metering.claimed[fact.account] = None
@@ -92,6 +101,39 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
         case AllSessionsRevoked():
             for session in sorted(state.account(fact.account).sessions):
                 _revoke_session(state, fact.account, session)
+
+
+def _skip_fill(state: State, fact: FillSkipped) -> None:
+    fill_skipped(state, fact)
+    lease = state.leases[fact.fill]
+    if is_buyers_fault(state, lease, fact.reason):
+        _bar(state, lease.buyer, lease.filled_ms)
+
+
+def _skip_record(state: State, fact: RecordSkipped) -> None:
+    """A receipt that its account's own key signed can still be bad, but not on purpose."""
+    record = state.metering.of(fact.account).record
+    record_skipped(state, fact)
+    receipt = None if record is None else record.receipt
+    if receipt is None or receipt.authority is Authority.KEY:
+        return
+    unpaid = state.metering.of(fact.account).waiting[: receipt.fills]
+    if unpaid and fact.problem in PROBLEMS_OF_BUYERS:
+        _bar(state, fact.account, max(state.leases[fill].filled_ms for fill in unpaid))
+
+
+def _bar(state: State, account: str, filled_ms: int) -> None:
+    """What was bought on a word that can be taken back ends, and its leases serve no more."""
+    if not lose_trust(state, account, filled_ms):
+        return
+    for record in state.account(account).standing:
+        if not isinstance(record, IntentState | MandateState):
+            continue
+        if authority_of(state, record) is Authority.KEY:
+            continue
+        _end_document(state, record)
+        if isinstance(record, IntentState):
+            _end_leases(state, record)
 
 
 def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
@@ -138,6 +180,7 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
 
 def _grant_session(state: State, fact: SessionGranted) -> None:
     """A new grant replaces the terms and keeps what was spent and committed."""
+    regain_trust(state, fact.account)
     sessions = state.account(fact.account).sessions
     session = sessions.get(fact.session)
     if session is None:
@@ -180,8 +223,12 @@ def _end_signed_by(state: State, account: str, signer: str) -> None:
         if not isinstance(record, IntentState):
             continue
         if signer in (record.signer, _mandate_signer(state, record)):
-            for lease in list(record.leases):
-                end_lease(state, state.leases[lease])
+            _end_leases(state, record)
+
+
+def _end_leases(state: State, intent: IntentState) -> None:
+    for lease in list(intent.leases):
+        end_lease(state, state.leases[lease])
 
 
 def _mandate_signer(state: State, intent: IntentState) -> str:

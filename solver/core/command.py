@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer, SpendReceipt
 from intents.receipt import ReceiptLine
 
@@ -211,11 +212,13 @@ class SetMetering(Base, frozen=True, kw_only=True):
     """From now on fills of intents that cost up to `payment_max` in all are metered; 0: none.
 
     A buyer is served `uncovered_max` atoms at most beyond what it signed for; the contract's
-    `uncoveredCap` is no less.
+    `uncoveredCap` is no less. On the word of a session key or a contract, which can be taken
+    back until it is settled, it is served `unsettled_max` atoms at most that are not final.
     """
 
     payment_max: int
     uncovered_max: int
+    unsettled_max: int = AMOUNT_MAX
 
 
 class AcceptReceipt(Base, frozen=True, kw_only=True):

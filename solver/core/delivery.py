@@ -33,13 +33,15 @@ from solver.core.trade import (
     open_lease,
     update_status,
 )
+from solver.core.trust import fault_in_trust
 
 
 def start_call(state: State, command: StartCall) -> Reject | None:
     """Reserve units of a lease and of every window they must fit.
 
     Rejects, in order: lease_unknown, already_known, lease_ended, fill_units_invalid,
-    lease_exhausted, window_exhausted (with the time to wait), receipt_due.
+    lease_exhausted, window_exhausted (with the time to wait), receipt_due, account_barred,
+    unsettled_exceeded.
     """
     lease = state.leases.get(command.lease)
     if lease is None:
@@ -49,10 +51,9 @@ def start_call(state: State, command: StartCall) -> Reject | None:
         return fault
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.start(command.units)
-    before = lease.reach if lease.metered else 0
+    before = lease.reach
     lease.in_flight += command.units
-    if lease.metered:
-        note_reach(state, lease, before)
+    note_reach(state, lease, before)
     lease.last_used_ms = state.now_ms
     state.calls[command.call] = Call(lease=lease.id, units=command.units, started_ms=state.now_ms)
     state.emit(
@@ -85,11 +86,10 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
     )
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.finish(call.units, seen_upstream, state.now_ms)
-    before = lease.reach if lease.metered else 0
+    before = lease.reach
     lease.in_flight -= call.units
     _account_for(lease, call, command)
-    if lease.metered:
-        note_reach(state, lease, before)
+    note_reach(state, lease, before)
     state.emit(
         CallFinished(
             call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
@@ -210,7 +210,7 @@ def _fault_in_call(state: State, command: StartCall, lease: Lease) -> Reject | N
     fault = _fault_in_windows(state, lease, command.units)
     if fault is None and lease.metered:
         fault = fault_in_meter(state, lease, command.units)
-    return fault
+    return fault or fault_in_trust(state, lease, command.units)
 
 
 def _fault_in_windows(state: State, lease: Lease, units: int) -> Reject | None:

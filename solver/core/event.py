@@ -213,6 +213,18 @@ class MeteringSet(Event, frozen=True, kw_only=True):
 
     payment_max: int
     uncovered_max: int
+    unsettled_max: int
+
+
+class TrustChanged(Event, frozen=True, kw_only=True):
+    """The chain refused to pay what an account had signed for, or the account goes on after that.
+
+    While it is barred, nothing is sold to it on the word of a session key or a contract.
+    """
+
+    account: str
+    barred: bool
+    refusals: int
 
 
 class ReceiptAccepted(Event, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ from solver.core.trade import (
     intent_entered,
     signed_until_ms,
 )
+from solver.core.trust import fault_in_bar
 
 # Bound once: compiled code looks a class of another module up each time.
 _accepted: Final = IntentAccepted
@@ -92,7 +93,7 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
     epoch_ended, nonce_used, account_full, busy, mandate_terms, insufficient_funds,
-    session_cap_exceeded, mandate_exceeded.
+    account_barred, session_cap_exceeded, mandate_exceeded.
     """
     account = state.accounts.get(intent.account)
     fault = _fault_in_document(state, intent, account)
@@ -403,7 +404,7 @@ def _fault_in_terms(state: State, intent: IntentState) -> Reject | None:
 
 
 def _fault_in_funds(state: State, intent: IntentState, account: Account | None) -> Reject | None:
-    """Precedence: insufficient_funds, session_cap_exceeded, mandate_exceeded."""
+    """Precedence: insufficient_funds, account_barred, session_cap_exceeded, mandate_exceeded."""
     limit, signer, authority = intent.limit, intent.signer, intent.authority
     available = _spendable(state, intent, account)
     if available < limit:
@@ -414,6 +415,8 @@ def _fault_in_funds(state: State, intent: IntentState, account: Account | None) 
     if authority is _MANDATE:
         mandate = state.mandates[signer]
         authority, signer = mandate.authority, mandate.signer
+    if authority is not _KEY and (fault := fault_in_bar(state, intent.account)):
+        return fault
     if authority is _SESSION:
         session = state.accounts[intent.account].sessions[signer]
         left = session.cap - session.spent - session.committed

@@ -15,6 +15,7 @@ from solver.core.ledger import Balance
 from solver.core.meter import Meter
 from solver.core.settling import counted_units
 from solver.core.state import CREDIT, SERVING, State
+from solver.core.trust import is_counted
 
 _STANDING = (IntentStatus.OPEN, IntentStatus.FILLED, IntentStatus.DELIVERED)
 _HOLDING = (*SERVING, LeaseStatus.CLOSED, LeaseStatus.BATCHED)
@@ -235,6 +236,18 @@ def _receipt_adds_up(state: State, account: str, meter: Meter) -> None:
     check((account in state.metering.unsigned) == waits, "unsigned_are_listed", account=account)
 
 
+def trust_adds_up(state: State) -> None:
+    """What somebody could still take back is what it was served of it and is not final."""
+    unsettled: dict[str, int] = {}
+    for lease in state.leases.values():
+        if lease.status in _HOLDING and is_counted(state, lease):
+            unsettled[lease.buyer] = unsettled.get(lease.buyer, 0) + lease.reach
+    for account, trust in state.metering.trusts.items():
+        found = unsettled.pop(account, 0)
+        check(trust.unsettled == found, "trust_adds_up", account=account)
+    check(not any(unsettled.values()), "trust_adds_up")
+
+
 def counters_add_up(state: State) -> None:
     """What records count of each other, so that nothing has to be searched, is so."""
     for intent in state.intents.values():
@@ -324,6 +337,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     money_is_held,
     sessions_add_up,
     meters_add_up,
+    trust_adds_up,
     counters_add_up,
     what_stands_is_known,
     windows_kept,

@@ -7,6 +7,7 @@ the first on. What is not acknowledged, closed or not, is the market's risk: its
 
 import msgspec
 
+from intents.bound import AMOUNT_MAX
 from intents.document import SpendReceipt
 from intents.receipt import ReceiptLine, lines_hash
 from solver.core.command import Authority
@@ -89,8 +90,21 @@ class Meter(msgspec.Struct, kw_only=True):
         return 0 if self.receipt is None else self.receipt.fills
 
 
+class Trust(msgspec.Struct, kw_only=True):
+    """How an account stands whose word can be taken back: see `solver.core.trust`."""
+
+    unsettled: int = 0
+    """Atoms that were served, or are being served, and are not final."""
+    refusals: int = 0
+    """How often the chain refused to pay what was served, once for each time it was barred."""
+    barred: bool = False
+    """Nothing is sold to it on such a word, until it says on chain that it goes on."""
+    barred_ms: int = 0
+    """When it was barred last."""
+
+
 class Metering(msgspec.Struct, kw_only=True):
-    """All buyers' meters, and which of them a batch can take something of."""
+    """All buyers' meters, what of them a batch can take, and how far who is trusted."""
 
     uncovered_max: int = 0
     """Atoms that a buyer is served at most beyond what it signed for."""
@@ -103,6 +117,10 @@ class Metering(msgspec.Struct, kw_only=True):
     """Whose receipt was posted on chain and is not paid yet: all they have may leave then."""
     root_next: int = 0
     """The number of the next metered batch."""
+    unsettled_max: int = AMOUNT_MAX
+    """Atoms that are served at most on a word that can be taken back, until they are final."""
+    trusts: dict[str, Trust] = {}
+    """Of whom such a word was ever taken."""
 
     def of(self, account: str) -> Meter:
         """The account's meter, made on first use."""

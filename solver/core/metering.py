@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from intents.bound import AMOUNT_MAX
 from intents.document import SpendReceipt
 from intents.receipt import LINES_MAX, ReceiptLine, in_order, lines_hash
 from intents.reject import Reject, RejectCode, reject
@@ -26,6 +27,7 @@ from solver.core.event import (
 from solver.core.meter import Meter, SignedReceipt
 from solver.core.settling import settle
 from solver.core.state import Lease, State
+from solver.core.trust import count
 
 FILLS_PER_RECEIPT_MAX: Final = 4_096
 
@@ -49,9 +51,18 @@ def set_metering(state: State, command: SetMetering) -> Reject | None:
     """
     if not 0 <= command.payment_max <= command.uncovered_max:
         return reject(RejectCode.LIMIT_OUT_OF_RANGE, "payment_max is 0 to uncovered_max")
+    if not 0 <= command.unsettled_max <= AMOUNT_MAX:
+        return reject(RejectCode.LIMIT_OUT_OF_RANGE, f"unsettled_max is 0 to {AMOUNT_MAX}")
     state.metered_max = command.payment_max
     state.metering.uncovered_max = command.uncovered_max
-    state.emit(MeteringSet(payment_max=command.payment_max, uncovered_max=command.uncovered_max))
+    state.metering.unsettled_max = command.unsettled_max
+    state.emit(
+        MeteringSet(
+            payment_max=command.payment_max,
+            uncovered_max=command.uncovered_max,
+            unsettled_max=command.unsettled_max,
+        )
+    )
     return None
 
 
@@ -104,7 +115,10 @@ def fault_in_meter(state: State, lease: Lease, units: int) -> Reject | None:
 
 def note_reach(state: State, lease: Lease, before: int) -> None:
     """A call of a lease started or ended: what it comes to was `before`."""
-    state.metering.of(lease.buyer).open += lease.reach - before
+    atoms = lease.reach - before
+    if lease.metered:
+        state.metering.of(lease.buyer).open += atoms
+    count(state, lease, atoms)
 
 
 def meter_closed(state: State, lease: Lease) -> None:
@@ -126,18 +140,18 @@ def statement(state: State, meter: Meter, fills: int = FILLS_PER_RECEIPT_MAX) ->
     """What the first fills that wait come to, as far as a receipt has lines for them."""
     before = meter.receipt if meter.receipt and meter.receipt.fills <= fills else None
     amounts = {} if before is None else {line.seller: line.amount for line in before.lines}
-    count = 0 if before is None else before.fills
-    for fill in islice(meter.waiting, count, fills):
+    taken = 0 if before is None else before.fills
+    for fill in islice(meter.waiting, taken, fills):
         lease = state.leases[fill]
         if lease.seller not in amounts and len(amounts) == LINES_MAX:
             break
         amounts[lease.seller] = amounts.get(lease.seller, 0) + lease.payment
-        count += 1
+        taken += 1
     return Statement(
         base=meter.next_base,
         spent=meter.next_base + sum(amounts.values()),
         lines=in_order(amounts),
-        fills=count,
+        fills=taken,
     )
 
 

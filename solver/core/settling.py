@@ -19,6 +19,7 @@ from solver.core.event import (
 from solver.core.ledger import post
 from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
 from solver.core.trade import commit, spend, update_status
+from solver.core.trust import count
 from solver.core.weight import Load
 
 
@@ -172,6 +173,7 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
     post(intent.order.money, offer.order.money, lease.held, payment)
     lease.held = 0
     spend(state, intent, payment)
+    count(state, lease, -lease.payment)
     if skipped_reason is None:
         lease.status = LeaseStatus.SETTLED
         state.emit(

@@ -48,6 +48,8 @@ STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.CALL_UNKNOWN: 404,
     RejectCode.RECEIPT_DUE: 402,
     RejectCode.RECEIPT_STALE: 409,
+    RejectCode.UNSETTLED_EXCEEDED: 429,
+    RejectCode.ACCOUNT_BARRED: 403,
     RejectCode.OPERATION_FORBIDDEN: 403,
     RejectCode.UPSTREAM_FAILED: 502,
     RejectCode.UPSTREAM_TIMEOUT: 504,

@@ -111,6 +111,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             *ADMISSION,
             *AUTHORITY,
             R.INSUFFICIENT_FUNDS,
+            R.ACCOUNT_BARRED,
             R.SESSION_CAP_EXCEEDED,
             *SEQUENCED,
         ),

@@ -22,6 +22,7 @@ from solver.core.state import (
     Session,
     State,
 )
+from solver.core.trust import trust_of, unsettled_max
 from solver.gateway.many import MandateTold
 from solver.gateway.wire import (
     AmountTold,
@@ -155,6 +156,7 @@ def auction_told(auction: Auction) -> AuctionTold:
 def balance_told(state: State, address: str) -> BalanceTold:
     """An account; one that was never seen has nothing."""
     account = state.accounts.get(address, _UNSEEN)
+    trust = trust_of(state, address)
     return BalanceTold(
         account=address,
         epoch=account.epoch,
@@ -163,6 +165,9 @@ def balance_told(state: State, address: str) -> BalanceTold:
         sessions=tuple(
             _session_told(signer, session) for signer, session in sorted(account.sessions.items())
         ),
+        unsettled=trust.unsettled,
+        unsettled_max=unsettled_max(state, trust),
+        barred=trust.barred,
     )
 
 

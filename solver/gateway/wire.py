@@ -412,13 +412,20 @@ class SessionTold(Told, frozen=True, kw_only=True):
 
 
 class BalanceTold(Told, frozen=True, kw_only=True):
-    """An account's money, epoch and session keys."""
+    """An account's money, epoch and session keys, and how far they and its contract are trusted.
+
+    What they sign is served while `unsettled` atoms, which are not final, are at most
+    `unsettledMax`; `barred` where the chain refused to pay what they had signed for.
+    """
 
     account: str
     epoch: int
     usdc: AmountTold
     credit: AmountTold
     sessions: tuple[SessionTold, ...]
+    unsettled: int
+    unsettled_max: int
+    barred: bool
 
 
 class ContributedTold(Told, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
+from intents.bound import AMOUNT_MAX
+
 UNCOVERED_ATOMS_MAX: Final = 1_000_000
 """The contracts' uncovered cap: more than it nobody could settle without the buyer."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -59,6 +61,9 @@ class MarketConfig(_Section):
     instead of one by one on chain. 0: none."""
     uncovered_atoms_max: int = Field(default=UNCOVERED_ATOMS_MAX, ge=0, le=UNCOVERED_ATOMS_MAX)
     """How much such a buyer is served without a signature at most."""
+    unsettled_atoms_max: int = Field(default=20_000_000, ge=0, le=AMOUNT_MAX)
+    """How much a buyer is served on the word of its session keys or its contract, which can be
+    taken back, until it is final on chain. What a plain key signs is not bounded so."""
     metered_interval_ms: int = Field(default=10_000, ge=10, le=300_000)
     """How long signed sums wait for those of others at most."""
     unsigned_ms: int = Field(default=60_000, ge=1_000, le=300_000)

@@ -43,7 +43,15 @@ SECONDS: Final = re.compile(r"[0-9]{1,9}")
 LIMITED_MS: Final = 1_000
 """The wait we name when an upstream limits a key and names none."""
 
-FINAL: Final = frozenset({RejectCode.BUSY, RejectCode.SHUTTING_DOWN, RejectCode.RECEIPT_DUE})
+FINAL: Final = frozenset(
+    {
+        RejectCode.BUSY,
+        RejectCode.SHUTTING_DOWN,
+        RejectCode.RECEIPT_DUE,
+        RejectCode.ACCOUNT_BARRED,
+        RejectCode.UNSETTLED_EXCEEDED,
+    }
+)
 """Refusals that another lease would meet too."""
 
 
