@@ -9,7 +9,6 @@ import {
     ERC7913WebAuthnVerifier
 } from "@openzeppelin/contracts/utils/cryptography/verifiers/ERC7913WebAuthnVerifier.sol";
 import {Base64} from "@openzeppelin/contracts/utils/Base64.sol";
-import {GuardianSet} from "../src/GuardianSet.sol";
 import {IAccountOwner} from "../src/IAccountOwner.sol";
 import {ISessionKeys} from "../src/ISessionKeys.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
@@ -324,7 +323,7 @@ contract AccountOwnerTest is AccountTest {
             signers[i] = abi.encodePacked(guardians[i].addr);
             weights[i] = 1;
         }
-        guardianSet = abi.encodePacked(address(new GuardianSet(signers, weights, 2)));
+        guardianSet = abi.encodePacked(_deploy("GuardianSet", abi.encode(signers, weights, 2)));
         vm.prank(owner.addr);
         account.setGuardian(guardianSet, DELAY);
     }

@@ -23,8 +23,7 @@ contract AccountReplayTest is AccountTest {
         super.setUp();
         real = _deployEntryPoint("contracts");
         account = _accountBehind(real);
-        SessionAccountFactory factory_ =
-            new SessionAccountFactory(address(new SessionAccount(real, settlement, usdc)));
+        SessionAccountFactory factory_ = _factoryBehind(real, usdc);
         twin = SessionAccount(payable(factory_.createAccount(owner.addr, "twin")));
         usdc.mint(address(twin), 1000 * DOLLAR);
         vm.deal(address(twin), 1 ether);

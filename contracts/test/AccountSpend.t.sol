@@ -179,9 +179,7 @@ contract AccountSpendTest is AccountTest {
     /// answers false, or nothing, is no way round.
     function test_spend_countsWhatReallyLeaves() public {
         OddToken odd = new OddToken();
-        SessionAccountFactory factory_ = new SessionAccountFactory(
-            address(new SessionAccount(account.entryPoint(), settlement, IERC20(address(odd))))
-        );
+        SessionAccountFactory factory_ = _factoryBehind(account.entryPoint(), IERC20(address(odd)));
         account = SessionAccount(payable(factory_.createAccount(owner.addr, "odd")));
         odd.mint(address(account), 10_000_000);
         _grantTo(key);
@@ -316,7 +314,7 @@ contract AccountSpendTest is AccountTest {
 
     /// @dev Grant and first use in one transaction; and whoever sends the grant first does not stop it.
     function test_relay_grantsAndSpends() public {
-        SessionRelay relay = new SessionRelay();
+        SessionRelay relay = SessionRelay(_deploy("SessionRelay", ""));
         ISessionKeys.Terms memory terms = _terms(key);
         bytes memory grant = _sign(owner, _grantDigest(terms));
         ISessionKeys.Order memory order = _order(key, 7);

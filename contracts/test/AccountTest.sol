@@ -198,8 +198,7 @@ abstract contract AccountTest is MarketTest {
 
     /// @dev The account of `owner` behind this entry point, with money, and ether for its fees.
     function _accountBehind(IEntryPoint entryPoint_) internal returns (SessionAccount created) {
-        SessionAccountFactory factory_ =
-            new SessionAccountFactory(address(new SessionAccount(entryPoint_, settlement, usdc)));
+        SessionAccountFactory factory_ = _factoryBehind(entryPoint_, usdc);
         created = SessionAccount(payable(factory_.createAccount(owner.addr, 0)));
         usdc.mint(address(created), 1000 * DOLLAR);
         vm.deal(address(created), 1 ether);

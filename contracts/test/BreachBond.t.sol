@@ -15,7 +15,7 @@ contract BreachBondTest is MeteredTest {
 
     function setUp() public override {
         super.setUp();
-        _bond = new BreachBond(settlement);
+        _bond = BreachBond(_deploy("BreachBond", abi.encode(settlement)));
         usdc.mint(address(this), BOND);
         usdc.approve(address(_bond), BOND);
         _bond.fund(BOND);

@@ -2,12 +2,12 @@
 pragma solidity =0.8.37;
 
 import {IEntryPoint} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {IVerified} from "../src/IVerified.sol";
 import {SessionAccountFactory} from "../src/SessionAccountFactory.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
 import {SettlementDesk} from "../src/SettlementDesk.sol";
-import {Settlement} from "../src/Settlement.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {Bulk} from "./Bulk.sol";
@@ -57,15 +57,15 @@ abstract contract MarketTest is Test {
         operatorKey = _party("operator key");
         buyer = _party("buyer");
         seller = _party("seller");
-        usdc = new TestUSDC();
+        usdc = TestUSDC(_deploy("TestUSDC", ""));
         address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 3);
-        implementation = new SessionAccount(IEntryPoint(entryPoint), ISettlement(predicted), usdc);
-        factory = new SessionAccountFactory(address(implementation));
+        settlement = ISettlement(predicted);
+        factory = _factoryBehind(IEntryPoint(entryPoint), usdc);
+        implementation = SessionAccount(payable(factory.implementation()));
         address operator_ = factory.predict(operatorOwner.addr, 0);
-        desk = new SettlementDesk(usdc, operator_, EXIT_DELAY);
-        settlement =
-            ISettlement(address(new Settlement(usdc, operator_, EXIT_DELAY, UNCOVERED_CAP, desk)));
-        vm.assertEq(address(settlement), predicted);
+        desk = SettlementDesk(_deploy("SettlementDesk", abi.encode(usdc, operator_, EXIT_DELAY)));
+        bytes memory arguments = abi.encode(usdc, operator_, EXIT_DELAY, UNCOVERED_CAP, desk);
+        vm.assertEq(_deploy("Settlement", arguments), predicted);
         operator = _account(operatorOwner);
         _grant(operator, operatorOwner, operatorKey, SETTLE, type(uint88).max);
     }
@@ -74,6 +74,15 @@ abstract contract MarketTest is Test {
 
     function _account(Party memory owner) internal returns (SessionAccount) {
         return SessionAccount(payable(factory.createAccount(owner.addr, 0)));
+    }
+
+    /// @dev Its accounts settle here.
+    function _factoryBehind(IEntryPoint entryPoint_, IERC20 token)
+        internal
+        returns (SessionAccountFactory)
+    {
+        address account = _deploy("SessionAccount", abi.encode(entryPoint_, settlement, token));
+        return SessionAccountFactory(_deploy("SessionAccountFactory", abi.encode(account)));
     }
 
     function _grant(

@@ -27,9 +27,7 @@ contract ReplayReceiptTest is MeteredTest {
 
     /// @dev A receipt names no entry point; an account behind another one is another account.
     function test_replay_receiptBehindOtherEntryPoint() public {
-        SessionAccountFactory elsewhere = new SessionAccountFactory(
-            address(new SessionAccount(IEntryPoint(address(0x4338)), settlement, usdc))
-        );
+        SessionAccountFactory elsewhere = _factoryBehind(IEntryPoint(address(0x4338)), usdc);
         _join(elsewhere.createAccount(buyer.addr, 0));
         MeteredRecord memory record = _walletReceipt(_lines(3, 4));
         record.buyer = WALLET + 1;
@@ -111,8 +109,7 @@ contract ReplayAccountTest is AccountTest {
         super.setUp();
         real = _deployEntryPoint("contracts");
         account = _accountBehind(real);
-        SessionAccountFactory factory_ =
-            new SessionAccountFactory(address(new SessionAccount(real, settlement, usdc)));
+        SessionAccountFactory factory_ = _factoryBehind(real, usdc);
         twin = SessionAccount(payable(factory_.createAccount(owner.addr, "twin")));
         plain = _sign(owner, HASH);
         personal = _personalOf(account, owner);

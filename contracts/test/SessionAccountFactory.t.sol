@@ -43,6 +43,6 @@ contract SessionAccountFactoryTest is MarketTest {
 
     function test_RevertIf_constructor_noCode() public {
         vm.expectPartialRevert(SessionAccountFactory.FactoryImplementationInvalid.selector);
-        new SessionAccountFactory(address(1234));
+        _deploy("SessionAccountFactory", abi.encode(address(1234)));
     }
 }

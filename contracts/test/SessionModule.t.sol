@@ -80,7 +80,7 @@ contract SessionModuleTest is AccountTest {
     function setUp() public override {
         super.setUp();
         real = _deployEntryPoint("contracts");
-        module = new SessionModule(usdc);
+        module = SessionModule(_deploy("SessionModule", abi.encode(usdc)));
         modular = new ModularAccount(real, owner.addr);
         usdc.mint(address(modular), 1000 * DOLLAR);
         vm.deal(address(modular), 1 ether);

@@ -9,7 +9,6 @@ import {IMetered} from "../src/IMetered.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MeteredReader} from "../src/MeteredReader.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
-import {Settlement} from "../src/Settlement.sol";
 import {HostileAccount} from "./Hostile.sol";
 import {MeteredLine, MeteredRecord, MeteredTest} from "./MeteredTest.sol";
 
@@ -205,7 +204,7 @@ contract SettlementMeteredTest is MeteredTest {
 
     function test_attack_receiptOfOtherSettlement() public {
         ISettlement twin = ISettlement(
-            address(new Settlement(usdc, address(operator), EXIT_DELAY, UNCOVERED_CAP, desk))
+            _deploy("Settlement", abi.encode(usdc, operator, EXIT_DELAY, UNCOVERED_CAP, desk))
         );
         bytes32 digest = twin.receiptDigest(_receiptOf(BUYER, _lines(3, 4)));
         _meter(MeteredRecord(BUYER, PLAIN, _sign(buyer, digest), _lines(3, 4)));

@@ -6,7 +6,6 @@ import {IEscrow} from "../src/IEscrow.sol";
 import {ILedger} from "../src/ILedger.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {IVerified} from "../src/IVerified.sol";
-import {Settlement} from "../src/Settlement.sol";
 import {SettlementDesk} from "../src/SettlementDesk.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
 import {FeeToken} from "./Hostile.sol";
@@ -22,18 +21,18 @@ contract SettlementMoneyTest is MarketTest {
 
     function test_RevertIf_constructor_zeroToken() public {
         vm.expectRevert(ILedger.SettlementZeroAddress.selector);
-        new Settlement(IERC20(address(0)), address(1), 0, 0, desk);
+        _deploy("Settlement", abi.encode(IERC20(address(0)), address(1), 0, 0, desk));
     }
 
     function test_RevertIf_constructor_zeroOperator() public {
         vm.expectRevert(ILedger.SettlementZeroAddress.selector);
-        new Settlement(usdc, address(0), 0, 0, desk);
+        _deploy("Settlement", abi.encode(usdc, address(0), 0, 0, desk));
     }
 
     function test_RevertIf_constructor_exitDelayTooLong() public {
         uint40 delay = 30 days + 1;
         vm.expectRevert(abi.encodeWithSelector(ILedger.SettlementExitDelayInvalid.selector, delay));
-        new Settlement(usdc, address(1), delay, 0, desk);
+        _deploy("Settlement", abi.encode(usdc, address(1), delay, 0, desk));
     }
 
     /// @dev The desk's code has all three in it.
@@ -41,12 +40,12 @@ contract SettlementMoneyTest is MarketTest {
         bytes memory reason =
             abi.encodeWithSelector(IVerified.SettlementDeskInvalid.selector, address(desk));
         vm.expectRevert(reason);
-        new Settlement(usdc, address(1), EXIT_DELAY, 0, desk);
+        _deploy("Settlement", abi.encode(usdc, address(1), EXIT_DELAY, 0, desk));
         vm.expectRevert(reason);
-        new Settlement(usdc, address(operator), EXIT_DELAY - 1, 0, desk);
-        TestUSDC token = new TestUSDC();
+        _deploy("Settlement", abi.encode(usdc, address(operator), EXIT_DELAY - 1, 0, desk));
+        TestUSDC token = TestUSDC(_deploy("TestUSDC", ""));
         vm.expectRevert(reason);
-        new Settlement(token, address(operator), EXIT_DELAY, 0, desk);
+        _deploy("Settlement", abi.encode(token, address(operator), EXIT_DELAY, 0, desk));
     }
 
     // ------------------------------------------------------------------ deposit
@@ -111,9 +110,10 @@ contract SettlementMoneyTest is MarketTest {
 
     function test_deposit_creditsWhatArrives() public {
         FeeToken token = new FeeToken();
-        SettlementDesk desk_ = new SettlementDesk(token, address(operator), EXIT_DELAY);
+        SettlementDesk desk_ =
+            SettlementDesk(_deploy("SettlementDesk", abi.encode(token, operator, EXIT_DELAY)));
         ISettlement other =
-            ISettlement(address(new Settlement(token, address(operator), EXIT_DELAY, 0, desk_)));
+            ISettlement(_deploy("Settlement", abi.encode(token, operator, EXIT_DELAY, 0, desk_)));
         token.approve(address(other), 1000);
         other.deposit(buyer.addr, 1000);
         vm.assertEq(other.accountOf(buyer.addr).balance, 990);

@@ -32,6 +32,16 @@ abstract contract Test {
         _invariantTargets.push(target);
     }
 
+    /// @dev One of our contracts, as it was built for the chain: tests are built without the optimiser.
+    function _deploy(string memory name, bytes memory arguments)
+        internal
+        returns (address payable)
+    {
+        return payable(vm.deployCode(
+                string.concat("out/", name, ".sol/", name, ".json"), arguments
+            ));
+    }
+
     function _party(string memory name) internal returns (Party memory party) {
         party.key = uint256(keccak256(bytes(name))) % (CURVE_ORDER - 1) + 1;
         party.addr = vm.addr(party.key);

@@ -25,7 +25,7 @@ contract TestUSDCTest is Test {
 
     function setUp() public {
         vm.warp(NOW);
-        _usdc = new TestUSDC();
+        _usdc = TestUSDC(_deploy("TestUSDC", ""));
         _from = _party("from");
         _to = _party("to");
         _usdc.mint(_from.addr, 100);

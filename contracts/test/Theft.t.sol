@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {GuardianSet} from "../src/GuardianSet.sol";
 import {IAccountOwner} from "../src/IAccountOwner.sol";
 import {IEscrow} from "../src/IEscrow.sol";
 import {ISessionAccount} from "../src/ISessionAccount.sol";
@@ -203,7 +202,7 @@ contract TheftTest is AccountTest {
             signers[i] = abi.encodePacked(_guardians[i].addr);
             weights[i] = 1;
         }
-        set = abi.encodePacked(address(new GuardianSet(signers, weights, 2)));
+        set = abi.encodePacked(_deploy("GuardianSet", abi.encode(signers, weights, 2)));
         vm.prank(owner.addr);
         account.setGuardian(set, VETO);
     }

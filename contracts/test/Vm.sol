@@ -35,6 +35,9 @@ interface Vm {
         returns (bytes32 r, bytes32 s);
     function publicKeyP256(uint256 privateKey) external view returns (uint256 x, uint256 y);
     function signAndAttachDelegation(address implementation, uint256 privateKey) external;
+    function deployCode(string calldata path, bytes calldata arguments)
+        external
+        returns (address created);
     function getCode(string calldata path) external view returns (bytes memory);
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool);
