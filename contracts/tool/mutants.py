@@ -3,10 +3,17 @@
 
 Works on a copy. A mutant that survives is a guard that nothing tests, and the exit status
 says so. Where a mutant names `tests`, each of them has to fail: what they refuse has to succeed.
-Arguments select mutants by name, all of them take an hour or more. Gas and invariant
-tests are left out: they cost time, and the rest must do without them.
+Where it names `invariants`, these have to find it too; no other mutant is tried on invariants,
+and none on gas: they cost time, and the rest must do without them.
+
+Arguments select mutants by name, or by source (`--source Metered`); all take an hour or more.
+Verdicts are kept under `.keyfill/mutants`: what was killed is not tried again until its source
+changes (`--again` does), survivors are.
 """
 
+import argparse
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,12 +28,15 @@ from typing import Final, NotRequired, TypedDict
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUILT: Final = ("cache", "out")
-LEFT_OUT: Final = ("*Gas.t.sol", "*Invariant.t.sol")
+RESULTS: Final = ROOT.parent / ".keyfill" / "mutants" / "contracts.jsonl"
+LEFT_OUT: Final = ("*.gas.sol", "Gas.t.sol")
+UNITS: Final = ("--no-match-contract", "InvariantTest$")
 FUZZ_RUNS: Final = "64"
 OUTPUT_TAIL: Final = 2_000
-FAILURE: Final = re.compile(r"^\[FAIL.*\] (\w+)\(", re.MULTILINE)
+# An invariant's name is on a line of its own, after the sequence that breaks it.
+FAILURE: Final = re.compile(r"^(?:\[FAIL.*\])? (\w+)\(", re.MULTILINE)
 # Unoptimised, and tests are not compiled again when a source changes: a quarter of the time.
-PROFILE: Final = {"FOUNDRY_DYNAMIC_TEST_LINKING": "true", "FOUNDRY_OPTIMIZER": "false"}
+PROFILE: Final = {"FOUNDRY_OPTIMIZER": "false", "FOUNDRY_OPTIMIZER_RUNS": "0"}
 
 
 class Mutant(TypedDict):
@@ -37,12 +47,55 @@ class Mutant(TypedDict):
     text: str
     mutation: str
     tests: NotRequired[list[str]]
+    invariants: NotRequired[list[str]]
 
 
-def failed_tests(folder: Path) -> list[str]:
+class Verdicts:
+    """What was killed, a line each in a file, so that a run can be stopped and goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self._killed = {json.loads(line)["key"] for line in lines if line.endswith("}")}
+
+    def is_killed(self, mutant: Mutant) -> bool:
+        """Whether it was, in the source as it is now."""
+        return _key_of(mutant) in self._killed
+
+    def keep(self, mutant: Mutant) -> None:
+        """Remember that it was killed."""
+        row = {"key": _key_of(mutant), "name": mutant["name"]}
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _key_of(mutant: Mutant) -> str:
+    source = source_of(ROOT, mutant).read_text()
+    return hashlib.sha256(json.dumps([mutant, source]).encode()).hexdigest()
+
+
+def failures_of(folder: Path, mutant: Mutant) -> list[str]:
+    """The tests that fail with the mutant in place: those that it names, or the first of all."""
+    tests = mutant.get("tests")
+    failures = failed_tests(folder, *(_match(tests) if tests else ("--fail-fast", *UNITS)))
+    invariants = mutant.get("invariants")
+    if failures and invariants:
+        failures += failed_tests(folder, *_match(invariants))
+    return failures
+
+
+def _match(names: list[str]) -> tuple[str, str]:
+    return "--match-test", rf"^({'|'.join(names)})\b"
+
+
+def failed_tests(folder: Path, *selection: str) -> list[str]:
     """The tests that fail. What does not compile is no mutant."""
     run = subprocess.run(  # noqa: S603  our own tool, by path
-        [folder / "tool" / "forge", "test", "--fuzz-runs", FUZZ_RUNS, "--color", "never"],
+        [
+            *(folder / "tool" / "forge", "test", "--fuzz-runs", FUZZ_RUNS, "--color", "never"),
+            *selection,
+        ],
         cwd=folder,
         env=os.environ | PROFILE,
         capture_output=True,
@@ -58,7 +111,8 @@ def failed_tests(folder: Path) -> list[str]:
 
 def fate_of(mutant: Mutant, failures: list[str]) -> tuple[bool, str]:
     """Whether it was killed, by all that it names, and what to say of it."""
-    unharmed = [test for test in mutant.get("tests", ()) if test not in failures]
+    named = [*mutant.get("tests", ()), *mutant.get("invariants", ())]
+    unharmed = [test for test in named if test not in failures]
     if failures and not unharmed:
         return True, f"killed    {mutant['name']} ({failures[0]})"
     return False, f"SURVIVED  {mutant['name']} {' '.join(unharmed)}".rstrip()
@@ -98,30 +152,52 @@ def copy_to(folder: Path) -> None:
     (folder / "node_modules").symlink_to(ROOT / "node_modules")
 
 
-def main(names: list[str]) -> int:
-    """Run the named mutants, or all."""
-    mutants: list[Mutant] = tomllib.loads((ROOT / "tool" / "mutants.toml").read_text())["mutant"]
-    mutants = [mutant for mutant in mutants if not names or mutant["name"] in names]
-    for mutant in mutants:
-        source_of(ROOT, mutant)
+def try_all(folder: Path, mutants: list[Mutant], verdicts: Verdicts) -> int:
+    """One mutant after the other; how many survive."""
+    copy_to(folder)
+    broken = failed_tests(folder, *UNITS)
+    if broken:
+        raise SystemExit(f"without any mutation {broken[0]} fails")
+    for part in BUILT:
+        shutil.copytree(folder / part, folder / "clean" / part)
     survivors = 0
-    with tempfile.TemporaryDirectory(prefix="keyfill-mutants-") as name:
-        folder = Path(name)
-        copy_to(folder)
-        broken = failed_tests(folder)
-        if broken:
-            raise SystemExit(f"without any mutation {broken[0]} fails")
-        for part in BUILT:
-            shutil.copytree(folder / part, folder / "clean" / part)
-        for mutant in mutants:
-            with mutated(folder, mutant):
-                is_killed, fate = fate_of(mutant, failed_tests(folder))
-            survivors += not is_killed
-            sys.stdout.write(fate + "\n")
-            sys.stdout.flush()
-    sys.stdout.write(f"{survivors} of {len(mutants)} mutants survived\n")
+    for mutant in mutants:
+        with mutated(folder, mutant):
+            is_killed, fate = fate_of(mutant, failures_of(folder, mutant))
+        if is_killed:
+            verdicts.keep(mutant)
+        survivors += not is_killed
+        sys.stdout.write(fate + "\n")
+        sys.stdout.flush()
+    return survivors
+
+
+def main() -> int:
+    """Run the named mutants, or all, as far as they have no verdict yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("name", nargs="*")
+    parser.add_argument("--source", action="append", default=[], help="all of this contract")
+    parser.add_argument("--again", action="store_true", help="also those that were killed before")
+    given = parser.parse_args()
+    mutants: list[Mutant] = tomllib.loads((ROOT / "tool" / "mutants.toml").read_text())["mutant"]
+    if given.name or given.source:
+        mutants = [
+            mutant
+            for mutant in mutants
+            if mutant["name"] in given.name or mutant["source"] in given.source
+        ]
+    verdicts = Verdicts(RESULTS)
+    waiting = [mutant for mutant in mutants if not verdicts.is_killed(mutant) or given.again]
+    survivors = 0
+    if waiting:
+        with tempfile.TemporaryDirectory(prefix="keyfill-mutants-") as name:
+            survivors = try_all(Path(name), waiting, verdicts)
+    before = len(mutants) - len(waiting)
+    sys.stdout.write(
+        f"{survivors} of {len(mutants)} mutants survived, {before} were killed before\n"
+    )
     return 1 if survivors else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
