@@ -213,9 +213,63 @@ class AllSessionsRevoked(Log, frozen=True, kw_only=True):
     epoch: int
 
 
+class SessionSpent(Log, frozen=True, kw_only=True):
+    key: str
+    to: str
+    amount: int
+
+
+class CapChanged(Log, frozen=True, kw_only=True):
+    bearer: str
+    cap: int
+    period: int
+
+
 class AccountCreated(Log, frozen=True, kw_only=True):
     account: str
     owner: str
+
+
+class RegistryLog(Log, frozen=True, kw_only=True):
+    """A log of the session registry; named so because accounts have others of the same name."""
+
+    account: str
+
+
+class RegistrySessionGranted(RegistryLog, frozen=True, kw_only=True):
+    key: str
+    resource: str
+    word: int
+    terms: int
+    units: int
+
+
+class RegistrySessionRotated(RegistryLog, frozen=True, kw_only=True):
+    key: str
+    replacement: str
+
+
+class RegistrySessionRevoked(RegistryLog, frozen=True, kw_only=True):
+    key: str
+
+
+class RegistrySessionsRevoked(RegistryLog, frozen=True, kw_only=True):
+    session_epoch: int
+
+
+class RegistrySessionTeamChanged(RegistryLog, frozen=True, kw_only=True):
+    key: str
+    team: int
+
+
+class RegistryCapChanged(RegistryLog, frozen=True, kw_only=True):
+    bearer: int
+    id: int
+    word: int
+
+
+class RegistryCounterpartyRuleChanged(RegistryLog, frozen=True, kw_only=True):
+    rule: int
 
 
 _LOGS: Final[dict[type[Log], Contract]] = {
@@ -236,14 +290,27 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     SessionGranted: ACCOUNT,
     SessionRevoked: ACCOUNT,
     AllSessionsRevoked: ACCOUNT,
+    SessionSpent: ACCOUNT,
+    CapChanged: ACCOUNT,
     AccountCreated: FACTORY,
+    RegistrySessionGranted: SETTLEMENT,
+    RegistrySessionRotated: SETTLEMENT,
+    RegistrySessionRevoked: SETTLEMENT,
+    RegistrySessionsRevoked: SETTLEMENT,
+    RegistrySessionTeamChanged: SETTLEMENT,
+    RegistryCapChanged: SETTLEMENT,
+    RegistryCounterpartyRuleChanged: SETTLEMENT,
 }
+
+
+def _event_of(log: type[Log], contract: Contract) -> Item:
+    return contract.event(log.__name__.removeprefix("Registry"))
 
 
 def _by_topic() -> dict[bytes, tuple[Item, type[Log]]]:
     table: dict[bytes, tuple[Item, type[Log]]] = {}
     for log, contract in _LOGS.items():
-        item = contract.event(log.__name__)
+        item = _event_of(log, contract)
         declared = [field.encode_name for field in msgspec.structs.fields(log)]
         if declared != [part.name for part in item.inputs]:
             raise ArtifactFault(f"{log.__name__} has {declared}, the ABI {item.signature}")
@@ -256,7 +323,12 @@ _BY_TOPIC: Final = _by_topic()
 
 def topics_of(contract: Contract) -> tuple[bytes, ...]:
     """First topics of the contract's logs that have a struct here."""
-    return tuple(contract.event(log.__name__).topic for log in _LOGS if _LOGS[log] is contract)
+    return tuple(_event_of(log, contract).topic for log in _LOGS if _LOGS[log] is contract)
+
+
+def topic_of(log: type[Log]) -> bytes:
+    """The first topic of a log."""
+    return _event_of(log, _LOGS[log]).topic
 
 
 def decode_log(raw: RawLog) -> Log | None:

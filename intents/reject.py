@@ -38,6 +38,7 @@ class RejectCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     NOT_AUTHORIZED = "not_authorized"
     SESSION_EXPIRED = "session_expired"
+    SESSION_TERMS = "session_terms"
     SESSION_CAP_EXCEEDED = "session_cap_exceeded"
     EPOCH_ENDED = "epoch_ended"
     NONCE_USED = "nonce_used"
@@ -108,6 +109,10 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.SIGNATURE_HIGH_S: "Use the low-s form of the signature (EIP-2).",
     RejectCode.SIGNATURE_MALFORMED: "Send 64 bytes (EIP-2098) or 65 bytes (r, s, v = 27 or 28).",
     RejectCode.NOT_AUTHORIZED: "Sign with the account's own key or a live session key of it.",
+    RejectCode.SESSION_TERMS: (
+        "Stay within what the key was granted, and within meteredMax of GET /v1/market; or sign"
+        " with the account's own key."
+    ),
     RejectCode.NONCE_USED: "Pick a nonce that this account has not used yet.",
     RejectCode.INSUFFICIENT_FUNDS: "Deposit to the settlement contract, or lower the limit.",
     RejectCode.ACCOUNT_BARRED: (

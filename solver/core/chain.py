@@ -1,26 +1,35 @@
 """What finalised blocks say about accounts. Facts cannot be refused, only accounted for."""
 
 from collections.abc import Callable
+from copy import copy
 
 from intents.reject import Reject, RejectCode, reject
-from solver.core.check import check
+from solver.core.check import check, violate
 from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
     Authority,
     BatchSettled,
+    BlockMined,
+    CapChanged,
     ClaimPaid,
+    CounterpartyRuleChanged,
     Deposited,
     EpochBumped,
     Fact,
     FillSettled,
     FillSkipped,
+    KeyGranted,
+    KeyRotated,
+    KeyTeamChanged,
     MeteredSettled,
     NonceCancelled,
+    OwnCapChanged,
     ReceiptClaimed,
     RecordSkipped,
     SessionGranted,
     SessionRevoked,
+    SessionSpent,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -29,6 +38,20 @@ from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
 from solver.core.ledger import CHAIN, hold, release, transfer
 from solver.core.metered import claim_paid, metered_settled, record_skipped
+from solver.core.metering import void_receipt
+from solver.core.session import (
+    charge_receipt,
+    grant_of_account,
+    grant_of_registry,
+    is_within_caps,
+    left_of,
+    rotate,
+    set_cap,
+    set_own_cap,
+    set_rule,
+    set_team,
+    spend_of_account,
+)
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
 from solver.core.state import (
     MAY_SIGN,
@@ -55,6 +78,7 @@ def apply_blocks(state: State, command: ApplyBlocks) -> Reject | None:
         return reject(RejectCode.CURSOR_BEHIND, f"applied up to block {state.cursor}")
     for fact in command.facts:
         _apply(state, fact)
+    state.metering.chain_s = 0
     state.cursor = command.number
     state.cursor_hash = command.block_hash
     if command.facts:
@@ -91,16 +115,49 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
         case ReceiptClaimed():
             state.account(fact.account)
             state.metering.claimed[fact.account] = None
+            state.metering.claimants[fact.account] = fact.signer
+            charge_receipt(state, fact.account, fact.signer, fact.amount)
             _end_demand(state, fact.account)
         case ClaimPaid():
             claim_paid(state, fact)
         case SessionGranted():
             _grant_session(state, fact)
         case SessionRevoked():
-            _revoke_session(state, fact.account, fact.session)
+            _revoke_session(state, fact.account, fact.session, registry=fact.registry)
         case AllSessionsRevoked():
             for session in sorted(state.account(fact.account).sessions):
-                _revoke_session(state, fact.account, session)
+                _revoke_session(state, fact.account, session, registry=fact.registry)
+        case _:
+            _apply_to_keys(state, fact)
+
+
+def _apply_to_keys(state: State, fact: Fact) -> None:
+    """What is told of caps, and of keys that the registry keeps."""
+    match fact:
+        case BlockMined():
+            state.metering.chain_s = fact.time_s
+        case KeyGranted():
+            _grant_key(state, fact)
+        case KeyRotated():
+            rotate(state, fact.account, fact.session, fact.replacement)
+        case KeyTeamChanged():
+            set_team(state, fact.account, fact.session, fact.team)
+            _end_beyond_caps(state, fact.account)
+        case CapChanged():
+            set_cap(state, fact)
+            _end_beyond_caps(state, fact.account)
+        case CounterpartyRuleChanged():
+            set_rule(state, fact.account, fact.rule)
+            _end_beyond_caps(state, fact.account)
+        case OwnCapChanged():
+            set_own_cap(state, fact)
+            _end_beyond_caps(state, fact.account)
+        case SessionSpent():
+            session = state.account(fact.account).sessions.get(fact.session)
+            spend_of_account(state, fact.account, session, fact.amount)
+            _end_beyond_caps(state, fact.account)
+        case _:
+            violate("fact_is_known", kind=type(fact).__name__)
 
 
 def _skip_fill(state: State, fact: FillSkipped) -> None:
@@ -181,39 +238,62 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
 def _grant_session(state: State, fact: SessionGranted) -> None:
     """A new grant replaces the terms and keeps what was spent and committed."""
     regain_trust(state, fact.account)
-    sessions = state.account(fact.account).sessions
-    session = sessions.get(fact.session)
-    if session is None:
-        sessions[fact.session] = Session(
-            permissions=fact.permissions, expires_at=fact.expires_at, cap=fact.cap
-        )
-    else:
-        if _takes_away(session, fact):
-            _end_signed_by(state, fact.account, fact.session)
-        session.permissions = fact.permissions
-        session.expires_at = fact.expires_at
-        session.cap = fact.cap
-        session.live = True
-    state.emit(SessionChanged(account=fact.account, session=fact.session, live=True))
+    before = _terms_of(state, fact.account, fact.session)
+    session = grant_of_account(state, fact)
+    if session is not None:
+        _go_on(state, fact.account, fact.session, before)
 
 
-def _revoke_session(state: State, account: str, signer: str) -> None:
-    """At once: what the key signed ends, and its leases serve no more calls."""
+def _grant_key(state: State, fact: KeyGranted) -> None:
+    """The same of a key that the registry keeps."""
+    regain_trust(state, fact.account)
+    before = _terms_of(state, fact.account, fact.session)
+    grant_of_registry(state, fact)
+    _go_on(state, fact.account, fact.session, before)
+
+
+def _terms_of(state: State, account: str, signer: str) -> Session | None:
+    """A copy of what a live session may do."""
     session = state.account(account).sessions.get(signer)
-    if session is None or not session.live:
+    return copy(session) if session is not None and session.live else None
+
+
+def _go_on(state: State, account: str, signer: str, before: Session | None) -> None:
+    """A session is live on new terms; what these could refuse of what it signed ends."""
+    session = state.accounts[account].sessions[signer]
+    if before is not None and _takes_away(state, account, before, session):
+        _end_signed_by(state, account, signer)
+    session.live = True
+    state.emit(SessionChanged(account=account, session=signer, live=True))
+
+
+def _takes_away(state: State, account: str, before: Session, after: Session) -> bool:
+    """Whether the new terms could refuse what the session signed under the old ones."""
+    return (
+        not after.permissions & MAY_SIGN
+        or after.expires_at < before.expires_at
+        or (after.registry, after.terms) != (before.registry, before.terms)
+        or left_of(state, account, after) < 0
+    )
+
+
+def _end_beyond_caps(state: State, account: str) -> None:
+    """A cap was lowered, or used up by another way: what may be refused now ends."""
+    for signer, session in list(state.account(account).sessions.items()):
+        if session.live and not is_within_caps(state, account, session):
+            _end_signed_by(state, account, signer)
+
+
+def _revoke_session(state: State, account: str, signer: str, *, registry: bool) -> None:
+    """At once: what the key signed ends, its leases serve no more calls, its receipt is void."""
+    session = state.account(account).sessions.get(signer)
+    if session is None or not session.live or session.registry is not registry:
         return
     session.live = False
     _end_signed_by(state, account, signer)
+    if registry:
+        void_receipt(state, account, signer)
     state.emit(SessionChanged(account=account, session=signer, live=False))
-
-
-def _takes_away(session: Session, fact: SessionGranted) -> bool:
-    """Whether the new terms could refuse what the session signed under the old ones."""
-    return session.live and (
-        not fact.permissions & MAY_SIGN
-        or fact.expires_at < session.expires_at
-        or fact.cap < session.spent + session.committed
-    )
 
 
 def _end_signed_by(state: State, account: str, signer: str) -> None:

@@ -331,10 +331,13 @@ class RecordSkipped(ChainFact, frozen=True, kw_only=True):
 class ReceiptClaimed(ChainFact, frozen=True, kw_only=True):
     """Somebody posted a receipt of the account, to have it paid without the operator.
 
-    Until then a larger one can take its place: all that the account has may leave.
+    Until then a larger one can take its place: all that the account has may leave. A session
+    key that signed it is charged `amount` at most.
     """
 
     account: str
+    signer: str = ""
+    amount: int = 0
 
 
 class ClaimPaid(ChainFact, frozen=True, kw_only=True):
@@ -356,16 +359,81 @@ class SessionGranted(ChainFact, frozen=True, kw_only=True):
 
 
 class SessionRevoked(ChainFact, frozen=True, kw_only=True):
-    """The account ended one session."""
+    """The account ended one session, where it keeps it: itself, or in the registry."""
 
     account: str
     session: str
+    registry: bool = False
 
 
 class AllSessionsRevoked(ChainFact, frozen=True, kw_only=True):
-    """The account ended every session."""
+    """The account ended every session that it keeps itself, or in the registry."""
 
     account: str
+    registry: bool = False
+
+
+class BlockMined(ChainFact, frozen=True, kw_only=True):
+    """What follows, up to the next of these, is of a block of this time (Unix seconds)."""
+
+    time_s: int
+
+
+class KeyGranted(ChainFact, frozen=True, kw_only=True):
+    """The registry lets a key act for the account: its words afterwards, as hex."""
+
+    account: str
+    session: str
+    word: str
+    terms: str
+    units: str
+
+
+class KeyRotated(ChainFact, frozen=True, kw_only=True):
+    """Another key took over all that a session may do and has done."""
+
+    account: str
+    session: str
+    replacement: str
+
+
+class KeyTeamChanged(ChainFact, frozen=True, kw_only=True):
+    """A key of the registry stands under another team's cap; 0: under none."""
+
+    account: str
+    session: str
+    team: int
+
+
+class CapChanged(ChainFact, frozen=True, kw_only=True):
+    """The registry has another cap of a team, or of the whole account (0): its word, as hex."""
+
+    account: str
+    team: int
+    word: str
+
+
+class CounterpartyRuleChanged(ChainFact, frozen=True, kw_only=True):
+    """Whom the keys of an account may pay; 0: anyone."""
+
+    account: str
+    rule: int
+
+
+class OwnCapChanged(ChainFact, frozen=True, kw_only=True):
+    """An account caps what all keys that it keeps itself move together; a period of 0 lifts it."""
+
+    account: str
+    cap: int
+    period_s: int
+
+
+class SessionSpent(ChainFact, frozen=True, kw_only=True):
+    """A key that the account keeps itself paid somebody by another way than ours."""
+
+    account: str
+    session: str
+    amount: int
 
 
 Fact = (
@@ -384,6 +452,14 @@ Fact = (
     | SessionGranted
     | SessionRevoked
     | AllSessionsRevoked
+    | BlockMined
+    | KeyGranted
+    | KeyRotated
+    | KeyTeamChanged
+    | CapChanged
+    | CounterpartyRuleChanged
+    | OwnCapChanged
+    | SessionSpent
 )
 
 

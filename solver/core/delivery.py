@@ -16,6 +16,7 @@ from solver.core.event import (
 from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
 from solver.core.metering import fault_in_meter, meter_closed, note_reach
 from solver.core.pool import forget_keys
+from solver.core.session import fault_in_units, note_units
 from solver.core.settling import finish_execution
 from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
@@ -41,7 +42,7 @@ def start_call(state: State, command: StartCall) -> Reject | None:
 
     Rejects, in order: lease_unknown, already_known, lease_ended, fill_units_invalid,
     lease_exhausted, window_exhausted (with the time to wait), receipt_due, account_barred,
-    unsettled_exceeded.
+    unsettled_exceeded, session_terms.
     """
     lease = state.leases.get(command.lease)
     if lease is None:
@@ -54,6 +55,7 @@ def start_call(state: State, command: StartCall) -> Reject | None:
     before = lease.reach
     lease.in_flight += command.units
     note_reach(state, lease, before)
+    note_units(state, lease, command.units, 0)
     lease.last_used_ms = state.now_ms
     state.calls[command.call] = Call(lease=lease.id, units=command.units, started_ms=state.now_ms)
     state.emit(
@@ -86,10 +88,11 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
     )
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.finish(call.units, seen_upstream, state.now_ms)
-    before = lease.reach
+    before, delivered = lease.reach, lease.delivered
     lease.in_flight -= call.units
     _account_for(lease, call, command)
     note_reach(state, lease, before)
+    note_units(state, lease, -call.units, lease.delivered - delivered)
     state.emit(
         CallFinished(
             call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
@@ -210,7 +213,8 @@ def _fault_in_call(state: State, command: StartCall, lease: Lease) -> Reject | N
     fault = _fault_in_windows(state, lease, command.units)
     if fault is None and lease.metered:
         fault = fault_in_meter(state, lease, command.units)
-    return fault or fault_in_trust(state, lease, command.units)
+    fault = fault or fault_in_trust(state, lease, command.units)
+    return fault or fault_in_units(state, lease, command.units)
 
 
 def _fault_in_windows(state: State, lease: Lease, units: int) -> Reject | None:

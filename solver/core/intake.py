@@ -28,6 +28,7 @@ from solver.core.event import (
     ResourceOpened,
 )
 from solver.core.ledger import ISSUANCE, SUPPLY, Balance, hold, transfer
+from solver.core.session import fault_in_session
 from solver.core.state import (
     CREDIT,
     DOCUMENTS_MAX,
@@ -93,7 +94,7 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
 
     Rejects, in order: already_known, resource_unknown, expired, `_fault_in_authority`,
     epoch_ended, nonce_used, account_full, busy, mandate_terms, insufficient_funds,
-    account_barred, session_cap_exceeded, mandate_exceeded.
+    account_barred, session_terms, session_cap_exceeded, mandate_exceeded.
     """
     account = state.accounts.get(intent.account)
     fault = _fault_in_document(state, intent, account)
@@ -404,7 +405,7 @@ def _fault_in_terms(state: State, intent: IntentState) -> Reject | None:
 
 
 def _fault_in_funds(state: State, intent: IntentState, account: Account | None) -> Reject | None:
-    """Precedence: insufficient_funds, account_barred, session_cap_exceeded, mandate_exceeded."""
+    """Rejects by what it may cost: the last of those of `admit_intent`."""
     limit, signer, authority = intent.limit, intent.signer, intent.authority
     available = _spendable(state, intent, account)
     if available < limit:
@@ -417,14 +418,8 @@ def _fault_in_funds(state: State, intent: IntentState, account: Account | None) 
         authority, signer = mandate.authority, mandate.signer
     if authority is not _KEY and (fault := fault_in_bar(state, intent.account)):
         return fault
-    if authority is _SESSION:
-        session = state.accounts[intent.account].sessions[signer]
-        left = session.cap - session.spent - session.committed
-        if left < limit:
-            return reject(
-                RejectCode.SESSION_CAP_EXCEEDED,
-                f"{left} atoms left under the session's cap, limit {limit}",
-            )
+    if authority is _SESSION and (fault := fault_in_session(state, intent, signer)):
+        return fault
     if mandate is not None:
         left = mandate.limit - mandate.spent - mandate.committed
         if left < limit:

@@ -90,6 +90,16 @@ class Meter(msgspec.Struct, kw_only=True):
         return 0 if self.receipt is None else self.receipt.fills
 
 
+class Caps(msgspec.Struct, kw_only=True):
+    """What all keys of an account together stand under: words of `intents.cap_word`, as hex."""
+
+    root: str = ""
+    """Of the registry's keys; it has the rule for counterparties too."""
+    teams: dict[int, str] = {}
+    own: str = ""
+    """Of those that the account's contract keeps."""
+
+
 class Trust(msgspec.Struct, kw_only=True):
     """How an account stands whose word can be taken back: see `solver.core.trust`."""
 
@@ -121,6 +131,12 @@ class Metering(msgspec.Struct, kw_only=True):
     """Atoms that are served at most on a word that can be taken back, until they are final."""
     trusts: dict[str, Trust] = {}
     """Of whom such a word was ever taken."""
+    caps: dict[str, Caps] = {}
+    """Of accounts that ever set one."""
+    claimants: dict[str, str] = {}
+    """By account, the key that signed a receipt which is claimed and not paid yet."""
+    chain_s: int = 0
+    """The time of the block that is being applied; 0 between blocks."""
 
     def of(self, account: str) -> Meter:
         """The account's meter, made on first use."""

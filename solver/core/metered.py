@@ -14,11 +14,19 @@ from tiny_keccak import keccak256
 from intents.leaf import Leaf, tree
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check, violate
-from solver.core.command import ClaimPaid, CutMetered, MeteredSettled, PaidRecord, RecordSkipped
+from solver.core.command import (
+    Authority,
+    ClaimPaid,
+    CutMetered,
+    MeteredSettled,
+    PaidRecord,
+    RecordSkipped,
+)
 from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus
 from solver.core.ledger import transfer
 from solver.core.meter import Meter, Record
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
+from solver.core.session import charge_purchase, charge_receipt
 from solver.core.settling import batch_line, finish_batch, resolve, settle
 from solver.core.state import Batch, Lease, State
 from solver.core.weight import RecordLoad, signed_digest
@@ -107,18 +115,26 @@ def claim_paid(state: State, fact: ClaimPaid) -> None:
     What does not fit these moves as it did on chain: a buyer can sign for whatever it likes.
     """
     meter = state.metering.of(fact.account)
+    claimant = state.metering.claimants.get(fact.account, "")
     left = {line.seller: line.amount for line in fact.lines}
     for lease in _owed(state, meter):
         paid = min(lease.payment, left.get(lease.seller, 0))
         if paid:
             left[lease.seller] -= paid
             _wait_no_more(meter, lease)
+            charge_purchase(state, lease, paid, claimant)
             settle(state, lease, paid)
     _move(state, fact.account, left)
     meter.base, meter.uncovered = fact.spent, 0
-    state.metering.claimed.pop(fact.account, None)
+    _end_claim(state, fact.account)
     drop_receipt(state, fact.account, meter)
     list_meter(state, fact.account, meter)
+
+
+def _end_claim(state: State, account: str) -> None:
+    """Whatever moves the base on chain by a receipt ends a claim from it."""
+    state.metering.claimed.pop(account, None)
+    state.metering.claimants.pop(account, None)
 
 
 def _owed(state: State, meter: Meter) -> list[Lease]:
@@ -222,8 +238,12 @@ def _pay(state: State, batch: Batch, paid: PaidRecord) -> None:
     left = {line.seller: line.amount for line in record.lines}
     for line in lines:
         resolve(batch, line.fill, paid=line.payment)
+    receipt = record.receipt
+    signer = "" if receipt is None or receipt.authority is not Authority.SESSION else receipt.signer
+    charge_receipt(state, paid.account, signer, paid.paid)
     for lease in _still_batched(state, batch, lines):
         left[lease.seller] -= lease.payment
+        charge_purchase(state, lease, lease.payment, signer)
         settle(state, lease, lease.payment)
     _move(state, paid.account, left)
     meter = state.metering.of(paid.account)
@@ -231,7 +251,7 @@ def _pay(state: State, batch: Batch, paid: PaidRecord) -> None:
     check(meter.base == paid.spent, "base_is_the_ledgers", account=paid.account)
     meter.uncovered = meter.uncovered + paid.paid if record.receipt is None else 0
     if record.receipt is not None:
-        state.metering.claimed.pop(paid.account, None)
+        _end_claim(state, paid.account)
     _close_record(state, paid.account)
     list_meter(state, paid.account, meter)
 

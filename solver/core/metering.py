@@ -25,6 +25,7 @@ from solver.core.event import (
     ReceiptLapsed,
 )
 from solver.core.meter import Meter, SignedReceipt
+from solver.core.session import may_sign_receipt
 from solver.core.settling import settle
 from solver.core.state import Lease, State
 from solver.core.trust import count
@@ -70,7 +71,8 @@ def accept_receipt(state: State, command: AcceptReceipt) -> Reject | None:
     """Take a buyer's word for the first fills that wait, in place of what it signed before.
 
     Rejects, in order: not_authorized, epoch_ended, receipt_stale (another base, or no more
-    than was signed already), receipt_invalid (not what these fills come to).
+    than was signed already), receipt_invalid (not what these fills come to), not_authorized,
+    session_terms, session_cap_exceeded (of a session key: what the chain would refuse).
     """
     receipt = command.receipt
     meter = state.metering.meters.get(receipt.account, _NOTHING)
@@ -78,7 +80,7 @@ def accept_receipt(state: State, command: AcceptReceipt) -> Reject | None:
     if fault is not None:
         return fault
     said = statement(state, meter, command.fills)
-    fault = _fault_in_sum(receipt, said)
+    fault = _fault_in_sum(receipt, said) or _fault_in_signer(state, command)
     if fault is not None:
         return fault
     meter.receipt = SignedReceipt(
@@ -196,11 +198,28 @@ def _fault_in_sum(receipt: SpendReceipt, said: Statement) -> Reject | None:
     return reject(RejectCode.RECEIPT_INVALID, f"{said.fills} fills come to {said.spent} in all")
 
 
+def _fault_in_signer(state: State, command: AcceptReceipt) -> Reject | None:
+    if command.authority is not Authority.SESSION:
+        return None
+    receipt = command.receipt
+    amount = receipt.spent - receipt.base
+    return may_sign_receipt(state, receipt.account, command.signer, amount)
+
+
 def drop_receipt(state: State, account: str, meter: Meter) -> None:
     """It rests on a base that will not come."""
     if meter.receipt is not None:
         state.emit(ReceiptLapsed(account=account, spent=meter.receipt.spent))
         meter.receipt = None
+
+
+def void_receipt(state: State, account: str, signer: str) -> None:
+    """A session key has ended: the chain takes no receipt of it that is not there yet."""
+    meter = state.metering.meters.get(account, _NOTHING)
+    receipt = meter.receipt
+    if receipt is not None and (receipt.authority, receipt.signer) == (Authority.SESSION, signer):
+        drop_receipt(state, account, meter)
+        list_meter(state, account, meter)
 
 
 def list_meter(state: State, account: str, meter: Meter) -> None:

@@ -20,6 +20,17 @@ class Session(msgspec.Struct, kw_only=True):
     live: bool = True
     spent: int = 0
     committed: int = 0
+    registry: bool = False
+    """Kept by the ledger's registry, and not by the account's contract: what it buys is metered."""
+    word: str = ""
+    """Of the registry's: its cap and what counts against it, as hex; the rest follows from it."""
+    terms: str = ""
+    units: str = ""
+    """Another word, if it has a cap on units."""
+    units_in_flight: int = 0
+    team: int = 0
+    predecessor: str = ""
+    """The key that it replaced: what that one promised and is not settled yet is its own too."""
 
 
 class Call(msgspec.Struct, kw_only=True):

@@ -2,12 +2,13 @@
 
 from hashlib import blake2b
 from itertools import takewhile
+from typing import Final
 
 import msgspec
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check
-from solver.core.command import BatchSettled, CutBatch, FillSettled, FillSkipped
+from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
 from solver.core.event import (
     BatchCut,
     BatchFinal,
@@ -17,10 +18,13 @@ from solver.core.event import (
     PaymentSkipped,
 )
 from solver.core.ledger import post
+from solver.core.session import spend_of_account
 from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
 from solver.core.trade import commit, spend, update_status
-from solver.core.trust import count
+from solver.core.trust import authority_of, count
 from solver.core.weight import Load
+
+_SESSION: Final = Authority.SESSION
 
 
 def finish_execution(state: State, execution: Execution) -> None:
@@ -107,6 +111,8 @@ def fill_settled(state: State, fact: FillSettled) -> None:
     lease = _batched_lease(state, fact.fill)
     check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
     resolve(state.batches[lease.batch], lease.id, paid=fact.payment)
+    if state.metering.caps and authority_of(state, state.intents[lease.intent]) is _SESSION:
+        spend_of_account(state, lease.buyer, None, fact.payment)
     settle(state, lease, fact.payment)
 
 

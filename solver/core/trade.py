@@ -264,26 +264,31 @@ def spend(state: State, intent: IntentState, atoms: int) -> None:
         mandate.spent += atoms
         authority, signer = mandate.authority, mandate.signer
     if authority is _SESSION:
-        state.accounts[intent.account].sessions[signer].spent += atoms
+        session = state.accounts[intent.account].sessions[signer]
+        # What a key of the registry has spent is in its word, as the chain charged it.
+        session.spent += 0 if session.registry else atoms
 
 
 def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
-    metered = intent.limit <= state.metered_max and _can_be_metered(state, intent)
+    metered = _is_metered(state, intent)
     execution = state.executions[number] = Execution(number, intent.digest, metered=metered)
     intent.unsettled += 1
     return execution
 
 
-def _can_be_metered(state: State, intent: IntentState) -> bool:
+def _is_metered(state: State, intent: IntentState) -> bool:
     """Whether its buyer can sign for what it used, and nothing but that sum has to be settled.
 
-    A minimum is judged on chain by the lines of an execution, a session's cap by the document
-    that it signed.
+    A minimum is judged on chain by the lines of an execution, and so is the cap of a session
+    that the account's contract keeps. What a key of the registry buys settles in no other way.
     """
-    authority = intent.authority
+    authority, signer = intent.authority, intent.signer
     if authority is _MANDATE:
-        authority = state.mandates[intent.signer].authority
-    return intent.asset == state.usdc and authority is not _SESSION and not intent.has_minimum
+        authority, signer = state.mandates[signer].authority, state.mandates[signer].signer
+    if authority is _SESSION:
+        return state.accounts[intent.account].sessions[signer].registry
+    is_small = intent.limit <= state.metered_max
+    return is_small and intent.asset == state.usdc and not intent.has_minimum
 
 
 def _lease_fill(state: State, execution: Execution, intent: IntentState, fill: Fill) -> None:

@@ -16,6 +16,7 @@ STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.UNAUTHENTICATED: 401,
     RejectCode.NOT_AUTHORIZED: 403,
     RejectCode.SESSION_EXPIRED: 403,
+    RejectCode.SESSION_TERMS: 403,
     RejectCode.SESSION_CAP_EXCEEDED: 402,
     RejectCode.EPOCH_ENDED: 409,
     RejectCode.NONCE_USED: 409,

@@ -112,6 +112,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             *AUTHORITY,
             R.INSUFFICIENT_FUNDS,
             R.ACCOUNT_BARRED,
+            R.SESSION_TERMS,
             R.SESSION_CAP_EXCEEDED,
             *SEQUENCED,
         ),

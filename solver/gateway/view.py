@@ -255,7 +255,16 @@ def _amount_told(state: State, address: str, asset: str) -> AmountTold:
 
 
 def _session_told(address: str, session: Session) -> SessionTold:
-    return SessionTold(address=address, **msgspec.structs.asdict(session))
+    return SessionTold(
+        address=address,
+        permissions=session.permissions,
+        expires_at=session.expires_at,
+        cap=session.cap,
+        spent=session.spent,
+        committed=session.committed,
+        live=session.live,
+        registry=session.registry,
+    )
 
 
 def _solution_told(proposed: Proposed) -> SolutionTold:

@@ -400,7 +400,11 @@ class AmountTold(Told, frozen=True, kw_only=True):
 
 
 class SessionTold(Told, frozen=True, kw_only=True):
-    """A session key, as the chain last said."""
+    """A session key, as the chain last said.
+
+    What one buys that the ledger's registry keeps is metered; `spent` is what counts against its
+    cap as of its last charge.
+    """
 
     address: str
     permissions: int
@@ -409,6 +413,7 @@ class SessionTold(Told, frozen=True, kw_only=True):
     spent: int
     committed: int
     live: bool
+    registry: bool
 
 
 class BalanceTold(Told, frozen=True, kw_only=True):

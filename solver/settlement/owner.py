@@ -8,6 +8,7 @@ the balance there.
 from typing import Final
 
 import msgspec
+from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
 from contracts.deploy import Deployment, Receipt, account_address, create_account, send
@@ -15,6 +16,7 @@ from intents.signature import SigningKey
 from solver.settlement.wallet import Wallet
 
 GAS_FUNDS_WEI: Final = 10**18
+_RESOURCE_ANY: Final = keccak256(b"")
 
 
 class Escrow(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,21 @@ class AccountOwner:
         """Let a key act for the account, within permissions, until a time, up to a sum."""
         return await self._account("grantSession", key, permissions, expires_at, cap)
 
+    async def register_key(
+        self, key: str, *, permissions: int, expires_at: int, cap: int, period_s: int
+    ) -> Receipt:
+        """Let a key of the ledger's registry act for the account: what it buys is metered.
+
+        It moves `cap` atoms at most in any window of `period_s`.
+        """
+        epoch = (await self._meter())[3]
+        terms = (0, permissions, _RESOURCE_ANY, 0, 0, cap, period_s, expires_at, epoch, 0)
+        return await self._settlement("grantSession", (self.account, key, *terms))
+
+    async def revoke_key(self, key: str) -> Receipt:
+        """End a key of the registry at once."""
+        return await self._settlement("revokeSession", self.account, key)
+
     async def revoke_session(self, key: str) -> Receipt:
         """End a session at once."""
         return await self._account("revokeSession", key)
@@ -100,6 +117,12 @@ class AccountOwner:
             withdrawable_at=withdrawable_at,
             epoch=epoch,
         )
+
+    async def _meter(self) -> tuple[int, ...]:
+        getter = SETTLEMENT.function("meterOf")
+        answer = await self._wallet.call(self._deployment.settlement, getter.encode(self.account))
+        (told,) = getter.decode_outputs(answer)
+        return tuple(told)
 
     async def tokens(self) -> int:
         """What the owner holds outside the settlement contract."""

@@ -7,6 +7,7 @@ process has to stop (P8).
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -23,19 +24,27 @@ from solver.core.command import (
     AllSessionsRevoked,
     ApplyBlocks,
     BatchSettled,
+    BlockMined,
+    CapChanged,
     ClaimPaid,
+    CounterpartyRuleChanged,
     Deposited,
     EpochBumped,
     Fact,
     FillSettled,
     FillSkipped,
+    KeyGranted,
+    KeyRotated,
+    KeyTeamChanged,
     MeteredSettled,
     NonceCancelled,
+    OwnCapChanged,
     PaidRecord,
     ReceiptClaimed,
     RecordSkipped,
     SessionGranted,
     SessionRevoked,
+    SessionSpent,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -55,6 +64,20 @@ BACKOFF_DOUBLINGS_MAX: Final = 6
 _SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
 _FACTORY_TOPICS: Final = topics_of(FACTORY)
 _ACCOUNT_TOPICS: Final = topics_of(ACCOUNT)
+
+_TIMED_TOPICS: Final = frozenset(
+    bindings.topic_of(log)
+    for log in (
+        bindings.MeteredSettled,
+        bindings.ReceiptClaimed,
+        bindings.BatchSettled,
+        bindings.SessionSpent,
+        bindings.CapChanged,
+    )
+)
+"""Of logs that say, or come with, what a session's cap counts."""
+_TEAM, _ROOT = 1, 2
+"""Of the contract's Bearer."""
 
 ADDRESSES_MAX: Final = 1_000
 """Accounts in one request for logs; geth takes no more."""
@@ -199,9 +222,23 @@ class Watcher:
         logs = (log for part in sessions for log in part)
         counted = money + [log for log in logs if log.address in self._accounts]
         counted.sort(key=lambda log: (log.block_number, log.log_index))
-        facts = [(log, fact) for log in counted if (fact := self._fact(log)) is not None]
-        await self._submit(facts, last, block.hash)
+        times = await self._times_of(counted)
+        await self._submit(_facts_of(counted, times), last, block.hash)
         self._scanned, self._scanned_hash = last, block.hash
+
+    async def _times_of(self, logs: list[RawLog]) -> dict[int, int]:
+        """When the blocks were mined in which a session's cap may have been charged, by number.
+
+        Their hashes are those that the logs name: so whoever answers has the same blocks.
+        """
+        timed = {log.block_number: log.block_hash for log in logs if log.topics[0] in _TIMED_TOPICS}
+        blocks = await self._chain.read_all([ask.block(number) for number in timed])
+        times = {}
+        for (number, expected), block in zip(timed.items(), blocks, strict=True):
+            if block is None or block.hash != expected:
+                raise ChainUnreachable(f"block {number} of a log is not there")
+            times[number] = block.timestamp
+        return times
 
     def _factory_logs(self, first: int, last: int) -> Ask[list[RawLog]]:
         addresses = [self._deployment.factory]
@@ -272,9 +309,38 @@ class Watcher:
             case _:
                 raise WatchStopped(result.message)
 
-    def _fact(self, raw: RawLog) -> Fact | None:
+
+def _facts_of(logs: list[RawLog], times: dict[int, int]) -> list[tuple[RawLog, Fact]]:
+    """What logs mean, in their order, with the times of blocks that have one."""
+    facts: list[tuple[RawLog, Fact]] = []
+    told = ended = None
+    for raw in logs:
         log = decode_log(raw)
-        return None if log is None else fact_of(raw.address, log)
+        fact = None if log is None else fact_of(raw.address, log)
+        if fact is None:
+            continue
+        if raw.block_number in times and raw.block_number != told:
+            told = raw.block_number
+            facts.append((raw, BlockMined(time_s=times[told])))
+        facts.append((raw, fact))
+        if isinstance(fact, SessionGranted) and ended is not None:
+            facts += [(raw, rotated) for rotated in _rotation(ended, raw, fact)]
+        ended = (raw, fact) if isinstance(fact, SessionRevoked) and not fact.registry else None
+    return facts
+
+
+def _rotation(
+    ended: tuple[RawLog, SessionRevoked], raw: RawLog, fact: SessionGranted
+) -> Iterator[KeyRotated]:
+    """An account tells a rotation as an end and a grant, one after the other.
+
+    Who does the same in two calls of one transaction is taken for it: the new key is then held
+    to what the old one has spent, too.
+    """
+    before, revoked = ended
+    place = (before.transaction_hash, before.log_index + 1)
+    if place == (raw.transaction_hash, raw.log_index) and revoked.account == fact.account:
+        yield KeyRotated(account=fact.account, session=revoked.session, replacement=fact.session)
 
 
 def _session_logs(
@@ -318,7 +384,9 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
         case bindings.RecordSkipped():
             return RecordSkipped(number=log.number, account=log.account, problem=log.problem)
         case bindings.ReceiptClaimed():
-            return ReceiptClaimed(account=log.account)
+            return ReceiptClaimed(
+                account=log.account, signer=log.signer, amount=log.spent - log.base
+            )
         case bindings.ClaimExecuted():
             lines = lines_of(bytes.fromhex(log.sellers[2:]))
             return ClaimPaid(account=log.account, spent=log.spent, lines=lines)
@@ -334,6 +402,41 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
             return SessionRevoked(account=address, session=log.key)
         case bindings.AllSessionsRevoked():
             return AllSessionsRevoked(account=address)
+        case bindings.SessionSpent():
+            amount = min(log.amount, INTEGER_MAX)
+            return SessionSpent(account=address, session=log.key, amount=amount)
+        case bindings.CapChanged():
+            cap = min(log.cap, INTEGER_MAX)
+            own = log.bearer == address
+            return OwnCapChanged(account=address, cap=cap, period_s=log.period) if own else None
+        case bindings.RegistryLog():
+            return _registry_fact(log)
+    return None
+
+
+def _registry_fact(log: bindings.RegistryLog) -> Fact | None:  # noqa: PLR0911  a table
+    account = log.account
+    match log:
+        case bindings.RegistrySessionGranted():
+            return KeyGranted(
+                account=account,
+                session=log.key,
+                word=hex(log.word),
+                terms=hex(log.terms),
+                units=hex(log.units),
+            )
+        case bindings.RegistrySessionRotated():
+            return KeyRotated(account=account, session=log.key, replacement=log.replacement)
+        case bindings.RegistrySessionRevoked():
+            return SessionRevoked(account=account, session=log.key, registry=True)
+        case bindings.RegistrySessionsRevoked():
+            return AllSessionsRevoked(account=account, registry=True)
+        case bindings.RegistrySessionTeamChanged():
+            return KeyTeamChanged(account=account, session=log.key, team=log.team)
+        case bindings.RegistryCounterpartyRuleChanged():
+            return CounterpartyRuleChanged(account=account, rule=log.rule)
+        case bindings.RegistryCapChanged() if log.bearer in (_TEAM, _ROOT):
+            return CapChanged(account=account, team=log.id, word=hex(log.word))
     return None
 
 

@@ -24,6 +24,7 @@ from solver.core import (
     invariant,
     ledger,
     market,
+    session,
     settling,
     state,
     trade,
@@ -147,7 +148,7 @@ def _cap_forgets_what_was_paid(monkeypatch: pytest.MonkeyPatch) -> None:
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, 0 if name == "spent" else value)
 
-    monkeypatch.setattr(chain, "Session", Spendless)
+    monkeypatch.setattr(session, "Session", Spendless)
 
 
 def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +158,9 @@ def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     def settle(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
         original(where, lease, payment, **rest)
         signer = where.intents[lease.intent].signer
-        session = where.accounts[lease.buyer].sessions.get(signer)
-        if session is not None and lease.asset == state.CREDIT:
-            session.spent -= payment
+        key = where.accounts[lease.buyer].sessions.get(signer)
+        if key is not None and lease.asset == state.CREDIT:
+            key.spent -= payment
 
     monkeypatch.setattr(settling, "settle", settle)
 

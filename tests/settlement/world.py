@@ -347,7 +347,7 @@ class World:
             SubmitIntent(
                 intent=intent,
                 digest="0x" + hashed.hex(),
-                signer=buyer.address,
+                signer=intent.account if authority is Authority.CONTRACT else buyer.address,
                 authority=authority,
                 signature=(signer or buyer).sign(hashed),
             )

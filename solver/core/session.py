@@ -1,0 +1,320 @@
+"""Session keys as the chain knows them: what they may still buy, and what the chain counted.
+
+An account's contract keeps keys of its own; the ledger's registry keeps keys of any account,
+with caps of key, team and account in one word each (`intents.cap_word`). Those words are kept
+here as the chain has them: its events tell them, and what it charges is charged here, at the
+time of its block. What may not have been charged yet, `committed`, comes on top.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from intents import cap_word
+from intents.policy import TERMED, CounterpartyRule, resource_of, rule_of
+from intents.reject import Reject, RejectCode, reject
+from intents.rounding import bid_tick
+from solver.core.command import CapChanged, KeyGranted, OwnCapChanged, SessionGranted
+from solver.core.meter import Caps
+from solver.core.record import Session
+from solver.core.state import IntentState, Lease, State
+
+LAG_S: Final = 60
+"""The chain may be so far behind our clock: what its windows still count, we count."""
+MAY_RECEIPT: Final = 16
+CAP_MAX: Final = 2**63 - 1
+"""Shown for no cap at all; a snapshot holds no larger integer."""
+_TICK_MASK: Final = 2**64 - 1
+
+
+# -- what an intent may be
+
+
+def fault_in_session(state: State, intent: IntentState, signer: str) -> Reject | None:
+    """Whether a session key may buy so much of this. Rejects: session_terms, session_cap_exceeded.
+
+    `signer` signed the intent, or the mandate that it is under.
+    """
+    session = state.accounts[intent.account].sessions[signer]
+    fault = _fault_in_terms(state, intent, session) if session.registry else None
+    if fault is not None:
+        return fault
+    left = left_of(state, intent.account, session)
+    if left >= intent.limit:
+        return None
+    return reject(
+        RejectCode.SESSION_CAP_EXCEEDED,
+        f"{left} atoms left under the session's caps, limit {intent.limit}",
+    )
+
+
+def _fault_in_terms(state: State, intent: IntentState, session: Session) -> Reject | None:
+    """A key of the registry buys what is metered: nothing else of it settles."""
+    if intent.asset != state.usdc or intent.units_min > 1 or intent.limit > state.metered_max:
+        most = state.metered_max
+        return _not_within(f"it buys in USDC, without a minimum, for {most} atoms at most")
+    if _rule(state, intent.account) != CounterpartyRule.ANY:
+        return _not_within("the account lists whom its keys may pay, and the market picks sellers")
+    terms = int(session.terms, 16)
+    named = terms & ~_TICK_MASK
+    if named not in (0, resource_of(intent.resource) & ~_TICK_MASK):
+        return _not_within("it is for another resource")
+    tick_max = terms & _TICK_MASK
+    if tick_max and bid_tick(intent.limit, intent.units) > tick_max:
+        return _not_within(f"it pays {tick_max} atoms for a million units at most")
+    return None
+
+
+def fault_in_units(state: State, lease: Lease, units: int) -> Reject | None:
+    """Whether a call uses more than the key's units of this period. Rejects: session_terms."""
+    session = buyers_session(state, lease)
+    if session is None or not session.units:
+        return None
+    left = cap_word.left_at(int(session.units, 16), _now_s(state))
+    if left is None or session.units_in_flight + units <= left:
+        return None
+    return _not_within(f"{left - session.units_in_flight} units left in its period")
+
+
+def note_units(state: State, lease: Lease, in_flight: int, delivered: int) -> None:
+    """A call of a key with units began, or ended: both are counted by us alone."""
+    session = buyers_session(state, lease)
+    if session is not None and session.units:
+        session.units_in_flight += in_flight
+        session.units = _charged(session.units, delivered, state.now_ms // 1_000)
+
+
+def left_of(state: State, account: str, session: Session) -> int:
+    """What a key may still promise, under all caps that it stands under."""
+    if not session.registry:
+        left = session.cap - session.spent - session.committed
+        own = caps_of(state, account).own
+        siblings = (one for one in _sessions(state, account) if not one.registry)
+        return min(left, _left(state, own, sum(one.committed for one in siblings)))
+    committed = session.committed
+    predecessor = state.accounts[account].sessions.get(session.predecessor)
+    if predecessor is not None:
+        committed += predecessor.committed
+    caps = caps_of(state, account)
+    keys = [one for one in _sessions(state, account) if one.registry]
+    team = sum(one.committed for one in keys if one.team == session.team)
+    return min(
+        _left(state, session.word, committed),
+        _left(state, caps.teams.get(session.team, "") if session.team else "", team),
+        _left(state, caps.root, sum(one.committed for one in keys)),
+    )
+
+
+def is_within_caps(state: State, account: str, session: Session) -> bool:
+    """Whether the chain can still pay all that a key has promised."""
+    if session.registry and _rule(state, account) != CounterpartyRule.ANY:
+        return False
+    return left_of(state, account, session) >= 0
+
+
+# -- what the chain says
+
+
+def grant_of_account(state: State, fact: SessionGranted) -> Session | None:
+    """The terms of a key that the account's contract keeps; None: the registry has it."""
+    sessions = state.account(fact.account).sessions
+    session = sessions.get(fact.session)
+    if session is None:
+        session = sessions[fact.session] = Session(permissions=0, expires_at=0, cap=0)
+    elif session.registry and session.live:
+        return None
+    session.registry = False
+    session.permissions = fact.permissions
+    session.expires_at = fact.expires_at
+    session.cap = fact.cap
+    return session
+
+
+def grant_of_registry(state: State, fact: KeyGranted) -> Session:
+    """The words of a key in the registry; what was charged is in them."""
+    sessions = state.account(fact.account).sessions
+    session = sessions.get(fact.session)
+    if session is None:
+        session = sessions[fact.session] = Session(permissions=0, expires_at=0, cap=0)
+    session.registry = True
+    is_termed = cap_word.permissions_of(int(fact.word, 16)) & TERMED
+    session.terms, session.units = (fact.terms, fact.units) if is_termed else ("0x0", "")
+    _set_word(state, session, fact.word)
+    return session
+
+
+def rotate(state: State, account: str, key: str, replacement: str) -> None:
+    """Another key takes over all that this one may do and has done."""
+    sessions = state.account(account).sessions
+    old = sessions.get(key)
+    if old is None:
+        return
+    new = sessions.get(replacement)
+    if new is None:
+        new = sessions[replacement] = Session(permissions=0, expires_at=0, cap=0)
+    new.permissions, new.expires_at, new.cap = old.permissions, old.expires_at, old.cap
+    new.registry, new.spent, new.predecessor = old.registry, old.spent, key
+    new.word, new.terms, new.units, new.team = old.word, old.terms, old.units, old.team
+    new.live = True
+
+
+def set_cap(state: State, fact: CapChanged) -> None:
+    """The registry has another cap of a team, or of the whole account."""
+    caps = state.metering.caps.setdefault(fact.account, Caps())
+    if fact.team:
+        caps.teams[fact.team] = fact.word
+    else:
+        caps.root = fact.word
+
+
+def set_own_cap(state: State, fact: OwnCapChanged) -> None:
+    """The account's contract caps what all its keys move together; a period of 0 lifts it."""
+    caps = state.metering.caps.setdefault(fact.account, Caps())
+    word = int(caps.own or "0x0", 16)
+    if fact.period_s:
+        word = cap_word.with_cap(word, fact.cap, fact.period_s, _chain_s(state))
+    else:
+        word = cap_word.without_cap(word)
+    caps.own = hex(word)
+
+
+def set_rule(state: State, account: str, rule: int) -> None:
+    """Whom the keys of an account may pay; its root's word keeps it."""
+    caps = state.metering.caps.setdefault(account, Caps())
+    word = int(caps.root or "0x0", 16)
+    bearer = cap_word.bearer_of(word)._replace(permissions=rule)
+    caps.root = hex(cap_word.with_bearer(word, bearer))
+
+
+def set_team(state: State, account: str, key: str, team: int) -> None:
+    """A key stands under another team's cap."""
+    session = state.account(account).sessions.get(key)
+    if session is not None:
+        word = int(session.word or "0x0", 16)
+        bearer = cap_word.bearer_of(word)._replace(team=team)
+        _set_word(state, session, hex(cap_word.with_bearer(word, bearer)))
+
+
+def charge_receipt(state: State, account: str, signer: str, amount: int) -> None:
+    """The chain charged a key of the registry, and all above it."""
+    session = state.account(account).sessions.get(signer)
+    if session is None or not session.registry:
+        return
+    time_s, caps = _chain_s(state), state.metering.caps.get(account)
+    _set_word(state, session, _charged(session.word, amount, time_s))
+    if caps is not None:
+        caps.root = _charged(caps.root, amount, time_s)
+        if session.team in caps.teams:
+            caps.teams[session.team] = _charged(caps.teams[session.team], amount, time_s)
+
+
+def charge_purchase(state: State, lease: Lease, payment: int, charged: str) -> None:
+    """What a key bought counts against it, even if another key, or nobody, signed the receipt.
+
+    `charged` is the key that the chain has charged already.
+    """
+    session = buyers_session(state, lease)
+    if session is not None and state.accounts[lease.buyer].sessions.get(charged) is not session:
+        _set_word(state, session, _charged(session.word, payment, _chain_s(state)))
+
+
+def spend_of_account(state: State, account: str, session: Session | None, amount: int) -> None:
+    """A key of the account's contract moved money: as a fill of ours, or by another way."""
+    caps = state.metering.caps.get(account)
+    if caps is not None:
+        caps.own = _charged(caps.own, amount, _chain_s(state))
+    if session is not None:
+        session.spent += amount
+
+
+def buyers_session(state: State, lease: Lease) -> Session | None:
+    """The key of the registry that a lease was bought with, if one was."""
+    intent = state.intents[lease.intent]
+    mandate = state.mandates.get(intent.signer)
+    signer = intent.signer if mandate is None else mandate.signer
+    if signer == lease.buyer:
+        return None
+    session = state.accounts[lease.buyer].sessions.get(signer)
+    return session if session is not None and session.registry else None
+
+
+def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Reject | None:
+    """Whether the chain would take a key's receipt, as far as it is known here.
+
+    Of a key that is not known yet the chain is asked alone. Rejects: not_authorized,
+    session_terms, session_cap_exceeded.
+    """
+    record = state.accounts.get(account)
+    session = None if record is None else record.sessions.get(signer)
+    if session is None or not session.registry:
+        return None
+    if not session.live or not session.permissions & MAY_RECEIPT:
+        return reject(RejectCode.NOT_AUTHORIZED, f"{signer} may sign no receipts of {account}")
+    if _rule(state, account) != CounterpartyRule.ANY:
+        return _not_within("the account lists whom its keys may pay")
+    caps = caps_of(state, account)
+    team = caps.teams.get(session.team, "") if session.team else ""
+    left = min(_left(state, word, 0) for word in (session.word, team, caps.root))
+    if amount <= left:
+        return None
+    return reject(
+        RejectCode.SESSION_CAP_EXCEEDED,
+        f"{left} atoms left under the key's caps, the receipt is for {amount}",
+    )
+
+
+def caps_of(state: State, account: str) -> Caps:
+    """What all keys of an account together stand under."""
+    return state.metering.caps.get(account, _NO_CAPS)
+
+
+_NO_CAPS: Final = Caps()
+
+
+def _not_within(message: str) -> Reject:
+    return reject(RejectCode.SESSION_TERMS, message)
+
+
+def _sessions(state: State, account: str) -> Iterator[Session]:
+    yield from state.accounts[account].sessions.values()
+
+
+def _rule(state: State, account: str) -> int:
+    return rule_of(int(caps_of(state, account).root or "0x0", 16))
+
+
+def _left(state: State, word: str, committed: int) -> int:
+    """What is left under a word once all that is promised was charged; no word, no bound."""
+    left = cap_word.left_at(int(word, 16), _now_s(state)) if word else None
+    return CAP_MAX if left is None else left - committed
+
+
+def _charged(word: str, amount: int, time_s: int) -> str:
+    """With so much counted, as far as there is room: beyond that nothing is left anyway."""
+    if not word or not amount:
+        return word
+    number = int(word, 16)
+    after = cap_word.charge(number, amount, time_s)
+    if after is None:
+        left = cap_word.left_at(number, time_s)
+        after = cap_word.charge(number, left or 0, time_s)
+    return hex(number if after is None else after)
+
+
+def _set_word(state: State, session: Session, word: str) -> None:
+    """Everything of a key that is shown follows from its word."""
+    number = int(word, 16)
+    bearer = cap_word.bearer_of(number)
+    session.word = word
+    session.permissions = bearer.permissions & ~TERMED
+    session.expires_at, session.team = bearer.expires_at, bearer.team
+    session.cap = min(CAP_MAX, cap_word.cap_of(number)) if cap_word.is_capped(number) else CAP_MAX
+    session.spent = cap_word.spent_at(number, _chain_s(state))
+
+
+def _chain_s(state: State) -> int:
+    """The time of the block that is being applied, or ours where it was not told."""
+    return state.metering.chain_s or state.now_ms // 1_000
+
+
+def _now_s(state: State) -> int:
+    return max(0, state.now_ms // 1_000 - LAG_S)

@@ -1,0 +1,159 @@
+"""Bugs in what session keys may buy, planted: a test of it finds each."""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from solver.core import chain, delivery, intake, metered, metering, session, trade
+from solver.core.check import Violation
+from tests.core.sabotage import Patch, edited, never, pure_only
+from tests.core.test_session import (
+    test_a_claims_signer_is_charged,
+    test_a_key_is_held_to_its_terms,
+    test_a_key_without_the_permission_signs_no_receipt,
+    test_a_keys_units_are_counted_call_by_call,
+    test_a_receipt_beyond_the_caps_is_refused,
+    test_a_revoked_keys_receipt_is_void,
+    test_a_window_ends,
+    test_an_accounts_own_cap_is_shared_by_its_keys,
+    test_another_keys_receipt_does_not_spare_who_bought,
+    test_rotation_moves_words_and_promises,
+    test_the_registrys_grant_comes_before_the_accounts,
+    test_the_smallest_cap_counts,
+    test_what_a_key_of_the_registry_buys_is_metered,
+    test_what_could_not_settle_is_refused,
+    test_what_is_spent_elsewhere_ends_what_it_cannot_pay,
+    test_what_settles_is_charged_as_on_chain,
+    test_whatever_takes_from_a_key_ends_what_it_signed,
+)
+
+BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
+    "keys of the registry are verified": (
+        edited(trade, "_is_metered", "].registry", "].live and False"),
+        test_what_a_key_of_the_registry_buys_is_metered,
+    ),
+    "what cannot settle is sold": (
+        edited(session, "_fault_in_terms", "intent.units_min > 1", "False"),
+        test_what_could_not_settle_is_refused,
+    ),
+    "any size is sold": (
+        edited(session, "_fault_in_terms", "intent.limit > state.metered_max", "False"),
+        test_what_could_not_settle_is_refused,
+    ),
+    "any resource is sold": (
+        edited(session, "_fault_in_terms", "(0, resource_of", "(0, named, resource_of"),
+        test_a_key_is_held_to_its_terms,
+    ),
+    "any price is paid": (
+        edited(session, "_fault_in_terms", "if tick_max and", "if False and"),
+        test_a_key_is_held_to_its_terms,
+    ),
+    "units are not bounded": (
+        never("fault_in_units", delivery),
+        test_a_keys_units_are_counted_call_by_call,
+    ),
+    "units in flight are not counted": (
+        edited(session, "note_units", "session.units_in_flight += in_flight", "pass"),
+        test_a_keys_units_are_counted_call_by_call,
+    ),
+    "units that were used are not counted": (
+        edited(
+            session,
+            "note_units",
+            "_charged(session.units, delivered, state.now_ms // 1_000)",
+            "session.units",
+        ),
+        test_a_keys_units_are_counted_call_by_call,
+    ),
+    "caps bound nothing": (never("fault_in_session", intake), test_the_smallest_cap_counts),
+    "a team's cap bounds nothing": (
+        edited(session, "left_of", 'if session.team else "", team)', 'if False else "", team)'),
+        test_the_smallest_cap_counts,
+    ),
+    "a sibling's promises do not count": (
+        edited(session, "left_of", "sum(one.committed for one in keys)", "session.committed"),
+        test_the_smallest_cap_counts,
+    ),
+    "what settles is not charged": (
+        never("charge_receipt", metered),
+        test_what_settles_is_charged_as_on_chain,
+    ),
+    "charges are of no time": (
+        edited(chain, "_apply_to_keys", "state.metering.chain_s = fact.time_s", "pass"),
+        test_what_settles_is_charged_as_on_chain,
+    ),
+    "a cap is for life": (
+        edited(session, "_now_s", "max(0, state.now_ms // 1_000 - LAG_S)", "0"),
+        test_a_window_ends,
+    ),
+    "who bought is spared": (
+        never("charge_purchase", metered),
+        test_another_keys_receipt_does_not_spare_who_bought,
+    ),
+    "a claim is not charged": (never("charge_receipt", chain), test_a_claims_signer_is_charged),
+    "any receipt is taken": (
+        never("may_sign_receipt", metering),
+        test_a_receipt_beyond_the_caps_is_refused,
+    ),
+    "the account's cap spares receipts": (
+        edited(
+            session,
+            "may_sign_receipt",
+            "(session.word, team, caps.root)",
+            "(session.word, team)",
+        ),
+        test_a_receipt_beyond_the_caps_is_refused,
+    ),
+    "any key signs receipts": (
+        edited(session, "may_sign_receipt", "session.permissions & MAY_RECEIPT", "True"),
+        test_a_key_without_the_permission_signs_no_receipt,
+    ),
+    "a lower cap ends nothing": (
+        never("_end_beyond_caps", chain),
+        test_whatever_takes_from_a_key_ends_what_it_signed,
+    ),
+    "one book's revocation ends the other's": (
+        edited(chain, "_revoke_session", "session.registry is not registry", "False"),
+        test_whatever_takes_from_a_key_ends_what_it_signed,
+    ),
+    "a revoked key's receipt is kept": (
+        never("void_receipt", chain),
+        test_a_revoked_keys_receipt_is_void,
+    ),
+    "rotation is a new cap": (
+        edited(session, "rotate", "new.word, new.terms", "_, new.terms"),
+        test_rotation_moves_words_and_promises,
+    ),
+    "rotation forgets promises": (
+        edited(session, "left_of", "committed += predecessor.committed", "pass"),
+        test_rotation_moves_words_and_promises,
+    ),
+    "what is spent elsewhere is not heard": (
+        never("spend_of_account", chain),
+        test_an_accounts_own_cap_is_shared_by_its_keys,
+    ),
+    "an account's own cap bounds nothing": (
+        never("set_own_cap", chain),
+        test_an_accounts_own_cap_is_shared_by_its_keys,
+    ),
+    "what is spent elsewhere ends nothing": (
+        never("_end_beyond_caps", chain),
+        test_what_is_spent_elsewhere_ends_what_it_cannot_pay,
+    ),
+    "the account's grant comes first": (
+        edited(session, "grant_of_account", "session.registry and session.live", "False"),
+        test_the_registrys_grant_comes_before_the_accounts,
+    ),
+}
+
+
+@pure_only
+@pytest.mark.parametrize(("patch", "test"), BUGS.values(), ids=BUGS)
+def test_a_test_finds_it(
+    patch: Patch, test: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test that is named for it fails."""
+    patch(monkeypatch)
+    with pytest.raises((AssertionError, Violation)):
+        test()

@@ -1,0 +1,402 @@
+"""Session keys of the registry: what they buy is metered, within the words that the chain has."""
+
+from typing import Final
+
+import msgspec
+
+from intents import cap_word, policy
+from intents.document import SessionGrant
+from intents.policy import Permission, Words
+from intents.reject import RejectCode
+from solver.core.command import (
+    AcceptReceipt,
+    AllSessionsRevoked,
+    Authority,
+    BlockMined,
+    CapChanged,
+    CounterpartyRuleChanged,
+    Fact,
+    KeyGranted,
+    KeyRotated,
+    KeyTeamChanged,
+    MeteredSettled,
+    OwnCapChanged,
+    PaidRecord,
+    ReceiptClaimed,
+    SessionRevoked,
+    SessionSpent,
+    StartCall,
+    SubmitIntent,
+)
+from solver.core.event import BatchCut, IntentStatus, LeaseStatus
+from solver.core.record import Session
+from solver.core.session import CAP_MAX, LAG_S, left_of
+from solver.core.snapshot import dump, load
+from tests.builder import (
+    CREDITS,
+    Bench,
+    Person,
+    a_bench,
+    a_mandate,
+    alice,
+    an_intent,
+    an_offer,
+    bob,
+    person,
+)
+
+erin: Final = person("erin")
+frank: Final = person("frank")
+SESSION: Final = Authority.SESSION
+DAY_S: Final = 86_400
+CAP: Final = 1_000
+BUYS: Final = Permission.SIGN | Permission.RECEIPT
+
+
+def a_keyed_bench() -> Bench:
+    """Bob sells 100 units at 10 atoms; intents of up to 300 atoms are metered."""
+    bench = a_bench().metering(300, 1_000)
+    bench.do(an_offer().units(100).limit(1_000).signed_by(bob))
+    return bench
+
+
+def granted(bench: Bench, key: Person = erin, **terms: object) -> Words:
+    """The chain tells a grant of a key of alice's: words as the registry makes them."""
+    plain = {
+        "team": 0,
+        "permissions": int(BUYS),
+        "resource": "",
+        "tick_max": 0,
+        "units": 0,
+        "spend": CAP,
+        "period": DAY_S,
+        "expires_at": bench.now_ms // 1_000 + DAY_S,
+        "session_epoch": 0,
+        "nonce": 1,
+    }
+    grant = SessionGrant(account=alice.address, key=key.address, **{**plain, **terms})  # type: ignore[arg-type]
+    words = policy.granted(Words(), grant, bench.now_ms // 1_000)
+    bench.chain(
+        KeyGranted(
+            account=alice.address,
+            session=key.address,
+            word=hex(words.key),
+            terms=hex(words.terms),
+            units=hex(words.units),
+        )
+    )
+    return words
+
+
+def a_cap(bench: Bench, atoms: int, team: int = 0) -> CapChanged:
+    """The chain tells a cap of a team, or of all."""
+    word = cap_word.with_cap(0, atoms, DAY_S, bench.now_ms // 1_000)
+    return CapChanged(account=alice.address, team=team, word=hex(word))
+
+
+def bid_by(key: Person, units: int = 10, limit: int | None = None) -> SubmitIntent:
+    """An intent of alice's that a key signs, at ten atoms a unit unless told otherwise."""
+    bid = an_intent().units(units).limit(units * 10 if limit is None else limit)
+    return bid.for_account(alice).signed_by(key, SESSION)
+
+
+def bought(bench: Bench, key: Person = erin, units: int = 10) -> SubmitIntent:
+    """It is filled."""
+    bid = bid_by(key, units)
+    bench.do(bid)
+    return bid
+
+
+def used(bench: Bench, key: Person = erin, units: int = 10) -> SubmitIntent:
+    """It is served whole."""
+    bid = bought(bench, key, units)
+    bench.use(bench.lease(bid), units)
+    return bid
+
+
+def receipt_by(bench: Bench, key: Person) -> AcceptReceipt:
+    """What alice owes, signed by a key."""
+    told = bench.receipt(alice)
+    return msgspec.structs.replace(told, signer=key.address, authority=SESSION)
+
+
+def settled(bench: Bench, batch: BatchCut, time_s: int) -> None:
+    """The chain pays the one record of a batch, in a block of that time."""
+    cut = bench.market.state.batches[batch.number]
+    (record,) = cut.records
+    meter = bench.meter(alice)
+    paid = PaidRecord(account=alice.address, spent=meter.base + record.amount, paid=record.amount)
+    fact = MeteredSettled(number=cut.root_number, root=batch.digest, records=(paid,))
+    bench.chain(BlockMined(time_s=time_s), fact)
+
+
+def session_of(bench: Bench, key: Person = erin) -> Session:
+    """The record of a key."""
+    return bench.market.state.accounts[alice.address].sessions[key.address]
+
+
+def left(bench: Bench, key: Person = erin) -> int:
+    """What a key may still promise."""
+    return left_of(bench.market.state, alice.address, session_of(bench, key))
+
+
+# -- what such a key buys
+
+
+def test_what_a_key_of_the_registry_buys_is_metered() -> None:
+    """By itself and under a mandate that it signed, even where the threshold falls meanwhile."""
+    bench = a_keyed_bench()
+    granted(bench)
+    assert bench.lease(bought(bench)).metered
+    mandate = a_mandate().for_account(alice).signed_by(erin, SESSION)
+    bench.do(mandate)
+    bid = an_intent().units(2).limit(20).under(mandate, alice)
+    bench.do(bid)
+    assert bench.lease(bid).metered
+    resting = bid_by(erin, 1, 9)
+    bench.do(resting)
+    bench.metering(0, 0)
+    bench.do(an_offer().units(1).limit(9).signed_by(bob))
+    assert bench.lease(resting).metered
+
+
+def test_what_could_not_settle_is_refused() -> None:
+    """Above the threshold, under a minimum, in credits: no line of a batch can carry it."""
+    bench = a_keyed_bench()
+    granted(bench)
+    bid = an_intent().units(10).for_account(alice)
+    for refused in (bid.limit(301), bid.limit(100).at_least(2), bid.limit(100).paid_in(CREDITS)):
+        assert bench.refuse(refused.signed_by(erin, SESSION)) is RejectCode.SESSION_TERMS
+
+
+def test_a_key_is_held_to_its_terms() -> None:
+    """Another resource, or a higher price, than its grant names."""
+    bench = a_keyed_bench()
+    granted(bench, erin, resource="openai/chat:token")
+    granted(bench, frank, resource="tavily/search:call", tick_max=10 * 10**6)
+    assert bench.refuse(bid_by(erin)) is RejectCode.SESSION_TERMS
+    assert bench.refuse(bid_by(frank, 10, 101)) is RejectCode.SESSION_TERMS
+    used(bench, frank)
+
+
+def test_a_keys_units_are_counted_call_by_call() -> None:
+    """In flight too; a call that failed gives back what it held."""
+    bench = a_keyed_bench()
+    granted(bench, units=10)
+    bid = bought(bench, units=20)
+    call = bench.start(bench.lease(bid), 6)
+    too_much = StartCall(lease=bench.lease(bid).id, call="call", units=5)
+    assert bench.refuse(too_much) is RejectCode.SESSION_TERMS
+    bench.finish(call, 0)
+    bench.use(bench.lease(bid), 9)
+    assert bench.refuse(msgspec.structs.replace(too_much, units=2)) is RejectCode.SESSION_TERMS
+    bench.use(bench.lease(bid), 1)
+    assert bench.refuse(msgspec.structs.replace(too_much, units=1)) is RejectCode.SESSION_TERMS
+
+
+def test_who_may_not_sign_buys_nothing() -> None:
+    """A key for receipts alone signs for what is owed, and no intent."""
+    bench = a_keyed_bench()
+    granted(bench, permissions=int(Permission.RECEIPT))
+    assert bench.refuse(bid_by(erin)) is RejectCode.NOT_AUTHORIZED
+
+
+# -- caps
+
+
+def test_the_smallest_cap_counts() -> None:
+    """Of the key, its team, and the account, each less what is promised under it."""
+    bench = a_keyed_bench()
+    granted(bench, erin, spend=500, team=3)
+    granted(bench, frank, spend=0, period=0, team=3)
+    assert (left(bench), left(bench, frank)) == (500, CAP_MAX)
+    bench.chain(a_cap(bench, 400, 3))
+    bought(bench, frank, 10)
+    assert (left(bench), left(bench, frank)) == (300, 300)
+    bench.chain(a_cap(bench, 250))
+    assert (left(bench), left(bench, frank)) == (150, 150)
+    assert bench.refuse(bid_by(erin, 16)) is RejectCode.SESSION_CAP_EXCEEDED
+    bought(bench, erin, 15)
+
+
+def test_what_settles_is_charged_as_on_chain() -> None:
+    """The key's word after a batch is the registry's, at the time of its block."""
+    bench = a_keyed_bench()
+    words = granted(bench)
+    used(bench)
+    bench.do(receipt_by(bench, erin))
+    time_s = bench.now_ms // 1_000 + DAY_S // 3
+    settled(bench, bench.cut_metered(), time_s)
+    assert int(session_of(bench).word, 16) == cap_word.charge(words.key, 100, time_s)
+    assert (session_of(bench).spent, session_of(bench).committed) == (100, 0)
+    assert bench.market.state.metering.chain_s == 0
+
+
+def test_a_window_ends() -> None:
+    """What was spent a period ago is left again: a cap is no budget for life."""
+    bench = a_keyed_bench()
+    granted(bench, spend=100, expires_at=bench.now_ms // 1_000 + 9 * DAY_S)
+    used(bench)
+    bench.do(receipt_by(bench, erin))
+    settled(bench, bench.cut_metered(), bench.now_ms // 1_000)
+    assert left(bench) == 0
+    bench.wait(DAY_S * 9 / 8 + LAG_S)
+    assert left(bench) == 100
+
+
+def test_another_keys_receipt_does_not_spare_who_bought() -> None:
+    """The chain charges who signed; who bought is charged here, by no more than it bought."""
+    bench = a_keyed_bench()
+    granted(bench, erin)
+    granted(bench, frank)
+    used(bench, erin)
+    bench.do(receipt_by(bench, frank))
+    settled(bench, bench.cut_metered(), bench.now_ms // 1_000)
+    assert (session_of(bench, erin).spent, session_of(bench, frank).spent) == (100, 100)
+
+
+def test_a_claims_signer_is_charged() -> None:
+    """When it is posted, as the chain does."""
+    bench = a_keyed_bench()
+    granted(bench)
+    bench.chain(ReceiptClaimed(account=alice.address, signer=erin.address, amount=70))
+    assert session_of(bench).spent == 70
+
+
+def test_a_receipt_beyond_the_caps_is_refused() -> None:
+    """The chain would skip it, and that would bar the account."""
+    bench = a_keyed_bench()
+    granted(bench, erin)
+    granted(bench, frank, spend=99)
+    used(bench, erin)
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.SESSION_CAP_EXCEEDED
+    bench.chain(a_cap(bench, 99))
+    assert bench.refuse(receipt_by(bench, erin)) is RejectCode.SESSION_CAP_EXCEEDED
+    bench.do(bench.receipt(alice))
+
+
+def test_a_key_without_the_permission_signs_no_receipt() -> None:
+    """Nor does one that was revoked; one that is not known yet is the chain's to judge."""
+    bench = a_keyed_bench()
+    granted(bench, permissions=int(Permission.SIGN))
+    used(bench)
+    assert bench.refuse(receipt_by(bench, erin)) is RejectCode.NOT_AUTHORIZED
+    granted(bench, frank)
+    revoked(bench, frank)
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.NOT_AUTHORIZED
+    bench.do(receipt_by(bench, person("not known yet")))
+
+
+def revoked(bench: Bench, key: Person = erin) -> None:
+    """In the registry."""
+    bench.chain(SessionRevoked(account=alice.address, session=key.address, registry=True))
+
+
+# -- what ends
+
+
+def _ended_by(*facts: Fact) -> bool:
+    bench = a_keyed_bench()
+    granted(bench, team=3)
+    resting, open_bid = bid_by(erin, 1, 9), bought(bench)
+    bench.do(resting)
+    bench.chain(*facts)
+    ended = bench.status(resting) is IntentStatus.CANCELLED
+    assert ended == (bench.lease(open_bid).status is not LeaseStatus.OPEN)
+    return ended
+
+
+def test_whatever_takes_from_a_key_ends_what_it_signed() -> None:
+    """A revocation, a lower cap, a team with less left, a rule; and not what takes nothing."""
+    bench = a_keyed_bench()
+    account = alice.address
+    taking: tuple[Fact, ...] = (
+        SessionRevoked(account=account, session=erin.address, registry=True),
+        AllSessionsRevoked(account=account, registry=True),
+        a_cap(bench, 50),
+        a_cap(bench, 50, 3),
+        CounterpartyRuleChanged(account=account, rule=1),
+    )
+    assert [_ended_by(fact) for fact in taking] == [True] * len(taking)
+    sparing: tuple[Fact, ...] = (
+        SessionRevoked(account=account, session=erin.address),
+        AllSessionsRevoked(account=account),
+        a_cap(bench, 500),
+        a_cap(bench, 50, 4),
+        KeyTeamChanged(account=account, session=erin.address, team=4),
+        CounterpartyRuleChanged(account=account, rule=0),
+    )
+    assert [_ended_by(fact) for fact in sparing] == [False] * len(sparing)
+    moved = KeyTeamChanged(account=account, session=erin.address, team=4)
+    assert _ended_by(a_cap(bench, 50, 4), moved)
+
+
+def test_a_revoked_keys_receipt_is_void() -> None:
+    """Its fills wait for another word, and no batch takes it."""
+    bench = a_keyed_bench()
+    granted(bench)
+    used(bench)
+    bench.do(receipt_by(bench, erin))
+    revoked(bench)
+    assert bench.meter(alice).receipt is None
+    assert len(bench.meter(alice).waiting) == 1
+
+
+def test_rotation_moves_words_and_promises() -> None:
+    """The new key goes on where the old one stood; what that promised is the new one's too."""
+    bench = a_keyed_bench()
+    granted(bench, spend=500)
+    used(bench)
+    account, old = alice.address, erin.address
+    revoked(bench)
+    bench.chain(KeyRotated(account=account, session=old, replacement=frank.address))
+    assert session_of(bench, frank).word == session_of(bench).word
+    assert (session_of(bench, frank).live, session_of(bench).live) == (True, False)
+    assert left(bench, frank) == 400
+
+
+def test_an_accounts_own_cap_is_shared_by_its_keys() -> None:
+    """Of those that its contract keeps; what they spend elsewhere counts, too."""
+    bench = a_keyed_bench().granting(erin, alice).granting(frank, alice)
+    account = alice.address
+    bench.chain(OwnCapChanged(account=account, cap=500, period_s=DAY_S))
+    bought(bench, erin, 10)
+    assert left(bench, frank) == 400
+    bench.chain(SessionSpent(account=account, session=erin.address, amount=150))
+    assert left(bench, frank) == 250
+    assert session_of(bench).spent == 150
+    bench.chain(SessionSpent(account=account, session=erin.address, amount=300))
+    assert bench.refuse(bid_by(frank, 6)) is RejectCode.SESSION_CAP_EXCEEDED
+    bench.chain(OwnCapChanged(account=account, cap=0, period_s=0))
+    bought(bench, frank, 6)
+
+
+def test_what_is_spent_elsewhere_ends_what_it_cannot_pay() -> None:
+    """The cap that was promised to us is gone."""
+    bench = a_keyed_bench().granting(erin, alice, cap=150)
+    bid = bought(bench)
+    bench.chain(SessionSpent(account=alice.address, session=erin.address, amount=60))
+    assert bench.lease(bid).status is not LeaseStatus.OPEN
+
+
+def test_the_registrys_grant_comes_before_the_accounts() -> None:
+    """A key that both keep is the registry's, until it ends there."""
+    bench = a_keyed_bench()
+    granted(bench)
+    bench.granting(erin, alice)
+    assert session_of(bench).registry
+    revoked(bench)
+    bench.granting(erin, alice)
+    assert (session_of(bench).registry, session_of(bench).live) == (False, True)
+
+
+def test_a_snapshot_keeps_keys_and_caps() -> None:
+    """Words, teams, predecessors."""
+    bench = a_keyed_bench()
+    granted(bench, team=3, units=40)
+    bench.chain(a_cap(bench, 400, 3), a_cap(bench, 300))
+    used(bench)
+    before = bench.market.state
+    loaded = load(dump(before))
+    assert loaded.metering.caps == before.metering.caps
+    assert loaded.accounts[alice.address].sessions == before.accounts[alice.address].sessions
