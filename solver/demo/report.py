@@ -62,6 +62,18 @@ def _intents(story: Story) -> Table:
             _usdc(state.paid),
             f"[bold]{state.status}[/]",
         )
+    small = [intent.state for intent in story.small]
+    if small:
+        table.add_row(
+            "gil",
+            f"{len(small)} small ones, paid in sums",
+            _short(small[0].resource),
+            f"1 for {_usdc(small[0].limit)} each",
+            str(sum(state.filled_units for state in small)),
+            str(sum(state.delivered_units for state in small)),
+            _usdc(sum(state.paid for state in small)),
+            f"[bold]{', '.join(sorted({state.status for state in small}))}[/]",
+        )
     return table
 
 
@@ -70,8 +82,11 @@ def _fills(story: Story) -> Table:
     table.add_column("owed", justify="right")
     closed = {e.facts["lease"]: e.facts for e in _of(story, "LeaseClosed")}
     moved = {e.facts["toLease"] for e in _of(story, "LeaseMoved")}
+    small = {intent.digest for intent in story.small}
     for event in _of(story, "Filled"):
         facts = event.facts
+        if facts["intent"] in small:
+            continue
         end = closed.get(facts["fill"], {})
         note = " [yellow](a key died)[/]" if facts["fill"] in moved else ""
         table.add_row(
@@ -126,7 +141,7 @@ def _transactions(story: Story) -> Table:
         table.add_column(name, justify="right")
     for one in story.transactions:
         table.add_row(
-            str(one.number),
+            f"{one.number}{' (sums)' if one.metered else ''}",
             f"{one.hash[:10]}…",
             str(one.block),
             str(one.settled),

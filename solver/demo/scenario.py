@@ -1,18 +1,18 @@
 """What happens in the demo, step by step, and what is kept of it for the report."""
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from rich.console import Console
 
-from contracts.bindings import SETTLEMENT, BatchSettled, decode_log
-from solver.client import Agent, BoughtIntent, MarketFault, Rejected, Stream
+from contracts.bindings import SETTLEMENT, BatchSettled, MeteredSettled, decode_log
+from contracts.deploy import Receipt
+from solver.client import Agent, BoughtIntent, MarketFault, Purchase, Rejected, Stream
 from solver.client.model import Event, Pooled
+from solver.demo.leak import find_secrets
 from solver.demo.model_upstream import MODEL
 from solver.demo.stage import CHAT, SEARCH, Buyer, Seller, Stage
 
@@ -20,6 +20,7 @@ DEPOSIT_ATOMS: Final = 2 * 10**6
 CALLS_AT_ONCE: Final = 4
 CALLS_BEFORE_DEATH: Final = 12
 SMALL_UNITS: Final = 1_000
+SMALL_CALLS: Final = 40
 QUERIES: Final = ("socket", "asyncio", "json", "regular expression", "thread", "zip", "hash")
 PROMPTS: Final = (
     "What does open return for a file?",
@@ -50,9 +51,10 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class Transaction(msgspec.Struct, kw_only=True):
-    """A batch on chain."""
+    """A batch on chain; metered ones have numbers of their own."""
 
     number: int
+    metered: bool
     hash: str
     block: int
     gas: int
@@ -82,12 +84,19 @@ class Story(msgspec.Struct, kw_only=True):
 
     pages: int = 0
     bought: list[Bought] = []
+    small: list[BoughtIntent] = []
+    """Intents of one call each, which are paid in sums."""
     events: list[Event] = []
     calls: list[Call] = []
     transactions: list[Transaction] = []
     books: list[Books] = []
     names: dict[str, str] = {}
     leaks: list[str] = []
+
+    @property
+    def intents(self) -> list[BoughtIntent]:
+        """All of them."""
+        return [one.intent for one in self.bought] + self.small
 
     @property
     def agrees(self) -> bool:
@@ -113,6 +122,7 @@ class Scenario:
         await self._step("offers: five search keys' and two models' capacity", self._offers())
         await self._step("search: intents cross the book", self._buy_searches())
         await self._step("search: calls through the proxy; one key dies", self._call_searches())
+        await self._step("small calls: one signature pays for all of them", self._buy_small())
         await self._step("chat: three solvers compete for an epoch", self._buy_chats())
         await self._step("chat: streamed calls, metered by tokens", self._call_chats())
         await self._step("settlement: batches on chain, final, paid", self._settle())
@@ -150,6 +160,7 @@ class Scenario:
             name: await self._stage.buyer(name, DEPOSIT_ATOMS) for name in ("ana", "ben", "cleo")
         }
         self.sellers = {name: self._stage.seller(name) for name in ("dora", "emil", "fay")}
+        self.buyers["gil"] = await self._stage.small_buyer("gil", DEPOSIT_ATOMS)
         for name, buyer in self.buyers.items():
             self.story.names[buyer.owner.account] = name
         for name, seller in self.sellers.items():
@@ -259,6 +270,34 @@ class Scenario:
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
+    # -- small calls, paid in sums
+
+    async def _buy_small(self) -> None:
+        """A mandate, and under it an intent a call: nothing of them is a line on chain."""
+        await self._offer("dora", SEARCH, "d1", units=SMALL_CALLS, limit=SMALL_CALLS * 800)
+        agent = self.buyers["gil"].agent
+        mandate = await agent.mandate(limit=DEPOSIT_ATOMS // 2, tick_max=1_000 * 10**6)
+        purchase = Purchase(resource=SEARCH, units=1, limit=1_000)
+        for one in await mandate.buy_many([purchase] * SMALL_CALLS):
+            self.story.small.append(await agent.find(one.intent()))
+        gate = asyncio.Semaphore(CALLS_AT_ONCE)
+        await asyncio.gather(*(self._call_small(gate, intent) for intent in self.story.small))
+
+    async def _call_small(self, gate: asyncio.Semaphore, intent: BoughtIntent) -> None:
+        async with gate:
+            query: dict[str, str | int] = {"_search": "zip", "_size": 1, "_shape": "objects"}
+            answer = await intent.call("GET", "/docs/pages.json", query=query)
+            self.story.calls.append(
+                Call(
+                    buyer="gil",
+                    resource=SEARCH,
+                    asked="zip",
+                    answer=_first_hit(answer.json()),
+                    status=answer.status,
+                    units=1,
+                )
+            )
+
     # -- chat: epochs and competition
 
     async def _buy_chats(self) -> None:
@@ -308,7 +347,7 @@ class Scenario:
     # -- settlement
 
     async def _settle(self) -> None:
-        await asyncio.gather(*(one.intent.settled() for one in self.story.bought))
+        await asyncio.gather(*(intent.settled() for intent in self.story.intents))
         self.story.transactions = await self._transactions()
 
     async def _transactions(self) -> list[Transaction]:
@@ -318,26 +357,33 @@ class Scenario:
         logs = await chain.logs(
             deployment.deploy_block,
             final.number,
-            topics=[SETTLEMENT.event("BatchSettled").topic],
+            topics=[SETTLEMENT.event(name).topic for name in ("BatchSettled", "MeteredSettled")],
             addresses=[deployment.settlement],
         )
         transactions = []
         for raw in logs:
             log, receipt = decode_log(raw), await chain.receipt(raw.transaction_hash)
-            assert isinstance(log, BatchSettled)
+            assert isinstance(log, BatchSettled | MeteredSettled)
             assert receipt is not None
-            transactions.append(
-                Transaction(
-                    number=log.number,
-                    hash=raw.transaction_hash,
-                    block=raw.block_number,
-                    gas=receipt.gas_used,
-                    settled=log.settled,
-                    skipped=log.skipped,
-                    paid=log.paid,
-                )
-            )
+            transactions.append(self._told(log, receipt))
         return transactions
+
+    def _told(self, log: BatchSettled | MeteredSettled, receipt: Receipt) -> Transaction:
+        return Transaction(
+            number=log.number,
+            metered=isinstance(log, MeteredSettled),
+            hash=receipt.transaction_hash,
+            block=receipt.block_number,
+            gas=receipt.gas_used,
+            settled=self._fills_under(log.root) if isinstance(log, MeteredSettled) else log.settled,
+            skipped=0 if isinstance(log, MeteredSettled) else log.skipped,
+            paid=log.paid,
+        )
+
+    def _fills_under(self, root: str) -> int:
+        """How many fills a metered batch paid for: they are not on chain, their root is."""
+        cuts = (one.facts for one in self.story.events if one.event == "BatchCut")
+        return sum(len(facts["lines"]) for facts in cuts if facts["digest"] == root)
 
     # -- books
 
@@ -380,9 +426,9 @@ class Scenario:
         """What each account should have paid, by its signed receipts, and earned, by the leases."""
         paid: dict[str, int] = {}
         earned: dict[str, int] = {}
-        for bought in self.story.bought:
-            digest = bought.intent.digest
-            receipt = (await bought.intent.receipt()).document
+        for intent in self.story.intents:
+            digest = intent.digest
+            receipt = (await intent.receipt()).document
             paid[receipt.account] = paid.get(receipt.account, 0) + receipt.payment
             told = await self._stage.market.get("/v1/leases", dict[str, Any], intent=digest)
             for lease in told["leases"]:
@@ -424,30 +470,3 @@ async def _read_stream(stream: Stream) -> tuple[str, int]:
 def _first_hit(answer: dict[str, Any]) -> str:
     rows = answer.get("rows") or []
     return f"{rows[0]['name']}" if rows else "no hit"
-
-
-def find_secrets(folder: Path, secrets: list[str]) -> list[str]:
-    """Files under `folder` that hold an upstream key, but for the upstream's own.
-
-    Looks for the key as it is, in hex and in base64, in everything that market and solver
-    wrote: journal, databases, outbox (with every signed transaction), logs.
-    """
-    found = []
-    needles = [form for secret in secrets for form in _forms(secret)]
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and "upstream" not in file.relative_to(folder).parts:
-            data = file.read_bytes()
-            if any(needle in data for needle in needles):
-                found.append(str(file.relative_to(folder)))
-    return found
-
-
-def _forms(secret: str) -> list[bytes]:
-    raw = secret.encode()
-    return [raw, raw.hex().encode(), *(_base64_core(raw, shift) for shift in range(3))]
-
-
-def _base64_core(raw: bytes, shift: int) -> bytes:
-    """The part of the key's base64 that does not depend on the bytes around it."""
-    padded = base64.b64encode(bytes(shift) + raw)
-    return padded[4 if shift else 0 : len(padded) - 8]

@@ -16,6 +16,7 @@ import msgspec
 
 from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.deploy import Deployment, load
+from intents.policy import Permission
 from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market
 from solver.core.state import MAY_CANCEL, MAY_SIGN
@@ -36,6 +37,8 @@ RATE: Final = 10_000
 """Requests a second that one sender may make: everybody here shares one address."""
 SESSION_CAP_ATOMS: Final = 5 * 10**6
 DAY_SECONDS: Final = 86_400
+METERED_ATOMS_MAX: Final = 50_000
+"""What an intent may cost that is paid by a sum that its buyer signs."""
 _START_SECONDS_MAX: Final = 30
 
 
@@ -137,6 +140,20 @@ class Stage:
         )
         return Buyer(name=name, owner=owner, agent=Agent(self.market, agent_key, owner.account))
 
+    async def small_buyer(self, name: str, deposit_atoms: int) -> Buyer:
+        """The same, but the agent's key is in the registry: it signs for what it used, in sums."""
+        buyer = await self.buyer(name, deposit_atoms)
+        key = SigningKey.generate()
+        await buyer.owner.register_key(
+            key.address,
+            permissions=Permission.SIGN | Permission.CANCEL | Permission.RECEIPT,
+            expires_at=int(time.time()) + DAY_SECONDS,
+            cap=SESSION_CAP_ATOMS,
+            period_s=DAY_SECONDS,
+        )
+        agent = Agent(self.market, key, buyer.owner.account)
+        return Buyer(name=name, owner=buyer.owner, agent=agent)
+
     def seller(self, name: str) -> Seller:
         """A contributor with a key of its own and nothing deposited."""
         key = SigningKey.generate()
@@ -210,6 +227,8 @@ class Stage:
                 f"epoch_ms = {EPOCH_MS}",
                 f'epoch_resources = ["{CHAT}"]',
                 "batch_interval_ms = 1500",
+                f"metered_atoms_max = {METERED_ATOMS_MAX}",
+                "metered_interval_ms = 4000",
                 "[gateway]",
                 f"address_per_second = {RATE}",
                 f"account_per_second = {RATE}",

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from solver.demo.leak import find_secrets
 from solver.demo.report import print_report
-from solver.demo.scenario import Scenario, find_secrets
+from solver.demo.scenario import Scenario
 from solver.demo.stage import CHAT, SEARCH, Stage, stage
 from tests.system.load import keyfill
 
@@ -37,6 +38,10 @@ async def test_p2_p3_p7_the_demo_agrees_to_the_atom(tmp_path: Path) -> None:
     for one in story.bought:
         state = one.intent.state
         assert state.paid * state.units <= state.delivered_units * state.limit
+    assert all(intent.state.status == "settled" for intent in story.small)
+    sums = [one for one in story.transactions if one.metered]
+    assert sum(one.settled for one in sums) == len(story.small) == 40
+    assert sum(one.paid for one in sums) == sum(intent.state.paid for intent in story.small)
     events = [event.event for event in story.events]
     assert events.count("KeyRetired") == 1
     assert "LeaseMoved" in events
