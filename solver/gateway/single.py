@@ -9,7 +9,6 @@ contract can explain goes back to who asked: others do not wait for a chain.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from intents.admission import Verified
 from intents.document import Intent
@@ -18,13 +17,13 @@ from solver.core.command import Authority
 from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import Result, Sequencer
 from solver.gateway.limit import Buckets, limited
+from solver.verifier.batch import Verdict, names_of, read_intent
 from solver.verifier.pool import Verifiers
+from solver.verifier.record import signed_records
 
 Taken = str | Verified[Intent] | Reject
 """The digest of what is durable; or what no key that is known here explains."""
 _Asker = asyncio.Future[Taken]
-_KEY: Final = Authority.KEY
-_SESSION: Final = Authority.SESSION
 
 
 class Singles:
@@ -42,36 +41,31 @@ class Singles:
         self._verifiers.enter_intent(raw, now_s, asker, self._verified)
         return asker
 
-    def _verified(
-        self, askers: Sequence[_Asker], results: Sequence[Verified[Intent] | Reject]
-    ) -> None:
+    def _verified(self, askers: Sequence[_Asker], verdict: Verdict) -> None:
         """These are verified: submit those that known keys signed."""
         records: list[IntentState] = []
         submitted: list[_Asker] = []
         now_ms = self._sequencer.now_ms()
-        for asker, result in zip(askers, results, strict=True):
-            bound = result if isinstance(result, Reject) else self._bound(result, now_ms)
-            if isinstance(bound, IntentState):
-                records.append(bound)
-                submitted.append(asker)
+        found = signed_records(verdict, self._is_session)
+        for place, (asker, record) in enumerate(zip(askers, found, strict=True)):
+            if asker.done():
+                continue  # who has left
+            if isinstance(record, IntentState):
+                refused = limited(self._accounts, record.account, now_ms)
+                if refused is None:
+                    records.append(record)
+                    submitted.append(asker)
+                else:
+                    asker.set_result(refused)
             else:
-                asker.set_result(bound)
+                asker.set_result(record or read_intent(verdict, place, names_of(verdict)))
         applied = self._sequencer.enter(records)
         applied.add_done_callback(partial(_tell, submitted, records))
 
-    def _bound(
-        self, verified: Verified[Intent], now_ms: int
-    ) -> IntentState | Verified[Intent] | Reject:
-        """The record, if the account's key or one of its session keys signed."""
-        account, signer = verified.document.account, verified.signer
-        if signer is None:
-            return verified
-        if signer != account:
-            record = self._sequencer.market.state.accounts.get(account)
-            if record is None or signer not in record.sessions:
-                return verified
-        refused = limited(self._accounts, account, now_ms)
-        return refused or signed_intent(verified, signer, _KEY if signer == account else _SESSION)
+    def _is_session(self, account: str, signer: str) -> bool:
+        """Whether the chain has named the signer as a session key; the core says if it is live."""
+        record = self._sequencer.market.state.accounts.get(account)
+        return record is not None and signer in record.sessions
 
 
 def signed_intent(verified: Verified[Intent], signer: str, authority: Authority) -> IntentState:

@@ -114,6 +114,14 @@ def answer(kind: Kind, raw: bytes, rules: Rules, now_s: int) -> Verdict:
     return Verdict(rows=rows.rows, names=rows.names())
 
 
+def answer_together(raws: Sequence[bytes], rules: Rules, now_s: int) -> Verdict:
+    """What becomes of bodies of one signed intent each: a row for each."""
+    rows = IntentRows(rules.domain.prefix(), rules.assets, now_s)
+    for raw in raws:
+        _take_signed(_INTENT.decode(raw), rules, rows)
+    return Verdict(rows=rows.rows, names=rows.names())
+
+
 def read(kind: Kind, verdict: Verdict) -> list[Verified[Any] | Reject] | Reject:
     """What `answer` found."""
     if verdict.refused is not None:

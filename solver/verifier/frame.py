@@ -37,7 +37,10 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """A verdict on each body of a task, in order; the name of an exception where ours failed."""
+    """A verdict on each body of a task, in order; the name of an exception where ours failed.
+
+    If all bodies are single intents, one verdict with a row for each.
+    """
 
     bodies: list[Verdict | str]
 
@@ -75,7 +78,7 @@ class Frames:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """The frames that this chunk completes. Raises FrameTooLarge."""
         self._held += chunk
         while len(self._held) >= LENGTH_BYTES:

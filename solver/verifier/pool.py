@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from intents.admission import Rules, Verified
-from intents.document import Intent, Offer
+from intents.document import Offer
 from intents.reject import Reject, RejectCode, reject
 from solver.verifier.batch import Kind, Verdict, answer, read, read_reject
 from solver.verifier.frame import Task
@@ -28,8 +28,8 @@ LOG: Final = structlog.get_logger("solver.verifier")
 
 DOCUMENT_BYTES: Final = 400
 """What a signed document takes, about: how many a body has is known once it is decoded."""
-SHARES: Final = {Kind.BULK: 8, Kind.MANDATED: 8}
-"""How many documents without signatures of their own cost as much as one with."""
+SHARES: Final = (1, 1, 1, 8, 8)
+"""By kind: how many of its documents cost as much as one that is signed for itself."""
 TASK_WEIGHT_MAX: Final = 64
 """In signatures: about three milliseconds."""
 TASKS_MAX: Final = 2
@@ -58,8 +58,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """In line or with a verifier; one that takes longer over its task is ended."""
 
 
-Taken = Callable[[Sequence["asyncio.Future[Any]"], Sequence[Verified[Intent] | Reject]], None]
-"""Answers all who asked about intents that were verified together, now or later."""
+Taken = Callable[[Sequence["asyncio.Future[Any]"], Verdict], None]
+"""Answers all who asked about intents that were verified together, now or later: a row for each.
+
+Who has left is done already.
+"""
 
 
 class _Body:
@@ -110,13 +113,6 @@ class Verifiers:
 
     # -- what callers ask
 
-    async def intent(self, raw: bytes, now_s: int) -> Verified[Intent] | Reject:
-        """One signed intent."""
-        asker: asyncio.Future[Verified[Intent] | Reject]
-        asker = asyncio.get_running_loop().create_future()
-        self.enter_intent(raw, now_s, asker, _answer_each)
-        return await asker
-
     def enter_intent(
         self, raw: bytes, now_s: int, asker: "asyncio.Future[Any]", taken: Taken
     ) -> None:
@@ -127,8 +123,7 @@ class Verifiers:
         if self._processes:
             self._line_up(_Body(Kind.INTENT, raw, now_s, asker, taken))
         else:
-            verdict = answer(Kind.INTENT, raw, self.rules, now_s)
-            taken([asker], [_only(verdict)])
+            taken([asker], answer(Kind.INTENT, raw, self.rules, now_s))
 
     async def offer(self, raw: bytes, now_s: int) -> Verified[Offer] | Reject:
         """One signed offer."""
@@ -295,24 +290,19 @@ class Verifiers:
     def _take(self, verifier: Verifier, answers: Sequence[Verdict | str]) -> None:
         """A verifier has answered its oldest task; what is no answer to that ends it."""
         tasks = self._with[verifier]
-        if not tasks or len(tasks[0]) != len(answers):
+        if not tasks or not _is_answer(tasks[0], answers):
             verifier.kill()
             return
-        together: dict[Taken, list[tuple[asyncio.Future[Any], Verdict]]] = {}
-        for body, verdict in zip(tasks.popleft(), answers, strict=True):
-            if body.answered.done():
-                continue  # who has left
-            if isinstance(verdict, str):
-                body.answered.set_exception(VerifierFailed(verdict))
-            elif body.taken is None:
-                body.settle(verdict)
-            else:
-                together.setdefault(body.taken, []).append((body.answered, verdict))
+        task = tasks.popleft()
         # First, so that the verifier is not idle while its answers are looked at.
         if self._line:
             self._feed()
-        for taken, answered in together.items():
-            _hand_over(taken, answered)
+        each = [[body] for body in task] if len(answers) == len(task) else [task]
+        for bodies, verdict in zip(each, answers, strict=True):
+            if isinstance(verdict, Verdict):
+                _hand_over(bodies, verdict)
+            elif not bodies[0].answered.done():
+                bodies[0].answered.set_exception(VerifierFailed(verdict))
 
     def _take_back(self, verifier: Verifier) -> None:
         """What a lost verifier had goes to the head of the line, the oldest first.
@@ -346,37 +336,44 @@ class Verifiers:
 
 
 def _go_together(first: _Body, other: _Body) -> bool:
-    """Whether one task may have both: it has one time, and what may kill goes alone."""
-    return first.now_s == other.now_s and not first.tries and not other.tries
+    """Whether one task may have both: it has one time, and what may kill goes alone.
+
+    Single intents go with others that the same asks for: they are answered in one Verdict.
+    """
+    return (
+        first.now_s == other.now_s
+        and first.taken == other.taken
+        and not first.tries
+        and not other.tries
+    )
 
 
-def _hand_over(taken: Taken, answered: list[tuple["asyncio.Future[Any]", Verdict]]) -> None:
-    """Have the intents of one task taken; if that fails, tell everyone who is not answered."""
-    askers = [asker for asker, _ in answered]
+def _is_answer(task: list[_Body], answers: Sequence[Verdict | str]) -> bool:
+    """Whether these may be the answers to a task: one of many rows, or one for each body."""
+    if len(answers) == len(task):
+        return True
+    together = answers[0] if len(answers) == 1 else None
+    return isinstance(together, Verdict) and len(together.rows) == len(task)
+
+
+def _hand_over(bodies: list[_Body], verdict: Verdict) -> None:
+    """Have what was verified together taken; if that fails, tell everyone who is not answered."""
+    taken = bodies[0].taken
+    if taken is None:
+        bodies[0].settle(verdict)
+        return
+    askers = [body.answered for body in bodies]
     try:
-        taken(askers, [_only(verdict) for _, verdict in answered])
+        taken(askers, verdict)
     except Exception as error:  # noqa: BLE001  it is raised where somebody waits for it
         for asker in askers:
             if not asker.done():
                 asker.set_exception(error)
 
 
-def _only(verdict: Verdict) -> Verified[Intent] | Reject:
-    """The answer of a body that has one."""
-    results = read(Kind.INTENT, verdict)
-    return results if isinstance(results, Reject) else results[0]
-
-
-def _answer_each(
-    askers: Sequence["asyncio.Future[Any]"], results: Sequence[Verified[Intent] | Reject]
-) -> None:
-    for asker, result in zip(askers, results, strict=True):
-        asker.set_result(result)
-
-
 def weight_of(kind: Kind, raw: bytes) -> int:
     """How many signatures a body costs, about: what it counts for in a bound or a rate."""
-    return max(1, len(raw) // (DOCUMENT_BYTES * SHARES.get(kind, 1)))
+    return max(1, len(raw) // (DOCUMENT_BYTES * SHARES[kind]))
 
 
 def _given_up() -> Reject:

@@ -12,6 +12,7 @@ from solver.engine.sequencer import Sequencer
 from solver.gateway import single
 from solver.gateway.document import take_intent
 from solver.verifier import pool
+from solver.verifier.batch import REJECT_FIELDS, Verdict
 from solver.verifier.pool import Verifiers
 from tests.builder import alice, an_intent, bob
 from tests.gateway.test_intake import encoded, signed
@@ -70,9 +71,8 @@ def swapped_by_verifiers(patch: pytest.MonkeyPatch) -> None:
     """Verified together, told each other's answers."""
     hand_over = pool._hand_over
 
-    def backwards(taken: pool.Taken, answered: Any) -> None:
-        askers, verdicts = zip(*answered, strict=True)
-        hand_over(taken, list(zip(reversed(askers), verdicts, strict=True)))
+    def backwards(bodies: list[Any], verdict: Any) -> None:
+        hand_over(bodies[::-1], verdict)
 
     patch.setattr(pool, "_hand_over", backwards)
 
@@ -91,9 +91,10 @@ def all_or_nothing(patch: pytest.MonkeyPatch) -> None:
     """What one lacks, its neighbours are told, too."""
     answer_all = single.Singles._verified
 
-    def together(self: single.Singles, askers: Any, results: Any) -> None:
-        bad = [one for one in results if isinstance(one, Reject)]
-        answer_all(self, askers, bad[:1] * len(askers) if bad else results)
+    def together(self: single.Singles, askers: Any, verdict: Verdict) -> None:
+        bad = [row for row in verdict.rows if len(row) == REJECT_FIELDS]
+        rows = bad[:1] * len(askers) if bad else verdict.rows
+        answer_all(self, askers, Verdict(rows, verdict.names))
 
     patch.setattr(single.Singles, "_verified", together)
 

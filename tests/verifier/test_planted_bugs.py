@@ -40,9 +40,7 @@ def out_of_order(patch: pytest.MonkeyPatch) -> None:
     """A task's answers are given to the newest task."""
 
     def newest(self: Verifiers, verifier: Verifier, answers: Any) -> None:
-        task = self._with[verifier].pop()
-        for body, rows in zip(task, answers, strict=False):
-            body.settle(rows)
+        pool._hand_over(self._with[verifier].pop(), answers[0])
         self._feed()
 
     patch.setattr(Verifiers, "_take", newest)
@@ -98,9 +96,8 @@ def swapped(patch: pytest.MonkeyPatch) -> None:
     """Those who were verified together get each other's answers."""
     hand_over = pool._hand_over
 
-    def backwards(taken: pool.Taken, answered: Any) -> None:
-        askers, verdicts = zip(*answered, strict=True)
-        hand_over(taken, list(zip(reversed(askers), verdicts, strict=True)))
+    def backwards(bodies: list[Any], verdict: Any) -> None:
+        hand_over(bodies[::-1], verdict)
 
     patch.setattr(pool, "_hand_over", backwards)
 
