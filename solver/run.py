@@ -393,6 +393,7 @@ def _limits(config: Config) -> Limits:
         address_documents_burst=2 * rates.documents_per_second,
         account_documents_per_second=rates.documents_per_second,
         account_documents_burst=2 * rates.documents_per_second,
+        connections_of_network_max=32 * rates.network_sockets,
         intake_connections_of_network_max=rates.network_sockets,
         solver_connections_of_network_max=rates.network_sockets,
         feed_connections_of_network_max=4 * rates.network_sockets,

@@ -9,7 +9,6 @@ import time
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 LOG: Final = structlog.get_logger("solver.gateway")
 OURS: Final = 500
@@ -24,7 +23,7 @@ class AccessLog:
         self._lines = 0
         self._unlogged = 0
 
-    def note(self, request: web.BaseRequest, route: str, status: int, started: float) -> None:
+    def note(self, method: str, route: str, status: int, remote: str, started: float) -> None:
         """A request that began at `started` (monotonic seconds) was answered just now."""
         now = time.monotonic()
         if int(now) != self._second:
@@ -36,10 +35,10 @@ class AccessLog:
         unlogged, self._unlogged = self._unlogged, 0
         LOG.info(
             "request",
-            method=request.method,
+            method=method,
             route=route,
             status=status,
             elapsed_ms=round((now - started) * 1_000, 1),
-            remote=request.remote,
+            remote=remote,
             **({"unlogged": unlogged} if unlogged else {}),
         )

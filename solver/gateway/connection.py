@@ -7,7 +7,7 @@ nothing there and mostly have all of their answer at once. It took a third of a 
 """
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from aiohttp import web
@@ -17,8 +17,9 @@ from aiohttp.streams import StreamReader
 from intents.reject import RejectCode, reject
 from solver.gateway.answer import reject_response
 from solver.gateway.door import Door
-from solver.gateway.gateway import Response
+from solver.gateway.gateway import Response, network_of
 from solver.gateway.limit import Limits
+from solver.gateway.posted import posted
 from solver.gateway.reply import Reply
 
 LOG: Final = structlog.get_logger("solver.gateway")
@@ -37,9 +38,22 @@ class Request(web.BaseRequest):
 
 
 class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
-    """A client's connection. One whose first head does not come is dropped."""
+    """A client's connection. One whose first head does not come is dropped.
 
-    __slots__ = ("_door", "_head_seconds_max", "_head_timer")
+    One for which there is no place is closed at once: it never gets to be one.
+    """
+
+    __slots__ = (
+        "_door",
+        "_has_place",
+        "_head_seconds_max",
+        "_head_timer",
+        "_intent_bytes_max",
+        "_is_plain",
+        "_network",
+        "_posted",
+        "_remote",
+    )
 
     def __init__(self, server: web.Server, door: Door, limits: Limits) -> None:
         super().__init__(
@@ -55,20 +69,61 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
         self._door = door
         self._head_seconds_max = limits.head_seconds_max
         self._head_timer: asyncio.TimerHandle | None = None
+        self._intent_bytes_max = limits.body_bytes_max
+        self._is_plain = True
+        """Nothing came but posted intents: the parser has seen no byte of this connection."""
+        self._posted: bytes | None = None
+        """The body of an intent that waits to be answered."""
+        self._remote = ""
+        self._network = ""
+        self._has_place = False
 
     # -- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock for the first head."""
+        """Take a place; start the clock for the first head."""
+        # No assertion of the class: uvloop's transports only behave like asyncio's.
+        socket = cast("asyncio.WriteTransport", transport)
+        self._remote = str((socket.get_extra_info("peername") or ("",))[0])
+        self._network = network_of(self._remote)
+        if self._door.gateway.load.connections.take(self._network) is not None:
+            socket.abort()
+            return
+        self._has_place = True
         super().connection_made(transport)
         loop = asyncio.get_running_loop()
         self._head_timer = loop.call_later(self._head_seconds_max, self._drop_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop it."""
+        """Give the place back, and stop the clock."""
+        if not self._has_place:
+            return
+        self._has_place = False
+        self._door.gateway.load.connections.give_back(self._network)
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes for the parser, unless they are a posted intent and it never had any."""
+        if not self._has_place:
+            return
+        if self._is_plain:
+            busy = self._posted is not None or self._request_in_progress
+            raw = None if busy else posted(data)
+            if raw is not None and len(raw) <= self._intent_bytes_max:
+                self._take_posted(raw)
+                return
+            self._is_plain = False
+        super().data_received(data)
+
+    def _take_posted(self, raw: bytes) -> None:
+        if self._force_close or self._close:
+            return
+        self._request_count += 1
+        self._posted = raw
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's
         """Go on reading: every body asks for it at its end, though hardly any was paused."""
@@ -95,7 +150,7 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
 
     async def _has_more(self) -> bool:
         """Wait for a request; who sends many at once takes turns with the others."""
-        if self._messages:
+        if self._messages or self._posted is not None:
             await asyncio.sleep(0)
         else:
             self._waiter = self._loop.create_future()
@@ -107,6 +162,9 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
 
     async def _answer_next(self) -> bool:
         """Answer a request; whether there may be another."""
+        if self._posted is not None:
+            raw, self._posted = self._posted, None
+            return await self._answer_posted(raw)
         message, payload = self._messages.popleft()
         self._make_room()
         if not isinstance(message, RawRequestMessage):
@@ -123,9 +181,23 @@ class Connection(web.RequestHandler):  # type: ignore[misc, unused-ignore]
             return stays and (payload.is_eof() or await _rest_came(payload))
         finally:
             self._current_request = None
-            self._request_in_progress = False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
+            self._is_answered()
+
+    async def _answer_posted(self, raw: bytes) -> bool:
+        """Answer a posted intent; whether there may be another request."""
+        self._request_in_progress = True
+        try:
+            reply = await self._door.answer_posted(raw, self._remote)
+            await self._send(reply, with_body=True)
+            return not self._close
+        finally:
+            self._is_answered()
+
+    def _is_answered(self) -> None:
+        """A server that stops waits for this."""
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
 
     def _make_room(self) -> None:
         """Have the parser go on, if it stopped because so many requests waited."""

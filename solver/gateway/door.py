@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from intents.reject import Reject, RejectCode, reject
+from solver.gateway import posted
 from solver.gateway.answer import fault_response, json_response, reject_response
 from solver.gateway.auth import HEADER, Caller, read_header
 from solver.gateway.body import (
@@ -24,7 +25,8 @@ from solver.gateway.body import (
 )
 from solver.gateway.call import read_call
 from solver.gateway.contract import authenticate
-from solver.gateway.gateway import Answer, Gateway, Inbound, Response, sender_of
+from solver.gateway.document import take_intent
+from solver.gateway.gateway import Answer, Gateway, Inbound, Response, network_of, sender_of
 from solver.gateway.limit import limited
 from solver.gateway.proxy import intent_of, refusal
 from solver.gateway.reply import Reply
@@ -43,6 +45,7 @@ class Door:
     def __init__(self, gateway: Gateway, router: Router) -> None:
         self.gateway: Final = gateway
         self._router = router
+        self._posted: Final = router.find(posted.PATH).routes["POST"]
 
     async def answer(self, request: web.BaseRequest) -> Response:
         """Rate, serve, log, and translate what goes wrong."""
@@ -53,8 +56,28 @@ class Door:
         except Exception:
             LOG.exception("request_failed", method=request.method)
             response = fault_response()
-        self.gateway.access_log.note(request, found.path, response.status, started)
+        remote = request.remote or ""
+        self.gateway.access_log.note(request.method, found.path, response.status, remote, started)
         return response
+
+    async def answer_posted(self, raw: bytes, remote: str) -> Reply:
+        """The same for a signed intent that came in a request like most, and within its size."""
+        started = time.monotonic()
+        try:
+            reply = await self._take_posted(raw, network_of(remote))
+        except Exception:
+            LOG.exception("request_failed", method="POST")
+            reply = fault_response()
+        self.gateway.access_log.note("POST", posted.PATH, reply.status, remote, started)
+        return reply
+
+    async def _take_posted(self, raw: bytes, sender: str) -> Reply:
+        gateway = self.gateway
+        refused = limited(gateway.rates.addresses, sender, gateway.now_ms())
+        told = refused or await take_intent(gateway, raw, sender)
+        if isinstance(told, Reject):
+            return reject_response(told)
+        return json_response(told, status=self._posted.status)
 
     async def _serve(self, request: web.BaseRequest, found: Found) -> Response:
         sender = sender_of(request)

@@ -72,6 +72,7 @@ class Rates:
 class Load:
     """How much of what is counted is under way right now."""
 
+    connections: Places
     feeds: Places
     solvers: Places
     intakes: Places
@@ -82,6 +83,7 @@ class Load:
     def of(cls, limits: Limits) -> "Load":
         """None yet."""
         return cls(
+            connections=Places(limits.connections_max, limits.connections_of_network_max),
             feeds=Places(limits.feed_connections_max, limits.feed_connections_of_network_max),
             solvers=Places(limits.solver_connections_max, limits.solver_connections_of_network_max),
             intakes=Places(limits.intake_connections_max, limits.intake_connections_of_network_max),

@@ -25,6 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds_max: float = 75
     """Between requests of a connection; a later head must be complete by then, too."""
     connections_max: int = 2_000
+    connections_of_network_max: int = 500
     feed_connections_max: int = 256
     feed_connections_of_network_max: int = 64
     solver_connections_max: int = 64
@@ -119,7 +120,7 @@ def too_fast(wait_ms: int) -> Reject:
 
 
 class Places:
-    """Places for sockets of one kind: so many in all, and of these so many for one network."""
+    """Places for connections or sockets of one kind: so many in all, so many for one network."""
 
     def __init__(self, places_max: int, of_network_max: int) -> None:
         self._places_max = places_max

@@ -16,14 +16,6 @@ BACKLOG: Final = 128
 SHUTDOWN_SECONDS_MAX: Final = 5
 
 
-class _Refused(asyncio.Protocol):
-    """A connection beyond the bound."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No assertion of the class: uvloop's transports only behave like asyncio's.
-        cast("asyncio.WriteTransport", transport).abort()
-
-
 @asynccontextmanager
 async def serve(door: Door, host: str, port: int) -> AsyncIterator[int]:
     """Serve what is behind the door; yields the port (0 asks for a free one)."""
@@ -34,13 +26,12 @@ async def serve(door: Door, host: str, port: int) -> AsyncIterator[int]:
         cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", door.answer)
     )
 
-    def connect() -> asyncio.BaseProtocol:
-        if len(server.connections) >= limits.connections_max:
-            return _Refused()
-        return Connection(server, door, limits)
-
     listener = await loop.create_server(
-        connect, host, port, backlog=BACKLOG, family=socket.AF_UNSPEC
+        lambda: Connection(server, door, limits),
+        host,
+        port,
+        backlog=BACKLOG,
+        family=socket.AF_UNSPEC,
     )
     try:
         yield listener.sockets[0].getsockname()[1]

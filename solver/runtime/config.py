@@ -78,8 +78,9 @@ class GatewayConfig(_Section):
     documents_per_second: int = Field(default=4_000, ge=1, le=1_000_000)
     """Intents in batches and on intake sockets: of one network, and of one account."""
     network_sockets: int = Field(default=16, ge=1, le=1_024)
-    """Intake and solver sockets that one network may have open; of feeds four times as many.
-    Raise it behind a reverse proxy, whose address every client has."""
+    """Intake and solver sockets that one network may have open; of feeds four times as many, and
+    thirty-two times as many connections in all. Raise it behind a reverse proxy, whose address
+    every client has."""
     verifiers: int | None = Field(default=None, ge=0, le=256)
     """Processes that verify signatures. None: one for each core; 0: the market does it."""
 

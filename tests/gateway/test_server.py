@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import io
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,10 +22,12 @@ from solver.gateway import Limits, access
 from solver.gateway.auth import Nonces
 from solver.gateway.gateway import sender_of
 from solver.gateway.grant import Grants
-from solver.gateway.limit import Buckets
+from solver.gateway.limit import Buckets, Places
 from solver.runtime.log import configure_log
 from tests.builder import alice, bob
+from tests.gateway.test_http import Line, a_line
 from tests.gateway.world import DOCS, GENEROUS, World, a_world
+from tests.verifier.test_pool import until
 
 
 async def test_a_connection_that_says_nothing_is_dropped() -> None:
@@ -59,6 +61,49 @@ async def test_connections_are_limited() -> None:
         assert refused >= 2
         for _, writer in held:
             writer.close()
+
+
+async def check_connections_of_a_network_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One network fills its places and no others; a place is free again when its holder leaves."""
+    few = msgspec.structs.replace(GENEROUS, connections_max=10, connections_of_network_max=2)
+    networks = iter(["10.0.0.1"] * 3 + ["10.0.0.2"] * 3 + ["10.0.0.1"] * 100)
+    async with a_world(limits=few) as world, AsyncExitStack() as stack:
+        monkeypatch.setattr("solver.gateway.connection.network_of", lambda _: next(networks))
+        places = world.gateway.load.connections
+
+        async def come() -> Line:
+            return await stack.enter_async_context(a_line(world, b""))
+
+        held = [await come() for _ in range(6)]
+        assert [await _is_served(one) for one in held] == [True, True, False] * 2
+        taken = len(places)
+        for one in held[:2]:
+            one.writer.close()
+        await until(lambda: len(places) == taken - 2)
+        assert await _is_served(await come())
+
+
+async def test_connections_of_a_network_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One network fills its places and no others; a place is free again when its holder leaves."""
+    await check_connections_of_a_network_are_limited(monkeypatch)
+
+
+@pytest.mark.parametrize("planted", ["take", "give_back"])
+async def test_a_planted_bug_in_the_places_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """Who is not counted, or never counted out, is noticed."""
+    monkeypatch.setattr(Places, planted, lambda *_: None)
+    with pytest.raises((AssertionError, TimeoutError)):
+        await check_connections_of_a_network_are_limited(monkeypatch)
+
+
+async def _is_served(line: Line) -> bool:
+    try:
+        line.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        return (await line.answer())[0] == 200
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return False
 
 
 async def test_rates_hold_per_address_and_say_when_to_return() -> None:
