@@ -10,18 +10,20 @@ from intents.reject import HINTS, RejectCode
 from solver.gateway import mac
 from solver.gateway.answer import INTERNAL, ErrorBody, status_of
 from solver.gateway.auth import HEADER, LIFETIME_SECONDS_MAX, Credentials
+from solver.gateway.competition import (
+    AcceptedMessage,
+    AuctionMessage,
+    JudgedMessage,
+    RejectedMessage,
+    SolutionMessage,
+)
 from solver.gateway.line import LINE_TYPES
 from solver.gateway.many import IntakeHead, IntakeRefused, IntakeTold
 from solver.gateway.route import ANY, PATTERNS, SIGNED, Route
 from solver.gateway.table import ROUTES
 from solver.gateway.wire import (
-    AcceptedMessage,
-    AuctionMessage,
     CursorLine,
-    JudgedMessage,
     Nothing,
-    RejectedMessage,
-    SolutionMessage,
 )
 
 PATH: Final = "/openapi.json"

@@ -20,17 +20,19 @@ from solver.engine.feed import CursorTooOld
 from solver.gateway.answer import error_body
 from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
+from solver.gateway.competition import (
+    AcceptedMessage,
+    AuctionMessage,
+    JudgedMessage,
+    RejectedMessage,
+    SolutionMessage,
+)
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
 from solver.gateway.view import snapshot_told
 from solver.gateway.wire import (
-    AcceptedMessage,
-    AuctionMessage,
-    JudgedMessage,
     Nothing,
-    RejectedMessage,
-    SolutionMessage,
 )
 from solver.verifier.decode import decode_json
 

@@ -24,10 +24,15 @@ from solver.core.state import (
     State,
 )
 from solver.core.trust import trust_of, unsettled_max
+from solver.gateway.competition import (
+    AuctionTold,
+    ProposedFill,
+    SnapshotTold,
+    SolutionTold,
+)
 from solver.gateway.many import MandateTold
 from solver.gateway.wire import (
     AmountTold,
-    AuctionTold,
     BalanceTold,
     BatchTold,
     BookTold,
@@ -36,10 +41,7 @@ from solver.gateway.wire import (
     LeaseTold,
     LevelTold,
     OfferTold,
-    ProposedFill,
     SessionTold,
-    SnapshotTold,
-    SolutionTold,
     Told,
     WindowTold,
 )

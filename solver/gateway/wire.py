@@ -11,9 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from intents.admission import Unverified
-from intents.bound import NONCE_MAX, TICK_MAX
-from intents.document import Address, Attestation, Hash, Receipt, Units
-from solver.core.auction import FILLS_MAX
+from intents.bound import NONCE_MAX
+from intents.document import Address, Attestation, Hash, Receipt
 from solver.core.command import Authority, Mode
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.gateway.port import ProviderInfo
@@ -135,24 +134,6 @@ class FeedQuery(Sent, frozen=True, kw_only=True):
 
     cursor: Counter = 0
     account: Address | None = None
-
-
-class ProposedFill(Sent, frozen=True, kw_only=True):
-    """Units of one intent from one offer."""
-
-    intent: Hash
-    offer: Hash
-    units: Units
-
-
-class SolutionMessage(Sent, frozen=True, kw_only=True):
-    """A solver's sealed bid for an auction."""
-
-    type: Literal["solution"]
-    auction: Counter
-    snapshot: Hash
-    tick: Annotated[int, Meta(ge=0, le=TICK_MAX)]
-    fills: Annotated[tuple[ProposedFill, ...], Meta(max_length=FILLS_MAX)]
 
 
 # -- told: the market
@@ -498,81 +479,7 @@ class BatchesTold(Told, frozen=True, kw_only=True):
     batches: tuple[BatchTold, ...]
 
 
-class OrderTold(Told, frozen=True, kw_only=True):
-    """An intent or offer of a snapshot."""
-
-    id: str
-    account: str
-    tick: int
-    units: int
-    minimum: int
-
-
-class SnapshotTold(Told, frozen=True, kw_only=True):
-    """What is traded in one epoch, in price-time order."""
-
-    auction: int
-    resource: str
-    asset: str
-    closes_at_ms: int
-    intents: tuple[OrderTold, ...]
-    offers: tuple[OrderTold, ...]
-
-
-class SolutionTold(Told, frozen=True, kw_only=True):
-    """A solution that was proposed; told only once its auction has closed."""
-
-    solver: str
-    tick: int
-    fills: tuple[ProposedFill, ...]
-
-
-class AuctionTold(Told, frozen=True, kw_only=True):
-    """An auction. Solutions are sealed, and the list empty, until it has closed."""
-
-    auction: int
-    snapshot: SnapshotTold
-    snapshot_hash: str
-    closed: bool
-    winner: str
-    score: str
-    solutions: tuple[SolutionTold, ...]
-
-
 # -- told: sockets
-
-
-class AuctionMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="auction"):
-    """An auction is open: answer before `snapshot.closesAtMs`."""
-
-    auction: int
-    snapshot: SnapshotTold
-    snapshot_hash: str
-
-
-class AcceptedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="accepted"):
-    """Your solution is in."""
-
-    auction: int
-
-
-class RejectedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="rejected"):
-    """Your message was refused. `auction` is 0 where none could be read."""
-
-    auction: int
-    code: str
-    message: str
-    hint: str
-
-
-class JudgedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="judged"):
-    """What became of your solution; `code` is empty if it won."""
-
-    auction: int
-    rank: int
-    score: str
-    code: str
-    reason: str
 
 
 class CursorLine(Told, frozen=True, kw_only=True, tag_field="event", tag="Cursor"):

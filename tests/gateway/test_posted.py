@@ -181,6 +181,7 @@ async def test_an_accident_of_ours_says_nothing(
 async def test_it_is_answered_before_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who posted an intent before the server stops learns what became of it."""
     begun, go_on = asyncio.Event(), asyncio.Event()
+
     async def slow(*asked: Any) -> Any:
         begun.set()
         await go_on.wait()
