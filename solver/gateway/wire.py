@@ -243,7 +243,8 @@ class BookTold(Told, frozen=True, kw_only=True):
 # -- told: documents and leases
 
 
-class IntentTold(Told, frozen=True, kw_only=True):
+# Not by name only, as the others: see `view.intent_told`.
+class IntentTold(Told, frozen=True):
     """An intent and what became of it. `paid` is final, `owed` is delivered and not yet.
 
     `cursor`: everything up to this event of the feed is in here.

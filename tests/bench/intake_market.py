@@ -208,7 +208,7 @@ async def _latencies(gateway: Gateway, bodies: Bodies, per_second: float) -> lis
 
     Whatever fell due is sent at the next tick, and timed from when it was due: who is late in
     sending, because the market has the processor, counts that as waiting. Ticks are signals:
-    the loop's own timers know whole milliseconds only, and asking for less makes it spin.
+    the loop's own timers know whole milliseconds only.
     """
     loop = asyncio.get_running_loop()
     random = Random(1)  # noqa: S311  arrivals, no secret

@@ -1,10 +1,17 @@
 """What a question about the book costs is bounded, whatever stands in it."""
 
+from types import SimpleNamespace
+from typing import cast
+
+from msgspec.structs import asdict
+
 from intents.bound import RESOURCE_BYTES_MAX
 from solver.core.book import ask_order
 from solver.core.command import Mode
-from solver.core.state import State
-from solver.gateway.view import LEVEL_ORDERS_MAX, book_told, unlisted
+from solver.core.event import LeaseStatus
+from solver.core.state import IntentState, State
+from solver.gateway.view import LEVEL_ORDERS_MAX, book_told, intent_told, unlisted
+from solver.gateway.wire import IntentTold
 from tests.builder import USDC, alice
 from tests.gateway.world import DOCS
 
@@ -35,3 +42,23 @@ def test_a_book_tells_when_it_looked_at_a_part() -> None:
     assert (sum(level.orders for level in part.asks), part.truncated) == (LEVEL_ORDERS_MAX, True)
     few = book_told(a_state(LEVEL_ORDERS_MAX * 2), DOCS, USDC, depth=3)
     assert (sum(level.orders for level in few.asks), few.truncated) == (30, False)
+
+
+def test_each_field_of_an_intent_is_told_under_its_name() -> None:
+    """Though they are given by their places: each has another value here."""
+    plain = {
+        name: number
+        for number, name in enumerate(IntentTold.__struct_fields__, 1)
+        if name not in {"valid_from", "valid_until", "delivered_units", "paid", "owed", "leases"}
+    }
+    leases = {
+        "a": SimpleNamespace(delivered=100, payment=1_000, status=LeaseStatus.SETTLED),
+        "b": SimpleNamespace(delivered=200, payment=2_000, status=LeaseStatus.OPEN),
+        "c": SimpleNamespace(delivered=400, payment=4_000, status=LeaseStatus.SKIPPED),
+    }
+    record = SimpleNamespace(**plain, starts_ms=70_000, until_ms=80_000, leases=["a", "b", "c"])
+    state = SimpleNamespace(leases=leases)
+    told = intent_told(cast("State", state), cast("IntentState", record), plain["cursor"])
+    times = {"valid_from": 70, "valid_until": 80}
+    sums = {"delivered_units": 700, "paid": 1_000, "owed": 2_000, "leases": ("a", "b", "c")}
+    assert asdict(told) == plain | times | sums
