@@ -16,7 +16,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test prove proofs test-full mutants lint test-python test-contracts compile \
-	bench-core bench-intake bench-settlement swarm gas soak simulate \
+	bench-core bench-intake bench-settlement bench-auction swarm gas soak simulate \
 	lock format artifacts clean
 
 help: ## list the targets
@@ -74,6 +74,9 @@ bench-intake: compile ## from signed bytes to durable, beside raw recovery and a
 
 bench-settlement: setup ## batches a block takes from one sender, finality far away, as a JSON line
 	@$(PY) -m tests.settlement.throughput
+
+bench-auction: setup ## exact winners and rewards beside HiGHS and a greedy rule, as JSON lines
+	@$(PY) -m tests.bench.auction $(ARGS)
 
 swarm: setup ## 1,000 simulated worlds of 5,000 steps with faults of every kind
 	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 --jobs 2 $(ARGS)

@@ -1,0 +1,380 @@
+"""Who wins: bids that share no bucket and together weigh the most, exactly, in integers.
+
+Branch and bound, on each group of bids that overlap. The relaxation guides: its prices,
+rounded, bound what can still be won; bids that cannot be in a better selection are out; its
+shares suggest a selection, and which two buckets to part by (in one bid together, or
+apart), until every case is closed. What closed them is kept as the `Proof`.
+
+The work is bounded by what is computed, not by a clock, so that what is found when it ends
+is as replayable as a best selection: the same bids, in any order, give the same.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations
+from typing import Final
+
+import msgspec
+
+from intents.rounding import mul_div_ceil
+from solver.core.bid import Bid, check_bids, score_of, weight
+from solver.core.proof import Case, Part, Proof
+from solver.core.relaxation import SHARE_MIN, Relaxation, Work
+
+WORK_MAX: Final = 1_500_000_000
+"""Cells of a tableau that may be changed for one selection: one to three seconds."""
+DEPTH_MAX: Final = 100
+"""Cases within cases; a tableau is kept for each."""
+HALF: Final = 0.5
+MARGIN: Final = 1e-8
+"""Of the heaviest bid: by so much losers' buckets are to cost more than they weigh."""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bids that win together, by id; no others score more than `score_max`."""
+
+    bids: tuple[str, ...]
+    score: int
+    score_max: int
+    proof: Proof
+
+    @property
+    def gap(self) -> int:
+        """Micro-atoms by which the best could be better; 0 if this is proven the best."""
+        return self.score_max - self.score
+
+
+class Competition:
+    """All bids of one auction: the best selection, and the best without a solver's."""
+
+    __slots__ = ("_bids", "_groups", "_work_max")
+
+    def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int = WORK_MAX) -> None:
+        check_bids(bids, seed)
+        self._bids = sorted(bids, key=lambda bid: bid.id)
+        self._work_max = work_max
+        work = Work(work_max)
+        entries = [_Entry(number, bid, seed) for number, bid in enumerate(self._bids)]
+        self._groups = [_Group(overlapping, work) for overlapping in _overlapping(entries)]
+
+    def best(self) -> Selection:
+        """The winners."""
+        return self._joined([group.best for group in self._groups])
+
+    def without(self, solver: str) -> Selection:
+        """Who would win, had this solver not bid."""
+        work = Work(self._work_max)
+        theirs = {number for number, bid in enumerate(self._bids) if bid.solver == solver}
+        return self._joined([group.without(theirs, work) for group in self._groups])
+
+    def _joined(self, found: Sequence["_Found"]) -> Selection:
+        proof = Proof(
+            parts=tuple(
+                Part(bids=self._names(one.kept), weight_max=one.weight_max, case=one.case)
+                for one in found
+            ),
+            beaten={
+                self._bids[number].id: self._names(by)
+                for one in found
+                for number, by in one.beaten.items()
+            },
+        )
+        return Selection(
+            bids=self._names(sorted(number for one in found for number in one.chosen)),
+            score=score_of(sum(one.weight for one in found)),
+            score_max=score_of(proof.weight_max),
+            proof=proof,
+        )
+
+    def _names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self._bids[number].id for number in numbers)
+
+
+class _Entry:
+    """A bid as it is searched."""
+
+    __slots__ = ("buckets", "mask", "number", "weight")
+
+    def __init__(self, number: int, bid: Bid, seed: bytes) -> None:
+        self.number = number
+        self.mask = bid.mask
+        self.buckets = sorted(bid.surplus)
+        self.weight = weight(bid, seed)
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search of a group came to."""
+
+    chosen: tuple[int, ...]
+    weight: int
+    weight_max: int
+    case: Case
+    kept: tuple[int, ...]
+    beaten: dict[int, tuple[int, ...]]
+
+
+def _overlapping(entries: Iterable[_Entry]) -> list[list[_Entry]]:
+    """Groups of bids that overlap, themselves or through others.
+
+    Small ones come first, so that a large one takes no work from them.
+    """
+    groups: list[tuple[int, list[_Entry]]] = []
+    for entry in entries:
+        mask, joined, apart = entry.mask, [entry], list[tuple[int, list[_Entry]]]()
+        for group in groups:
+            if group[0] & entry.mask:
+                mask |= group[0]
+                joined += group[1]
+            else:
+                apart.append(group)
+        groups = [*apart, (mask, joined)]
+    sorted_groups = [sorted(group, key=lambda entry: entry.number) for _, group in groups]
+    return sorted(sorted_groups, key=lambda group: (len(group), group[0].number))
+
+
+def _beaten(entries: Iterable[_Entry]) -> dict[int, tuple[int, ...]]:
+    """Bids in whose place another, with single bids for what it leaves, weighs more.
+
+    Who beats is never beaten: smaller bids come first, and of equal buckets the heavier.
+    """
+    single: dict[int, _Entry] = {}
+    by_lowest: dict[int, list[_Entry]] = {}
+    beaten: dict[int, tuple[int, ...]] = {}
+    for entry in sorted(entries, key=lambda e: (len(e.buckets), -e.weight, e.number)):
+        for other in (o for bucket in entry.buckets for o in by_lowest.get(bucket, ())):
+            if other.mask & ~entry.mask:
+                continue
+            rest = [b for b in entry.buckets if b in single and not other.mask >> b & 1]
+            if other.weight + sum(single[bucket].weight for bucket in rest) >= entry.weight:
+                beaten[entry.number] = (other.number, *(single[b].number for b in rest))
+                break
+        else:
+            by_lowest.setdefault(entry.buckets[0], []).append(entry)
+            if len(entry.buckets) == 1:
+                single[entry.buckets[0]] = entry
+    return beaten
+
+
+class _Group:
+    """Bids that overlap: the best of them, and the relaxation to start from again."""
+
+    __slots__ = ("_beaten", "_entries", "_root", "_unit", "best")
+
+    def __init__(self, entries: list[_Entry], work: Work) -> None:
+        self._entries = entries
+        self._unit = max(entry.weight for entry in entries)
+        self._beaten = _beaten(entries)
+        self._root = Relaxation.of(sorted({b for e in entries for b in e.buckets}), work)
+        self._root.add([self._column(e) for e in entries if e.number not in self._beaten])
+        self._root.maximise()
+        self.best = self._search(entries, self._beaten, self._root.copy(work), work, ())
+
+    def without(self, gone: Collection[int], work: Work) -> _Found:
+        """The best of those that are not gone, from where the search of all began."""
+        left = [entry for entry in self._entries if entry.number not in gone]
+        if len(left) == len(self._entries):
+            return self.best
+        beaten, root = _beaten(left), self._root.copy(work)
+        root.add(
+            [
+                self._column(entry)
+                for entry in left
+                if entry.number in self._beaten and entry.number not in beaten
+            ]
+        )
+        root.maximise()
+        root.remove({*gone, *beaten})
+        return self._search(left, beaten, root, work, self.best.chosen)
+
+    def _column(self, entry: _Entry) -> tuple[int, list[int], float]:
+        return entry.number, entry.buckets, entry.weight / self._unit
+
+    def _search(
+        self,
+        entries: list[_Entry],
+        beaten: dict[int, tuple[int, ...]],
+        root: Relaxation,
+        work: Work,
+        hint: Collection[int],
+    ) -> _Found:
+        kept = [entry for entry in entries if entry.number not in beaten]
+        search = _Search(self._unit, work)
+        search.take(sorted(kept, key=lambda e: (e.number not in hint, -e.weight, e.number)))
+        prices = min(
+            (root.prices(self._unit), _even_prices(kept)),
+            key=lambda prices: _bound(prices, _above(kept, prices)),
+        )
+        case = search.case(root, kept, 0)
+        if case is None:
+            search.take([*search.chosen, *kept])
+        return _Found(
+            chosen=tuple(entry.number for entry in search.chosen),
+            weight=search.weight,
+            weight_max=_bound(prices, _above(kept, prices)) if case is None else search.weight,
+            case=Case(prices=prices) if case is None else case,
+            kept=tuple(entry.number for entry in kept),
+            beaten=beaten,
+        )
+
+
+class _Search:
+    """The best found so far, and the cases that are left."""
+
+    __slots__ = ("_unit", "_work", "chosen", "weight")
+
+    def __init__(self, unit: int, work: Work) -> None:
+        self._unit = unit
+        self._work = work
+        self.chosen: list[_Entry] = []
+        self.weight = 0
+
+    def take(self, entries: Iterable[_Entry]) -> None:
+        """One after the other, what overlaps nothing before it; if that is better."""
+        taken, total, chosen = 0, 0, list[_Entry]()
+        for entry in entries:
+            if not entry.mask & taken:
+                taken |= entry.mask
+                total += entry.weight
+                chosen.append(entry)
+        if total > self.weight:
+            self.weight, self.chosen = total, chosen
+
+    def case(self, guide: Relaxation, entries: list[_Entry], depth: int) -> Case | None:
+        """Find what is better among these; why nothing else is, or None if work ends first."""
+        prices, shares = guide.prices(self._unit), guide.shares()
+        above = _above(entries, prices)
+        bound = _bound(prices, above)
+        if bound <= self.weight:
+            return Case(prices=prices)
+        ranks = {
+            entry.number: (-shares.get(entry.number, 0.0), -above[place])
+            for place, entry in enumerate(entries)
+        }
+        self.take(sorted(entries, key=lambda entry: ranks[entry.number]))
+        left = [
+            e
+            for e, excess in zip(entries, above, strict=True)
+            if bound + min(0, excess) > self.weight
+        ]
+        if all(share > 1 - SHARE_MIN for share in shares.values()):
+            exact = self._exact(guide, entries, shares)
+            if _bound(exact, _above(entries, exact)) <= self.weight:
+                return Case(prices=exact)
+        pair = _pair(left, shares, prices)
+        if pair is None:
+            self.take(left)
+            return Case(prices=prices)
+        if depth == DEPTH_MAX or self._work.left < 0:
+            return None
+        guide.drop({entry.number for entry in entries} - {entry.number for entry in left})
+        return self._parted(guide, left, prices, pair, depth)
+
+    def _exact(
+        self, guide: Relaxation, entries: Iterable[_Entry], winners: Collection[int]
+    ) -> dict[int, int]:
+        """Prices without their rounding: those that win cost what they weigh, others more.
+
+        A float is never exactly on the bound, and bids whose buckets cost just what they
+        weigh would stay in doubt. So losers are priced as if they weighed a little more.
+        """
+        guide.raise_all_but(winners, MARGIN)
+        guide.maximise()
+        rounded, exact = guide.prices(self._unit), dict[int, int]()
+        for entry in entries:
+            if entry.number in winners:
+                exact |= {bucket: rounded.get(bucket, 0) for bucket in entry.buckets}
+                dearest = max(entry.buckets, key=lambda bucket: exact[bucket])
+                exact[dearest] += entry.weight - sum(exact[bucket] for bucket in entry.buckets)
+        return exact
+
+    def _parted(
+        self,
+        guide: Relaxation,
+        left: list[_Entry],
+        prices: dict[int, int],
+        pair: tuple[int, int],
+        depth: int,
+    ) -> Case | None:
+        """The pair's two cases, the likelier first; no work is spent on one alone."""
+        both = 1 << pair[0] | 1 << pair[1]
+        sides = {
+            "apart": [entry for entry in left if entry.mask & both != both],
+            "together": [entry for entry in left if entry.mask & both in (0, both)],
+        }
+        closed: dict[str, Case] = {}
+        for side in sorted(sides, reverse=_share_of(left, guide.shares(), both) >= HALF):
+            entries = sides[side]
+            child = guide if closed else guide.copy(self._work)
+            gone = {entry.number for entry in left} - {entry.number for entry in entries}
+            child.remove(gone, self.weight / self._unit)
+            case = self.case(child, entries, depth + 1)
+            if case is None:
+                return None
+            closed[side] = case
+        return Case(prices=prices, pair=pair, **closed)
+
+
+def _above(entries: Iterable[_Entry], prices: dict[int, int]) -> list[int]:
+    """What each weighs above the prices of its buckets."""
+    return [
+        entry.weight - sum(prices.get(bucket, 0) for bucket in entry.buckets) for entry in entries
+    ]
+
+
+def _even_prices(entries: Iterable[_Entry]) -> dict[int, int]:
+    """No bid weighs more than its buckets cost: a bound that takes no work."""
+    prices: dict[int, int] = {}
+    for entry in entries:
+        part = mul_div_ceil(entry.weight, 1, len(entry.buckets))
+        prices |= {bucket: max(part, prices.get(bucket, 0)) for bucket in entry.buckets}
+    return prices
+
+
+def _bound(prices: dict[int, int], above: Iterable[int]) -> int:
+    return sum(prices.values()) + sum(excess for excess in above if excess > 0)
+
+
+def _share_of(entries: Iterable[_Entry], shares: dict[int, float], mask: int) -> float:
+    return sum(shares.get(e.number, 0.0) for e in entries if e.mask & mask == mask)
+
+
+def _pair(
+    left: Sequence[_Entry], shares: dict[int, float], prices: dict[int, int]
+) -> tuple[int, int] | None:
+    """Two buckets to part by; None if no two bids overlap.
+
+    Some bid has both and some bid has one, so both cases have fewer bids. Best are two of
+    which the shares cannot decide.
+    """
+    at: dict[int, float] = {}
+    both: dict[tuple[int, int], float] = {}
+    for entry in left:
+        share = shares.get(entry.number, 0.0)
+        for bucket in entry.buckets:
+            at[bucket] = at.get(bucket, 0.0) + share
+        if 0 < share < 1 - SHARE_MIN:
+            for pair in combinations(entry.buckets, 2):
+                both[pair] = both.get(pair, 0.0) + share
+    doubt = {
+        pair: min(share, (at[pair[0]] + at[pair[1]]) * HALF - share) for pair, share in both.items()
+    }
+    worth = {
+        pair: amount * (prices.get(pair[0], 0) + prices.get(pair[1], 0))
+        for pair, amount in doubt.items()
+        if amount > SHARE_MIN
+    }
+    best = max(worth, key=lambda pair: (worth[pair], pair), default=None)
+    if best is not None:
+        return best
+    return _overlap(left)
+
+
+def _overlap(left: Iterable[_Entry]) -> tuple[int, int] | None:
+    """A bucket that two bids have, with one that only one of them has."""
+    owner: dict[int, _Entry] = {}
+    for entry in left:
+        for bucket in entry.buckets:
+            other = owner.setdefault(bucket, entry)
+            if other is not entry:
+                apart = entry.mask ^ other.mask
+                return bucket, apart.bit_length() - 1
+    return None
