@@ -251,3 +251,61 @@ def test_granting_again_gives_nothing_back() -> None:
     assert again == words
     assert evaluate(again, _call(units=1, amount=0))[0] is Verdict.UNITS_EXCEEDED
     assert evaluate(again, _call(units=0, amount=1))[0] is Verdict.PRICE_ABOVE_TICK
+
+
+def test_a_price_at_the_limit_passes() -> None:
+    """⌊d·t/10⁶⌋ atoms for d units are allowed, one more is not."""
+    assert evaluate(_words(), _call(amount=10**6))[0] is Verdict.ALLOWED
+    assert evaluate(_words(), _call(amount=10**6 + 1))[0] is Verdict.PRICE_ABOVE_TICK
+
+
+def test_a_key_of_any_resource_keeps_to_its_price() -> None:
+    """Terms may name a price alone, or units alone; either is held."""
+    anywhere = msgspec.structs.replace(a_grant(alice, bob), resource="", units=0)
+    words = granted(Words(), anywhere, START_S)
+    other = resource_of("tavily/extract:call")
+    assert evaluate(words, _call(resource=other))[0] is Verdict.ALLOWED
+    assert evaluate(words, _call(resource=other, amount=10**6 + 1))[0] is Verdict.PRICE_ABOVE_TICK
+    counted = msgspec.structs.replace(a_grant(alice, bob), resource="", tick_max=0)
+    words = granted(Words(), counted, START_S)
+    assert evaluate(words, _call(resource=other, units=10))[0] is Verdict.ALLOWED
+    assert evaluate(words, _call(resource=other, units=11))[0] is Verdict.UNITS_EXCEEDED
+
+
+def test_terms_that_are_not_marked_bind_nobody() -> None:
+    """A word of terms that an earlier grant left behind is not the key's."""
+    bare = msgspec.structs.replace(
+        a_grant(alice, bob), resource="", tick_max=0, units=0, spend=0, period=0
+    )
+    words = granted(_words(), bare, START_S)
+    assert words.terms
+    act = _call(resource=resource_of("tavily/extract:call"), units=99, amount=10**9)
+    assert evaluate(words, act)[0] is Verdict.ALLOWED
+
+
+def test_a_key_that_never_was_is_told_so() -> None:
+    """No permissions at all is no session, whatever is asked; a single one is a session."""
+    assert evaluate(Words(), _call())[0] is Verdict.NOT_LIVE
+    for permission in Permission:
+        key = cap_word.with_bearer(0, Bearer(START_S, 0, permission, 0))
+        act = _call(permission=permission)
+        assert evaluate(Words(key=key), act)[0] is Verdict.ALLOWED
+
+
+def test_what_counterparties_were_paid_is_kept() -> None:
+    """Each line's word has its own charge; without a rule none changes."""
+    cap = cap_word.with_cap(0, 100, DAY_S, START_S)
+    act = _call(amount=101, lines=(Line(SELLER, 100), Line(OTHER, 1)))
+    _, after = evaluate(_paying(CounterpartyRule.CAPPED, cap, cap), act)
+    assert [cap_word.spent_at(word, START_S) for word in after.counterparties] == [100, 1]
+    _, after = evaluate(_paying(CounterpartyRule.ANY, cap, cap), act)
+    assert after.counterparties == (cap, cap)
+
+
+def test_lines_ascend_throughout() -> None:
+    """Two that are in order do not excuse a third that is not; words must be as many as lines."""
+    lines = (Line(SELLER, 50), Line(OTHER, 50), Line(SELLER, 1))
+    words = _paying(CounterpartyRule.CAPPED, 0, 0, 0)
+    assert evaluate(words, _call(amount=101, lines=lines))[0] is Verdict.COUNTERPARTIES_INVALID
+    with pytest.raises(ValueError, match="longer"):
+        evaluate(_paying(CounterpartyRule.CAPPED, 0), _call(amount=100, lines=lines[:2]))
