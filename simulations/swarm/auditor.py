@@ -20,6 +20,7 @@ from simulations.swarm.contract import SkipReason
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
 from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
+from simulations.swarm.trust import Trusts
 from solver.core.command import Outcome
 from solver.core.event import (
     AuctionClosed,
@@ -46,6 +47,7 @@ from solver.core.event import (
     PaymentSkipped,
     SolutionAccepted,
     SolutionJudged,
+    TrustChanged,
 )
 from solver.engine.sequencer import Applied
 
@@ -67,6 +69,7 @@ class Auditor:
         self.issued = 0
         self.contests = Contests(self.papers)
         self.mandates = Mandates()
+        self.trusts = Trusts()
         self.open_fills: dict[str, dict[str, int]] = {}
         """By buyer and intent: how many of its fills may be used."""
         self.secrets: list[bytes] = []
@@ -111,6 +114,7 @@ class Auditor:
             SolutionAccepted: self.contests.accepted,
             SolutionJudged: self.contests.judged,
             AuctionClosed: self.contests.closed,
+            TrustChanged: self.trusts.changed,
         }
 
     @property
@@ -266,6 +270,8 @@ class Auditor:
             tick=event.tick,
             until_ms=event.until_ms,
         )
+        if intent.signer != event.buyer and intent.document.asset == self._usdc:
+            self.trusts.bought(event.buyer, event.fill, self.fills[event.fill])
         fills = self.open_fills.setdefault(event.buyer, {})
         fills[event.intent] = fills.get(event.intent, 0) + 1
         if not moved:
@@ -337,6 +343,7 @@ class Auditor:
         expect(self._keys.get(event.key, False), "p4_no_call_on_a_dead_key", key=event.key)
         expect(0 < event.units <= fill.units - gone, "no_call_beyond_lease", call=event.call)
         fill.in_flight += event.units
+        self.trusts.served(self.papers[fill.intent].document.account, event.lease)
         self.calls[event.call] = Call(fill=event.lease, key=event.key, units=event.units)
 
     def _call_finished(self, _: int, event: CallFinished) -> None:
@@ -348,6 +355,7 @@ class Auditor:
         left = fill.units - fill.delivered - fill.lapsed - fill.in_flight
         if event.outcome is Outcome.DELIVERED:
             fill.delivered += min(event.units, left)
+            fill.served += min(event.units, call.units, left)
         elif event.outcome is Outcome.UNKNOWN:
             fill.lapsed += min(max(event.units, call.units), left)
 
@@ -425,6 +433,7 @@ class Auditor:
         fill = self.fills[name]
         expect(fill.closed and not fill.over, "i16_settled_once", fill=name)
         fill.over = True
+        self.trusts.over(self.papers[fill.intent].document.account, name)
         return fill
 
     def _balance(self, _: int, event: BalanceChanged) -> None:

@@ -53,16 +53,16 @@ _CALL_SETTLEMENT: Final = ACCOUNT.function("callSettlement")
 
 
 class SkipReason:
-    """SkipReason of ISettlement, by number; only whether one is given matters here."""
+    """SkipReason of IVerified, by number; whatever is wrong with a line's terms is one here."""
 
-    EXPIRED: Final = 2
-    EPOCH_ENDED: Final = 3
-    CANCELLED: Final = 4
-    BAD_SIGNATURE: Final = 5
-    SESSION_REFUSED: Final = 6
+    EXPIRED: Final = 5
+    EPOCH_ENDED: Final = 6
+    CANCELLED: Final = 7
+    BAD_SIGNATURE: Final = 8
+    SESSION_REFUSED: Final = 9
     LINE: Final = 10
     BELOW_MINIMUM: Final = 11
-    INSUFFICIENT: Final = 12
+    INSUFFICIENT: Final = 15
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,18 @@ from simulations.swarm.gate import Gate
 from simulations.swarm.loop import Process, VirtualLoop
 from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, OPERATOR
 from simulations.swarm.snapshot import SnapshotFolder
+from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import CATALOGUE, PROVIDER, FakeKeyring, Upstream, Vault
 from solver.bridge import MarketDelivery
-from solver.core.command import ApplyBlocks, Command, FinishCall, KeyEnd, OpenResource, RetireKey
+from solver.core.command import (
+    ApplyBlocks,
+    Command,
+    FinishCall,
+    KeyEnd,
+    OpenResource,
+    RetireKey,
+    SetMetering,
+)
 from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
@@ -249,6 +258,9 @@ class Node:
             if resource.name not in state.resources:
                 opened = OpenResource(resource=resource.name, mode=resource.trading)
                 await self._require(sequencer, opened)
+        if state.metering.unsettled_max != UNSETTLED_MAX:
+            rule = SetMetering(payment_max=0, uncovered_max=0, unsettled_max=UNSETTLED_MAX)
+            await self._require(sequencer, rule)
         for key in list(vault.keys):
             if key not in state.keys or not state.keys[key].live:
                 vault.erase(key)
@@ -258,7 +270,7 @@ class Node:
 
     @staticmethod
     async def _require(
-        sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey
+        sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey | SetMetering
     ) -> None:
         result = await sequencer.submit(command)
         if isinstance(result, Reject):

@@ -45,6 +45,8 @@ class Fill(msgspec.Struct, kw_only=True):
     delivered: int = 0
     lapsed: int = 0
     in_flight: int = 0
+    served: int = 0
+    """Delivered, as far as it was reserved before: what a call delivered beyond may not be owed."""
     closed: bool = False
     payment: int = 0
     batch: int = -1

@@ -214,6 +214,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
         chain,
     ),
     "cancel for strangers": _set(intake, "_fault_in_owner", nothing),
+    "trust without a bound": never("fault_in_trust", delivery),
     "a reject leaves a trace": edited(
         market.Market, "_end", "state.now_ms = before_ms", "state.exchange.next_seq()"
     ),
