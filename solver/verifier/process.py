@@ -113,16 +113,12 @@ class Verifier(asyncio.Protocol):
 
 
 def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
-    """A verifier on this socket, in a process group of its own: Ctrl-C is for the market.
-
-    Not in a session of its own: Linux would weigh it against the market's session as a whole,
-    and its giving way would count for nothing.
-    """
+    """A verifier on this socket. Its session is its own: Ctrl-C is for the market."""
     return subprocess.Popen(
         [sys.executable, "-m", "solver.verifier.worker"],
         stdin=end.fileno(),
         stdout=subprocess.DEVNULL,
-        process_group=0,
+        start_new_session=True,
         cwd=PLACE,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )

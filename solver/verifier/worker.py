@@ -18,8 +18,6 @@ from solver.verifier.batch import Kind, Verdict, answer, answer_together
 from solver.verifier.frame import Answer, Frames, Task, decode_start, decode_task, encode
 
 CHUNK_BYTES: Final = 256 * 1024
-NICER_BY: Final = 10
-"""Than the market: a tenth of its share of a processor that both want."""
 COLLECT_AFTER: Final = 50_000
 """New containers between collections."""
 
@@ -42,14 +40,12 @@ def main() -> None:
 
 
 def _give_way() -> None:
-    """Leave the processor to the market whenever it wants it: it has answers to write.
+    """Have Linux not take the processor from the market each time it hands us a task.
 
-    Otherwise what it was woken for waits until our time slice is over, some milliseconds. Nobody
-    waits for us instead: what we verify, the market still has to carry out.
+    Otherwise a write to our socket may cost the market some milliseconds, until our time slice
+    is over. Our share of the processor stays what it is.
     """
-    os.nice(NICER_BY)
     if sys.platform == "linux":
-        # Nor do we take it from the market each time that it hands us a task.
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
