@@ -58,7 +58,7 @@ def capacity_conserved(state: State) -> None:
     """I3: each offer's units are free, reserved or gone; they sum to what was signed."""
     for offer in state.offers.values():
         balance = offer.capacity
-        check(balance.credits_posted == offer.document.units, "capacity_conserved")
+        check(balance.credits_posted == offer.units, "capacity_conserved")
         check(balance.available >= 0, "capacity_conserved", offer=offer.digest)
         check(offer.live or not balance.available, "capacity_lapses", offer=offer.digest)
 
@@ -70,8 +70,8 @@ def no_overfill(state: State) -> None:
         sold[lease.intent] = sold.get(lease.intent, 0) + lease.units
         sold[lease.offer] = sold.get(lease.offer, 0) + lease.units - lease.returned
     for digest, units in sold.items():
-        document = (state.intents.get(digest) or state.offers[digest]).document
-        check(units <= document.units, "no_overfill", document=digest, units=units)
+        signed = (state.intents.get(digest) or state.offers[digest]).units
+        check(units <= signed, "no_overfill", document=digest, units=units)
     for intent in state.intents.values():
         check(
             intent.filled_units == sold.get(intent.digest, 0),
@@ -89,8 +89,8 @@ def chain_counters_fit(state: State) -> None:
         for digest in (lease.intent, lease.offer):
             counted[digest] = counted.get(digest, 0) + units
     for digest, units in counted.items():
-        document = (state.intents.get(digest) or state.offers[digest]).document
-        check(units <= document.units, "chain_counters_fit", document=digest, units=units)
+        signed = (state.intents.get(digest) or state.offers[digest]).units
+        check(units <= signed, "chain_counters_fit", document=digest, units=units)
     for batch in state.batches.values():
         for line in batch.lines if not batch.final else ():
             units = counted_units(state.intents[line.intent], state.leases[line.fill])
@@ -100,11 +100,11 @@ def chain_counters_fit(state: State) -> None:
 def price_within_limits(state: State) -> None:
     """I6: every lease trades between what its seller and its buyer signed."""
     for lease in state.leases.values():
-        low, high = state.offers[lease.offer].tick, state.intents[lease.intent].tick
+        intent = state.intents[lease.intent]
+        low, high = state.offers[lease.offer].tick, intent.tick
         check(low <= lease.tick <= high, "price_within_limits", lease=lease.id)
-        document = state.intents[lease.intent].document
         check(
-            lease.payment * document.units <= lease.delivered * document.limit,
+            lease.payment * intent.units <= lease.delivered * intent.limit,
             "payment_within_total",
             lease=lease.id,
         )
@@ -140,10 +140,9 @@ def book_is_open_units(state: State) -> None:
 def free_units_are_for_sale(state: State) -> None:
     """What is free of a live offer rests in its book, once its time has come; its key is live."""
     for offer in state.offers.values():
-        document = offer.document
         if offer.live:
-            check(state.keys[document.key].live, "live_offer_has_live_key", offer=offer.digest)
-        if offer.live and document.valid_from * 1_000 <= state.now_ms:
+            check(state.keys[offer.key].live, "live_offer_has_live_key", offer=offer.digest)
+        if offer.live and offer.starts_ms <= state.now_ms:
             free, order = offer.capacity.available, offer.order
             resting = order.units if order.level is not None else 0
             check(resting == free, "free_units_are_for_sale", offer=offer.digest, free=free)
@@ -164,8 +163,7 @@ def leases_add_up(state: State) -> None:
 def money_is_held(state: State) -> None:
     """What may still be owed is held, to the atom: for open units, for leases, for payments."""
     for intent in state.intents.values():
-        document = intent.document
-        open_at_most = pro_rata(document.limit, document.units, intent.open_units)
+        open_at_most = pro_rata(intent.limit, intent.units, intent.open_units)
         held = intent.order.held
         check(held == open_at_most, "limit_is_held", intent=intent.digest, held=held)
     for lease in state.leases.values():
@@ -185,7 +183,7 @@ def sessions_add_up(state: State) -> None:
             mandates[signer] = mandates.get(signer, 0) + held
             authority, signer = state.mandates[signer].authority, state.mandates[signer].signer
         if authority is Authority.SESSION:
-            place = (intent.document.account, signer)
+            place = (intent.account, signer)
             sessions[place] = sessions.get(place, 0) + held
     for address, account in state.accounts.items():
         for signer, session in account.sessions.items():
@@ -194,7 +192,7 @@ def sessions_add_up(state: State) -> None:
     for mandate in state.mandates.values():
         check(mandate.committed == mandates.get(mandate.digest, 0), "mandates_add_up")
         used = mandate.committed + mandate.spent
-        check(used <= mandate.document.limit, "mandate_within_limit", mandate=mandate.digest)
+        check(used <= mandate.limit, "mandate_within_limit", mandate=mandate.digest)
 
 
 def meters_add_up(state: State) -> None:
@@ -262,13 +260,12 @@ def counters_add_up(state: State) -> None:
         unsettled = sum(lease.status in _HOLDING for lease in leases)
         check(execution.serving == serving, "counters_add_up", execution=execution.id)
         check(execution.unsettled == unsettled, "counters_add_up", execution=execution.id)
+    served: dict[str, list[str]] = {}
+    for lease in state.leases.values():
+        if lease.status in SERVING:
+            served.setdefault(lease.key, []).append(lease.id)
     for key_id, key in state.keys.items():
-        leases = [one for one in state.leases.values() if one.key == key_id]
-        check(
-            list(key.leases) == [one.id for one in leases if one.status in SERVING],
-            "counters_add_up",
-            key=key_id,
-        )
+        check(list(key.leases) == served.get(key_id, []), "counters_add_up", key=key_id)
 
 
 def what_stands_is_known(state: State) -> None:

@@ -27,4 +27,7 @@ def outcome_after(previous: bytes, events: Sequence[Sequence[Event]]) -> bytes:
         told = _encode(events)
     except OverflowError:
         told = _encode_large(events)
-    return sha256(previous + told).digest()
+    hashed = sha256(previous)
+    # Put together with the rest before, they would be copied: half as much time again.
+    hashed.update(told)
+    return hashed.digest()

@@ -1,15 +1,18 @@
 """Commands as bytes: one MessagePack array for a whole group, quick to write and to read.
 
-It holds two arrays: the names that come again and again, each once, and a row per command:
-its kind, then its fields in the order of the class; a signed document in it is a row of its
-own. Kinds are said by their place among the names, and so are the accounts, resources, assets
-and keys of the frequent ones. Intents that were signed together follow each other: of the
-signature and the proof, only what the intent before does not have is said. Fields may be added
-at the end of a class, with a default, and are missing in older rows. The frequent kinds are
-read without checking patterns and ranges again: whoever reads a journal has just verified that
-these are the bytes which were admitted and written. What does not fit its kind is refused all
-the same. A name is one string in the whole process: the market looks it up sooner and keeps it
-once.
+Commands of one kind stand together as columns, one for each field, in the order of the class; a
+signed document's fields stand in its place. A column that has one value throughout says it
+once: a group's intents mostly share a resource, an asset, an epoch. Beside the columns stand the
+names that come again and again, each once, the kinds, each command's kind in order, and the
+times. Accounts, resources, assets and keys of the frequent kinds are said by their place among
+the names. What is signed together follows each other: of the signature and the proof, only what
+the one before does not have is said.
+
+Fields may be added at the end of a command's class, with a default, and are missing in older
+groups. The frequent kinds are read without checking patterns and ranges again: whoever reads a
+journal has just verified that these are the bytes which were admitted and written. What does not
+fit its kind is refused all the same. A name is one string in the whole process: the market looks
+it up sooner and keeps it once.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,12 +38,13 @@ from solver.core.command import (
 )
 from solver.core.document import IntentState, seconds
 
-Row = list[Any]
+Column = list[Any]
 Names = list[str]
-Reader = Callable[[Row, Names], Command]
+Row = Sequence[Any]
+Reader = Callable[[Row, int, Names], Command]
+INTENT: Final = SubmitIntent.__name__
 _KINDS: Final[dict[str, type[Command]]] = {kind.__name__: kind for kind in get_args(Command)}
-_INTENT: Final = SubmitIntent.__name__
-_SIGNED: Final[dict[type, tuple[str, type[Document]]]] = {
+_SIGNED: Final[dict[type[Command], tuple[str, type[Document]]]] = {
     SubmitIntent: ("intent", Intent),
     SubmitOffer: ("offer", Offer),
     SubmitMandate: ("mandate", Mandate),
@@ -58,97 +62,135 @@ _NAMED: Final[dict[type, tuple[int, ...]]] = {
     )
 }
 """Which fields are said by their place among the names."""
+_SIGNATURES: Final = {
+    kind.__name__: len(document.__struct_fields__) + kind.__struct_fields__.index("signature") - 2
+    for kind, (_, document) in _SIGNED.items()
+}
+"""Which column has the signatures; behind it an intent has its proof."""
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
-_SIGNATURE: Final = 6
-_PROOF: Final = 7
-"""Where a row has an intent's signature and proof."""
 _INDEX_CHARS: Final = 6
 """A proof is "0x" and its index, then siblings from the leaf up: neighbours share the upper."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(tuple[Names, list[Row]])
+_DECODER: Final = msgspec.msgpack.Decoder(
+    tuple[Names, list[str], bytes, list[int], list[list[Column]]]
+)
 
 
 UNREADABLE: Final = (ValueError, TypeError, LookupError)
-"""What is raised by reading what is no row of this version."""
+"""What is raised by reading what is no group of this version."""
 
 
 class PayloadUnreadable(Exception):
     """These bytes are no group of commands that this version knows."""
 
 
+class Block:
+    """The commands of one kind in a group: a column for each field but the time."""
+
+    __slots__ = ("columns", "count", "kind")
+
+    def __init__(self, kind: str, columns: list[Column], count: int) -> None:
+        self.kind = kind
+        self.count = count
+        signatures = _SIGNATURES.get(kind, len(columns))
+        self.columns = [
+            _whole(column if place < signatures else _lengthened(column), count)
+            for place, column in enumerate(columns)
+        ]
+
+    def rows(self) -> list[Row]:
+        """The fields of each command."""
+        if not self.columns:
+            return [()] * self.count
+        return list(zip(*self.columns, strict=True))
+
+
+class Said:
+    """A group as it was read. Raises UNREADABLE."""
+
+    __slots__ = ("blocks", "names", "order", "times_ms")
+
+    def __init__(self, payload: bytes) -> None:
+        names, kinds, order, times_ms, blocks = _DECODER.decode(payload)
+        self.names: Names = [intern(name) for name in names]
+        self.order: bytes = order
+        """The place of each command's kind among the blocks."""
+        self.times_ms: list[int] = _whole(times_ms, len(order))
+        self.blocks: list[Block] = []
+        for kind, columns in zip(kinds, blocks, strict=True):
+            self.blocks.append(Block(kind, columns, order.count(len(self.blocks))))
+
+
 def encode(entries: Sequence[Command | IntentState], times_ms: Sequence[int] = ()) -> bytes:
     """The bytes of a group; where an intent's record is among them, each one's time is said."""
-    places: dict[str, int] = {}
-    rows: list[Row] = []
-    signature: str = ""
-    proof: str | Place = ""
+    names: dict[str, int] = {}
+    kinds: dict[str, int] = {}
+    rows: list[list[Column]] = []
+    order = bytearray()
+    times: Column = []
     for number, entry in enumerate(entries):
         if isinstance(entry, IntentState):
-            row = _record_row(entry, times_ms[number], places)
-            signature, proof = _shorten(row, signature, proof)
+            kind, row = INTENT, _record_row(entry, names)
+            times.append(times_ms[number])
         else:
-            row = _row(entry, places)
-            if type(entry) is SubmitIntent:
-                signature, proof = _shorten(row, signature, proof)
-        rows.append(row)
-    return _ENCODER.encode((list(places), rows))
+            kind, row = type(entry).__name__, _row(entry, names)
+            times.append(entry.at_ms)
+        place = kinds.get(kind)
+        if place is None:
+            place = kinds[kind] = len(kinds)
+            rows.append([])
+        rows[place].append(row)
+        order.append(place)
+    blocks = [_columns(kind, rows[place]) for kind, place in kinds.items()]
+    return _ENCODER.encode((list(names), list(kinds), order, _said(times), blocks))
 
 
 def decode(payload: bytes) -> list[Command]:
     """The commands of a group. Raises PayloadUnreadable."""
     try:
-        names, rows = rows_of(payload)
-        return [command_of(row, names) for row in rows]
+        said = Said(payload)
+        kinds = [block.kind for block in said.blocks]
+        rows = [iter(block.rows()) for block in said.blocks]
+        return [
+            command_of(kinds[place], next(rows[place]), at_ms, said.names)
+            for place, at_ms in zip(said.order, said.times_ms, strict=True)
+        ]
     except UNREADABLE as error:
         raise PayloadUnreadable(str(error)) from error
 
 
-def rows_of(payload: bytes) -> tuple[Names, list[Row]]:
-    """The names of a group and its rows, each with its whole signature. Raises UNREADABLE."""
-    said, rows = _DECODER.decode(payload)
-    names = [intern(name) for name in said]
-    _lengthen(rows, names)
-    return names, rows
-
-
-def command_of(row: Row, names: Names) -> Command:
-    """The command that a row says. Raises UNREADABLE."""
-    reader = _READERS.get(names[row[0]])
+def command_of(kind: str, row: Row, at_ms: int, names: Names) -> Command:
+    """The command of this kind that has these fields. Raises UNREADABLE."""
+    reader = _READERS.get(kind)
     if reader is not None:
         try:
-            return reader(row, names)
+            return reader(row, at_ms, names)
         except ValueError:
             """It has more or fewer fields than this version writes."""
-    return _read(row, names)
+    return _read(kind, row, at_ms, names)
 
 
-def _row(command: Command, places: dict[str, int]) -> Row:
-    kind = type(command)
-    row: Row = [places.setdefault(kind.__name__, len(places))]
-    row += _fields(command, places)
-    if kind in _SIGNED:
-        row[2] = _fields(row[2], places)
-    return row
+def _row(command: Command, places: dict[str, int]) -> Column:
+    row = _fields(command, places)
+    if type(command) in _SIGNED:
+        row[1:2] = _fields(row[1], places)
+    return row[1:]
 
 
-def _record_row(intent: IntentState, at_ms: int, places: dict[str, int]) -> Row:
+def _record_row(intent: IntentState, places: dict[str, int]) -> Column:
     """What the SubmitIntent would be that has this record's fields."""
     return [
-        places.setdefault(_INTENT, len(places)),
-        at_ms,
-        [
-            places.setdefault(intent.account, len(places)),
-            places.setdefault(intent.resource, len(places)),
-            places.setdefault(intent.asset, len(places)),
-            intent.units,
-            intent.units_min,
-            intent.limit,
-            seconds(intent.starts_ms),
-            seconds(intent.until_ms),
-            intent.immediate,
-            intent.epoch,
-            intent.nonce,
-        ],
+        places.setdefault(intent.account, len(places)),
+        places.setdefault(intent.resource, len(places)),
+        places.setdefault(intent.asset, len(places)),
+        intent.units,
+        intent.units_min,
+        intent.limit,
+        seconds(intent.starts_ms),
+        seconds(intent.until_ms),
+        intent.immediate,
+        intent.epoch,
+        intent.nonce,
         intent.digest,
         places.setdefault(intent.signer, len(places)),
         intent.authority,
@@ -157,27 +199,49 @@ def _record_row(intent: IntentState, at_ms: int, places: dict[str, int]) -> Row:
     ]
 
 
-def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Row:
+def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Column:
     fields = list(astuple(struct))
     for index in _NAMED.get(type(struct), ()):
         fields[index] = places.setdefault(fields[index], len(places))
     return fields
 
 
-def _shorten(row: Row, signature: str, proof: str | Place) -> tuple[str, str | Place]:
-    """Say of an intent's row what the one before, with these, does not have; what it had itself.
+def _columns(kind: str, rows: list[Column]) -> list[Row]:
+    columns = [_said(column) for column in zip(*rows, strict=True)]
+    signatures = _SIGNATURES.get(kind, len(columns))
+    for place in range(signatures, len(columns)):
+        columns[place] = _shortened(columns[place])
+    return columns
 
-    A bulk's intent takes 250 bytes instead of 630, all of them to be hashed and synced.
-    """
-    signed: tuple[str, str | Place] = (row[_SIGNATURE], row[_PROOF])
-    if signed[0] == signature:
-        row[_SIGNATURE] = None
-    row[_PROOF] = _said_after(proof, signed[1])
-    return signed
+
+def _said(column: Row) -> Row:
+    """A column as it is said: once, if it has one value throughout."""
+    if column and column[0] == column[-1] and column.count(column[0]) == len(column):
+        return column[:1]
+    return column
+
+
+def _whole(column: Column, count: int) -> Column:
+    """A column with a value for each command."""
+    if len(column) == 1:
+        return column * count
+    if len(column) != count:
+        raise ValueError(f"a column of {len(column)} for {count} commands")
+    return column
+
+
+def _shortened(column: Row) -> Row:
+    """Signatures or proofs, of each what the one before does not have."""
+    said: Column = []
+    before: str | Place = ""
+    for whole in column:
+        said.append(None if whole == before else _said_after(before, whole))
+        before = whole
+    return said
 
 
 def _said_after(before: str | Place, proof: str | Place) -> str | tuple[str, int]:
-    """A proof as it is said behind another one: how it begins, and how much it shares."""
+    """A proof as it is said behind another: how it begins, and how much of the end it shares."""
     if isinstance(proof, Place):
         if isinstance(before, Place) and before.nodes is proof.nodes:
             own, shared = proof.proof_after(before)
@@ -191,17 +255,18 @@ def _said_after(before: str | Place, proof: str | Place) -> str | tuple[str, int
     return proof
 
 
-def _lengthen(rows: list[Row], names: Names) -> None:
-    """Undo `_shorten`; a row that says all is left as it is."""
-    signature = proof = ""
-    for row in rows:
-        if names[row[0]] != _INTENT or len(row) <= _PROOF:
-            continue
-        if row[_SIGNATURE] is None:
-            row[_SIGNATURE] = signature
-        if isinstance(row[_PROOF], list):
-            row[_PROOF] = _joined(proof, *row[_PROOF])
-        signature, proof = row[_SIGNATURE], row[_PROOF]
+def _lengthened(column: Column) -> Column:
+    """Signatures or proofs, each as it was before `_shortened`."""
+    whole: Column = []
+    before: str = ""
+    for said in column:
+        if isinstance(said, str):
+            before = said
+        elif said is not None:
+            own, shared = said
+            before = _joined(before, own, shared)
+        whole.append(before)
+    return whole
 
 
 def _joined(before: str, own: str, shared: int) -> str:
@@ -211,13 +276,17 @@ def _joined(before: str, own: str, shared: int) -> str:
     return own + before[-shared:]
 
 
-def _read(row: Row, names: Names) -> Command:
+def _read(name: str, row: Row, at_ms: int, names: Names) -> Command:
     """Any kind of this version or an earlier one, checked field by field."""
-    kind = _KINDS[names[row[0]]]
-    values = _named(kind, row[1:], names)
+    kind = _KINDS[name]
     if kind in _SIGNED:
-        name, document = _SIGNED[kind]
-        values[name] = _named(document, values[name], names)
+        field, document = _SIGNED[kind]
+        width = len(document.__struct_fields__)
+        signed = _named(document, row[:width], names)
+        values = _named(kind, (at_ms, None, *row[width:]), names)
+        values[field] = signed
+    else:
+        values = _named(kind, (at_ms, *row), names)
     read: Command = msgspec.convert(values, kind)
     return read
 
@@ -234,23 +303,23 @@ def _named(kind: type[msgspec.Struct], row: Row, names: Names) -> dict[str, Any]
     return dict(zip(fields, values, strict=False))
 
 
-def _read_tick(row: Row, _names: Names) -> Tick:
-    _, at_ms = row
+def _read_tick(row: Row, at_ms: int, _names: Names) -> Tick:
+    () = row
     return Tick(at_ms=at_ms)
 
 
-def _read_start(row: Row, _names: Names) -> StartCall:
-    _, at_ms, lease, call, units = row
+def _read_start(row: Row, at_ms: int, _names: Names) -> StartCall:
+    lease, call, units = row
     return StartCall(at_ms=at_ms, lease=lease, call=call, units=units)
 
 
-def _read_finish(row: Row, _names: Names) -> FinishCall:
-    _, at_ms, call, outcome, units = row
+def _read_finish(row: Row, at_ms: int, _names: Names) -> FinishCall:
+    call, outcome, units = row
     return FinishCall(at_ms=at_ms, call=call, outcome=_OUTCOMES[outcome], units=units)
 
 
-def _read_end(row: Row, names: Names) -> EndLeases:
-    _, at_ms, account, intent = row
+def _read_end(row: Row, at_ms: int, names: Names) -> EndLeases:
+    account, intent = row
     return EndLeases(at_ms=at_ms, account=names[account], intent=intent)
 
 

@@ -1,9 +1,10 @@
-"""From the first format to this one: verify all of the old, write the new beside it, swap.
+"""From an older format to this one: verify all of the old, write the new beside it, swap.
 
-Format 1 had a row per command, with a hash of the state noted now and then. What its
-commands led to was not noted, so migrated groups carry no outcome: replay has nothing to
-compare there, and goes on from what it finds. Its market named leases and auctions
-otherwise: see `translation`. The old file is kept as `*.v1`.
+Format 1 had a row per command; its market named leases and auctions otherwise: see
+`translation`. Format 2 had the same commands in other bytes: see `second_format`. What they
+led to was not noted, or noted by a market whose rules have changed since, so migrated groups
+carry no outcome: replay has nothing to compare there, and goes on from what it finds. Snapshots
+name the old chain, and are passed over. The old file is kept as `*.v1` or `*.v2`.
 """
 
 import sqlite3
@@ -14,15 +15,29 @@ from typing import Final
 
 import msgspec
 
+from solver.core.check import check
 from solver.core.command import DECODER, Command
 from solver.engine.group import Group
-from solver.engine.payload import encode
+from solver.engine.payload import PayloadUnreadable, decode, encode
+from solver.journal import second_format
 from solver.journal.disk import sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
-from solver.journal.record import INSERT, SCHEMA, Genesis, first_link, link, stored_genesis
+from solver.journal.mark import read_mark
+from solver.journal.record import (
+    FORMAT_VERSION,
+    INSERT,
+    SCHEMA,
+    Genesis,
+    Record,
+    first_link,
+    last_record,
+    link,
+    read_verified,
+    stored_genesis,
+)
 from solver.journal.translation import Translation, Untranslatable, named_leases
 
-OLD_VERSION: Final = 1
+FIRST_VERSION: Final = 1
 GROUP_COMMANDS: Final = 256
 
 
@@ -37,29 +52,31 @@ def migrate(path: Path, genesis: Genesis) -> bool:
             today's market does not have; nothing was changed.
         JournalWriteFailed: there is no room for the new file.
     """
-    if not path.exists() or not _is_old(path, genesis):
+    version = _old_version(path, genesis) if path.exists() else FORMAT_VERSION
+    if version == FORMAT_VERSION:
         return False
     draft = path.with_name(f"{path.name}.new")
+    old = msgspec.structs.replace(genesis, format_version=version)
     try:
         _remove(draft)
         _fold_log(path)
-        named = named_leases(_old_commands(path, genesis))
-        translation = Translation(genesis.usdc, named)
-        _write(draft, genesis, translation.translate(_old_commands(path, genesis)))
-        _keep_old(path)
+        groups = _first_groups if version == FIRST_VERSION else _second_groups
+        _write(draft, genesis, groups(path, old))
+        _keep_old(path, version)
+        # It is of the old chain. Without one a journal may end anywhere: it was just verified.
+        path.with_suffix(".mark").unlink(missing_ok=True)
         draft.replace(path)
         sync_folder(path.parent)
     except Untranslatable as error:
         _remove(draft)
-        raise JournalForeign(
-            f"this journal of format {OLD_VERSION} cannot go on: {error}"
-        ) from error
+        raise JournalForeign(f"this journal of format {version} cannot go on: {error}") from error
     except (sqlite3.OperationalError, OSError) as error:
         raise JournalWriteFailed(f"migration: {error}") from error
     return True
 
 
-def _is_old(path: Path, genesis: Genesis) -> bool:
+def _old_version(path: Path, genesis: Genesis) -> int:
+    """The format of a journal of this market; today's for one that says nothing yet."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
@@ -68,11 +85,11 @@ def _is_old(path: Path, genesis: Genesis) -> bool:
         raise JournalCorrupt(0, str(error)) from error
     finally:
         connection.close()
-    if stored is None or stored.format_version != OLD_VERSION:
-        return False
-    if msgspec.structs.replace(stored, format_version=genesis.format_version) != genesis:
+    if stored is None or stored.format_version == FORMAT_VERSION:
+        return FORMAT_VERSION
+    if msgspec.structs.replace(stored, format_version=FORMAT_VERSION) != genesis:
         raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
-    return True
+    return stored.format_version
 
 
 def _fold_log(path: Path) -> None:
@@ -87,10 +104,17 @@ def _fold_log(path: Path) -> None:
         raise JournalWriteFailed("migration: another process reads the journal; stop it first")
 
 
-def _old_commands(path: Path, genesis: Genesis) -> Iterator[Command]:
-    """Every command of the old file, each verified against its chain."""
-    first = msgspec.structs.replace(genesis, format_version=OLD_VERSION)
-    chain, expected = blake2b(msgspec.msgpack.encode(first), digest_size=32).digest(), 1
+def _first_groups(path: Path, old: Genesis) -> Iterator[Group]:
+    """Groups of the commands of format 1, in today's names."""
+    named = named_leases(_first_commands(path, old))
+    translation = Translation(old.usdc, named)
+    for together in _grouped(translation.translate(_first_commands(path, old))):
+        yield Group(commands=len(together), payload=encode(together), outcome=b"")
+
+
+def _first_commands(path: Path, old: Genesis) -> Iterator[Command]:
+    """Every command of format 1, each verified against its chain."""
+    chain, expected = blake2b(msgspec.msgpack.encode(old), digest_size=32).digest(), 1
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         rows = connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq")
@@ -110,7 +134,39 @@ def _old_commands(path: Path, genesis: Genesis) -> Iterator[Command]:
         connection.close()
 
 
-def _write(draft: Path, genesis: Genesis, commands: Iterator[Command]) -> None:
+def _second_groups(path: Path, old: Genesis) -> Iterator[Group]:
+    """Every group of format 2, verified against chain and mark, in today's bytes."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        mark = _marked(path)
+        seq, _ = last_record(connection, old)
+        if seq < mark[0]:
+            reason = f"missing; everything up to {mark[0]} was acknowledged"
+            raise JournalCorrupt(seq + 1, reason)
+        for record in read_verified(connection, old, mark, seq):
+            yield _second_group(record)
+    finally:
+        connection.close()
+
+
+def _second_group(record: Record) -> Group:
+    try:
+        commands = second_format.decode(record.payload)
+    except PayloadUnreadable as error:
+        raise JournalCorrupt(record.seq, str(error)) from error
+    payload = encode(commands)
+    check(decode(payload) == commands, "migrated_as_it_was", seq=record.seq)
+    return Group(commands=len(commands), payload=payload, outcome=b"")
+
+
+def _marked(path: Path) -> tuple[int, bytes]:
+    try:
+        return read_mark(path.with_suffix(".mark").read_bytes())
+    except FileNotFoundError:
+        return 0, b""
+
+
+def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
     """Write the new file whole, and wait until the disk has it."""
     connection = sqlite3.connect(draft, isolation_level=None)
     try:
@@ -120,8 +176,7 @@ def _write(draft: Path, genesis: Genesis, commands: Iterator[Command]) -> None:
             connection.execute(statement)
         connection.execute("INSERT INTO genesis VALUES (0, ?)", (msgspec.json.encode(genesis),))
         chain, seq = first_link(genesis), 1
-        for together in _grouped(commands):
-            group = Group(commands=len(together), payload=encode(together), outcome=b"")
+        for group in groups:
             chain = link(chain, seq, group)
             connection.execute(INSERT, (seq, group.commands, group.payload, b"", chain))
             seq += group.commands
@@ -132,8 +187,8 @@ def _write(draft: Path, genesis: Genesis, commands: Iterator[Command]) -> None:
         sync_file(file.fileno())
 
 
-def _keep_old(path: Path) -> None:
-    kept = path.with_name(f"{path.name}.v{OLD_VERSION}")
+def _keep_old(path: Path, version: int) -> None:
+    kept = path.with_name(f"{path.name}.v{version}")
     _remove(kept)
     kept.hardlink_to(path)
 

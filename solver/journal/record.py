@@ -10,9 +10,9 @@ from solver.engine.group import Group
 from solver.journal.disk import Connection, DatabaseError
 from solver.journal.fault import JournalCorrupt, JournalForeign
 
-FORMAT_VERSION: Final = 2
-STEP_MAX: Final = 64
-"""Groups read at once: a reader never holds the writer's log back for long."""
+FORMAT_VERSION: Final = 3
+STEP_MAX: Final = 8
+"""Groups read at once: they stay in the cache, and the writer's log is not held back for long."""
 
 SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS genesis (

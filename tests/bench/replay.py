@@ -49,7 +49,6 @@ from tests.bench.traffic import FLOWS
 
 GROUP: Final = 512
 ROUNDS: Final = 3
-SIGNATURE: Final = "0x" + "5a" * 64
 GENESIS: Final = Genesis(chain_id=31_337, settlement="0x" + "5e" * 20, usdc=USDC)
 LAP_SECONDS_MAX: Final = 600
 
@@ -139,10 +138,10 @@ def _opening() -> Iterator[Command]:
 
 
 def _with_signatures(unsigned: Iterator[Command]) -> Iterator[Command]:
-    """Documents as long as they are with a signature; replay does not look at it."""
+    """Documents as long as they are with signatures of their own; replay does not look at them."""
     for command in unsigned:
         if isinstance(command, SubmitIntent | SubmitOffer):
-            yield replace(command, signature=SIGNATURE)
+            yield replace(command, signature=f"0x{command.digest[2:] * 2}1b")
         else:
             yield command
 

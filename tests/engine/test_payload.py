@@ -15,7 +15,7 @@ from solver.core.command import CancelDocument, Command, Fact, SubmitIntent
 from solver.core.document import IntentState
 from solver.engine import payload as module
 from solver.engine.batch import Entry
-from solver.engine.payload import PayloadUnreadable, decode, encode
+from solver.engine.payload import PayloadUnreadable, Said, decode, encode
 from tests.builder import record_of
 from tests.core.floor import a_walk
 
@@ -62,18 +62,21 @@ def test_every_field_of_every_kind_comes_back(kind: type[msgspec.Struct]) -> Non
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_quick_way_reads_what_the_careful_way_reads(kind: type[msgspec.Struct]) -> None:
     """Frequent kinds are put together by hand: they do not differ, nor fall back unnoticed."""
-    names, (row,) = module._DECODER.decode(encode([sample(kind)]))
-    careful = module._read(row, names)
+    said = Said(encode([sample(kind)]))
+    ((block,), (at_ms,)) = said.blocks, said.times_ms
+    (row,) = block.rows()
+    careful = module._read(block.kind, row, at_ms, said.names)
     assert careful == sample(kind)
     if kind.__name__ in module._READERS:
-        assert module._READERS[kind.__name__](row, names) == careful
+        assert module._READERS[kind.__name__](row, at_ms, said.names) == careful
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_what_is_said_by_its_place_is_text(kind: type[msgspec.Struct]) -> None:
+def test_what_is_said_by_its_place_is_text(kind: type[Command]) -> None:
     """A field that is no text cannot be among the names: each place is of one that is."""
     command = sample(kind)
-    for struct in (command, getattr(command, module._SIGNED.get(kind, ("at_ms",))[0])):
+    signed = [getattr(command, module._SIGNED[kind][0])] if kind in module._SIGNED else []
+    for struct in (command, *signed):
         for index in module._NAMED.get(type(struct), ()):
             assert isinstance(getattr(struct, struct.__struct_fields__[index]), str)
 
@@ -137,21 +140,34 @@ def test_what_was_signed_together_is_said_once() -> None:
     assert len(encode(commands)) < 64 * 320 < alone / 2
 
 
-def test_a_whole_proof_is_read_as_well() -> None:
-    """Groups of before, that say every signature and proof in full, are read as they are."""
-    commands = bulk(1, 5)
-    names, _ = module._DECODER.decode(encode(commands[:1]))
-    rows = [module._DECODER.decode(encode([command]))[1][0] for command in commands]
-    assert decode(msgspec.msgpack.encode([names, rows])) == commands
-
-
 @pytest.mark.parametrize("shared", [0, -1, 10**6, "many", None])
 def test_a_proof_that_shares_what_is_not_there_is_refused(shared: object) -> None:
     """No proof is made up from one that is too short."""
-    names, rows = module._DECODER.decode(encode(bulk(1, 4)[:2]))
-    rows[1][module._PROOF][1] = shared
+    parts = msgspec.msgpack.decode(encode(bulk(1, 4)[:2]))
+    parts[-1][0][-1][1][1] = shared
     with pytest.raises(PayloadUnreadable):
-        decode(msgspec.msgpack.encode([names, rows]))
+        decode(msgspec.msgpack.encode(parts))
+
+
+def test_what_is_the_same_throughout_is_said_once() -> None:
+    """A column takes one value where all have it; one that differs, first or last, is kept."""
+    command = sample(SubmitIntent)
+    for place in (0, 1, 2):
+        commands = [command] * 3
+        commands[place] = replace(command, intent=replace(command.intent, units=77))
+        (block,) = msgspec.msgpack.decode(encode(commands))[-1]
+        assert sorted(map(len, block)) == [1] * 15 + [3]
+        assert decode(encode(commands)) == commands
+
+
+@pytest.mark.parametrize("length", [0, 2, 4])
+def test_a_column_of_another_length_is_refused(length: int) -> None:
+    """No command is left out, and none is made of another's fields."""
+    commands = [replace(sample(SubmitIntent), digest=f"0x{place:064x}") for place in range(3)]
+    parts = msgspec.msgpack.decode(encode(commands))
+    parts[-1][0][11] = (parts[-1][0][11] * 2)[:length]
+    with pytest.raises(PayloadUnreadable):
+        decode(msgspec.msgpack.encode(parts))
 
 
 def test_a_walk_comes_back() -> None:
@@ -160,11 +176,12 @@ def test_a_walk_comes_back() -> None:
     assert decode(encode(log)) == log
 
 
-def test_an_older_row_gets_the_defaults() -> None:
+def test_an_older_group_gets_the_defaults() -> None:
     """A field that was added at the end of a class is missing in older journals."""
     command = sample(next(kind for kind in KINDS if kind.__name__ == "OpenResource"))
-    names, (row,) = module._DECODER.decode(encode([command]))
-    (again,) = decode(msgspec.msgpack.encode([names, [row[:-1]]]))
+    parts = msgspec.msgpack.decode(encode([command]))
+    parts[-1][0].pop()
+    (again,) = decode(msgspec.msgpack.encode(parts))
     assert again == type(command)(at_ms=command.at_ms, resource=command.resource)
 
 
@@ -173,23 +190,24 @@ def test_an_older_row_gets_the_defaults() -> None:
     [
         "no group",
         [],
-        [["Tick"]],
-        [["Tick"], "no rows"],
-        [["Tick"], ["no row"]],
-        [["Tick"], [[]]],
-        [[1], [[0, 1]]],
-        [["Tick"], [[1, 1]]],
-        [["Tick"], [["Tick", 1]]],
-        [["Unknown"], [[0, 1]]],
-        [["Tick"], [[0, 1, 2, 3]]],
-        [["OpenResource"], [[0, "soon", "a/b:call"]]],
-        [["FinishCall"], [[0, 1, "call", "vanished", 1]]],
-        [["PoolKey"], [[0, 1, 2, 3, 4, 5, 6]]],
-        [["CancelDocument"], [[0, 1, 1, "0x"]]],
-        [["CancelDocument"], [[0, 1, "0x", "0x"]]],
-        [["SubmitIntent"], [[0, 1]]],
-        [["SubmitIntent"], [[0, 1, [1, 2, 3], "d", 0, 0, "x"]]],
-        [["SubmitIntent"], [[0, 1, [1, 2, 3], "d", "s", 0, "x"]]],
+        [[], ["Tick"], b"\0", [1]],
+        [[], ["Tick"], b"\0", "no times", [[]]],
+        [[], ["Tick"], b"\0", [1, 2], [[]]],
+        [[], ["Tick"], b"\0\1", [1], [[]]],
+        [[], ["Tick"], b"\0", [1], ["no columns"]],
+        [[], ["Tick"], b"\0", [1], []],
+        [[1], ["Tick"], b"\0", [1], [[]]],
+        [[], ["Tick"], b"\0", ["soon"], [[]]],
+        [[], ["Unknown"], b"\0", [1], [[]]],
+        [[], ["Tick"], b"\0", [1], [[[2]]]],
+        [[], ["OpenResource"], b"\0", [1], [[[7]]]],
+        [[], ["FinishCall"], b"\0", [1], [[["call"], ["vanished"], [1]]]],
+        [[], ["PoolKey"], b"\0", [1], [[[2], [3], [4], [5], [6]]]],
+        [[], ["CancelDocument"], b"\0", [1], [[[1], ["0x"]]]],
+        [[], ["CancelDocument"], b"\0", [1], [[["0x"], ["0x"]]]],
+        [[], ["SubmitIntent"], b"\0", [1], [[]]],
+        [["a"], ["SubmitIntent"], b"\0", [1], [[[0]] * 12]],
+        [["a"], ["SubmitIntent"], b"\0", [1], [[[0]] * 16]],
     ],
 )
 def test_what_is_no_group_is_refused(said: object) -> None:

@@ -10,7 +10,6 @@ from solver.core.check import Violation
 from solver.core.command import CancelDocument, Command, SubmitIntent, SubmitOffer
 from solver.core.event import Event
 from solver.core.market import Market
-from solver.engine import payload
 from solver.engine.payload import PayloadUnreadable, encode
 from solver.engine.rerun import rerun
 from tests.builder import USDC
@@ -52,17 +51,17 @@ def test_a_group_leads_to_what_its_commands_lead_to(seed: int) -> None:
     assert {SubmitIntent, SubmitOffer, CancelDocument} <= kinds
 
 
-def test_a_row_of_an_older_version_is_carried_out_as_its_command() -> None:
-    """What it does not say has its default: here an intent without a proof."""
+def test_a_group_of_an_older_version_is_carried_out_as_its_commands() -> None:
+    """What it does not say has its default: here intents without a proof."""
     again = Market(USDC)
     cut = 0
     for seq, accepted, told in groups(1):
-        names, rows = payload.rows_of(encode(accepted))
-        for row in rows:
-            if names[row[0]] == "SubmitIntent" and row[-1] == "":
-                del row[-1]
+        parts = msgspec.msgpack.decode(encode(accepted))
+        for kind, columns in zip(parts[1], parts[-1], strict=True):
+            if kind == "SubmitIntent" and columns[-1] == [None]:
+                columns.pop()
                 cut += 1
-        assert rerun(again, msgspec.msgpack.encode([names, rows]), seq)[1] == told
+        assert rerun(again, msgspec.msgpack.encode(parts), seq)[1] == told
     assert cut
 
 
@@ -75,24 +74,29 @@ def test_a_command_that_is_refused_now_stops_at_its_place() -> None:
     assert caught.value.facts["seq"] == seq + GROUP
 
 
+INTENT = [[0], [0], [0], [1], [1], [1], [1], [1], [True], [0], [1], ["d"], [0], [0], ["x"], ["y"]]
+OFFER = [[0], [0], [0], [0], [1], [1], [1], [1], [1], [1], [0], [1], ["d"], [0], [0], ["x"]]
+
+
 @pytest.mark.parametrize(
-    "said",
+    ("kind", "columns"),
     [
-        "no group",
-        [["Tick"], ["no row"]],
-        [["Tick"], [[]]],
-        [["Tick"], [[1, 1]]],
-        [["Unknown"], [[0, 1]]],
-        [["SubmitIntent"], [[0, 1]]],
-        [["SubmitIntent"], [[0, 1, [1, 2, 3], "d", 0, 0, "x", "y"]]],
-        [["SubmitIntent"], [[0, 1, [0, 0, 9, 1, 1, 1, 1, 1, True, 0, 1], "d", 0, 0, "x", "y"]]],
-        [["SubmitIntent"], [[0, 1, [0, 0, 0, 1, 1, 1, 1, 1, True, 0, 1], "d", 0, 7, "x", "y"]]],
-        [["CancelDocument"], [[0, 1, 1, "0x"]]],
-        [["SubmitOffer"], [[0, 1, [1, 2, 3], "d", 0, 0, "x"]]],
-        [["SubmitOffer"], [[0, 1, [0, 0, 0, "key", 1, 1, 1, 1, 1, 1, 0, 1], "d", 0, 0, "x"]]],
+        ("Tick", ["no column"]),
+        ("Tick", [[1]]),
+        ("Unknown", []),
+        ("CancelDocument", [[1], ["0x"]]),
+        ("CancelDocument", [[0], []]),
+        ("SubmitIntent", [[1], [2]]),
+        ("SubmitIntent", [[9], *INTENT[1:]]),
+        ("SubmitIntent", [*INTENT[:13], [7], *INTENT[14:]]),
+        ("SubmitIntent", [*INTENT[:14], ["x", "x"], ["y"]]),
+        ("SubmitOffer", [[1], [2]]),
+        ("SubmitOffer", [*OFFER[:3], ["key"], *OFFER[4:]]),
+        ("SubmitOffer", [*OFFER[:14], [7], ["x"]]),
     ],
 )
-def test_what_is_no_group_is_refused(said: object) -> None:
+def test_what_is_no_group_is_refused(kind: str, columns: object) -> None:
     """Bytes that are no commands of ours raise the one fault of the payload."""
+    said = [["a"], [kind], b"\0", [1], [columns]]
     with pytest.raises(PayloadUnreadable):
         rerun(Market(USDC), msgspec.msgpack.encode(said), 1)

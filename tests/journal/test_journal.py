@@ -188,8 +188,8 @@ def test_a_failed_write_acknowledges_nothing(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """An old program on a new journal names both versions and the way out."""
     a_journal(tmp_path, 1).close()
-    damage(tmp_path, """UPDATE genesis SET body = CAST('{"format_version": 3}' AS BLOB)""")
-    with pytest.raises(JournalForeign, match=r"format 3.*install"):
+    damage(tmp_path, """UPDATE genesis SET body = CAST('{"format_version": 4}' AS BLOB)""")
+    with pytest.raises(JournalForeign, match=r"format 4.*install"):
         a_journal(tmp_path)
 
 
