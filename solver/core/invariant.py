@@ -1,14 +1,16 @@
 """What must hold after every command, each under the name by which it fails.
 
 The core checks what it touches as it goes; these look at everything. Simulations and
-tests call `check_all` after each command, recovery calls it once.
+tests call `check_all` after each command, recovery calls it once. What is looked at for every
+document or lease is compared where it stands: `check`, called with what it would tell each time,
+takes as long as all the rest.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from intents.rounding import payment_at, pro_rata
-from solver.core.check import check
+from solver.core.check import check, violate
 from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
@@ -38,14 +40,15 @@ def pending_is_held(state: State) -> None:
         held[key] = held.get(key, 0) + amount
     for balance in _balances(state):
         key = (balance.owner, balance.asset)
-        check(balance.debits_pending == held.get(key, 0), "pending_is_held", owner=key)
+        if balance.debits_pending != held.get(key, 0):
+            violate("pending_is_held", owner=key)
 
 
 def nobody_is_overdrawn(state: State) -> None:
     """Nobody inside the market owns less than nothing."""
     for balance in _balances(state):
-        inside = not balance.owner.startswith("@")
-        check(not inside or balance.total >= 0, "nobody_is_overdrawn", owner=balance.owner)
+        if balance.total < 0 and not balance.owner.startswith("@"):
+            violate("nobody_is_overdrawn", owner=balance.owner)
 
 
 def credits_conserved(state: State) -> None:
@@ -58,9 +61,11 @@ def capacity_conserved(state: State) -> None:
     """I3: each offer's units are free, reserved or gone; they sum to what was signed."""
     for offer in state.offers.values():
         balance = offer.capacity
-        check(balance.credits_posted == offer.units, "capacity_conserved")
-        check(balance.available >= 0, "capacity_conserved", offer=offer.digest)
-        check(offer.live or not balance.available, "capacity_lapses", offer=offer.digest)
+        available = balance.available
+        if balance.credits_posted != offer.units or available < 0:
+            violate("capacity_conserved", offer=offer.digest)
+        if available and not offer.live:
+            violate("capacity_lapses", offer=offer.digest)
 
 
 def no_overfill(state: State) -> None:
@@ -71,13 +76,11 @@ def no_overfill(state: State) -> None:
         sold[lease.offer] = sold.get(lease.offer, 0) + lease.units - lease.returned
     for digest, units in sold.items():
         signed = (state.intents.get(digest) or state.offers[digest]).units
-        check(units <= signed, "no_overfill", document=digest, units=units)
+        if units > signed:
+            violate("no_overfill", document=digest, units=units)
     for intent in state.intents.values():
-        check(
-            intent.filled_units == sold.get(intent.digest, 0),
-            "filled_units_are_leased",
-            intent=intent.digest,
-        )
+        if intent.filled_units != sold.get(intent.digest, 0):
+            violate("filled_units_are_leased", intent=intent.digest)
 
 
 def chain_counters_fit(state: State) -> None:
@@ -90,7 +93,8 @@ def chain_counters_fit(state: State) -> None:
             counted[digest] = counted.get(digest, 0) + units
     for digest, units in counted.items():
         signed = (state.intents.get(digest) or state.offers[digest]).units
-        check(units <= signed, "chain_counters_fit", document=digest, units=units)
+        if units > signed:
+            violate("chain_counters_fit", document=digest, units=units)
     for batch in state.batches.values():
         for line in batch.lines if not batch.final else ():
             units = counted_units(state.intents[line.intent], state.leases[line.fill])
@@ -102,12 +106,10 @@ def price_within_limits(state: State) -> None:
     for lease in state.leases.values():
         intent = state.intents[lease.intent]
         low, high = state.offers[lease.offer].tick, intent.tick
-        check(low <= lease.tick <= high, "price_within_limits", lease=lease.id)
-        check(
-            lease.payment * intent.units <= lease.delivered * intent.limit,
-            "payment_within_total",
-            lease=lease.id,
-        )
+        if not low <= lease.tick <= high:
+            violate("price_within_limits", lease=lease.id)
+        if lease.payment * intent.units > lease.delivered * intent.limit:
+            violate("payment_within_total", lease=lease.id)
 
 
 def book_uncrossed(state: State) -> None:
@@ -140,8 +142,8 @@ def book_is_open_units(state: State) -> None:
 def free_units_are_for_sale(state: State) -> None:
     """What is free of a live offer rests in its book, once its time has come; its key is live."""
     for offer in state.offers.values():
-        if offer.live:
-            check(state.keys[offer.key].live, "live_offer_has_live_key", offer=offer.digest)
+        if offer.live and not state.keys[offer.key].live:
+            violate("live_offer_has_live_key", offer=offer.digest)
         if offer.live and offer.starts_ms <= state.now_ms:
             free, order = offer.capacity.available, offer.order
             resting = order.units if order.level is not None else 0
@@ -154,10 +156,12 @@ def leases_add_up(state: State) -> None:
     for call in state.calls.values():
         in_flight[call.lease] = in_flight.get(call.lease, 0) + call.units
     for lease in state.leases.values():
-        check(lease.remaining >= 0, "leases_add_up", lease=lease.id)
-        check(lease.in_flight == in_flight.get(lease.id, 0), "calls_add_up", lease=lease.id)
-        expected = lease.units if lease.status in SERVING else 0
-        check(lease.reserved == expected, "capacity_is_held", lease=lease.id)
+        if lease.remaining < 0:
+            violate("leases_add_up", lease=lease.id)
+        if lease.in_flight != in_flight.get(lease.id, 0):
+            violate("calls_add_up", lease=lease.id)
+        if lease.reserved != (lease.units if lease.status in SERVING else 0):
+            violate("capacity_is_held", lease=lease.id)
 
 
 def money_is_held(state: State) -> None:
@@ -165,11 +169,13 @@ def money_is_held(state: State) -> None:
     for intent in state.intents.values():
         open_at_most = pro_rata(intent.limit, intent.units, intent.open_units)
         held = intent.order.held
-        check(held == open_at_most, "limit_is_held", intent=intent.digest, held=held)
+        if held != open_at_most:
+            violate("limit_is_held", intent=intent.digest, held=held)
     for lease in state.leases.values():
         units = lease.units if lease.status in SERVING else lease.delivered
         owed = payment_at(lease.tick, units) if lease.status in _HOLDING else 0
-        check(lease.held == owed, "payment_is_held", lease=lease.id, held=lease.held)
+        if lease.held != owed:
+            violate("payment_is_held", lease=lease.id, held=lease.held)
 
 
 def sessions_add_up(state: State) -> None:
@@ -177,8 +183,10 @@ def sessions_add_up(state: State) -> None:
     sessions: dict[tuple[str, str], int] = {}
     mandates: dict[str, int] = {}
     for intent in state.intents.values():
-        held = intent.order.held + sum(state.leases[lease].held for lease in intent.leases)
         authority, signer = intent.authority, intent.signer
+        if authority is Authority.KEY or authority is Authority.CONTRACT:
+            continue
+        held = intent.order.held + sum(state.leases[lease].held for lease in intent.leases)
         if authority is Authority.MANDATE:
             mandates[signer] = mandates.get(signer, 0) + held
             authority, signer = state.mandates[signer].authority, state.mandates[signer].signer
@@ -250,16 +258,16 @@ def counters_add_up(state: State) -> None:
     """What records count of each other, so that nothing has to be searched, is so."""
     for intent in state.intents.values():
         leases = [state.leases[lease] for lease in intent.leases]
-        serving = sum(lease.status in SERVING for lease in leases)
-        check(intent.serving == serving, "counters_add_up", intent=intent.digest)
-        executions = {lease.execution for lease in leases} & state.executions.keys()
-        check(intent.unsettled == len(executions), "counters_add_up", intent=intent.digest)
+        serving = len([lease for lease in leases if lease.status in SERVING])
+        executions = {lease.execution for lease in leases if lease.execution in state.executions}
+        if (intent.serving, intent.unsettled) != (serving, len(executions)):
+            violate("counters_add_up", intent=intent.digest)
     for execution in state.executions.values():
         leases = [state.leases[lease] for lease in execution.leases]
-        serving = sum(lease.status in SERVING for lease in leases)
-        unsettled = sum(lease.status in _HOLDING for lease in leases)
-        check(execution.serving == serving, "counters_add_up", execution=execution.id)
-        check(execution.unsettled == unsettled, "counters_add_up", execution=execution.id)
+        serving = len([lease for lease in leases if lease.status in SERVING])
+        unsettled = len([lease for lease in leases if lease.status in _HOLDING])
+        if (execution.serving, execution.unsettled) != (serving, unsettled):
+            violate("counters_add_up", execution=execution.id)
     served: dict[str, list[str]] = {}
     for lease in state.leases.values():
         if lease.status in SERVING:

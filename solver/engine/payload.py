@@ -119,6 +119,8 @@ class Said:
         self.blocks: list[Block] = []
         for kind, columns in zip(kinds, blocks, strict=True):
             self.blocks.append(Block(kind, columns, order.count(len(self.blocks))))
+        if sum([block.count for block in self.blocks]) != len(order):
+            raise ValueError("a command of a kind that is not there")
 
 
 def encode(entries: Sequence[Command | IntentState], times_ms: Sequence[int] = ()) -> bytes:

@@ -100,3 +100,12 @@ def test_what_is_no_group_is_refused(kind: str, columns: object) -> None:
     said = [["a"], [kind], b"\0", [1], [columns]]
     with pytest.raises(PayloadUnreadable):
         rerun(Market(USDC), msgspec.msgpack.encode(said), 1)
+
+
+def test_a_command_of_a_kind_that_is_not_there_is_refused() -> None:
+    """Nothing of such a group is carried out."""
+    market = Market(USDC)
+    said = [[], ["OpenResource"], b"\0\1", [1], [[["a/b:call"], ["continuous"]]]]
+    with pytest.raises(PayloadUnreadable):
+        rerun(market, msgspec.msgpack.encode(said), 1)
+    assert not market.state.resources
