@@ -90,9 +90,11 @@ class Relaxation:
             if column < 0 or self._cells[-1, column] <= NEAR_ZERO or self._work.left < 0:
                 return
             entering = self._cells[:-1, column]
-            can = entering > NEAR_ZERO
-            steps = np.where(can, self._cells[:-1, -1] / np.where(can, entering, 1), np.inf)
-            self._turn(int(steps.argmin()), column)
+            can = np.flatnonzero(entering > NEAR_ZERO)
+            if not len(can):
+                return
+            steps = self._cells[can, -1] / entering[can]
+            self._turn(int(can[steps.argmin()]), column)
 
     def remove(self, bids: Collection[int], enough: float = 0.0) -> None:
         """Without these bids, at the least that it costs; until no more than enough is left."""
@@ -117,10 +119,11 @@ class Relaxation:
         if wrong[row] <= NEAR_ZERO:
             return None
         entering = self._cells[row, :-1] if values[row] > 0 else -self._cells[row, :-1]
-        can = (entering > NEAR_ZERO) & live
-        costs = np.where(can, -self._cells[-1, :-1] / np.where(can, entering, 1), np.inf)
-        column = int(costs.argmin())
-        return (row, column) if can[column] else None
+        can = np.flatnonzero((entering > NEAR_ZERO) & live)
+        if not len(can):
+            return None
+        costs = -self._cells[-1, can] / entering[can]
+        return row, int(can[costs.argmin()])
 
     def raise_all_but(self, bids: Collection[int], amount: float) -> None:
         """Let every other bid weigh so much more."""
@@ -157,10 +160,12 @@ class Relaxation:
         self._work.left -= cells.size
 
     def prices(self, unit: int) -> dict[int, int]:
-        """What each bucket is worth here, in integers; `unit` is what 1.0 is."""
+        """What each bucket is worth here, in integers; `unit`, which is 1.0, at most."""
         costs = zip(self._columns.tolist(), self._cells[-1, :-1].tolist(), strict=True)
         return {
-            -1 - label: int(-cost * unit) for label, cost in costs if label < 0 and cost < -NOISE
+            -1 - label: int(min(1.0, -cost) * unit)
+            for label, cost in costs
+            if label < 0 and cost < -NOISE
         }
 
     def shares(self) -> dict[int, float]:

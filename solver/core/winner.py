@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from intents.rounding import mul_div_ceil
-from solver.core.bid import Bid, check_bids, score_of, weight
+from solver.core.bid import BUCKETS_MAX, Bid, check_bids, score_of, weight
 from solver.core.proof import Case, Part, Proof
 from solver.core.relaxation import SHARE_MIN, Relaxation, Work
 
@@ -315,8 +315,10 @@ class _Search:
 
 def _above(entries: Iterable[_Entry], prices: dict[int, int]) -> list[int]:
     """What each weighs above the prices of its buckets."""
+    price_of = [prices.get(bucket, 0) for bucket in range(BUCKETS_MAX)]
     return [
-        entry.weight - sum(prices.get(bucket, 0) for bucket in entry.buckets) for entry in entries
+        entry.weight - sum([price_of[bucket] for bucket in entry.buckets])  # faster than lazily
+        for entry in entries
     ]
 
 

@@ -207,6 +207,26 @@ def test_equal_bids_in_great_number_end_in_time() -> None:
     assert holds(winners.proof, bids, SEED)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_scores_of_any_size_together_are_exact(seed: int) -> None:
+    """From one micro-atom to the most there can be, in one auction: floats see only the largest."""
+    random = seeded(f"sizes {seed}")
+    bids = [
+        Bid(
+            id=str(n),
+            solver=str(n % 9),
+            surplus={
+                bucket: random.getrandbits(random.randint(1, 128))
+                for bucket in random.sample(range(10), random.randint(1, 4))
+            },
+        )
+        for n in range(30)
+    ]
+    winners = Competition(bids, draw_seed(seed)).best()
+    assert winners.proof.weight_max == brute_force(bids, draw_seed(seed))
+    assert holds(winners.proof, bids, draw_seed(seed))
+
+
 def test_the_greatest_scores_are_exact() -> None:
     """Where floats know nothing of the last digits, integers decide by them."""
     most = 2**128 - 1

@@ -1,6 +1,6 @@
 """Winners and rewards of an auction: how long they take, and what a greedy rule would do.
 
-    python -m tests.bench.auction [--auctions 100] [--large 20] [--table 200]
+    python -m tests.bench.auction [--auctions 100] [--large 20] [--rewards 5] [--table 200]
 
 Inside the clock: everything from sealed bids to winners with their proof, and then each
 winner's reference; CPU time of one process. The peer chooses among the same bids: HiGHS (of
@@ -35,11 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--auctions", type=int, default=100, help="of 300 bids")
     parser.add_argument("--large", type=int, default=20, help="of 1,000 bids")
+    parser.add_argument("--rewards", type=int, default=5, help="of 300 bids, with references")
     parser.add_argument("--table", type=int, default=200, help="beside the greedy rule")
     options = parser.parse_args()
     _winners("300", LARGE, options.auctions, 0.99)
     _winners("1000", LARGEST, options.large, 1.0)
-    _rewards(max(1, options.auctions // 20))
+    _rewards(options.rewards)
     _table(options.table)
 
 
@@ -151,7 +152,7 @@ def _highs_ms(bids: Sequence[Bid]) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return sum(values) / max(1, len(values))
 
 
 def _quantile(values: Sequence[float], part: float) -> float:
