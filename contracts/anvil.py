@@ -54,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache: Path | None = None
     """Where it puts the states of old blocks, up to gigabytes, which nobody needs once it has
     ended. None: a folder that is removed at the stop."""
+    begins_at_s: int | None = None
+    """Time of its first block, from which on it runs with the clock. None: now."""
     port: int = 0
     """0: one that the system picks while binding it, so nobody else can take it."""
 
@@ -171,6 +173,8 @@ def _arguments(options: Options) -> list[str]:
         arguments += ["--block-time", f"{seconds}.{rest_ms:03}"]
         if options.mixed_mining:
             arguments.append("--mixed-mining")
+    if options.begins_at_s is not None:
+        arguments += ["--timestamp", str(options.begins_at_s)]
     if options.state is not None:
         arguments += ["--state", str(options.state)]
         if options.history:

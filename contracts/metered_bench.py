@@ -40,6 +40,9 @@ LINES_PER_BUYER: Final = 5
 FILLS_PER_BUYER: Final = 100
 MAY_SIGN_RECEIPTS: Final = 16
 UNTIL_KEY_S: Final = 2**32 - 1
+KEY_PERIOD_S: Final = 86_400
+PERIOD_PARTS: Final = 8
+"""A cap's window moves on by such a part of its period."""
 _FILL_ATOMS: Final = 1_500
 _ANY_RESOURCE: Final = keccak256(b"")
 
@@ -89,7 +92,7 @@ class MeteredBench:
         for buyer in self.buyers:
             key = key_of(f"receipt key of {buyer.address}")
             terms = (buyer.address, key.address, 0, MAY_SIGN_RECEIPTS, _ANY_RESOURCE, 0, 0)
-            caps = (10**12, 86_400, UNTIL_KEY_S, 0, 0)
+            caps = (10**12, KEY_PERIOD_S, UNTIL_KEY_S, 0, 0)
             self._chain.unlock(buyer.address)
             data = grant.encode(terms + caps)
             await send(self._chain, buyer.address, self.deployment.settlement, data)
@@ -97,9 +100,13 @@ class MeteredBench:
         return keys
 
     def next_round(self) -> None:
-        """Go on to a number whose place is in use, when that place's root cannot be disputed."""
+        """Go on to a number whose place is in use, when that place's root cannot be disputed.
+
+        By then a part of every cap's window has ended: a charge costs the most.
+        """
         self._number += ROOTS - self._number % ROOTS
-        self._anvil.rpc("evm_increaseTime", hex(self.deployment.exit_delay_s + 1))
+        passed_s = max(self.deployment.exit_delay_s + 1, KEY_PERIOD_S // PERIOD_PARTS)
+        self._anvil.rpc("evm_increaseTime", hex(passed_s))
         self._anvil.rpc("evm_mine")
 
     def amounts(self, place: int) -> dict[str, int]:

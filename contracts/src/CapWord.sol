@@ -62,7 +62,8 @@ library CapWord {
 
     uint256 private constant EXPIRES_AT_SHIFT = MANTISSA_SHIFT + CURRENT_BITS + 1;
     uint256 private constant SESSION_EPOCH_SHIFT = EXPIRES_AT_SHIFT + 32;
-    uint256 private constant PERMISSIONS_SHIFT = SESSION_EPOCH_SHIFT + 24;
+    uint256 private constant SESSION_EPOCH_BITS = 24;
+    uint256 private constant PERMISSIONS_SHIFT = SESSION_EPOCH_SHIFT + SESSION_EPOCH_BITS;
     uint256 private constant TEAM_SHIFT = PERMISSIONS_SHIFT + 8;
 
     /// @dev Every second of the ended buckets, so that sums of two have 22 bits each.
@@ -82,6 +83,18 @@ library CapWord {
 
     function permissionsOf(uint256 word) internal pure returns (uint8) {
         return uint8(word >> PERMISSIONS_SHIFT);
+    }
+
+    /// @dev One comparison for all that a live key's word is asked for but its end.
+    /// @return whether the session is of this epoch, and has all of these permissions
+    function isGranted(uint256 word, uint256 permission, uint24 sessionEpoch)
+        internal
+        pure
+        returns (bool)
+    {
+        uint256 permissions = permission << SESSION_EPOCH_BITS;
+        return (word >> SESSION_EPOCH_SHIFT) & (permissions | SESSION_EPOCH_MAX)
+            == permissions | sessionEpoch;
     }
 
     /// @return 0 for none
@@ -162,10 +175,10 @@ library CapWord {
             (uint256 ring, uint256 index) = _ringAt(word, time);
             uint256 exponent = _exponentOf(word);
             uint256 parts = ((amount << PART_BITS) + (1 << exponent) - 1) >> exponent;
+            // In place: see `_ringAt`.
+            uint256 mantissa = (word >> MANTISSA_SHIFT) & CURRENT_MASK;
             // An index beyond its bits is also more than any mantissa.
-            if (_partsOf(ring) + parts + (index & ~INDEX_MAX) > _mantissaOf(word)) {
-                return (false, word);
-            }
+            if (_partsOf(ring) + parts + (index & ~INDEX_MAX) > mantissa) return (false, word);
             // The current bucket is at most the sum, so at most the mantissa: it keeps to its bits.
             return (true, (word & ~CHARGED_MASK) | (ring + parts) | index << INDEX_SHIFT);
         }
@@ -240,7 +253,8 @@ library CapWord {
         index = (word >> INDEX_SHIFT) & INDEX_MAX;
         // Unchecked: a length of 15 bits, and `elapsed` not negative.
         unchecked {
-            uint256 bucketS = _lengthOf(word) * BUCKET_UNIT_S;
+            // In place: `_lengthOf` would cost each charge two jumps.
+            uint256 bucketS = ((word >> LENGTH_SHIFT) & LENGTH_MASK) * BUCKET_UNIT_S;
             uint256 indexNow;
             // Assembly divides by zero, and gets zero: what never had a cap has nothing in its ring.
             assembly ("memory-safe") {
@@ -255,14 +269,13 @@ library CapWord {
 
     /// @dev The ring `elapsed` buckets later, at least one.
     function _ringAfter(uint256 ring, uint256 elapsed) private pure returns (uint256) {
-        // Unchecked: the caller's bound, and 22 bits.
+        // Unchecked: the current bucket is at most MANTISSA_MAX, so rounding it up to a unit stays in its 22
+        // bits; a bucket has 30 seconds or more, so no number of them times 11 exceeds 2^256.
         unchecked {
-            if (elapsed > BUCKETS) return 0;
-            // The bucket that has ended goes before the older ones, then all move up by `elapsed`, and
-            // what is older than the ring is cut off. Nothing is in the new current one.
-            uint256 ended = ((ring & CURRENT_MASK) + (1 << PART_BITS) - 1) >> PART_BITS;
-            ring = (ring >> CURRENT_BITS) << BUCKET_BITS | ended;
-            return (ring << (CURRENT_BITS + BUCKET_BITS * (elapsed - 1))) & RING_MASK;
+            // The bucket that has ended, in units, is then before the older ones, and all move up by
+            // `elapsed`: what is older than the ring is cut off. Nothing is in the new current one.
+            ring = (ring + (1 << PART_BITS) - 1) >> PART_BITS;
+            return (ring << (PART_BITS + BUCKET_BITS * elapsed)) & RING_MASK;
         }
     }
 

@@ -182,7 +182,9 @@ abstract contract Metered is Ledger, IMetered {
             return _settleAttested(account, word, amount);
         }
         record.epoch = word.epochOf();
-        if (record.isEpochBefore && !_turnEpochBack(record)) return RecordProblem.EpochEnded;
+        if (record.isEpochBefore) {
+            if (!_turnEpochBack(record)) return RecordProblem.EpochEnded;
+        }
         bytes32 digest = run.domain.toTypedDataHash(record.hashOf());
         if (authority == AUTHORITY_CONTRACT) {
             bool isSigned = _isSignedByContract(buyer, digest, record.signatureOf());

@@ -54,7 +54,7 @@ abstract contract SessionCharges {
         address key,
         uint256 permission,
         uint256 amount,
-        uint256 sessionEpoch,
+        uint24 sessionEpoch,
         bool rootCapped,
         bytes32 resource,
         uint256 units,
@@ -75,7 +75,12 @@ abstract contract SessionCharges {
         (bool isCharged, uint256 wordAfter) = word.charge(amount, block.timestamp);
         if (!isCharged) return SessionPolicy.Verdict.KeyCapExceeded;
         uint256 team = word.teamOf();
-        if (team != 0 || rootCapped) {
+        bool hasAbove;
+        // Assembly: see SessionPolicy.isAllowed.
+        assembly ("memory-safe") {
+            hasAbove := iszero(iszero(or(team, rootCapped)))
+        }
+        if (hasAbove) {
             verdict = _chargeAbove(root, team, amount, rootCapped, lines);
             if (!verdict.isAllowed()) return verdict;
         }
