@@ -26,6 +26,7 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
     uint40 private _releasableAt;
 
     mapping(bytes32 side => uint256) private _madeGood;
+    mapping(uint64 number => uint256) private _madeGoodOf;
 
     modifier onlyOperator() {
         require(msg.sender == _OPERATOR, BondCallerNotOperator(msg.sender));
@@ -87,12 +88,12 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
         uint256 due;
         if (
             leaf.buyer == intent.account && leaf.resource == intent.resource
-                && _isInTime(settledAt, intent.validFrom, intent.validUntil)
+                && settledAt >= intent.validFrom
         ) {
             uint256 counted = Math.min(Math.min(leaf.delivered, leaf.units), intent.units);
             due = _floor(counted, intent.limit, intent.units);
         }
-        return _makeGood(leaf, proof.number, true, leaf.buyer, leaf.payment, due);
+        return _makeGood(leaf, proof, true, leaf.buyer, leaf.payment, due);
     }
 
     /// @inheritdoc IBreachBond
@@ -106,15 +107,12 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
         bool isOfResource =
             leaf.resource == mandate.resource || mandate.resource == MarketTypes.RESOURCE_EMPTY;
         uint256 due;
-        if (
-            leaf.buyer == mandate.account && isOfResource
-                && _isInTime(settledAt, mandate.validFrom, mandate.validUntil)
-        ) {
+        if (leaf.buyer == mandate.account && isOfResource && settledAt >= mandate.validFrom) {
             uint256 counted = Math.min(leaf.delivered, leaf.units);
             due = _floor(counted, mandate.tickMax, MarketTypes.TICK_UNITS);
             due = Math.min(due, mandate.limit);
         }
-        return _makeGood(leaf, proof.number, true, leaf.buyer, leaf.payment, due);
+        return _makeGood(leaf, proof, true, leaf.buyer, leaf.payment, due);
     }
 
     /// @inheritdoc IBreachBond
@@ -129,7 +127,7 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
             BreachDocumentOther()
         );
         uint256 due = _floor(leaf.delivered, offer.limit, offer.units);
-        return _makeGood(leaf, proof.number, false, leaf.seller, due, leaf.payment);
+        return _makeGood(leaf, proof, false, leaf.seller, due, leaf.payment);
     }
 
     // ------------------------------------------------------------------ views
@@ -141,6 +139,11 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
         returns (uint256)
     {
         return _madeGood[_sideOf(number, leaf, isBuyer)];
+    }
+
+    /// @inheritdoc IBreachBond
+    function madeGoodOf(uint64 number) external view returns (uint256) {
+        return _madeGoodOf[number];
     }
 
     /// @inheritdoc IBreachBond
@@ -159,33 +162,29 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
         return settledAt;
     }
 
-    /// @dev As documents of verified settlement: with a grace of one exit delay.
-    function _isInTime(uint256 time, uint256 validFrom, uint256 validUntil)
-        private
-        view
-        returns (bool)
-    {
-        return time >= validFrom && time <= validUntil + _EXIT_DELAY;
-    }
-
-    /// @dev Pays min(what is left of the harm, the bond) into the harmed party's balance. `owed` is what
-    /// the one side paid, or was owed; `due` what it should have, or was paid.
+    /// @dev Pays what is left of the harm, of what the batch paid, or of the bond, whichever is least, into
+    /// the harmed party's balance. `owed` is what the one side paid, or was owed; `due` what it should
+    /// have, or was paid.
     function _makeGood(
         Leaf calldata leaf,
-        uint64 number,
+        Proof calldata proof,
         bool isBuyer,
         address harmed,
         uint256 owed,
         uint256 due
     ) private returns (uint256 paid) {
-        bytes32 side = _sideOf(number, leaf, isBuyer);
+        bytes32 side = _sideOf(proof.number, leaf, isBuyer);
         uint256 before = _madeGood[side];
         require(owed > due + before, BreachNone());
         uint256 harm = owed - due;
-        paid = Math.min(harm - before, _TOKEN.balanceOf(address(this)));
+        // No underflow: no more was made good of the batch.
+        uint256 left = _SETTLEMENT.rootPaid(proof.number, proof.root) - _madeGoodOf[proof.number];
+        require(left != 0, BreachUnpaid(proof.number));
+        paid = Math.min(Math.min(harm - before, left), _TOKEN.balanceOf(address(this)));
         require(paid != 0, BreachNone());
         _madeGood[side] = before + paid;
-        emit BreachProven(number, leaf.fill, harmed, harm, paid);
+        _madeGoodOf[proof.number] += paid;
+        emit BreachProven(proof.number, leaf.fill, harmed, harm, paid);
         _TOKEN.forceApprove(address(_SETTLEMENT), paid);
         _SETTLEMENT.deposit(harmed, paid);
     }

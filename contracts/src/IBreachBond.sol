@@ -7,8 +7,9 @@ import {IDocuments} from "./IDocuments.sol";
 /// @notice A metered batch commits to its fills by a root; the market publishes them. Whoever finds one
 /// that breaks a signed limit shows it here with its proof and the document, and the harmed party gets
 /// the difference into its balance. A document needs no signature here: the operator committed to its
-/// digest, and answers for what has that digest. Nothing shows that a committed fill ever was: whoever can
-/// settle can have all of the bond, so it is worth no more than the operator's honesty.
+/// digest, and answers for what has that digest. Nothing shows that a committed fill ever was; so for a
+/// batch no more is made good than it paid, and what a settling key may move bounds what a thief of it
+/// can have of the bond.
 interface IBreachBond {
     /// @notice One fill, as a metered batch commits to it.
     /// @param intent digest of the intent or mandate it was sold under
@@ -43,6 +44,8 @@ interface IBreachBond {
     error BreachDocumentOther();
     /// @dev The fill keeps what was signed, or what it broke was made good.
     error BreachNone();
+    /// @dev All that the batch paid was made good, or it paid nothing.
+    error BreachUnpaid(uint64 number);
 
     event BondFunded(address indexed from, uint256 amount);
     event BondReleaseRequested(uint256 amount, uint256 availableAt);
@@ -67,7 +70,8 @@ interface IBreachBond {
 
     /// @notice Shows that a fill costs its buyer more than the intent allows: above
     /// floor(delivered * limit / units), more units than either says, another account's or resource's
-    /// intent, or settled outside its validity and grace.
+    /// intent, or settled before it was valid. Not after: when is the buyer's doing too, who can sign late, and
+    /// keep the operator from settling without its signature by a claim.
     /// @return paid atoms credited to the buyer
     function proveIntentBreach(
         Leaf calldata leaf,
@@ -95,6 +99,9 @@ interface IBreachBond {
         external
         view
         returns (uint256);
+
+    /// @notice What was made good for all fills of a batch: at most what it paid.
+    function madeGoodOf(uint64 number) external view returns (uint256);
 
     /// @notice What was asked for. Once due it can be had at any time, and secures nothing any more.
     function releasing() external view returns (uint256 amount, uint256 availableAt);

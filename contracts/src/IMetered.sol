@@ -91,6 +91,9 @@ interface IMetered {
     /// @notice When a batch with this root was settled; 0 if none was or its place is used again.
     function rootSettledAt(uint64 number, bytes32 root) external view returns (uint40);
 
+    /// @notice What a batch with this root paid, as `settleMetered` returned it; 0 as above.
+    function rootPaid(uint64 number, bytes32 root) external view returns (uint256);
+
     /// @notice What the receipt's account, or a session key of it, signs.
     function receiptDigest(SpendReceipt calldata receipt) external view returns (bytes32);
 }

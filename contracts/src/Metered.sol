@@ -31,11 +31,16 @@ abstract contract Metered is Ledger, IMetered {
     uint256 private constant SELLER_SIZE = 28;
 
     uint256 private constant ROUND_SHIFT = 40;
-    uint256 private constant ROOT_SHIFT = 64;
+    uint256 private constant PAID_SHIFT = 64;
+    uint256 private constant ROOT_SHIFT = 136;
+    /// @dev Of a root's word: all but when it was settled, and what its batch paid.
+    uint256 private constant ROOT_MASK =
+        (type(uint256).max << ROOT_SHIFT) | uint256(type(uint24).max) << ROUND_SHIFT;
 
     uint32 public immutable uncoveredCap;
 
-    /// @dev From the lowest bit: time u40 | round u24 | the upper 192 bits of a hash of number and root.
+    /// @dev From the lowest bit: time u40 | round u24 | what the batch paid u72 | the upper 120 bits of a hash
+    /// of number and root.
     uint256[ROOTS] private _roots;
 
     constructor(uint32 uncoveredCap_) {
@@ -49,7 +54,7 @@ abstract contract Metered is Ledger, IMetered {
         onlyOperator
         returns (uint256 paid)
     {
-        _keepRoot(number, root);
+        _takeNumber(number);
         (MeteredReader.Books memory books, uint256 next) = MeteredReader.open(batch);
         MeteredRun memory run;
         run.number = number;
@@ -60,6 +65,7 @@ abstract contract Metered is Ledger, IMetered {
         MeteredReader.finish(batch, next);
         bytes memory sellers;
         (paid, sellers) = _creditSellers(run.sellers);
+        _roots[number % ROOTS] = _rootWord(number, root) | paid << PAID_SHIFT | block.timestamp;
         emit MeteredSettled(number, root, paid, buyers, sellers);
     }
 
@@ -81,8 +87,12 @@ abstract contract Metered is Ledger, IMetered {
 
     /// @inheritdoc IMetered
     function rootSettledAt(uint64 number, bytes32 root) external view returns (uint40) {
-        uint256 kept = _roots[number % ROOTS];
-        return kept >> ROUND_SHIFT == _rootWord(number, root) >> ROUND_SHIFT ? uint40(kept) : 0;
+        return uint40(_keptOf(number, root));
+    }
+
+    /// @inheritdoc IMetered
+    function rootPaid(uint64 number, bytes32 root) external view returns (uint256) {
+        return uint72(_keptOf(number, root) >> PAID_SHIFT);
     }
 
     /// @inheritdoc IMetered
@@ -105,18 +115,24 @@ abstract contract Metered is Ledger, IMetered {
 
     /// @dev The first number of a place belongs to round 0, and each later one to the next round: so no
     /// number is settled twice, and none can be used to take a place out of use.
-    function _keepRoot(uint64 number, bytes32 root) private {
+    function _takeNumber(uint64 number) private view {
         uint256 kept = _roots[number % ROOTS];
         uint256 round = number / ROOTS;
         uint256 roundNext = kept == 0 ? 0 : uint24(kept >> ROUND_SHIFT) + 1;
         require(round == roundNext, MeteredNumberInvalid(number));
         uint256 until = kept == 0 ? 0 : uint40(kept) + uint256(exitDelay);
         require(block.timestamp >= until, MeteredRootStanding(number, until));
-        _roots[number % ROOTS] = _rootWord(number, root) | block.timestamp;
     }
 
-    /// @dev Without its time. A hash, cut, so that a place is one slot: it takes 2^96 hashes to find two
-    /// roots with one word.
+    /// @return kept its root's word; 0 if it is another's
+    function _keptOf(uint64 number, bytes32 root) private view returns (uint256 kept) {
+        kept = _roots[number % ROOTS];
+        if (kept & ROOT_MASK != _rootWord(number, root)) return 0;
+    }
+
+    /// @dev Without what else it says. A hash, cut, so that a place is one slot. It takes 2^120 hashes to find a
+    /// root that passes for one that is there. Who commits to a root could find two that pass for each
+    /// other by 2^60, and gains nothing: whatever it wants to prove could be in one tree.
     function _rootWord(uint64 number, bytes32 root) private pure returns (uint256) {
         uint256 hash = uint256(keccak256(abi.encode(number, root)));
         return (hash >> ROOT_SHIFT) << ROOT_SHIFT | (number / ROOTS) << ROUND_SHIFT;

@@ -4,7 +4,7 @@ pragma solidity =0.8.37;
 import {BreachBond} from "../src/BreachBond.sol";
 import {IBreachBond} from "../src/IBreachBond.sol";
 import {IDocuments} from "../src/IDocuments.sol";
-import {MeteredTest} from "./MeteredTest.sol";
+import {MeteredLine, MeteredTest} from "./MeteredTest.sol";
 
 /// @title An operator that commits to fills that broke what was signed, and numbers that come in any order
 /// @dev Everything is tried at any time, also again and too early: what succeeds is entered in books of
@@ -15,6 +15,7 @@ contract BondHandler is MeteredTest {
         IBreachBond.Leaf leaf;
         uint64 number;
         uint256 harm;
+        uint256 settled;
         uint256 paid;
         bool isBuyer;
     }
@@ -33,6 +34,7 @@ contract BondHandler is MeteredTest {
     uint64 private constant FIRST = 8;
     uint64 private constant UNITS = 100;
     uint96 private constant LIMIT = 200;
+    uint64 private constant SETTLED_MAX = 300;
 
     BreachBond private _bond;
     Commitment[] private _commitments;
@@ -96,7 +98,7 @@ contract BondHandler is MeteredTest {
 
     // ------------------------------------------------------------------ breaches
 
-    /// @dev One leaf, whose root is its hash.
+    /// @dev One leaf, whose root is its hash, in a batch that pays what it pays: nothing, some or more.
     function commit(uint256 dice) external {
         Commitment storage commitment = _commitments.push();
         IBreachBond.Leaf memory leaf = _leaf(dice);
@@ -107,8 +109,17 @@ contract BondHandler is MeteredTest {
         leaf.payment = commitment.isBuyer ? due + harm : due - harm;
         commitment.leaf = leaf;
         commitment.number = number;
+        uint64 settled = uint64((dice >> 32) % SETTLED_MAX);
+        commitment.settled = settled;
+        bytes memory batch = settled == 0 ? _emptyBatch() : _batchOf(settled);
         vm.prank(address(operator));
-        settlement.settleMetered(number++, _rootOf(leaf), _emptyBatch());
+        settlement.settleMetered(number++, _rootOf(leaf), batch);
+    }
+
+    function _batchOf(uint64 amount) private view returns (bytes memory) {
+        MeteredLine[] memory lines = new MeteredLine[](1);
+        lines[0] = MeteredLine(1, amount);
+        return _encode(_list(_receipt(OTHER, lines, other)));
     }
 
     /// @dev Again and again: what is left of the harm is had once the bond has it.
@@ -210,6 +221,7 @@ contract BondHandler is MeteredTest {
         for (uint256 i = 0; i < _commitments.length; ++i) {
             Commitment storage commitment = _commitments[i];
             vm.assertLe(commitment.paid, commitment.harm, "a leaf made good twice");
+            vm.assertLe(commitment.paid, commitment.settled, "more than its batch paid");
             vm.assertEq(
                 _bond.madeGood(commitment.number, commitment.leaf, commitment.isBuyer),
                 commitment.paid,

@@ -5,16 +5,25 @@ import {BreachBond} from "../src/BreachBond.sol";
 import {IBreachBond} from "../src/IBreachBond.sol";
 import {IDocuments} from "../src/IDocuments.sol";
 import {IMetered} from "../src/IMetered.sol";
-import {MeteredRecord, MeteredTest} from "./MeteredTest.sol";
+import {ISessionKeys} from "../src/ISessionKeys.sol";
+import {MeteredLine, MeteredRecord, MeteredTest} from "./MeteredTest.sol";
 
 /// @title Fills that break what was signed, made good from the operator's bond
 contract BreachBondTest is MeteredTest {
     uint256 private constant BOND = 5000;
+    /// @dev More than any harm here.
+    uint64 private constant PAID = 10_000;
+    uint16 private constant PAYER = 4;
 
     BreachBond private _bond;
+    Party private _payer;
 
     function setUp() public override {
         super.setUp();
+        _payer = _party("payer");
+        _fund(_payer.addr, 1_000_000_000);
+        listed.push(_payer.addr);
+        book = _deployBook(listed);
         _bond = BreachBond(_deploy("BreachBond", abi.encode(settlement)));
         usdc.mint(address(this), BOND);
         usdc.approve(address(_bond), BOND);
@@ -51,7 +60,7 @@ contract BreachBondTest is MeteredTest {
         vm.assertEq(_bond.proveIntentBreach(leaf, _commit(leaf), intent), 1);
     }
 
-    /// @dev Another's intent, another resource, or outside validity and grace: nothing was due.
+    /// @dev Another's intent, another resource, or before it was valid: nothing was due.
     function test_intentBreach_refundsAllOfWhatWasNotSigned() public {
         IDocuments.Intent memory intent = _signedIntent();
         IBreachBond.Leaf memory leaf = _leaf(intent, 50, 100);
@@ -66,17 +75,32 @@ contract BreachBondTest is MeteredTest {
         intent.validFrom = NOW + 1;
         leaf = _leaf(intent, 50, 100);
         vm.assertEq(_bond.proveIntentBreach(leaf, _commit(leaf), intent), 100);
+    }
 
-        intent.validFrom = NOW;
-        intent.validUntil = NOW;
-        leaf = _leaf(intent, 50, 100);
-        vm.warp(NOW + EXIT_DELAY);
-        IBreachBond.Proof memory proof = _commit(leaf);
+    /// @dev A buyer uses what it bought until the last second, and by a claim of one atom keeps the operator
+    /// from settling that without its signature. It signs, or lets the claim be paid, when the grace of
+    /// its documents is over: what the operator then commits to is late, and breaks nothing.
+    function test_attack_buyerMakesItsFillsLate() public {
+        IDocuments.Intent memory intent = _signedIntent();
+        IDocuments.Mandate memory mandate = _signedMandate();
+        (intent.validUntil, mandate.validUntil) = (NOW, NOW);
+        MeteredLine[] memory lines = _payment(1);
+        IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, lines);
+        bytes memory signature = _sign65(buyer, settlement.receiptDigest(receipt));
+        settlement.claimReceipt(receipt, _packed(lines), PLAIN, signature);
+        vm.assertEq(_meter(_attested(BUYER, _payment(66))), 0);
+        _assertSkipped(IMetered.RecordProblem.ClaimPending);
+
+        vm.warp(NOW + EXIT_DELAY + 1);
+        settlement.executeClaim(buyer.addr, _packed(lines));
+        IBreachBond.Leaf memory leaf = _leaf(intent, 33, 66);
+        IBreachBond.Proof memory proof = _settleOf(leaf, _receipt(BUYER, _payment(66), buyer));
         vm.expectRevert(IBreachBond.BreachNone.selector);
         _bond.proveIntentBreach(leaf, proof, intent);
-        vm.warp(NOW + EXIT_DELAY + 1);
-        leaf.fill = "late";
-        vm.assertEq(_bond.proveIntentBreach(leaf, _commit(leaf), intent), 100);
+        leaf.intent = settlement.mandateDigest(mandate);
+        proof = _settleOf(leaf, _attested(BUYER, _payment(66)));
+        vm.expectRevert(IBreachBond.BreachNone.selector);
+        _bond.proveMandateBreach(leaf, proof, mandate);
     }
 
     /// @dev More delivered than committed, or than was asked for, is not paid for.
@@ -92,16 +116,8 @@ contract BreachBondTest is MeteredTest {
 
     /// @dev A mandate's price, limit and resource, where an empty name is any.
     function test_mandateBreach_refundsWhatIsAboveItsTerms() public {
-        IDocuments.Mandate memory mandate = IDocuments.Mandate({
-            account: buyer.addr,
-            resource: keccak256(""),
-            tickMax: 1_500_000,
-            limit: 100,
-            validFrom: NOW,
-            validUntil: NOW + 1 days,
-            epoch: 0,
-            nonce: 1
-        });
+        IDocuments.Mandate memory mandate = _signedMandate();
+        mandate.tickMax = 1_500_000;
         vm.assertEq(_proveMandate(mandate, 33, 49), 0);
         vm.assertEq(_proveMandate(mandate, 33, 50), 1);
         vm.assertEq(_proveMandate(mandate, 1000, 101), 1);
@@ -109,9 +125,9 @@ contract BreachBondTest is MeteredTest {
         vm.assertEq(_proveMandate(mandate, 33, 10), 10);
         mandate.resource = RESOURCE;
         vm.assertEq(_proveMandate(mandate, 33, 10), 0);
-        mandate.validUntil = NOW - EXIT_DELAY - 1;
+        mandate.validFrom = NOW + 1;
         vm.assertEq(_proveMandate(mandate, 33, 10), 10);
-        mandate.validUntil = NOW;
+        mandate.validFrom = NOW;
         mandate.account = other.addr;
         vm.assertEq(_proveMandate(mandate, 33, 10), 10);
     }
@@ -235,21 +251,57 @@ contract BreachBondTest is MeteredTest {
         _bond.release(low.addr);
     }
 
-    /// @dev What the README says of it: a key that may settle, and move nothing, takes all of the bond by a
-    /// fill that never was.
-    function test_mostAThiefCanTake_withASettlingKey_isTheBond() public {
+    // ------------------------------------------------------------------ what a thief can have of it
+
+    /// @dev A key that may settle, with nothing left of its cap, commits to a fill that never was: its batch
+    /// pays nothing, so nothing is made good.
+    function test_thief_withNothingLeftOfItsCap_takesNothingOfTheBond() public {
         _grant(operator, operatorOwner, operatorKey, SETTLE, 0);
-        IDocuments.Intent memory intent = _signedIntent();
-        intent.account = other.addr;
-        IBreachBond.Leaf memory leaf = _leaf(intent, 1, type(uint96).max);
-        leaf.buyer = other.addr;
-        bytes32 root = keccak256(bytes.concat(keccak256(abi.encode(leaf))));
-        bytes memory data =
-            abi.encodeCall(IMetered.settleMetered, (number, root, _encode(new MeteredRecord[](0))));
+        (IBreachBond.Leaf memory leaf, IDocuments.Intent memory intent) = _invented();
+        IBreachBond.Proof memory proof = _settleAsThief(leaf, 0);
+        vm.expectRevert(abi.encodeWithSelector(IBreachBond.BreachUnpaid.selector, proof.number));
+        _bond.proveIntentBreach(leaf, proof, intent);
+    }
+
+    /// @dev Whatever a thief commits to, its batches move what is left of its cap and no more; so does the
+    /// bond, although the thief pays itself.
+    function test_mostAThiefCanTake_withASettlingKey_isItsCapOfTheBond() public {
+        uint64 cap = 1000;
+        _grant(operator, operatorOwner, operatorKey, SETTLE, cap);
+        (IBreachBond.Leaf memory leaf, IDocuments.Intent memory intent) = _invented();
+        IBreachBond.Proof memory proof = _settleAsThief(leaf, cap - 300);
+        vm.assertEq(_bond.proveIntentBreach(leaf, proof, intent), cap - 300);
+        vm.expectRevert(abi.encodeWithSelector(IBreachBond.BreachUnpaid.selector, proof.number));
+        _bond.proveIntentBreach(leaf, proof, intent);
+        leaf.fill = "another fill that never was";
+        proof = _settleAsThief(leaf, 300);
+        vm.assertEq(_bond.proveIntentBreach(leaf, proof, intent), 300);
+        leaf.fill = "a third";
+        bytes memory batch = _encode(_list(_receipt(PAYER, _payment(1), _payer)));
+        bytes memory data = abi.encodeCall(IMetered.settleMetered, (number, _hashOf(leaf), batch));
         vm.prank(operatorKey.addr);
+        vm.expectPartialRevert(ISessionKeys.SessionCapExceeded.selector);
         operator.callSettlement(data);
-        IBreachBond.Proof memory proof = IBreachBond.Proof(number, root, new bytes32[](0));
-        vm.assertEq(_bond.proveIntentBreach(leaf, proof, intent), BOND);
+        vm.assertEq(usdc.balanceOf(address(_bond)), BOND - cap);
+    }
+
+    /// @dev Of all leaves of a batch together no more is made good than it paid, and of another batch as much
+    /// again.
+    function test_bond_makesGoodWhatABatchPaid() public {
+        IDocuments.Intent memory intent = _signedIntent();
+        IBreachBond.Leaf memory leaf = _leaf(intent, 0, 60);
+        IBreachBond.Leaf memory second = _leaf(intent, 0, 50);
+        (bytes32 hash, bytes32 sibling) = (_hashOf(leaf), _hashOf(second));
+        IBreachBond.Proof memory proof = _settle(_nodeOf(hash, sibling), 100);
+        proof.siblings = new bytes32[](1);
+        proof.siblings[0] = sibling;
+        vm.assertEq(_bond.proveIntentBreach(leaf, proof, intent), 60);
+        proof.siblings[0] = hash;
+        vm.assertEq(_bond.proveIntentBreach(second, proof, intent), 40);
+        vm.assertEq(_bond.madeGoodOf(proof.number), 100);
+        vm.expectRevert(abi.encodeWithSelector(IBreachBond.BreachUnpaid.selector, proof.number));
+        _bond.proveIntentBreach(second, proof, intent);
+        vm.assertEq(_bond.proveIntentBreach(second, _commit(second), intent), 50);
     }
 
     function test_RevertIf_release_byAnother() public {
@@ -284,6 +336,19 @@ contract BreachBondTest is MeteredTest {
             validFrom: NOW,
             validUntil: NOW + 1 days,
             immediate: false,
+            epoch: 0,
+            nonce: 1
+        });
+    }
+
+    function _signedMandate() private view returns (IDocuments.Mandate memory) {
+        return IDocuments.Mandate({
+            account: buyer.addr,
+            resource: keccak256(""),
+            tickMax: 2_000_000,
+            limit: 100,
+            validFrom: NOW,
+            validUntil: NOW + 1 days,
             epoch: 0,
             nonce: 1
         });
@@ -328,17 +393,74 @@ contract BreachBondTest is MeteredTest {
         private
         returns (IBreachBond.Proof memory proof)
     {
-        bytes32 hash = keccak256(bytes.concat(keccak256(abi.encode(leaf))));
         bytes32 sibling = keccak256("another leaf");
-        proof.number = number;
-        proof.root = hash < sibling
-            ? keccak256(bytes.concat(hash, sibling))
-            : keccak256(bytes.concat(sibling, hash));
+        proof = _settle(_nodeOf(_hashOf(leaf), sibling), PAID);
         proof.siblings = new bytes32[](1);
         proof.siblings[0] = sibling;
-        bytes memory batch = abi.encodePacked(uint8(0), uint16(0), uint16(0));
+    }
+
+    /// @dev Settles a batch with this root that pays so much.
+    function _settle(bytes32 root, uint64 amount) private returns (IBreachBond.Proof memory proof) {
+        bytes memory batch = _encode(_list(_receipt(PAYER, _payment(amount), _payer)));
+        proof.number = number;
+        proof.root = root;
         vm.prank(address(operator));
-        settlement.settleMetered(number++, proof.root, batch);
+        vm.assertEq(settlement.settleMetered(number++, root, batch), amount);
+    }
+
+    /// @dev Settles a batch of one record, whose tree has this leaf alone.
+    function _settleOf(IBreachBond.Leaf memory leaf, MeteredRecord memory record)
+        private
+        returns (IBreachBond.Proof memory proof)
+    {
+        proof.number = number;
+        proof.root = _hashOf(leaf);
+        bytes memory batch = _encode(_list(record));
+        vm.prank(address(operator));
+        vm.assertEq(settlement.settleMetered(number++, proof.root, batch), leaf.payment);
+    }
+
+    /// @dev By the operator's session key: its batch has one leaf, and pays so much.
+    function _settleAsThief(IBreachBond.Leaf memory leaf, uint64 amount)
+        private
+        returns (IBreachBond.Proof memory proof)
+    {
+        MeteredRecord[] memory records = new MeteredRecord[](0);
+        if (amount != 0) records = _list(_receipt(PAYER, _payment(amount), _payer));
+        proof.number = number;
+        proof.root = _hashOf(leaf);
+        bytes memory batch = _encode(records);
+        bytes memory data = abi.encodeCall(IMetered.settleMetered, (number++, proof.root, batch));
+        vm.prank(operatorKey.addr);
+        operator.callSettlement(data);
+    }
+
+    /// @dev A fill that never was, under an intent that nobody signed.
+    function _invented()
+        private
+        view
+        returns (IBreachBond.Leaf memory leaf, IDocuments.Intent memory intent)
+    {
+        intent = _signedIntent();
+        intent.account = other.addr;
+        leaf = _leaf(intent, 1, type(uint96).max);
+        leaf.buyer = other.addr;
+    }
+
+    function _payment(uint64 amount) private pure returns (MeteredLine[] memory lines) {
+        lines = new MeteredLine[](1);
+        lines[0] = MeteredLine(1, amount);
+    }
+
+    function _hashOf(IBreachBond.Leaf memory leaf) private pure returns (bytes32) {
+        return keccak256(bytes.concat(keccak256(abi.encode(leaf))));
+    }
+
+    function _nodeOf(bytes32 left, bytes32 right) private pure returns (bytes32) {
+        return
+            left < right
+                ? keccak256(bytes.concat(left, right))
+                : keccak256(bytes.concat(right, left));
     }
 
     /// @return paid 0 if there is no breach

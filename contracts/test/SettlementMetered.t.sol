@@ -574,6 +574,19 @@ contract SettlementMeteredTest is MeteredTest {
         settlement.settleMetered{gas: 225_000}(0, ROOT, batch);
     }
 
+    /// @dev What a batch paid is kept beside its root, and told of no other.
+    function test_root_saysWhatItsBatchPaid() public {
+        vm.assertEq(_meter(_list(_attested(BUYER, _lines(3, 4)), _attested(OTHER, _lines(5)))), 12);
+        vm.assertEq(settlement.rootPaid(0, ROOT), 12);
+        vm.assertEq(settlement.rootPaid(0, keccak256("other")), 0);
+        vm.assertEq(settlement.rootPaid(1, ROOT), 0);
+        vm.assertEq(settlement.rootPaid(4096, ROOT), 0);
+        vm.assertEq(settlement.rootSettledAt(0, ROOT), NOW);
+        vm.assertEq(_meter(new MeteredRecord[](0)), 0);
+        vm.assertEq(settlement.rootPaid(1, ROOT), 0);
+        vm.assertEq(settlement.rootSettledAt(1, ROOT), NOW);
+    }
+
     // ------------------------------------------------------------------ helpers
 
     /// @dev The canary of `_setWord`.
