@@ -2,25 +2,16 @@
 pragma solidity =0.8.37;
 
 import {AccountWord} from "./AccountWord.sol";
+import {ClaimCharges} from "./ClaimCharges.sol";
 import {IClaims} from "./IClaims.sol";
 import {IMetered} from "./IMetered.sol";
-import {Ledger} from "./Ledger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 import {SessionPolicy} from "./SessionPolicy.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title The claims of {IClaims}
-abstract contract Claims is Ledger, IClaims {
+abstract contract Claims is ClaimCharges, IClaims {
     using AccountWord for uint256;
-
-    /// @custom:storage-location erc7201:keyfill.claims
-    struct ClaimStorage {
-        mapping(address account => Claim) claims;
-    }
-
-    /// @dev Of "keyfill.claims".
-    bytes32 private constant CLAIM_STORAGE =
-        0xf7bb7fef9170bd5c6a860f75aaf3e23c5f78b8953aa7969f164fb2969bbaaf00;
 
     uint256 private constant LINE_SIZE = 28;
     /// @dev As many as a record of a batch has: so whatever can be posted can be paid.
@@ -45,7 +36,7 @@ abstract contract Claims is Ledger, IClaims {
         );
         uint256[] memory parts = _partsOf(receipt, lines);
 
-        Claim storage claim = _claims().claims[account];
+        Claim storage claim = _claimOf(account);
         executableAt = block.timestamp + claimDelay();
         if (word.has(AccountWord.CLAIMED)) {
             require(receipt.spent > claim.spent, ClaimNotLarger(claim.spent));
@@ -69,7 +60,7 @@ abstract contract Claims is Ledger, IClaims {
         returns (uint256 paid)
     {
         uint256 word = _accounts[account].word;
-        Claim storage claim = _claims().claims[account];
+        Claim storage claim = _claimOf(account);
         // With another base than the claim's the flag is gone: whatever moves the base takes it away.
         require(word.has(AccountWord.CLAIMED), ClaimMissing(account));
         require(block.timestamp >= claim.executableAt, ClaimEarly(claim.executableAt));
@@ -90,7 +81,7 @@ abstract contract Claims is Ledger, IClaims {
 
     /// @inheritdoc IClaims
     function claimOf(address account) external view returns (Claim memory) {
-        return _claims().claims[account];
+        return _claimOf(account);
     }
 
     /// @inheritdoc IClaims
@@ -103,7 +94,7 @@ abstract contract Claims is Ledger, IClaims {
     /// @dev What of an account, whose word this is, a receipt waits to be paid from.
     function _claimedOf(address account, uint256 word) internal view returns (uint256) {
         if (!word.has(AccountWord.CLAIMED)) return 0;
-        Claim storage claim = _claims().claims[account];
+        Claim storage claim = _claimOf(account);
         return claim.spent - claim.base;
     }
 
@@ -148,31 +139,13 @@ abstract contract Claims is Ledger, IClaims {
         bool isSigned;
         if (authority == AUTHORITY_SESSION) {
             signer = SignatureRecovery.recover(digest, signature);
-            // No underflow: the lines add up to the difference from the base, and a receipt is larger than
-            // the one that is claimed.
-            uint256 amount = receipt.spent - _chargedTo(receipt, word, signer);
-            isSigned = signer != address(0) && _chargeReceipt(account, signer, word, amount, parts);
+            isSigned = signer != address(0)
+                && _chargeReceipt(account, signer, word, receipt.spent - receipt.base, parts);
         } else {
             isSigned = _isSigned(account, authority, digest, signature);
             if (authority == AUTHORITY_PLAIN) signer = account;
         }
         require(isSigned, ClaimUnsigned(account));
-    }
-
-    /// @dev What the key was charged for the claim that the receipt replaces, it is not charged again. But a
-    /// rule for counterparties needs all lines: there the whole receipt counts.
-    function _chargedTo(IMetered.SpendReceipt calldata receipt, uint256 word, address signer)
-        private
-        view
-        returns (uint256)
-    {
-        address account = receipt.account;
-        Claim storage claim = _claims().claims[account];
-        if (!word.has(AccountWord.CLAIMED) || claim.signer != signer) return receipt.base;
-        uint256 root =
-            word.has(AccountWord.ROOT_CAPPED) ? _wordOf(SessionPolicy.Bearer.Root, account, 0) : 0;
-        bool isRuled = SessionPolicy.ruleOf(root) != SessionPolicy.CounterpartyRule.Any;
-        return isRuled ? receipt.base : claim.spent;
     }
 
     /// @dev Each line's share of `available` is rounded down, for the buyer.
@@ -199,12 +172,5 @@ abstract contract Claims is Ledger, IClaims {
     {
         bytes calldata line = lines[index * LINE_SIZE:(index + 1) * LINE_SIZE];
         return (address(bytes20(line)), uint64(bytes8(line[20:])));
-    }
-
-    function _claims() private pure returns (ClaimStorage storage claims) {
-        bytes32 slot = CLAIM_STORAGE;
-        assembly ("memory-safe") {
-            claims.slot := slot
-        }
     }
 }

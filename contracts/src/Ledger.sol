@@ -10,13 +10,11 @@ import {BoundedCall} from "./BoundedCall.sol";
 import {ILedger} from "./ILedger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 import {SessionCharges} from "./SessionCharges.sol";
-import {SessionPolicy} from "./SessionPolicy.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title What every way to settle shares: the words of accounts, and who signs for them
 abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTransient {
     using AccountWord for uint256;
-    using SessionPolicy for SessionPolicy.Verdict;
 
     /// @dev A reference to it is hashed once for reading and writing.
     struct Account {
@@ -75,29 +73,6 @@ abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTran
     /// @inheritdoc SessionCharges
     function _sessionGraceS() internal view override returns (uint256) {
         return exitDelay;
-    }
-
-    /// @dev Charges a session key of the account, whose word this is, for the receipt that it signed. It
-    /// comes last, when nothing else can fail.
-    function _chargeReceipt(
-        address account,
-        address key,
-        uint256 word,
-        uint256 amount,
-        uint256[] memory lines
-    ) internal returns (bool) {
-        SessionPolicy.Verdict verdict = _charge(
-            account,
-            key,
-            SessionPolicy.PERMISSION_RECEIPT,
-            amount,
-            word.sessionEpochOf(),
-            word.has(AccountWord.ROOT_CAPPED),
-            0,
-            0,
-            lines
-        );
-        return verdict.isAllowed();
     }
 
     /// @dev Whether `epoch` is the one before the account's and still settles.

@@ -3,14 +3,14 @@ pragma solidity =0.8.37;
 
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {AccountWord} from "./AccountWord.sol";
+import {ClaimCharges} from "./ClaimCharges.sol";
 import {IMetered} from "./IMetered.sol";
-import {Ledger} from "./Ledger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 import {MeteredReader} from "./MeteredReader.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title The metered settlement of {IMetered}
-abstract contract Metered is Ledger, IMetered {
+abstract contract Metered is ClaimCharges, IMetered {
     using AccountWord for uint256;
     using MessageHashUtils for bytes32;
     using MeteredReader for MeteredReader.Books;

@@ -339,8 +339,11 @@ contract MeteredHandler is MeteredTest {
             }
             _ghostUncovered[account] = 0;
             _useReceipt(receipts[i]);
+            if (authority == SESSION) {
+                address signer = _signerOf(account, records[i], amount);
+                _charge(signer, _restOf(account, signer, amount));
+            }
             delete _waiting[account];
-            if (authority == SESSION) _charge(_signerOf(account, records[i], amount), amount);
         }
         vm.assertEq(read, buyers.length, "no buyer is told of who has no record");
     }
@@ -386,7 +389,17 @@ contract MeteredHandler is MeteredTest {
         _isSettled[receipt] = true;
     }
 
-    /// @dev A key that signed before is charged for what is new alone.
+    /// @dev A key whose claim waits is charged for what is new alone.
+    function _restOf(address account, address signer, uint256 amount)
+        private
+        view
+        returns (uint256)
+    {
+        Waiting storage waiting = _waiting[account];
+        if (waiting.amount == 0 || waiting.signer != signer) return amount;
+        return amount > waiting.amount ? amount - waiting.amount : 0;
+    }
+
     function _enterClaim(
         IMetered.SpendReceipt memory receipt,
         bytes memory lines,
@@ -396,17 +409,20 @@ contract MeteredHandler is MeteredTest {
     ) private {
         Waiting storage waiting = _waiting[receipt.account];
         uint64 amount = receipt.spent - receipt.base;
-        uint64 charged = waiting.amount != 0 && waiting.signer == signer ? waiting.amount : 0;
         bool isReplaced = waiting.amount != 0;
         uint256 expected = isReplaced ? waiting.executableAt : block.timestamp + EXIT_DELAY;
         if (executableAt != expected || amount <= waiting.amount) ++claimsMistaken;
-        if (signer != receipt.account) _charge(signer, amount - charged);
+        if (signer != receipt.account) {
+            _charge(signer, _restOf(receipt.account, signer, amount));
+        }
         _waiting[receipt.account] = Waiting(receipt.base, amount, executableAt, signer, lines, hash);
         ++claimsPosted;
         if (isReplaced) ++claimsReplaced;
     }
 
+    /// @dev Nothing is within any cap, also one that was lowered below what was charged.
     function _charge(address key, uint256 amount) private {
+        if (amount == 0) return;
         ++sessionCharges;
         _chargeBearer(_keyOf[key], amount);
         if (_keyOf[key].place == 0) _chargeBearer(_root, amount);

@@ -423,6 +423,33 @@ contract SettlementClaimsTest is MeteredTest {
         settlement.claimReceipt(receipt, lines, SESSION, signature);
     }
 
+    /// @dev What a key was charged for its claim, a batch does not charge again; a smaller receipt gives nothing
+    /// back.
+    function test_sessionReceipt_isNotChargedForWhatWasClaimed() public {
+        _grantKey(20, 1 days);
+        _claimByKey(_lines(6));
+        vm.assertEq(_meter(_sessionReceipt(_lines(6, 1))), 7);
+        _claimByKey(_lines(8));
+        vm.assertEq(_meter(_sessionReceipt(_lines(5))), 5);
+        vm.assertEq(_meter(_sessionReceipt(_lines(5))), 5);
+        _meter(_sessionReceipt(_lines(1)));
+        _assertSkipped(IMetered.RecordProblem.SessionRefused);
+    }
+
+    /// @dev Nor is what another signed for, or what was claimed before the ledger went on, this receipt's.
+    function test_attack_receiptBuildsOnAClaimThatIsNotItsOwn() public {
+        _grantKey(10, 1 days);
+        _claim(_lines(100));
+        _meter(_sessionReceipt(_lines(11)));
+        _assertSkipped(IMetered.RecordProblem.SessionRefused);
+        vm.assertEq(_meter(_receipt(BUYER, _lines(1), buyer)), 1);
+        _claimByKey(_lines(8));
+        vm.assertEq(_meter(_receipt(BUYER, _lines(1), buyer)), 1);
+        _meter(_sessionReceipt(_lines(3)));
+        _assertSkipped(IMetered.RecordProblem.SessionRefused);
+        vm.assertEq(_meter(_sessionReceipt(_lines(2))), 2);
+    }
+
     /// @dev Under a rule for counterparties each claim is charged as a whole, by its own lines.
     function test_sessionClaim_underARuleCountsAsAWhole() public {
         _grantKey(10, 1 days);
