@@ -532,12 +532,9 @@ contract Settlement is Metered, Documents, IVerified {
         bytes calldata signature,
         uint256 amount
     ) private returns (bool) {
+        bytes memory question = abi.encodeCall(ISessionSigner.consume, (digest, signature, amount));
         _requireAuthorityGas();
-        return BoundedCall.answers(
-            account,
-            AUTHORITY_GAS,
-            abi.encodeCall(ISessionSigner.consume, (digest, signature, amount)),
-            ISessionSigner.consume.selector
-        );
+        return
+            BoundedCall.answers(account, AUTHORITY_GAS, question, ISessionSigner.consume.selector);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {ISettlement} from "../src/ISettlement.sol";
@@ -85,6 +86,25 @@ contract HostileAccount {
             mstore(0, padded)
             return(0, size)
         }
+    }
+}
+
+/// @dev An account that accepts everything, and needs nearly all the gas that it is promised.
+contract NeedyAccount is IERC1271 {
+    uint256 private constant NEEDED = 195_000;
+
+    function isValidSignature(bytes32, bytes calldata) external view returns (bytes4) {
+        return gasleft() < NEEDED ? bytes4(0) : IERC1271.isValidSignature.selector;
+    }
+}
+
+/// @dev An operator that gives exactly so much gas.
+contract Thrift {
+    function call(address target, uint256 gasLimit, bytes calldata data)
+        external
+        returns (bool success)
+    {
+        (success,) = target.call{gas: gasLimit}(data);
     }
 }
 

@@ -9,7 +9,7 @@ import {IMetered} from "../src/IMetered.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MeteredReader} from "../src/MeteredReader.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
-import {HostileAccount} from "./Hostile.sol";
+import {HostileAccount, NeedyAccount, Thrift} from "./Hostile.sol";
 import {MeteredLine, MeteredRecord, MeteredTest} from "./MeteredTest.sol";
 
 /// @title Receipts, attestations and roots: what settles, and what does not
@@ -572,6 +572,33 @@ contract SettlementMeteredTest is MeteredTest {
         vm.prank(address(operator));
         vm.expectPartialRevert(ILedger.BatchGasTooLow.selector);
         settlement.settleMetered{gas: 225_000}(0, ROOT, batch);
+    }
+
+    /// @dev Whatever gas is left, an account is asked with all that is promised to it, or the batch reverts,
+    /// although two signatures of 60 kB cost more to bring before it than what is left over for that.
+    function test_attack_longSignaturesAndLittleGas() public {
+        address one = address(new NeedyAccount());
+        address two = address(new NeedyAccount());
+        _fund(one, 1000);
+        _fund(two, 1000);
+        _listAlso(one);
+        _listAlso(two);
+        bytes memory signature = new bytes(60_000);
+        bytes memory batch = _encode(
+            _list(
+                MeteredRecord(4, CONTRACT, signature, _lines(1)),
+                MeteredRecord(5, CONTRACT, signature, _lines(1))
+            )
+        );
+        vm.etch(address(operator), type(Thrift).runtimeCode);
+        for (uint256 gasLimit = 240_000; gasLimit < 420_000; gasLimit += 3000) {
+            bytes memory data = abi.encodeCall(IMetered.settleMetered, (number, ROOT, batch));
+            if (!Thrift(address(operator)).call(address(settlement), gasLimit, data)) continue;
+            ++number;
+            vm.assertEq(_spent(one), number, "skipped for want of gas");
+            vm.assertEq(_spent(two), number, "skipped for want of gas");
+        }
+        vm.assertTrue(number != 0, "enough gas");
     }
 
     /// @dev What a batch paid is kept beside its root, and told of no other.
