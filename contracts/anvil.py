@@ -54,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache: Path | None = None
     """Where it puts the states of old blocks, up to gigabytes, which nobody needs once it has
     ended. None: a folder that is removed at the stop."""
+    states_on_disk_max: int = STATES_ON_DISK_MAX
+    """Of old blocks: whoever traces one needs its state."""
     begins_at_s: int | None = None
     """Time of its first block, from which on it runs with the clock. None: now."""
     port: int = 0
@@ -165,7 +167,7 @@ def _version(executable: str) -> str:
 def _arguments(options: Options) -> list[str]:
     arguments = ["--port", str(options.port), "--host", "127.0.0.1"]
     arguments += ["--slots-in-an-epoch", str(options.slots_in_an_epoch)]
-    arguments += ["--max-persisted-states", str(STATES_ON_DISK_MAX)]
+    arguments += ["--max-persisted-states", str(options.states_on_disk_max)]
     if options.manual:
         arguments.append("--no-mining")
     elif options.block_time_ms is not None:

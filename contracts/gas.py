@@ -57,6 +57,8 @@ FUNDS: Final = 1_000_000_000
 CHAIN_ID: Final = 31_337
 BEGINS_AT_S: Final = 2_123_301_600
 """When a part of a window of a day, and of one of 91 days, has just begun: no other is used."""
+STATES_TRACED_MAX: Final = 10_000
+"""Every block is mined before the first of them is traced."""
 COW_GPV2_GAS: Final = 58_610
 UNISWAPX_GAS: Final = 71_139
 TARGET_GAS: Final = 45_000
@@ -298,7 +300,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--check", action="store_true", help="fail where gas rose")
     parser.add_argument("--write", action="store_true", help="replace gas.json")
     chosen = parser.parse_args(arguments)
-    with Anvil.start(Options(block_time_ms=None, begins_at_s=BEGINS_AT_S)) as anvil:
+    options = Options(
+        block_time_ms=None, begins_at_s=BEGINS_AT_S, states_on_disk_max=STATES_TRACED_MAX
+    )
+    with Anvil.start(options) as anvil:
         measured = asyncio.run(measure(anvil))
         figures = measured.figures + asyncio.run(measure_volume(anvil))
         priced = costs(anvil, measured.shown)
