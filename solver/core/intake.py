@@ -97,13 +97,15 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
     account_barred, session_terms, session_cap_exceeded, mandate_exceeded.
     """
     account = state.accounts.get(intent.account)
+    mandate: MandateState | None = None
     fault = _fault_in_document(state, intent, account)
     if fault is None and intent.authority is _MANDATE:
-        fault = _fault_in_terms(state, intent)
-    fault = fault or _fault_in_funds(state, intent, account)
+        mandate = state.mandates[intent.signer]
+        fault = _fault_in_terms(state, intent, mandate)
+    fault = fault or _fault_in_funds(state, intent, account, mandate)
     if fault is not None:
         return fault
-    _enter_intent(state, intent)
+    _enter_intent(state, intent, account, mandate)
     state.emit(
         _accepted(
             intent=intent.digest,
@@ -229,11 +231,15 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
     return session if session and session.live and session.expires_at > now_s else None
 
 
-def _enter_intent(state: State, intent: IntentState) -> None:
+def _enter_intent(
+    state: State, intent: IntentState, account: Account | None, mandate: MandateState | None
+) -> None:
     """Remember an intent, count it against its signer, and have its order matched."""
-    state.account(intent.account).remember(intent)
+    if account is None:
+        account = state.account(intent.account)
+    account.remember(intent)
     book = state.book(intent.resource, intent.asset)
-    money = state.money(intent.account, intent.asset)
+    money = state.money_of(account, intent.account, intent.asset)
     until_ms = signed_until_ms(state, intent)
     digest, units, limit, minimum = intent.digest, intent.units, intent.limit, intent.units_min
     hold(money, limit)
@@ -245,8 +251,8 @@ def _enter_intent(state: State, intent: IntentState) -> None:
     state.intents[digest] = intent
     if intent.authority is not _KEY:
         commit(state, intent, limit)
-        if intent.authority is _MANDATE:
-            state.mandates[intent.signer].intents[digest] = None
+    if mandate is not None:
+        mandate.intents_kept += 1
 
 
 def _enter_offer(state: State, offer: OfferState) -> None:
@@ -388,9 +394,8 @@ def _fault_in_mandate(state: State, digest: str, address: str) -> Reject | None:
     return None
 
 
-def _fault_in_terms(state: State, intent: IntentState) -> Reject | None:
+def _fault_in_terms(state: State, intent: IntentState, mandate: MandateState) -> Reject | None:
     """Whether the mandate allows this intent at all."""
-    mandate = state.mandates[intent.signer]
     tick = bid_tick(intent.limit, intent.units)
     if mandate.resource and intent.resource != mandate.resource:
         return reject(RejectCode.MANDATE_TERMS, f"it is for {mandate.resource}")
@@ -404,7 +409,9 @@ def _fault_in_terms(state: State, intent: IntentState) -> Reject | None:
     return None
 
 
-def _fault_in_funds(state: State, intent: IntentState, account: Account | None) -> Reject | None:
+def _fault_in_funds(
+    state: State, intent: IntentState, account: Account | None, mandate: MandateState | None
+) -> Reject | None:
     """Rejects by what it may cost: the last of those of `admit_intent`."""
     limit, signer, authority = intent.limit, intent.signer, intent.authority
     available = _spendable(state, intent, account)
@@ -412,9 +419,7 @@ def _fault_in_funds(state: State, intent: IntentState, account: Account | None) 
         return reject(RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limit {limit}")
     if authority is _KEY:
         return None
-    mandate: MandateState | None = None
-    if authority is _MANDATE:
-        mandate = state.mandates[signer]
+    if mandate is not None:
         authority, signer = mandate.authority, mandate.signer
     if authority is not _KEY and (fault := fault_in_bar(state, intent.account)):
         return fault

@@ -6,6 +6,7 @@ document or lease is compared where it stands: `check`, called with what it woul
 takes as long as all the rest.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -274,6 +275,9 @@ def counters_add_up(state: State) -> None:
             served.setdefault(lease.key, []).append(lease.id)
     for key_id, key in state.keys.items():
         check(list(key.leases) == served.get(key_id, []), "counters_add_up", key=key_id)
+    under = Counter([one.signer for one in state.intents.values()] if state.mandates else ())
+    for mandate in state.mandates.values():
+        check(mandate.intents_kept == under[mandate.digest], "counters_add_up")
 
 
 def what_stands_is_known(state: State) -> None:

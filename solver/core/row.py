@@ -37,7 +37,7 @@ def account_row(entry: tuple[str, Account]) -> Row:
         address,
         account.epoch,
         account.sessions,
-        account.used,
+        account.used(),
         [record.nonce for record in account.standing],
         account.withdrawing,
         account.withdrawal_held,
@@ -110,8 +110,9 @@ def offer_row(offer: OfferState) -> Row:
     )
 
 
-def mandate_row(mandate: MandateState) -> Row:
-    """A mandate."""
+def mandate_row(entry: tuple[MandateState, list[str]]) -> Row:
+    """A mandate, and the intents under it that are remembered, oldest first."""
+    mandate, intents = entry
     return (
         mandate.document,
         mandate.digest,
@@ -121,7 +122,7 @@ def mandate_row(mandate: MandateState) -> Row:
         mandate.live,
         mandate.spent,
         mandate.committed,
-        list(mandate.intents),
+        intents,
     )
 
 

@@ -287,7 +287,7 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield from _rows(state.keys.items(), key_row)
     yield from _rows(state.intents.values(), intent_row)
     yield from _rows(state.offers.values(), offer_row)
-    yield from _rows(state.mandates.values(), mandate_row)
+    yield from _rows(_mandates(state), mandate_row)
     yield from _rows(state.leases.values(), lease_row)
     yield from _rows(state.executions.values(), execution_row)
     yield _encode(state.calls)
@@ -302,6 +302,15 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
     yield _encode([order.id for order in ending if isinstance(order, Order)])
+
+
+def _mandates(state: State) -> list[tuple[MandateState, list[str]]]:
+    """Each with the intents under it, in the order in which they came."""
+    under: dict[str, list[str]] = {digest: [] for digest in state.mandates}
+    for intent in state.intents.values() if under else ():
+        if intent.authority is Authority.MANDATE:
+            under[intent.signer].append(intent.digest)
+    return [(mandate, under[mandate.digest]) for mandate in state.mandates.values()]
 
 
 def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes]:
@@ -341,8 +350,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
     for row in image.accounts:
         account = state.account(row.address)
         account.epoch, account.sessions = row.epoch, row.sessions
-        account.used = row.used
-        account.forget_low_nonces()
+        account.recall(row.used)
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 
@@ -355,7 +363,7 @@ def _mandate_from(row: _Mandate) -> MandateState:
         signature=row.signature,
     )
     mandate.live, mandate.spent, mandate.committed = row.live, row.spent, row.committed
-    mandate.intents = dict.fromkeys(row.intents)
+    mandate.intents_kept = len(row.intents)
     return mandate
 
 
@@ -489,7 +497,7 @@ def _load_leases(state: State, image: _Snapshot) -> None:
     for row in _taken(image.leases):
         lease = _lease_from(state, row)
         state.leases[row.id] = lease
-        state.intents[row.intent].leases.append(row.id)
+        state.intents[row.intent].add_lease(row.id)
         if row.execution in state.executions:
             state.executions[row.execution].leases.append(row.id)
         if row.status in SERVING:

@@ -392,7 +392,10 @@ class State:
 
     def money(self, address: str, asset: str) -> Balance:
         """The ledger's account of whoever has a record here, both made on first use."""
-        account = self.account(address)
+        return self.money_of(self.account(address), address, asset)
+
+    def money_of(self, account: Account, address: str, asset: str) -> Balance:
+        """The same for who has the account's record at hand."""
         money = account.money.get(asset)
         if money is None:
             money = account.money[asset] = self.ledger.account(address, asset)
@@ -480,8 +483,8 @@ class State:
                 self.finished.append(offer.digest)
         if intent.authority is _MANDATE:
             mandate = self.mandates[intent.signer]
-            del mandate.intents[intent.digest]
-            if not mandate.live and not mandate.intents:
+            mandate.intents_kept -= 1
+            if not mandate.live and not mandate.intents_kept:
                 self.finished.append(mandate.digest)
 
     def _forget_nonce(self, record: DocumentState) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from solver.core.check import check
+from solver.core.check import violate
 from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
 from solver.core.exchange import Fill
@@ -132,7 +132,7 @@ def open_lease(
     execution.leases.append(lease.id)
     execution.serving += 1
     execution.unsettled += 1
-    intent.leases.append(lease.id)
+    intent.add_lease(lease.id)
     intent.serving += 1
     offer.leases_kept += 1
     state.emit(
@@ -210,12 +210,14 @@ def end_mandate(state: State, mandate: MandateState, reason: str) -> None:
     if not mandate.live:
         return
     mandate.live = False
-    for digest in list(mandate.intents):
-        end_intent(state, state.intents[digest], IntentStatus.CANCELLED)
-    account = mandate.account
-    state.accounts[account].dismiss(mandate)
-    state.emit(MandateEnded(mandate=mandate.digest, account=account, reason=reason))
-    if not mandate.intents:
+    digest, address = mandate.digest, mandate.account
+    account = state.accounts[address]
+    for record in account.standing:
+        if isinstance(record, IntentState) and record.signer == digest:
+            end_intent(state, record, IntentStatus.CANCELLED)
+    account.dismiss(mandate)
+    state.emit(MandateEnded(mandate=digest, account=address, reason=reason))
+    if not mandate.intents_kept:
         state.finish(mandate.digest)
 
 
@@ -248,12 +250,14 @@ def commit(state: State, intent: IntentState, atoms: int) -> None:
     if authority is _MANDATE:
         mandate = state.mandates[signer]
         mandate.committed += atoms
-        check(mandate.committed >= 0, "mandate_commitment_not_negative")
+        if mandate.committed < 0:
+            violate("mandate_commitment_not_negative")
         authority, signer = mandate.authority, mandate.signer
     if authority is _SESSION:
         session = state.accounts[intent.account].sessions[signer]
         session.committed += atoms
-        check(session.committed >= 0, "session_commitment_not_negative")
+        if session.committed < 0:
+            violate("session_commitment_not_negative")
 
 
 def spend(state: State, intent: IntentState, atoms: int) -> None:

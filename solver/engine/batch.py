@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from solver.core.command import (
 )
 from solver.core.document import IntentState
 from solver.core.event import Event
+from solver.core.market import Market
 from solver.engine.group import Applied, Result
 
 GROUP_MAX: Final = 512
@@ -43,18 +44,10 @@ Waiting = tuple[Sequence[Entry], "asyncio.Future[list[Result]]"]
 """Commands that came together, and who waits for their results."""
 
 
-class MarketPort(Protocol):
-    """What is asked of the market here: `solver.core.market`."""
-
-    def apply(self, command: Command) -> list[Event] | Reject: ...  # noqa: D102
-
-    def admit(self, intent: IntentState, at_ms: int) -> list[Event] | Reject: ...  # noqa: D102
-
-
 class Batch:
     """Commands of one group, applied in their order."""
 
-    def __init__(self, market: MarketPort) -> None:
+    def __init__(self, market: Market) -> None:
         self._market = market
         self.has_room = True
         """Whether the disk takes new work: asked before the first command."""
@@ -82,7 +75,11 @@ class Batch:
 
     def apply(self, commands: Sequence[Entry], now_ms: int) -> list[Result]:
         """Apply commands in their order; a result for each."""
-        return [self._result(command, now_ms) for command in commands]
+        before = len(self.applied)
+        results = [self._result(command, now_ms) for command in commands]
+        # At once, as each would otherwise keep an integer of its own.
+        self.times_ms.extend([now_ms] * (len(self.applied) - before))
+        return results
 
     def answer(self) -> None:
         """Tell everyone: it is on disk."""
@@ -104,7 +101,6 @@ class Batch:
         if not isinstance(events, list):
             return events
         self.applied.append(command)
-        self.times_ms.append(now_ms)
         self.told.append(events)
         return _applied(at_ms=now_ms, events=events)
 

@@ -38,7 +38,7 @@ async def list_fills(inbound: Inbound[Nothing, FillsQuery]) -> Answer:
         intent = gateway.state.intents.get(query.intent or "")
         if intent is None:
             return _unknown_intent()
-        fills = intent.leases[: -query.limit - 1 : -1]
+        fills = list(intent.leases[: -query.limit - 1 : -1])
     return FillsTold(fills=tuple(lease_told(gateway.state.leases[fill]) for fill in fills))
 
 

@@ -6,10 +6,12 @@ from typing import Final
 import pytest
 
 from intents.reject import Reject, RejectCode
-from solver.core import document, exchange, intake, pool, trade
+from solver.core import exchange, intake, pool, trade
+from solver.core import nonce as nonce_module
 from solver.core.command import CancelDocument, Command, EndLeases, Limit, PoolKey
-from solver.core.document import NONCES_PER_WORD, Account
+from solver.core.document import Account
 from solver.core.event import IntentStatus
+from solver.core.nonce import NONCES_PER_WORD, Nonces
 from solver.core.snapshot import dump, load
 from tests.builder import (
     SEARCH,
@@ -188,20 +190,20 @@ def _scattered(account: Account, words: int) -> list[int]:
 
 def test_scattered_nonces_are_so_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The highest are known bit by bit; whatever is below them counts as used."""
-    monkeypatch.setattr(document, "NONCE_WORDS_MAX", WORDS)
+    monkeypatch.setattr(nonce_module, "NONCE_WORDS_MAX", WORDS)
     account = Account()
     nonces = _scattered(account, 5 * WORDS)
-    assert len(account.used) == WORDS
+    assert len(account.used()) == WORDS
     assert all(account.has_used(nonce) for nonce in nonces)
     assert account.nonce_min == 4 * WORDS * NONCES_PER_WORD
     assert not account.has_used(account.nonce_min)
     account.use(3)
-    assert len(account.used) == WORDS
+    assert len(account.used()) == WORDS
 
 
 def test_fewer_words_forbid_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until there are as many as may be, only what was used is used."""
-    monkeypatch.setattr(document, "NONCE_WORDS_MAX", WORDS)
+    monkeypatch.setattr(nonce_module, "NONCE_WORDS_MAX", WORDS)
     account = Account()
     _scattered(account, WORDS - 1)
     assert account.nonce_min == 0
@@ -210,7 +212,7 @@ def test_fewer_words_forbid_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_forgotten_nonce_stays_used_after_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts as used does so in the market that is loaded too, and goes on the same way."""
-    monkeypatch.setattr(document, "NONCE_WORDS_MAX", WORDS)
+    monkeypatch.setattr(nonce_module, "NONCE_WORDS_MAX", WORDS)
     bench = a_bench()
     account = bench.market.state.account(alice.address)
     _scattered(account, 3 * WORDS)
@@ -225,7 +227,7 @@ def test_a_forgotten_nonce_stays_used_after_a_snapshot(monkeypatch: pytest.Monke
 
 def test_a_nonce_too_low_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the lowest that may be free."""
-    monkeypatch.setattr(document, "NONCE_WORDS_MAX", WORDS)
+    monkeypatch.setattr(nonce_module, "NONCE_WORDS_MAX", WORDS)
     bench = a_bench()
     account = bench.market.state.account(alice.address)
     _scattered(account, 3 * WORDS)
@@ -311,15 +313,15 @@ SABOTAGES: Final[dict[str, tuple[Patch, Callable[[pytest.MonkeyPatch], None]]]] 
         test_a_key_is_kept_while_a_call_of_it_is_in_flight,
     ),
     "never forget nonces": (
-        never("forget_low_nonces", Account),
+        never("_forget_low", Nonces),
         test_scattered_nonces_are_so_many_words,
     ),
     "take what was forgotten": (
-        edited(Account, "has_used", "nonce < self.nonce_min or ", ""),
+        edited(Nonces, "has_used", "nonce < self.nonce_min or ", ""),
         test_scattered_nonces_are_so_many_words,
     ),
     "begin above nothing": (
-        edited(Account, "__init__", "self.nonce_min = 0", "self.nonce_min = 1"),
+        edited(Nonces, "__init__", "self.nonce_min = 0", "self.nonce_min = 1"),
         test_fewer_words_forbid_nothing,
     ),
 }

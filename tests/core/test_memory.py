@@ -12,8 +12,8 @@ from solver.core import state as state_module
 from solver.core.book import Level, Order
 from solver.core.command import CancelDocument, SubmitIntent
 from solver.core.deadline import TIMES_SPARE_MAX, Deadlines
-from solver.core.document import NONCES_PER_WORD
 from solver.core.exchange import Fill
+from solver.core.nonce import NONCES_PER_WORD
 from solver.core.snapshot import dump, load
 from solver.core.state import (
     DUE_SPARE_MAX,
@@ -141,7 +141,7 @@ def test_a_mandate_ends_though_its_oldest_intents_are_forgotten_meanwhile(
     bench.do(CancelDocument(account=alice.address, digest=third.digest))
     bench.do(CancelDocument(account=alice.address, digest=mandate.digest))
     assert list(bench.market.state.intents) == [second.digest]
-    assert list(bench.mandate(mandate).intents) == [second.digest]
+    assert bench.mandate(mandate).intents_kept == 1
     _cancelled(bench)
     _cancelled(bench)
     assert bench.market.state.mandates == {}
@@ -194,7 +194,7 @@ def test_used_nonces_in_a_row_are_bits() -> None:
     account = Account()
     for nonce in range(6_000):
         account.use(nonce)
-    assert len(account.used) == 6_000 // NONCES_PER_WORD
+    assert len(account.used()) == 6_000 // NONCES_PER_WORD
     assert all(account.has_used(nonce) for nonce in range(6_000))
     assert not account.has_used(6_000)
     assert not account.has_used(2**53 - 1)

@@ -30,6 +30,7 @@ from solver.core import (
     trade,
     window,
 )
+from solver.core.nonce import Nonces
 from tests.conftest import PROFILE
 from tests.core.floor import a_walk
 from tests.core.sabotage import (
@@ -356,7 +357,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "forget what leases give back": never("return_units", market),
     "use a forgotten nonce again": all_of(
         constant(state, "FINISHED_KEPT_MAX", 1),
-        edited(state.Account, "use", "self.used[word] =", "word ="),
+        edited(Nonces, "use", "self._bits |=", "word |="),
     ),
     "never end a mandate": never("end_mandate", market),
     "let mandates outlive their sessions": edited(
@@ -369,7 +370,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
         "(record.signer,)",
     ),
     "leave a mandate's intents open": edited(
-        trade, "end_mandate", "end_intent(state, state.intents[digest]", "(state, digest"
+        trade, "end_mandate", "end_intent(state, record", "(state, record"
     ),
     "look at no terms of a mandate": never("_fault_in_terms", intake),
     "count nothing that a mandate spends": edited(trade, "spend", "mandate.spent += atoms", "pass"),

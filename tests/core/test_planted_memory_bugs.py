@@ -5,12 +5,13 @@ from typing import Final
 
 import pytest
 
-from solver.core import document, snapshot, state, trade
+from solver.core import nonce, snapshot, state, trade
 from solver.core.book import Book, Level, Side
 from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
+from solver.core.nonce import Nonces
 from solver.core.roster import Roster
-from solver.core.state import Account, State
+from solver.core.state import State
 from solver.core.window import Window
 from tests.core import test_memory, test_roster
 from tests.core.floor import a_walk
@@ -64,7 +65,7 @@ LOST: Final[dict[str, Patch]] = {
         edited(
             snapshot,
             "_load_accounts",
-            "account.used = row.used",
+            "account.recall(row.used)",
             "pass",
         ),
     ),
@@ -173,9 +174,9 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "part no order of a dropped market": (never("part", Book), _dropped_is_freed),
     "part no level of a dropped market": (never("part", Side), _dropped_is_freed),
     "part no deadline of a dropped market": (never("part", Deadlines), _dropped_is_freed),
-    "keep a word a nonce": (constant(document, "NONCES_PER_WORD", 1), _nonces_are_bits),
+    "keep a word a nonce": (constant(nonce, "NONCES_PER_WORD", 1), _nonces_are_bits),
     "forget that a nonce was used": (
-        edited(Account, "use", "self.used[word] =", "word ="),
+        edited(Nonces, "use", "self._bits |=", "word |="),
         _nonces_are_bits,
     ),
 }

@@ -20,9 +20,9 @@ from solver.core.command import (
     WithdrawalRequested,
 )
 from solver.core.deadline import Deadlines
-from solver.core.document import NONCES_PER_WORD
 from solver.core.event import BatchCut
 from solver.core.market import Market
+from solver.core.nonce import NONCES_PER_WORD
 from solver.core.snapshot import dump, load
 from solver.core.state import Account, Lease, State
 from solver.core.weight import Load

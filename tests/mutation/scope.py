@@ -25,6 +25,7 @@ _CORE: Final = (
     "market",
     "metered",
     "metering",
+    "nonce",
     "pool",
     "record",
     "roster",
