@@ -14,6 +14,8 @@ NONCES_PER_WORD: Final = 60
 NONCE_WORDS_MAX: Final = 65_536
 """Words of one account; beyond it the lowest are forgotten, and count as used."""
 _NO_WORD: Final = -1
+_BITS: Final = tuple(1 << place for place in range(NONCES_PER_WORD))
+"""Listed, as compiled code would shift a literal 1 as C's int, of 32 bits."""
 
 
 @mypyc_attr(acyclic=True)
@@ -49,8 +51,7 @@ class Nonces:
         word = nonce // NONCES_PER_WORD
         if word != self._word:
             self._turn_to(word)
-        bit: i64 = 1
-        self._bits |= bit << (nonce % NONCES_PER_WORD)
+        self._bits |= _BITS[nonce % NONCES_PER_WORD]
 
     def used(self) -> dict[int, int]:
         """All from `nonce_min` on that are, as bits: word → bits, in the order of first use."""

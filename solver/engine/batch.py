@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -19,7 +19,6 @@ from solver.core.command import (
 )
 from solver.core.document import IntentState
 from solver.core.event import Event
-from solver.core.market import Market
 from solver.engine.group import Applied, Result
 
 GROUP_MAX: Final = 512
@@ -44,10 +43,18 @@ Waiting = tuple[Sequence[Entry], "asyncio.Future[list[Result]]"]
 """Commands that came together, and who waits for their results."""
 
 
+class MarketPort(Protocol):
+    """What is asked of the market here: `solver.core.market`, or who watches one."""
+
+    def apply(self, command: Command) -> list[Event] | Reject: ...  # noqa: D102
+
+    def admit(self, intent: IntentState, at_ms: int) -> list[Event] | Reject: ...  # noqa: D102
+
+
 class Batch:
     """Commands of one group, applied in their order."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: MarketPort) -> None:
         self._market = market
         self.has_room = True
         """Whether the disk takes new work: asked before the first command."""
