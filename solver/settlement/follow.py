@@ -85,6 +85,12 @@ class Follower:
         found = [receipt for receipt in receipts if receipt is not None]
         if not found:
             await self._note_collision(entry, view)
+        elif found[-1].block_number > view.head.number:
+            # A node that mines while it answers may tell the nonce of the block that is coming.
+            told = (
+                f"the receipt names a block {found[-1].block_number} that is not on the chain yet"
+            )
+            await self._doubt(entry, told, view)
         elif found[-1].succeeded:
             told = "the receipt says that it succeeded, the contract does not have it"
             await self._doubt(entry, told, view)

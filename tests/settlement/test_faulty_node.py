@@ -319,6 +319,34 @@ async def test_a_node_that_is_behind_is_waited_for(world: World, node: FaultyNod
     await assert_settled_once(world, batch)
 
 
+async def test_a_nonce_of_the_block_that_is_coming_tells_no_revert(
+    world: World, node: FaultyNode
+) -> None:
+    """A node that mines while it answers: what is of a later block counts once it is seen."""
+    batch = await world.a_batch()
+    before = await world.chain.head()
+    await world.submitter.step()
+    (version,) = world.outbox.versions(batch.number)
+    await world.mined(version.hash)
+
+    def head_before(asked: list[Any], told: Any) -> Any:
+        return {**told, "number": hex(before.number)} if asked[0] == "latest" else told
+
+    def nonce_after(asked: list[Any], told: Any) -> Any:
+        return "0x1" if asked[1] == hex(before.number) else told
+
+    node.lie("eth_getBlockByNumber", head_before)
+    node.lie("eth_getTransactionCount", nonce_after)
+    node.lie(RECEIPT, a_receipt(status="0x0"))
+    for _ in range(2):
+        await world.submitter.step()
+    assert not world.alarms
+    node.honest()
+    await settle_through(world)
+    await assert_settled_once(world, batch)
+    assert not world.alarms
+
+
 async def test_a_node_that_repeats_old_answers_does_no_harm(world: World, node: FaultyNode) -> None:
     """Head and nonces of before our transaction was mined: at most the same bytes go again."""
     batch = await world.a_batch()
