@@ -7,6 +7,7 @@ A transaction is mined when it arrives (unless `hold_blocks`), blocks become fin
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -63,6 +64,8 @@ RESOURCE = "tavily/search:call"
 USD = 10**6
 DEPLOYER = SigningKey(DEV_KEY)
 STEPS_MAX = 50
+PATIENCE_S = 60.0
+"""Only what hangs takes so long, on a slow machine with others at work too."""
 T = TypeVar("T")
 
 
@@ -75,7 +78,7 @@ class MemoryJournal:
         self.gate.set()
 
     def append(self, group: Group) -> int:
-        self.gate.wait(10)
+        self.gate.wait(PATIENCE_S)
         self.records += decode(group.payload)
         return len(self.records)
 
@@ -199,17 +202,25 @@ class World:
         await self.watcher.start()
 
     def sent(self) -> int:
-        """Mined transactions of the session key."""
-        return int(self.anvil.rpc("eth_getTransactionCount", self.session.address, "latest"), 16)
+        """Mined transactions of the session key, once Anvil has mined what it took of them.
+
+        It answers a send a moment before it mines it. While blocks are held nothing is waited for.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (mined := self._nonce("latest")) != self._nonce("pending") and not self._held:
+            assert time.monotonic() < deadline, "Anvil does not mine what it has taken"
+            time.sleep(0.002)
+        return mined
+
+    def _nonce(self, block: str) -> int:
+        return int(self.anvil.rpc("eth_getTransactionCount", self.session.address, block), 16)
 
     async def mined(self, transaction_hash: str) -> Receipt:
         """The receipt, which Anvil has a moment after it took the transaction."""
-        for _ in range(1_000):
-            receipt = await self.chain.receipt(transaction_hash)
-            if receipt is not None:
-                return receipt
-            await asyncio.sleep(0.002)
-        raise AssertionError(f"{transaction_hash} is not mined")
+        async with asyncio.timeout(PATIENCE_S):
+            while (receipt := await self.chain.receipt(transaction_hash)) is None:  # noqa: ASYNC110  polling what has no event
+                await asyncio.sleep(0.002)
+        return receipt
 
     async def finalize(self) -> None:
         """Make all that is mined final, and let the core know."""
@@ -390,7 +401,7 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let others run until something holds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110  polling what has no event
                 await asyncio.sleep(0.002)
 
