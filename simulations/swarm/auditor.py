@@ -11,15 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from intents.bound import ADDRESS_ZERO
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode
-from simulations.swarm.chain import Chain
 from simulations.swarm.competition import Contests
-from simulations.swarm.contract import SkipReason
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
 from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
+from simulations.swarm.payment import Payments
 from simulations.swarm.trust import Trusts
 from solver.core.command import Outcome
 from solver.core.event import (
@@ -52,8 +50,6 @@ from solver.core.event import (
 from solver.engine.sequencer import Applied
 
 LEASE_MS_MAX: Final = 600_000
-BLOCKS_BEHIND_MAX: Final = 32
-"""The newest blocks, of which a market may have seen any number."""
 
 
 class Auditor:
@@ -65,28 +61,20 @@ class Auditor:
         self.papers: dict[str, Paper] = {}
         self.fills: dict[str, Fill] = {}
         self.calls: dict[str, Call] = {}
-        self.totals: dict[tuple[str, str], int] = {}
-        self.issued = 0
         self.contests = Contests(self.papers)
         self.mandates = Mandates()
         self.trusts = Trusts()
+        self.payments = Payments(usdc, self.papers, self.fills, self.mandates, self.trusts)
         self.open_fills: dict[str, dict[str, int]] = {}
         """By buyer and intent: how many of its fills may be used."""
         self.secrets: list[bytes] = []
-        self.revoked: set[str] = set()
-        self.left: set[str] = set()
-        self.clock_may_be_wrong = False
-        self.chain: Chain | None = None
         self.on_event: Callable[[Event], None] = lambda _: None
         self._digest = blake2b(digest_size=32)
         self._nonces: dict[tuple[str, int], str] = {}
-        self._batches: dict[int, tuple[str, ...]] = {}
-        self._final_batches: set[int] = set()
         self._executions: set[int] = set()
         self._keys: dict[str, bool] = {}
         self._by_ms: dict[int, list[Event]] = {}
         self._told: set[str] = set()
-        self._refused: set[str] = set()
         self.last_ms = 0
         self._moved: set[str] = set()
         self._arrived: set[str] = set()
@@ -100,12 +88,12 @@ class Auditor:
             CallStarted: self._call_started,
             CallFinished: self._call_finished,
             LeaseClosed: self._lease_closed,
-            BatchCut: self._batch_cut,
-            BatchFinal: self._batch_final,
-            PaymentSettled: self._settled,
-            PaymentSkipped: self._skipped,
-            BalanceChanged: self._balance,
-            ChainApplied: self._chain_applied,
+            BatchCut: self.payments.cut,
+            BatchFinal: self.payments.final,
+            PaymentSettled: self.payments.settled,
+            PaymentSkipped: self.payments.skipped,
+            BalanceChanged: self.payments.balance,
+            ChainApplied: self.payments.chain_applied,
             KeyPooled: self._key_pooled,
             KeyRetired: self._key_retired,
             MandateAccepted: self._mandated,
@@ -380,89 +368,6 @@ class Auditor:
         expect(0 <= event.returned <= fill.units - kept, "used_units_do_not_return")
         self.papers[fill.offer].units -= event.returned
 
-    # ---------------------------------------------------------------- money
-
-    def _batch_cut(self, _: int, event: BatchCut) -> None:
-        expect(event.number == len(self._batches), "batches_are_numbered", number=event.number)
-        for line in event.lines:
-            fill = self.fills[line.fill]
-            expect(fill.closed and fill.batch < 0 and not fill.over, "i16_batched_once")
-            expect(line.payment == fill.payment, "batched_as_closed", fill=line.fill)
-            fill.batch = event.number
-        self._batches[event.number] = tuple(line.fill for line in event.lines)
-
-    def _batch_final(self, _: int, event: BatchFinal) -> None:
-        expect(event.number not in self._final_batches, "i16_settled_once", number=event.number)
-        self._final_batches.add(event.number)
-        for fill in self._batches[event.number]:
-            expect(self.fills[fill].over, "batch_speaks_of_each_line", fill=fill)
-
-    def _settled(self, _: int, event: PaymentSettled) -> None:
-        fill = self._end(event.fill)
-        paid = self.papers[fill.intent].document.asset
-        parties = (
-            self.papers[fill.intent].document.account,
-            self.papers[fill.offer].document.account,
-        )
-        expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
-        expect((event.buyer, event.seller) == parties, "settled_between_parties", fill=event.fill)
-        if self.papers[fill.intent].mandate:
-            self.mandates.paid(self.papers[fill.intent].mandate, event.payment)
-        expect(fill.batch >= 0 or paid != self._usdc or not event.payment, "usdc_is_batched")
-        for account, amount in ((event.buyer, -event.payment), (event.seller, event.payment)):
-            key = (account, paid)
-            self.totals[key] = self.totals.get(key, 0) + amount
-
-    def _skipped(self, _: int, event: PaymentSkipped) -> None:
-        fill = self._end(event.fill)
-        signers = {self.papers[fill.intent].signer, self.papers[fill.offer].signer}
-        buyer = self.papers[fill.intent].document.account
-        allowed = {
-            SkipReason.EPOCH_ENDED,
-            SkipReason.CANCELLED,
-            *([SkipReason.EXPIRED] if self.clock_may_be_wrong else []),
-            *([SkipReason.SESSION_REFUSED] if signers & self.revoked else []),
-            *([SkipReason.INSUFFICIENT] if buyer in self.left else []),
-            # What is left of an execution whose other lines were refused may be too little.
-            *([SkipReason.BELOW_MINIMUM] if fill.intent in self._refused else []),
-        }
-        expect(event.reason in allowed, "skipped_for_a_reason", reason=event.reason)
-        self._refused.add(fill.intent)
-
-    def _end(self, name: str) -> Fill:
-        fill = self.fills[name]
-        expect(fill.closed and not fill.over, "i16_settled_once", fill=name)
-        fill.over = True
-        self.trusts.over(self.papers[fill.intent].document.account, name)
-        return fill
-
-    def _balance(self, _: int, event: BalanceChanged) -> None:
-        key = (event.account, event.asset)
-        known = self.totals.get(key, 0)
-        match event.reason:
-            case "deposited":
-                expect(event.total > known, "a_deposit_adds", account=event.account)
-            case "withdrawn":
-                expect(event.total <= known, "a_withdrawal_takes", account=event.account)
-                self.left.add(event.account)
-            case "withdrawal requested":
-                expect(event.total == known, "a_request_moves_nothing", account=event.account)
-            case _:
-                self.issued += event.total - known
-        expect(event.total >= 0, "nobody_is_overdrawn", account=event.account)
-        self.totals[key] = event.total
-
-    def _chain_applied(self, _: int, event: ChainApplied) -> None:
-        """I17: the books are the contract's, as of that block."""
-        assert self.chain is not None
-        found = self.chain.blocks[event.number].ledger.balances
-        mine = {
-            account: sum_ for (account, asset), sum_ in self.totals.items() if asset == self._usdc
-        }
-        for account in found.keys() | mine.keys():
-            amounts = (mine.get(account, 0), found.get(account, 0))
-            expect(amounts[0] == amounts[1], "i17_chain_matches_ledger", amounts=amounts)
-
     # ---------------------------------------------------------------- the end
 
     def latest_end_ms(self) -> int:
@@ -481,31 +386,10 @@ class Auditor:
         for name, call in self.calls.items():
             if call.finished is None:
                 return f"call {name}"
-        if open_batches := self._batches.keys() - self._final_batches:
-            return f"batch {min(open_batches)}"
-        return self.mandates.unfinished() or self.contests.unfinished()
+        parts = (self.payments, self.mandates, self.contests)
+        return next((left for part in parts if (left := part.unfinished())), "")
 
     def charged(self, key: str) -> int:
         """Units that buyers pay for, of calls through a key."""
         ended = [call.finished for call in self.calls.values() if call.key == key and call.finished]
         return sum(each.units for each in ended if each.outcome is Outcome.DELIVERED)
-
-    def _asks_to_leave(self, account: str) -> bool:
-        """Whether a withdrawal waits in a block that the market may be looking at."""
-        assert self.chain is not None
-        recent = self.chain.blocks[-BLOCKS_BEHIND_MAX:]
-        return any(account in block.ledger.withdrawals for block in recent)
-
-    def reconcile(self, balance: Callable[[str, str], tuple[int, int]], granted: int) -> None:
-        """At the end: what accounts are told they own is what these books say (P3, P10)."""
-        credits_owned = sum(
-            sum_ for (_, asset), sum_ in self.totals.items() if asset == ADDRESS_ZERO
-        )
-        expect(credits_owned == self.issued <= granted, "i2_credits_conserved")
-        for (account, asset), mine in self.totals.items():
-            total, available = balance(account, asset)
-            expect(total == mine, "p10_balances_can_be_recomputed", account=account)
-            assert self.chain is not None
-            leaving = asset == self._usdc and self._asks_to_leave(account)
-            free = available == total or leaving
-            expect(free, "i20_nothing_stays_held", account=account, asset=asset)

@@ -128,9 +128,11 @@ class Buyer(Client):
         """Revoke or grant anew, sometimes with worse terms."""
         key = self.person.key.address
         if self.random.random() < 0.3:  # noqa: PLR2004  three in ten
-            self.around.auditor.revoked.add(key)
+            self.around.auditor.payments.revoked.add(key)
             self.around.chain.act("revoke", self.person.account, key=key)
             return
         cap = SESSION_CAP * self.random.choice((1, 2, 4))
-        self.around.auditor.revoked.add(key)  # a lower cap refuses what a higher one let pass
+        self.around.auditor.payments.revoked.add(
+            key
+        )  # a lower cap refuses what a higher one let pass
         grant(self.around.chain, self.person, self.now_s(), cap=cap)

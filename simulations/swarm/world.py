@@ -113,8 +113,8 @@ class World:
         names = {keccak256(name.encode()).hex(): name for name in ("", *RESOURCES)}
         self._registry = Registry(DOMAIN.prefix(), DEPLOYMENT.usdc, names)
         self.chain: Final = self._new_chain()
-        self.auditor.chain = self.chain
-        self.auditor.clock_may_be_wrong = self.faults.has("clock")
+        self.auditor.payments.chain = self.chain
+        self.auditor.payments.clock_may_be_wrong = self.faults.has("clock")
         self.auditor.on_event = lambda event: self._tell("event", event)
         self.faults.on_strike = lambda kind: self._tell("fault", kind.value)
         provider = Provider(self.chain, DEPLOYMENT, self.faults, stream(seed, "rpc"))
@@ -217,7 +217,7 @@ class World:
     def _differing(self) -> list[str]:
         """Whose money is not what the chain says (P7)."""
         final = self.chain.final.ledger.balances
-        totals = self.auditor.totals
+        totals = self.auditor.payments.totals
         return [
             person.name
             for person in PEOPLE
@@ -229,7 +229,7 @@ class World:
         node = self.node
         assert node is not None
         state = node.state
-        self.auditor.reconcile(
+        self.auditor.payments.reconcile(
             lambda owner, asset: (
                 state.ledger.balance(owner, asset).total,
                 state.ledger.balance(owner, asset).available,

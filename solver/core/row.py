@@ -1,4 +1,4 @@
-"""Each record as the row that `solver.core.snapshot` writes, in the order of its classes there.
+"""Each record as the row that `solver.core.snapshot` writes, in the order of `solver.core.image`.
 
 Apart from them so that it can be compiled: a market is written as fast as memory is read.
 """

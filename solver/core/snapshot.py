@@ -15,14 +15,19 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from intents.document import Mandate
-from solver.core.auction import Auction
 from solver.core.book import Order, ask_order, bid_order
-from solver.core.command import Authority, Limit, Mode
-from solver.core.event import IntentStatus, LeaseStatus
+from solver.core.command import Authority, Limit
+from solver.core.image import (
+    IntentImage,
+    LeaseImage,
+    MandateImage,
+    OfferImage,
+    OrderImage,
+    StateImage,
+    Sums,
+    WindowsImage,
+)
 from solver.core.ledger import Balance
-from solver.core.meter import Metering
-from solver.core.record import Batch, Call, Session
 from solver.core.row import (
     Row,
     account_row,
@@ -36,7 +41,6 @@ from solver.core.row import (
 )
 from solver.core.state import (
     SERVING,
-    DueEntry,
     Execution,
     IntentState,
     KeyState,
@@ -59,181 +63,15 @@ _FIXED_ARRAY_MAX: Final = 15
 _encode: Final = msgspec.msgpack.Encoder().encode
 _T = TypeVar("_T")
 
-Sums = tuple[str, str, str]
-"""A balance, as text: sums of many amounts outgrow the 64 bits of MessagePack."""
-
-
-class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A row of the snapshot."""
-
-
-class _Balance(_Record, frozen=True):
-    owner: str
-    asset: str
-    sums: Sums
-
-
-class _Account(_Record, frozen=True):
-    address: str
-    epoch: int
-    sessions: dict[str, Session]
-    used: dict[int, int]
-    standing: list[int]
-    withdrawing: int
-    withdrawal_held: int
-
-
-class _Key(_Record, frozen=True):
-    key: str
-    owner: str
-    provider: str
-    resources: tuple[str, ...]
-    live: bool
-
-
-class _Order(_Record, frozen=True):
-    seq: int
-    units: int
-    held: int
-    until_ms: int
-    in_book: bool
-
-
-class _Intent(_Record, frozen=True):
-    account: str
-    resource: str
-    asset: str
-    units: int
-    units_min: int
-    limit: int
-    valid_from: int
-    valid_until: int
-    immediate: bool
-    epoch: int
-    nonce: int
-    digest: str
-    signer: str
-    authority: Authority
-    signature: str
-    proof: str
-    order: _Order
-    status: IntentStatus
-    ended: IntentStatus | None
-    filled_units: int
-    serving: int
-    unsettled: int
-
-
-class _Offer(_Record, frozen=True):
-    account: str
-    resource: str
-    asset: str
-    key: str
-    units: int
-    limit: int
-    window_units: int
-    window_seconds: int
-    valid_from: int
-    valid_until: int
-    epoch: int
-    nonce: int
-    digest: str
-    signer: str
-    authority: Authority
-    signature: str
-    order: _Order
-    capacity: Sums
-    live: bool
-    leases_kept: int
-
-
-class _Mandate(_Record, frozen=True):
-    document: Mandate
-    digest: str
-    signer: str
-    authority: Authority
-    signature: str
-    live: bool
-    spent: int
-    committed: int
-    intents: list[str]
-
-
-class _Lease(_Record, frozen=True):
-    id: str
-    execution: int
-    intent: str
-    offer: str
-    units: int
-    tick: int
-    held: int
-    until_ms: int
-    filled_ms: int
-    status: LeaseStatus
-    reserved: int
-    delivered: int
-    lapsed: int
-    withdrawn: int
-    returned: int
-    in_flight: int
-    last_used_ms: int
-    batch: int
-
-
-class _Execution(_Record, frozen=True):
-    id: int
-    intent: str
-    metered: bool
-    serving: int
-    unsettled: int
-
-
-class _Windows(_Record, frozen=True):
-    """One subject's: the same windows for each of its resources."""
-
-    subject: str
-    resources: list[str]
-    windows: list[tuple[int, int, int, list[tuple[int, int]]]]
-
-
-class _Snapshot(_Record, frozen=True):
-    version: int
-    usdc: str
-    now_ms: int
-    seq: int
-    cursor: int
-    cursor_hash: str
-    resources: dict[str, Mode]
-    books: list[tuple[str, str]]
-    balances: list[_Balance]
-    accounts: list[_Account]
-    keys: list[_Key]
-    intents: list[_Intent]
-    offers: list[_Offer]
-    mandates: list[_Mandate]
-    leases: list[_Lease]
-    executions: list[_Execution]
-    calls: dict[str, Call]
-    windows: list[_Windows]
-    auctions: dict[int, Auction]
-    ready: list[int]
-    batches: dict[int, Batch]
-    batch_next: int
-    metered_max: int
-    metering: Metering
-    finished: list[str]
-    due: list[DueEntry]
-    order_ends: list[str]
-
 
 def dump(state: State) -> bytes:
-    """Everything that decides anything, in canonical form: the fields of `_Snapshot`, in order."""
+    """Everything that decides anything, in canonical form: the fields of `StateImage`, in order."""
     return b"".join(_pieces(state))
 
 
 def load(data: bytes) -> State:
     """The state that `dump` was given. Raises msgspec.DecodeError for anything else."""
-    image = msgspec.msgpack.decode(data, type=_Snapshot)
+    image = msgspec.msgpack.decode(data, type=StateImage)
     if image.version != FORMAT_VERSION:
         raise msgspec.ValidationError(f"snapshot format {image.version}, not {FORMAT_VERSION}")
     state = State(image.usdc)
@@ -273,7 +111,7 @@ def state_hash(state: State) -> str:
 def _pieces(state: State) -> Iterator[bytes]:
     """The bytes of `dump` from the first to the last, never many of them at once."""
     ledger, accounts = state.ledger, state.accounts
-    yield _ARRAY_16 + len(_Snapshot.__struct_fields__).to_bytes(2, "big")
+    yield _ARRAY_16 + len(StateImage.__struct_fields__).to_bytes(2, "big")
     yield _encode(FORMAT_VERSION)
     yield _encode(state.usdc)
     yield _encode(state.now_ms)
@@ -327,12 +165,12 @@ def _fill_balance(balance: Balance, sums: Sums) -> None:
     balance.debits_pending = int(sums[2])
 
 
-def _windows_rows(state: State) -> list[_Windows]:
-    by_subject: dict[str, _Windows] = {}
+def _windows_rows(state: State) -> list[WindowsImage]:
+    by_subject: dict[str, WindowsImage] = {}
     for (subject, resource), windows in state.windows.items():
         if subject not in by_subject:
             images = [window.image(state.now_ms) for window in windows]
-            by_subject[subject] = _Windows(subject, [], images)
+            by_subject[subject] = WindowsImage(subject, [], images)
         by_subject[subject].resources.append(resource)
     return list(by_subject.values())
 
@@ -342,7 +180,7 @@ def _window_from(image: tuple[int, int, int, list[tuple[int, int]]]) -> Window:
     return Window(Limit(units=units, seconds=seconds), in_flight_units, finished)
 
 
-def _load_accounts(state: State, image: _Snapshot) -> None:
+def _load_accounts(state: State, image: StateImage) -> None:
     for balance in image.balances:
         _fill_balance(state.ledger.account(balance.owner, balance.asset), balance.sums)
     for resource, asset in image.books:
@@ -354,7 +192,7 @@ def _load_accounts(state: State, image: _Snapshot) -> None:
         account.withdrawing, account.withdrawal_held = row.withdrawing, row.withdrawal_held
 
 
-def _mandate_from(row: _Mandate) -> MandateState:
+def _mandate_from(row: MandateImage) -> MandateState:
     mandate = MandateState(
         document=row.document,
         digest=row.digest,
@@ -367,7 +205,7 @@ def _mandate_from(row: _Mandate) -> MandateState:
     return mandate
 
 
-def _load_documents(state: State, image: _Snapshot) -> dict[str, Order]:
+def _load_documents(state: State, image: StateImage) -> dict[str, Order]:
     """All documents and what stands of them; the orders of intents and offers, by digest."""
     for mandate in image.mandates:
         state.mandates[mandate.digest] = _mandate_from(mandate)
@@ -416,7 +254,7 @@ def _put_back(order: Order) -> None:
         book.wait(order)
 
 
-def _intent_from(state: State, row: _Intent) -> IntentState:
+def _intent_from(state: State, row: IntentImage) -> IntentState:
     intent = IntentState(
         intern(row.account),
         intern(row.resource),
@@ -451,7 +289,7 @@ def _intent_from(state: State, row: _Intent) -> IntentState:
     return intent
 
 
-def _offer_from(state: State, row: _Offer) -> OfferState:
+def _offer_from(state: State, row: OfferImage) -> OfferState:
     offer = OfferState(
         intern(row.account),
         intern(row.resource),
@@ -485,11 +323,11 @@ def _offer_from(state: State, row: _Offer) -> OfferState:
     return offer
 
 
-def _fill_order(order: Order, row: _Order) -> None:
+def _fill_order(order: Order, row: OrderImage) -> None:
     order.seq, order.units, order.held = row.seq, row.units, row.held
 
 
-def _load_leases(state: State, image: _Snapshot) -> None:
+def _load_leases(state: State, image: StateImage) -> None:
     """Leases and executions; what is listed of leases elsewhere follows from them."""
     for one in image.executions:
         execution = state.executions[one.id] = Execution(one.id, one.intent, metered=one.metered)
@@ -506,7 +344,7 @@ def _load_leases(state: State, image: _Snapshot) -> None:
                 state.lease_ends.add(lease, row.until_ms)
 
 
-def _lease_from(state: State, row: _Lease) -> Lease:
+def _lease_from(state: State, row: LeaseImage) -> Lease:
     lease = Lease(
         id=row.id,
         execution=row.execution,
