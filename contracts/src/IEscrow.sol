@@ -104,7 +104,8 @@ interface IEscrow {
 
     function accountOf(address account) external view returns (AccountView memory);
 
-    /// @notice Units settled under a nonce, by intents and offers together.
+    /// @notice Units settled under a nonce, by intents and offers together: filled of an intent, delivered of
+    /// an offer; of a mandate atoms.
     function settledUnits(address account, uint64 nonce) external view returns (uint256);
 
     /// @return effectiveAt when the nonce's cancellation bites; 0 if it was not cancelled

@@ -69,8 +69,8 @@ interface IVerified is ILedger {
     // ------------------------------------------------------------------ settlement
 
     /// @notice Settles a batch. Only the operator; each number once.
-    /// @dev A line is one fill: `units` of an intent served by one offer. They count against both
-    /// documents; `delivered`, at most `units`, is what is paid for, with
+    /// @dev A line is one fill: `units` of an intent served by one offer. They count against the
+    /// intent; `delivered`, at most `units`, counts against the offer and is what is paid for, with
     /// floor(delivered * offer.limit / offer.units) <= payment
     /// <= floor(delivered * intent.limit / intent.units).
     /// A line that fails a check is skipped with a reason and takes nothing with it. The whole call

@@ -26,7 +26,8 @@ contract Settlement is Metered, Documents, IVerified {
     using BatchReader for BatchReader.Intent;
     using BatchReader for BatchReader.Offer;
 
-    /// @dev An offer while its batch is settled. `unitsLeft` is before the batch, `unitsAdded` in it.
+    /// @dev An offer while its batch is settled. `unitsLeft` is before the batch, `delivered` in it: an offer
+    /// counts what was delivered alone.
     struct Standing {
         SkipReason problem;
         address account;
@@ -35,7 +36,7 @@ contract Settlement is Metered, Documents, IVerified {
         uint256 units;
         uint256 limit;
         uint256 unitsLeft;
-        uint256 unitsAdded;
+        uint256 delivered;
         uint256 earned;
     }
 
@@ -197,16 +198,17 @@ contract Settlement is Metered, Documents, IVerified {
     function _creditSellers(Standing[] memory standings) private {
         for (uint256 i = 0; i < standings.length; ++i) {
             Standing memory standing = standings[i];
-            if (standing.unitsAdded == 0) continue;
+            // What delivers nothing is paid nothing.
+            if (standing.delivered == 0) continue;
             address seller = standing.account;
             uint256 nonce = standing.nonce;
             uint256 key = UnitLanes.keyOf(seller, nonce);
             uint256 word = _lanes[key];
             require(
-                standing.unitsAdded <= word.unitsLeft(nonce, standing.units),
+                standing.delivered <= word.unitsLeft(nonce, standing.units),
                 BatchNonceShared(seller, uint64(nonce))
             );
-            _lanes[key] = word.add(nonce, standing.unitsAdded);
+            _lanes[key] = word.add(nonce, standing.delivered);
             // Stays within the balance's 72 bits: `earned` was debited from other balances, and all of
             // them add up to at most what is held.
             _accounts[seller].word += standing.earned;
@@ -336,7 +338,7 @@ contract Settlement is Metered, Documents, IVerified {
         draft.payment = 0;
     }
 
-    /// @dev Skips the bad lines; reserves the good ones' units in their standings and sums them up.
+    /// @dev Skips the bad lines; reserves what the good ones delivered in their standings and sums them up.
     function _draftLines(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
         private
     {
@@ -360,7 +362,7 @@ contract Settlement is Metered, Documents, IVerified {
                 draft.accepted |= 1 << i;
                 draft.units += line.units;
                 draft.payment += line.payment;
-                standing.unitsAdded += line.units;
+                standing.delivered += line.delivered;
             }
         }
     }
@@ -390,7 +392,7 @@ contract Settlement is Metered, Documents, IVerified {
         unchecked {
             if (units == 0) return SkipReason.UnitsZero;
             if (draft.units + units > draft.unitsLeft) return SkipReason.UnitsOverfilled;
-            if (standing.unitsAdded + units > standing.unitsLeft) {
+            if (standing.delivered + delivered > standing.unitsLeft) {
                 return SkipReason.UnitsOverfilled;
             }
             if (delivered > units) return SkipReason.DeliveredAboveUnits;
@@ -456,7 +458,7 @@ contract Settlement is Metered, Documents, IVerified {
         }
     }
 
-    /// @dev Gives the drafted units back to their offers and skips the drafted lines.
+    /// @dev Gives what was drafted back to its offers and skips the drafted lines.
     function _release(
         Run memory run,
         BatchReader.Intent memory intent,
@@ -467,7 +469,7 @@ contract Settlement is Metered, Documents, IVerified {
         for (uint256 i = 0; i < intent.lineCount; ++i) {
             if (draft.accepted & (1 << i) == 0) continue;
             intent.readLine(i, line);
-            run.standings[line.offer].unitsAdded -= line.units;
+            run.standings[line.offer].delivered -= line.delivered;
             _skip(run, problem);
         }
     }

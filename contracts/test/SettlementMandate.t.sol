@@ -29,7 +29,7 @@ contract SettlementMandateTest is MarketTest {
         _assertSettled("b");
         vm.assertEq(_balance(buyer.addr), 9974);
         vm.assertEq(_balance(seller.addr), 26);
-        vm.assertEq(settlement.settledUnits(seller.addr, 1), 15);
+        vm.assertEq(settlement.settledUnits(seller.addr, 1), 14);
         vm.assertEq(settlement.settledUnits(buyer.addr, 7), 26, "a mandate counts atoms");
     }
 
@@ -96,7 +96,7 @@ contract SettlementMandateTest is MarketTest {
         mandate.lines = _list(_line(0, 10, 0, 0, "fill"));
         _settle(_offerOf(1), mandate);
         _assertSettled("fill");
-        vm.assertEq(settlement.settledUnits(seller.addr, 1), 10);
+        vm.assertEq(settlement.settledUnits(seller.addr, 1), 0);
     }
 
     function testFuzz_settle_mandateHoldsItsPriceAndLimit(

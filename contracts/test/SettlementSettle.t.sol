@@ -33,7 +33,7 @@ contract SettlementSettleTest is MarketTest {
         vm.assertEq(_balance(buyer.addr), FUNDS - 60);
         vm.assertEq(_balance(seller.addr), 60);
         vm.assertEq(settlement.settledUnits(buyer.addr, 1), 50);
-        vm.assertEq(settlement.settledUnits(seller.addr, 2), 50);
+        vm.assertEq(settlement.settledUnits(seller.addr, 2), 40);
         vm.assertTrue(settlement.isBatchSettled(7));
     }
 
@@ -318,6 +318,30 @@ contract SettlementSettleTest is MarketTest {
         _assertSettled("the rest");
     }
 
+    /// @dev A minimum is met by what an intent fills; what its buyer then leaves unused, its seller sells
+    /// again. Where an offer is sold out, nothing can be delivered, and nothing is no harm.
+    function test_settle_offerCountsWhatWasDelivered() public {
+        SettledOffer memory offer = _signed(_offer(seller.addr, 1, 50, 50), seller);
+        SettledIntent memory least = _intent(buyer.addr, 1, 50, 100);
+        least.unitsMin = 50;
+        least.lines = _list(_line(0, 50, 20, 20, "least"));
+        _settle(offer, _signed(least, buyer));
+        _assertSettled("least");
+        vm.assertEq(settlement.settledUnits(buyer.addr, 1), 50);
+        vm.assertEq(settlement.settledUnits(seller.addr, 1), 20);
+
+        _settle(offer, _intentOf(2, _line(0, 50, 31, 31, "too much")));
+        _assertSkipped("too much", IVerified.SkipReason.UnitsOverfilled);
+        _settle(offer, _intentOf(2, _line(0, 50, 30, 30, "the rest")));
+        _assertSettled("the rest");
+        vm.assertEq(settlement.settledUnits(seller.addr, 1), 50);
+        _settle(offer, _intentOf(3, _line(0, 1, 1, 1, "one more")));
+        _assertSkipped("one more", IVerified.SkipReason.UnitsOverfilled);
+        _settle(offer, _intentOf(3, _line(0, 1, 0, 0, "nothing")));
+        _assertSettled("nothing");
+        vm.assertEq(settlement.settledUnits(seller.addr, 1), 50);
+    }
+
     function test_settle_countsLinesOfOneBatchTogether() public {
         SettledIntent memory intent = _intent(buyer.addr, 1, 100, 200);
         intent.lines = _list(_line(0, 60, 60, 60, "first"), _line(0, 41, 41, 41, "second"));
@@ -509,7 +533,7 @@ contract SettlementSettleTest is MarketTest {
         _expectReason(_signed(offer, seller), intent, IVerified.SkipReason.UnitsZero);
         intent.lines[0].units = 1;
         _expectReason(offer, intent, IVerified.SkipReason.UnitsOverfilled);
-        offer.units = 1;
+        offer.units = 2;
         offer = _signed(offer, seller);
         _expectReason(offer, intent, IVerified.SkipReason.DeliveredAboveUnits);
         intent.lines[0].delivered = 1;

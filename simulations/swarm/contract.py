@@ -253,7 +253,7 @@ class Ledger:
                 skipped.append((line, fault))
             else:
                 good.append(line)
-                added[line.offer] = added.get(line.offer, 0) + line.units
+                added[line.offer] = added.get(line.offer, 0) + line.delivered
         fault = self._sum_problem(intent, good, now_s) if good else 0
         if fault:
             skipped += [(line, fault) for line in good]
@@ -267,7 +267,7 @@ class Ledger:
         self.balances[buyer] -= line.payment
         self.balances[seller] = self.balances.get(seller, 0) + line.payment
         self._count(intent.place, line.payment if intent.is_mandate else line.units)
-        draft.added[line.offer] = draft.added.get(line.offer, 0) + line.units
+        draft.added[line.offer] = draft.added.get(line.offer, 0) + line.delivered
         draft.paid += line.payment
         draft.settled += 1
         values = (line.fill, buyer, seller, line.units, line.delivered, line.payment)
@@ -282,7 +282,7 @@ class Ledger:
             and bought["account"] != sold["account"]
             and line.units > 0
             and line.delivered <= line.units
-            and self.units.get(offer.place, 0) + added.get(line.offer, 0) + line.units
+            and self.units.get(offer.place, 0) + added.get(line.offer, 0) + line.delivered
             <= sold["units"]
             and (line.payment + 1) * sold["units"] > line.delivered * sold["limit"]
             and self._is_within(intent, line, sum(other.units for other in good))

@@ -22,7 +22,6 @@ from solver.core.state import (
     LEASES_PER_EXECUTION_MAX,
     Call,
     Due,
-    IntentState,
     Lease,
     OfferState,
     State,
@@ -257,7 +256,7 @@ def _close(state: State, lease: Lease) -> None:
     lease.held -= freed
     release(intent.order.money, freed)
     commit(state, intent, -freed)
-    _close_capacity(state, intent, offer, lease)
+    _close_capacity(state, offer, lease)
     intent.serving -= 1
     state.emit(
         LeaseClosed(
@@ -279,18 +278,17 @@ def _close(state: State, lease: Lease) -> None:
     update_status(state, intent)
 
 
-def _close_capacity(state: State, intent: IntentState, offer: OfferState, lease: Lease) -> None:
+def _close_capacity(state: State, offer: OfferState, lease: Lease) -> None:
     """Used units are gone; unused ones go back to a live offer, or lapse.
 
-    Under a minimum they lapse: on chain all that was filled counts against the offer, so
-    selling them again would overfill it. An offer is live only while its key is.
+    On chain an offer counts what was delivered. It is live only while its key is.
     """
     used = lease.delivered + lease.lapsed
     post(offer.capacity, state.units(SERVED, lease.resource), lease.reserved, used)
     lease.reserved = 0
     unused = lease.units - used
     in_time = offer.live and offer.order.until_ms >= state.now_ms
-    if unused and in_time and not intent.has_minimum:
+    if unused and in_time:
         lease.returned = unused
         state.schedule(state.now_ms, Due.RETURN_UNITS, lease.offer)
     else:

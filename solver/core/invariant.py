@@ -88,9 +88,9 @@ def chain_counters_fit(state: State) -> None:
     """What may still be counted on chain against a document never exceeds its units."""
     counted: dict[str, int] = {}
     for lease in state.leases.values():
-        closed = counted_units(state.intents[lease.intent], lease)
-        units = lease.units if lease.status in SERVING else closed
-        for digest in (lease.intent, lease.offer):
+        filled = counted_units(state.intents[lease.intent], lease)
+        for digest, closed in ((lease.intent, filled), (lease.offer, lease.delivered)):
+            units = lease.units if lease.status in SERVING else closed
             counted[digest] = counted.get(digest, 0) + units
     for digest, units in counted.items():
         signed = (state.intents.get(digest) or state.offers[digest]).units

@@ -46,10 +46,10 @@ def finish_execution(state: State, execution: Execution) -> None:
 
 
 def counted_units(intent: IntentState, lease: Lease) -> int:
-    """What a closed lease counts on chain against its intent and its offer.
+    """What a closed lease counts on chain against its intent: its line's units.
 
     The contract judges a minimum by the counted units of an execution, so there it is all
-    that was filled; otherwise what was delivered, and the rest may be sold again.
+    that was filled; otherwise what was delivered. An offer counts what was delivered.
     """
     return lease.units if intent.has_minimum else lease.delivered
 

@@ -46,7 +46,7 @@ class FakeChain:
             self._count(mandate.account, mandate.nonce, line.payment)
         else:
             self._count(buyer.account, buyer.nonce, line.units)
-        self._count(seller.account, seller.nonce, line.units)
+        self._count(seller.account, seller.nonce, line.delivered)
         authority, signer = signer_of(self._state, intent)
         if authority is Authority.SESSION:
             self.sessions[buyer.account, signer]["spent"] += line.payment
@@ -102,7 +102,7 @@ class FakeChain:
         added: dict[str, int] = {}
         for line in lines:
             offer = self._state.offers[line.offer].document
-            added[line.offer] = added.get(line.offer, 0) + line.units
+            added[line.offer] = added.get(line.offer, 0) + line.delivered
             sold = self.settled.get((offer.account, offer.nonce), 0)
             assert line.units > 0, "UnitsZero"
             assert sold + added[line.offer] <= offer.units, "UnitsOverfilled"

@@ -21,7 +21,6 @@ from solver.core import (
     delivery,
     exchange,
     intake,
-    invariant,
     ledger,
     market,
     session,
@@ -273,23 +272,17 @@ def _skipped_lines_are_paid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_minimum_on_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executions with a minimum count what was delivered, and give the rest back."""
+    """Executions with a minimum count what was delivered, also against the intent."""
     monkeypatch.setattr(state.IntentState, "has_minimum", property(lambda _: False))
-
-
-def _returned_units_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On chain all that was filled counts, also what is sold again."""
-    for module in (settling, invariant):
-        monkeypatch.setattr(module, "counted_units", lambda _, lease: lease.units)
 
 
 def _unknown_units_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the upstream may have counted is sold again."""
     original = delivery._close_capacity
 
-    def close(where: state.State, intent: Any, offer: Any, lease: state.Lease) -> None:
+    def close(where: state.State, offer: Any, lease: state.Lease) -> None:
         lease.lapsed = 0
-        original(where, intent, offer, lease)
+        original(where, offer, lease)
 
     monkeypatch.setattr(delivery, "_close_capacity", close)
 
@@ -297,9 +290,9 @@ def _unknown_units_return(monkeypatch: pytest.MonkeyPatch) -> None:
 def _units_return_to_dead_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     original = delivery._close_capacity
 
-    def close(where: state.State, intent: Any, offer: Any, lease: state.Lease) -> None:
+    def close(where: state.State, offer: Any, lease: state.Lease) -> None:
         live, offer.live = offer.live, True
-        original(where, intent, offer, lease)
+        original(where, offer, lease)
         offer.live = live
 
     monkeypatch.setattr(delivery, "_close_capacity", close)
@@ -350,7 +343,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
         exchange.Exchange, "end", "level.remove(order)", "pass"
     ),
     "forget minimums on chain": _no_minimum_on_chain,
-    "count returned units on chain": _returned_units_count_too,
+    "sell delivered units again": edited(
+        delivery, "_close_capacity", "lease.delivered + lease.lapsed", "lease.lapsed"
+    ),
     "return units before endings": _before_endings(state.Due.RETURN_UNITS),
     "return units of unknown outcome": _unknown_units_return,
     "return units to ended offers": _units_return_to_dead_offers,
