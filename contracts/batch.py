@@ -11,7 +11,7 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.bulk import INDEX_BYTES
+from intents.bundle import is_bundle_proof
 from intents.document import Intent, Mandate, Offer
 from intents.place import NODE_BYTES
 
@@ -19,8 +19,9 @@ LINES_PER_INTENT_MAX: Final = 255
 OFFERS_MAX: Final = 2**16 - 1
 SIGNATURE_BYTES_MAX: Final = 2**16 - 1
 _FORM_SHIFT: Final = 2
+_FORM_BUNDLE: Final = 16
 _FORM_MANDATE: Final = 32
-"""Above the two bits of the authority: 0, the height of a bulk, or this."""
+"""Above the two bits of the authority: 0, the height of a bulk, 16 and a bundle's, or this."""
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignedIntent(msgspec.Struct, frozen=True, kw_only=True):
-    """An intent with the lines that settle it. With a `proof` the signature is of its bulk."""
+    """An intent with the lines that settle it. With a `proof` its bulk or bundle was signed."""
 
     intent: Intent
     authority: int
@@ -98,7 +99,7 @@ def _document(entry: Entry) -> Intent | Mandate:
 
 
 def _entries(entries: Iterable[Entry], places: dict[str, int]) -> Iterator[bytes]:
-    """The signature of a bulk is left out where it is that of the last intent in one."""
+    """The signature of a tree is left out where it is that of the last intent in one."""
     last = ""
     for entry in entries:
         resource = places[_document(entry).resource]
@@ -109,9 +110,14 @@ def _entries(entries: Iterable[Entry], places: dict[str, int]) -> Iterator[bytes
         else:
             proof = _bytes(entry.proof)
             signature = b"" if entry.signature == last else _bytes(entry.signature)
-            height = (len(proof) - INDEX_BYTES) // NODE_BYTES
-            yield _intent(entry, resource, proof + signature, form=height)
+            yield _intent(entry, resource, proof + signature, form=_form(proof))
             last = entry.signature
+
+
+def _form(proof: bytes) -> int:
+    """A proof is whole siblings, and fewer bytes than one beside them."""
+    height = len(proof) // NODE_BYTES
+    return _FORM_BUNDLE + height if is_bundle_proof(proof) else height
 
 
 def _offer(signed: SignedOffer, resource: int) -> bytes:

@@ -31,6 +31,14 @@ PERMISSIONS_MAX: Final = 2**6 - 1
 PERIOD_S_MAX: Final = 240 * (2**15 - 1)
 """Longest period of a rolling cap: 91 days."""
 
+LEGS_MIN: Final = 2
+LEGS_MAX: Final = 16
+"""Legs of one bundle."""
+SUCCESS_MAX: Final = 1_000
+"""All of a thousand calls."""
+LATENCY_MS_MAX: Final = 600_000
+"""The longest that a bundle can ask a key's calls to take: no call takes longer."""
+
 RESOURCE_BYTES_MAX: Final = 128
 SIGNATURE_BYTES_MAX: Final = 2_048
 """Room for an EIP-1271 signature of a multisig."""

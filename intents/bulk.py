@@ -141,31 +141,38 @@ def proven_digest(prefix: bytes, leaf: bytes, proof: str) -> bytes | Reject:
 
     Rejects: malformed.
     """
-    raw = _decode_proof(proof)
+    raw = proof_bytes(proof)
     if isinstance(raw, Reject):
         return raw
-    index = int.from_bytes(raw[:INDEX_BYTES], "big")
-    height = (len(raw) - INDEX_BYTES) // NODE_BYTES
+    proven = proven_root(leaf, raw, HEIGHT_MAX)
+    return proven if isinstance(proven, Reject) else bulk_digest(prefix, *proven)
+
+
+def proof_bytes(proof: str) -> bytes | Reject:
+    """What a proof says. Rejects: malformed."""
+    try:
+        return bytes.fromhex(proof.removeprefix("0x"))
+    except ValueError:
+        return reject(RejectCode.MALFORMED, "a proof is 0x-prefixed hex")
+
+
+def proven_root(leaf: bytes, path: bytes, height_max: int) -> tuple[int, bytes] | Reject:
+    """The height and root of the tree that a leaf's index and siblings lead to.
+
+    Rejects: malformed.
+    """
+    index = int.from_bytes(path[:INDEX_BYTES], "big")
+    height, rest = divmod(len(path) - INDEX_BYTES, NODE_BYTES)
+    if rest or not 1 <= height <= height_max:
+        return reject(RejectCode.MALFORMED, f"a proof has 1 to {height_max} siblings of 32 bytes")
+    if index >> height:
+        return reject(RejectCode.MALFORMED, f"a tree of height {height} has no leaf of this index")
     node = leaf
     for depth in range(height):
         start = INDEX_BYTES + depth * NODE_BYTES
-        sibling = raw[start : start + NODE_BYTES]
+        sibling = path[start : start + NODE_BYTES]
         node = keccak256(sibling + node if index >> depth & 1 else node + sibling)
-    return bulk_digest(prefix, height, node)
-
-
-def _decode_proof(proof: str) -> bytes | Reject:
-    """Its bytes, with an index that the height has a leaf for."""
-    try:
-        raw = bytes.fromhex(proof.removeprefix("0x"))
-    except ValueError:
-        return reject(RejectCode.MALFORMED, "a proof is 0x-prefixed hex")
-    height, rest = divmod(len(raw) - INDEX_BYTES, NODE_BYTES)
-    if rest or not 1 <= height <= HEIGHT_MAX:
-        return reject(RejectCode.MALFORMED, f"a proof has 1 to {HEIGHT_MAX} siblings of 32 bytes")
-    if int.from_bytes(raw[:INDEX_BYTES], "big") >> height:
-        return reject(RejectCode.MALFORMED, f"a tree of height {height} has no leaf of this index")
-    return raw
+    return height, node
 
 
 def sign_bulk(key: SigningKey, domain: Domain, intents: Sequence[Intent]) -> str:
@@ -176,12 +183,18 @@ def sign_bulk(key: SigningKey, domain: Domain, intents: Sequence[Intent]) -> str
 
 def bulk_typed_data(domain: Domain, intents: Sequence[Intent]) -> dict[str, Any]:
     """The JSON that any wallet signs for the whole bulk (`eth_signTypedData_v4`)."""
-    height = height_of(len(intents))
+    form = bulk_schema(domain, height_of(len(intents)))
+    return {**form, "message": {"tree": nested(intents)}}
+
+
+def nested(intents: Sequence[Intent]) -> list[Any]:
+    """The tree as a wallet's JSON has it: pairs of pairs, filled up."""
     parts: list[Any] = [msgspec.to_builtins(intent) for intent in intents]
-    parts += [msgspec.to_builtins(EMPTY)] * ((1 << height) - len(intents))
+    parts += [msgspec.to_builtins(EMPTY)] * ((1 << height_of(len(intents))) - len(intents))
     while len(parts) > 1:
         parts = [parts[place : place + 2] for place in range(0, len(parts), 2)]
-    return {**bulk_schema(domain, height), "message": {"tree": parts[0]}}
+    whole: list[Any] = parts[0]
+    return whole
 
 
 def bulk_schema(domain: Domain, height: int) -> dict[str, Any]:

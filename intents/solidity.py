@@ -11,6 +11,8 @@ from tiny_keccak import keccak256
 
 from intents.bound import TICK_UNITS
 from intents.bulk import BULK_TYPE_HASHES, BULK_TYPE_STRINGS, HEIGHT_MAX
+from intents.bundle import BUNDLE_TYPE_HASHES, BUNDLE_TYPE_STRINGS
+from intents.bundle import HEIGHT_MAX as BUNDLE_HEIGHT_MAX
 from intents.document import Intent, Mandate, Offer, SessionGrant, SpendReceipt
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
@@ -37,7 +39,10 @@ def market_types() -> str:
             f"    bytes32 internal constant {_constant(document.__name__)}_TYPEHASH =",
             f"        0x{TYPE_HASHES[document].hex()};",
         ]
-    lines += ["", *_numbers(), "", *_bulks(), "}", ""]
+    lines += ["", *_numbers(), ""]
+    lines += _trees("bulk", "BULK", BULK_TYPE_STRINGS[1], BULK_TYPE_HASHES)
+    lines += ["", *_trees("bundle", "BUNDLE", BUNDLE_TYPE_STRINGS[1], BUNDLE_TYPE_HASHES)]
+    lines += ["}", ""]
     return "\n".join(lines)
 
 
@@ -56,18 +61,19 @@ def _numbers() -> list[str]:
         f"        0x{keccak256(b'').hex()};",
         "",
         f"    uint256 internal constant BULK_HEIGHT_MAX = {HEIGHT_MAX};",
+        f"    uint256 internal constant BUNDLE_HEIGHT_MAX = {BUNDLE_HEIGHT_MAX};",
     ]
 
 
-def _bulks() -> list[str]:
+def _trees(name: str, constant: str, first: str, hashes: dict[int, bytes]) -> list[str]:
     """A type hash for each height, chosen by comparing: cheaper than any table."""
     lines = [
-        "    /// @dev For height 1 to BULK_HEIGHT_MAX, keccak256 of",
-        f"    /// {BULK_TYPE_STRINGS[1]}",
+        f"    /// @dev For height 1 to {constant}_HEIGHT_MAX, keccak256 of",
+        f"    /// {first}",
         "    /// with one `[2]` for each level; zero for any other.",
-        "    function bulkTypehash(uint256 height) internal pure returns (bytes32 hash) {",
+        f"    function {name}Typehash(uint256 height) internal pure returns (bytes32 hash) {{",
     ]
-    for height, hashed in BULK_TYPE_HASHES.items():
+    for height, hashed in hashes.items():
         lines += [
             f"        if (height == {height}) {{",
             f"            return 0x{hashed.hex()};",

@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {BulkTree} from "./BulkTree.sol";
+import {BundleTree} from "./BundleTree.sol";
 import {MarketTypes} from "./MarketTypes.sol";
 
 /// @title The packed layout of a batch
@@ -24,7 +25,9 @@ import {MarketTypes} from "./MarketTypes.sol";
 ///   0        the intent
 ///   1 to 10  a bulk of this height. Then `signature` begins with the proof, index u16 and a sibling
 ///            bytes32 for each level; if nothing follows the proof, the signature is that of the
-///            last intent that was in a bulk
+///            last intent that was in a bulk or a bundle
+///   17 to 20 a bundle, of height 1 to 4: the same, with any u8, successMin u16 and latencyMax u32
+///            before the proof
 ///   32       a mandate: `units` is its tickMax, `unitsMin` and `immediate` mean nothing, and the
 ///            lines are of any of the account's intents under it
 /// @dev Every field is cut to its width here, so nothing downstream has to ask again. Reads past the
@@ -92,8 +95,9 @@ library BatchReader {
     error BatchMalformed();
 
     uint256 internal constant AUTHORITY_MASK = 3;
-    /// @dev Above the mask: the height of a bulk, or that it is a mandate.
+    /// @dev Above the mask: the height of a bulk, 16 and that of a bundle, or that it is a mandate.
     uint256 internal constant FORM_SHIFT = 2;
+    uint256 internal constant FORM_BUNDLE = 16;
     uint256 internal constant FORM_MANDATE = 32;
 
     /// @dev Stands for every resource; no name has this hash.
@@ -192,9 +196,10 @@ library BatchReader {
         }
     }
 
-    /// @dev Takes the proof for a bulk of this height off the front of the signature.
-    function takeProof(Intent memory intent, uint256 height) internal pure {
-        uint256 proofSize = BulkTree.proofSize(height);
+    /// @dev Takes the proof for a bulk or bundle of this form off the front of the signature.
+    function takeProof(Intent memory intent, uint256 form) internal pure {
+        uint256 proofSize =
+            _isBundle(form) ? BundleTree.proofSize(form ^ FORM_BUNDLE) : BulkTree.proofSize(form);
         require(intent.signatureSize >= proofSize, BatchMalformed());
         intent.proofAt = intent.signatureAt;
         // Unchecked: see above, and the reason in readIntent.
@@ -218,6 +223,14 @@ library BatchReader {
         assembly ("memory-safe") {
             result := keccak256(intent, INTENT_HASHED_BYTES)
         }
+    }
+
+    /// @return the EIP-712 struct hash of the bulk or bundle of this form that the intent is in
+    function hashOfTree(Intent memory intent, uint256 form) internal pure returns (bytes32) {
+        bytes32 leaf = hashOf(intent);
+        return _isBundle(form)
+            ? BundleTree.structHash(leaf, form ^ FORM_BUNDLE, intent.proofAt)
+            : BulkTree.structHash(leaf, form, intent.proofAt);
     }
 
     /// @return result the EIP-712 struct hash
@@ -262,6 +275,11 @@ library BatchReader {
     function newOffer(address asset) internal pure returns (Offer memory offer) {
         offer.typeHash = MarketTypes.OFFER_TYPEHASH;
         offer.asset = asset;
+    }
+
+    /// @dev Of any height below 16.
+    function _isBundle(uint256 form) private pure returns (bool) {
+        return form / FORM_BUNDLE == 1;
     }
 
     function _resource(Cursor memory cursor, uint256 index) private pure returns (bytes32) {

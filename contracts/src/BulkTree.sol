@@ -29,28 +29,43 @@ library BulkTree {
         pure
         returns (bytes32 result)
     {
+        require(height <= HEIGHT_MAX, BulkProofMalformed());
+        bytes32 typeHash = MarketTypes.bulkTypehash(height);
+        result = rootOf(leaf, height, proofAt);
+        // Memory-safe: type hash and root in the scratch space 0x00-0x3f.
+        assembly ("memory-safe") {
+            mstore(0x00, typeHash)
+            mstore(0x20, result)
+            result := keccak256(0x00, 0x40)
+        }
+    }
+
+    /// @param height what its caller has bounded
+    /// @param proofAt as above
+    /// @return root of the tree in which `leaf` is proven to be
+    function rootOf(bytes32 leaf, uint256 height, uint256 proofAt)
+        internal
+        pure
+        returns (bytes32 root)
+    {
         uint256 index;
         assembly ("memory-safe") {
             index := shr(240, calldataload(proofAt))
         }
-        require(height <= HEIGHT_MAX && index >> height == 0, BulkProofMalformed());
-        bytes32 typeHash = MarketTypes.bulkTypehash(height);
-        // Memory-safe: two nodes, then type hash and root, in the scratch space 0x00-0x3f. The lowest bit
-        // of the index says on which side of its sibling a node is.
+        require(index >> height == 0, BulkProofMalformed());
+        // Memory-safe: two nodes in the scratch space 0x00-0x3f. The lowest bit of the index says on
+        // which side of its sibling a node is.
         assembly ("memory-safe") {
-            result := leaf
+            root := leaf
             let siblingAt := add(proofAt, INDEX_SIZE)
             let end := add(siblingAt, shl(5, height))
             for {} lt(siblingAt, end) { siblingAt := add(siblingAt, 0x20) } {
                 let side := shl(5, and(index, 1))
-                mstore(side, result)
+                mstore(side, root)
                 mstore(xor(side, 0x20), calldataload(siblingAt))
-                result := keccak256(0x00, 0x40)
+                root := keccak256(0x00, 0x40)
                 index := shr(1, index)
             }
-            mstore(0x00, typeHash)
-            mstore(0x20, result)
-            result := keccak256(0x00, 0x40)
         }
     }
 }

@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {BulkTree} from "./BulkTree.sol";
+import {BundleTree} from "./BundleTree.sol";
 import {IDocuments} from "./IDocuments.sol";
 import {Ledger} from "./Ledger.sol";
 import {MarketTypes} from "./MarketTypes.sol";
@@ -23,11 +24,18 @@ abstract contract Documents is Ledger, IDocuments {
         require(
             height != 0 && proof.length == BulkTree.proofSize(height), BulkTree.BulkProofMalformed()
         );
-        uint256 proofAt;
-        assembly ("memory-safe") {
-            proofAt := proof.offset
-        }
-        return _hashTypedDataV4(BulkTree.structHash(_structHash(intent), height, proofAt));
+        return _hashTypedDataV4(BulkTree.structHash(_structHash(intent), height, _start(proof)));
+    }
+
+    /// @inheritdoc IDocuments
+    function bundleDigest(Intent calldata leg, bytes calldata proof)
+        external
+        view
+        returns (bytes32)
+    {
+        uint256 height = proof.length / 32;
+        require(proof.length == BundleTree.proofSize(height), BulkTree.BulkProofMalformed());
+        return _hashTypedDataV4(BundleTree.structHash(_structHash(leg), height, _start(proof)));
     }
 
     /// @inheritdoc IDocuments
@@ -74,6 +82,12 @@ abstract contract Documents is Ledger, IDocuments {
     }
 
     // ------------------------------------------------------------------ private
+
+    function _start(bytes calldata proof) private pure returns (uint256 at) {
+        assembly ("memory-safe") {
+            at := proof.offset
+        }
+    }
 
     function _structHash(Intent calldata intent) private view returns (bytes32) {
         return keccak256(

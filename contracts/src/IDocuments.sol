@@ -68,4 +68,8 @@ interface IDocuments {
         external
         view
         returns (bytes32);
+
+    /// @notice What is signed once for all legs of a bundle, as this one of them proves it.
+    /// @param proof any in 1 byte, successMin in 2, latencyMax in 4, then as for {bulkDigest}
+    function bundleDigest(Intent calldata leg, bytes calldata proof) external view returns (bytes32);
 }

@@ -35,6 +35,7 @@ library MarketTypes {
         0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470;
 
     uint256 internal constant BULK_HEIGHT_MAX = 10;
+    uint256 internal constant BUNDLE_HEIGHT_MAX = 4;
 
     /// @dev For height 1 to BULK_HEIGHT_MAX, keccak256 of
     /// BulkIntent(Intent[2] tree)Intent(address account,string resource,address asset,uint64 units,uint64 unitsMin,uint96 limit,uint40 validFrom,uint40 validUntil,bool immediate,uint32 epoch,uint64 nonce)
@@ -69,6 +70,24 @@ library MarketTypes {
         }
         if (height == 10) {
             return 0x60db0e7388a85fdafb0ce3fcbe0273c75bc9f389380835fab9fcd09f544cb579;
+        }
+    }
+
+    /// @dev For height 1 to BUNDLE_HEIGHT_MAX, keccak256 of
+    /// Bundle(bool any,uint16 successMin,uint32 latencyMax,Intent[2] legs)Intent(address account,string resource,address asset,uint64 units,uint64 unitsMin,uint96 limit,uint40 validFrom,uint40 validUntil,bool immediate,uint32 epoch,uint64 nonce)
+    /// with one `[2]` for each level; zero for any other.
+    function bundleTypehash(uint256 height) internal pure returns (bytes32 hash) {
+        if (height == 1) {
+            return 0x1b8c5259531ceba1f175f0243d59d637f44d7489223d3b161c7eecd748da15e2;
+        }
+        if (height == 2) {
+            return 0xd123931139994627e517c74d40fbdb4348dc6570c9c0129ca15134481c8781ae;
+        }
+        if (height == 3) {
+            return 0xc3b093fcd179db02f82583eaaf7569a5d8aa2d10cd6f901ac1c0cf957fe42aad;
+        }
+        if (height == 4) {
+            return 0xe4a271edcdef5a6c1ab557342843ac4ea7ab5677d35a1e4e86c123e0f367db53;
         }
     }
 }

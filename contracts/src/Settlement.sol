@@ -7,7 +7,6 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {BoundedCall} from "./BoundedCall.sol";
-import {BulkTree} from "./BulkTree.sol";
 import {Documents} from "./Documents.sol";
 import {ILedger} from "./ILedger.sol";
 import {ISessionSigner} from "./ISessionSigner.sol";
@@ -56,7 +55,7 @@ contract Settlement is Metered, Documents, IVerified {
     }
 
     /// @dev A batch while it is settled. `line` is the one being looked at; `signedBulk` is
-    /// what `signedBy` was last found to have signed, and the signature the last one given for a bulk.
+    /// what `signedBy` was last found to have signed, and the signature the last one given for a tree.
     struct Run {
         bytes32 domain;
         bytes32 signedBulk;
@@ -252,7 +251,7 @@ contract Settlement is Metered, Documents, IVerified {
         return _signatureProblem(domain, intent, draft, intent.hashOf());
     }
 
-    /// @dev The same of an intent of a bulk, or a mandate.
+    /// @dev The same of an intent of a bulk or a bundle, or a mandate.
     function _openForm(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
         private
         view
@@ -265,17 +264,15 @@ contract Settlement is Metered, Documents, IVerified {
         problem = _openDraft(intent, draft);
         if (problem != SkipReason.None) return problem;
         if (isMandate) return _openMandate(run.domain, intent, draft);
-        return _bulkProblem(
-            run, intent, draft, BulkTree.structHash(intent.hashOf(), form, intent.proofAt)
-        );
+        return _bulkProblem(run, intent, draft, intent.hashOfTree(form));
     }
 
     /// @dev Before anything can be wrong with the intent: the next one may rely on its signature.
-    function _takeProof(Run memory run, BatchReader.Intent memory intent, uint256 height)
+    function _takeProof(Run memory run, BatchReader.Intent memory intent, uint256 form)
         private
         pure
     {
-        intent.takeProof(height);
+        intent.takeProof(form);
         if (intent.signatureSize == 0) {
             intent.signatureAt = run.signatureAt;
             intent.signatureSize = run.signatureSize;
@@ -285,7 +282,7 @@ contract Settlement is Metered, Documents, IVerified {
         }
     }
 
-    /// @dev Neighbours of one bulk are asked for once: what an account is found to have signed, it has
+    /// @dev Neighbours of one bulk or bundle are asked for once: what an account is found to have signed, it has
     /// signed for the whole batch. A session is asked for each, as it is charged for each.
     function _bulkProblem(
         Run memory run,

@@ -57,17 +57,18 @@ contract BatchReaderTest is Test {
         }
     }
 
-    /// @dev A proof stands before the signature, and is not part of it.
-    function testFuzz_readIntent_ofBulk(
+    /// @dev A proof, of a leg with its terms, stands before the signature, and is not part of it.
+    function testFuzz_readIntent_ofTree(
         SettledIntent memory intent,
-        uint8 height,
+        uint8 form,
         bytes memory signature
     ) public view {
         vm.assume(signature.length != 0 && signature.length < 2 ** 12);
         vm.assume(intent.lines.length < 2 ** 8);
-        height = uint8(_bound(height, 1, 31));
-        intent.authority = (intent.authority % 4) | height << 2;
-        bytes memory proof = new bytes(2 + 32 * uint256(height));
+        form = uint8(_bound(form, 1, 31));
+        intent.authority = (intent.authority % 4) | form << 2;
+        uint256 termSize = form < 16 ? 0 : 7;
+        bytes memory proof = new bytes(termSize + 2 + 32 * uint256(form % 16));
         intent.signature = bytes.concat(proof, signature);
         SettledIntent[] memory intents = new SettledIntent[](1);
         intents[0] = intent;

@@ -7,6 +7,7 @@ import {IMetered} from "../src/IMetered.sol";
 import {MarketTypes} from "../src/MarketTypes.sol";
 import {Batch, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {Bulk} from "./Bulk.sol";
+import {Bundle, Terms} from "./Bundle.sol";
 import {MarketTest} from "./MarketTest.sol";
 
 /// @title The generated constants and the digests against a second way of making them
@@ -24,6 +25,9 @@ contract MarketTypesTest is MarketTest {
         vm.assertEq(MarketTypes.RESOURCE_EMPTY, keccak256(""));
         for (uint256 height = 1; height <= MarketTypes.BULK_HEIGHT_MAX; ++height) {
             vm.assertEq(MarketTypes.bulkTypehash(height), Bulk.typehash(height));
+        }
+        for (uint256 height = 1; height <= MarketTypes.BUNDLE_HEIGHT_MAX; ++height) {
+            vm.assertEq(MarketTypes.bundleTypehash(height), Bundle.typehash(height));
         }
     }
 
@@ -141,6 +145,40 @@ contract MarketTypesTest is MarketTest {
         for (uint256 i = 0; i < proofs.length; ++i) {
             vm.expectRevert(BulkTree.BulkProofMalformed.selector);
             settlement.bulkDigest(_signedTypeOf(_intent(address(1), 1, 1, 1)), proofs[i]);
+        }
+    }
+
+    /// @dev Each leg with the terms proves the same digest.
+    function testFuzz_bundleDigest(Terms memory terms, uint256 count, uint256 index) public view {
+        count = _bound(count, 2, 16);
+        SettledIntent[] memory legs = new SettledIntent[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            legs[i] = _intent(address(1), uint64(i), 1, 1);
+        }
+        uint16 place = uint16(_bound(index, 0, count - 1));
+        bytes32[] memory leaves = Bulk.leavesOf(legs, address(usdc));
+        vm.assertEq(
+            settlement.bundleDigest(
+                _signedTypeOf(legs[place]), Bundle.proofOf(terms, leaves, place)
+            ),
+            Bundle.digestOf(terms, legs, settlement)
+        );
+    }
+
+    /// @dev Height 0 or 5, part of a word, a bulk's proof, or an index beyond the tree.
+    function test_bundleDigest_RevertIf_proofMalformed() public {
+        bytes[7] memory proofs = [
+            bytes(""),
+            new bytes(9),
+            new bytes(9 + 31),
+            new bytes(9 + 33),
+            new bytes(2 + 32),
+            new bytes(9 + 32 * 5),
+            bytes.concat(new bytes(7), hex"0002", new bytes(32))
+        ];
+        for (uint256 i = 0; i < proofs.length; ++i) {
+            vm.expectRevert(BulkTree.BulkProofMalformed.selector);
+            settlement.bundleDigest(_signedTypeOf(_intent(address(1), 1, 1, 1)), proofs[i]);
         }
     }
 

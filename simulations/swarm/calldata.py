@@ -65,7 +65,10 @@ _INTENT: Final = (
 _TEXT: Final = ("account", "key")
 _FORM_SHIFT: Final = 2
 _AUTHORITY_MASK: Final = 3
+_FORM_BUNDLE: Final = 16
 _FORM_MANDATE: Final = 32
+_TERM_BYTES: Final = 7
+"""What a bundle's proof has more than a bulk's of its height."""
 
 
 class _Reader:
@@ -120,13 +123,15 @@ def unpack(packed: bytes) -> tuple[list[Signed], list[Signed]]:
 
 
 def _entry(reader: _Reader, resources: list[str], offers: int, bulk: str) -> Signed:
-    """An intent, one of a bulk (whose signature may be the last one's), or a mandate."""
+    """An intent, one of a tree (whose signature may be the last one's), or a mandate."""
     fields = reader.fields(_INTENT, resources)
     authority, count, size = reader.number(1), reader.number(1), reader.number(2)
     form, authority = authority >> _FORM_SHIFT, authority & _AUTHORITY_MASK
     is_mandate = form == _FORM_MANDATE
-    height = 0 if is_mandate else form
+    height = 0 if is_mandate else form % _FORM_BUNDLE
     proof_bytes = 2 + 32 * height if height else 0
+    if form // _FORM_BUNDLE == 1:
+        proof_bytes += _TERM_BYTES
     proof = "0x" + reader.take(proof_bytes).hex()
     signature = "0x" + reader.take(size - proof_bytes).hex()
     lines = tuple(_line(reader, offers) for _ in range(count))

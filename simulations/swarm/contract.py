@@ -16,9 +16,8 @@ from contracts.abi import Item
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT
 from contracts.deploy import SESSION_PERIOD_S
 from intents.bound import TICK_UNITS
-from intents.bulk import proven_digest
+from intents.bundle import signed_digest
 from intents.document import Document, Intent
-from intents.typed_data import struct_hash
 from simulations.swarm.calldata import Line, Revert, Signed, unpack
 
 BATCH_BYTES_MAX: Final = 120_000
@@ -105,7 +104,7 @@ class Registry:
     def _bulk_signer(self, signed: Signed, fields: dict[str, Any]) -> str:
         """The signer of the tree that the proof leads to."""
         terms = fields | {"asset": self._usdc, "immediate": bool(fields["immediate"])}
-        digest = proven_digest(self._prefix, struct_hash(Intent(**terms)), signed.proof)
+        digest = signed_digest(self._prefix, Intent(**terms), signed.proof)
         known, signer = self._bulks.get(signed.signature, (b"", ""))
         return signer if digest == known else ""
 

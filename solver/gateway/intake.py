@@ -14,10 +14,10 @@ from typing import Final, cast
 import msgspec
 
 from intents.admission import Unverified, Verified
-from intents.bulk import UnverifiedBulk, proven_digest
+from intents.bulk import UnverifiedBulk
+from intents.bundle import signed_digest
 from intents.document import Intent
 from intents.reject import Reject, RejectCode, reject
-from intents.typed_data import struct_hash
 from solver.core.command import Authority
 from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import GROUP_MAX, Result
@@ -166,10 +166,8 @@ async def _ask_all(
 
 async def _ask(gateway: Gateway, verified: Verified[Intent], sender: str) -> Bound:
     """Whether the account's contract accepts what was signed: the intent, or the tree."""
-    signed: bytes | Reject = bytes.fromhex(verified.digest[2:])
-    if verified.proof:
-        prefix = gateway.rules.domain.prefix()
-        signed = proven_digest(prefix, struct_hash(verified.document), verified.proof)
+    prefix = gateway.rules.domain.prefix()
+    signed = signed_digest(prefix, verified.document, verified.proof)
     if isinstance(signed, Reject):
         return signed
     account = verified.document.account

@@ -3,6 +3,8 @@
 from itertools import islice
 
 from intents.bulk import HEIGHT_MAX, tree_type
+from intents.bundle import HEIGHT_MAX as BUNDLE_HEIGHT_MAX
+from intents.bundle import TERM_FIELDS
 from intents.document import SIGNED
 from intents.reject import RejectCode, reject
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
@@ -33,6 +35,7 @@ NOTES = (
     "A request's target is path and query as sent; bodyHash is keccak256 of the body's bytes.",
     "Send it as Keyfill-Request: base64url of JSON {account, nonce, expiresAt, signature}.",
     "A bulk is a tree of nested pairs: its leaves are the intents, in the order they are sent in.",
+    "A bundle's legs are such a tree too.",
     "Fill it up with intents whose every field is zero, empty or false; sign these, send them not.",
 )
 
@@ -62,6 +65,13 @@ async def signing(inbound: Inbound[Nothing, Nothing]) -> Answer:
         bulk_types={
             str(height): (FieldTold(name="tree", type=tree_type(height)),)
             for height in range(1, HEIGHT_MAX + 1)
+        },
+        bundle_types={
+            str(height): tuple(
+                FieldTold(name=name, type=kind)
+                for name, kind in (*TERM_FIELDS, ("legs", tree_type(height)))
+            )
+            for height in range(1, BUNDLE_HEIGHT_MAX + 1)
         },
         assets=AssetsTold(usdc=inbound.gateway.state.usdc, credit=CREDIT),
         request_seconds_max=LIFETIME_SECONDS_MAX,

@@ -173,12 +173,14 @@ class SigningTold(Told, frozen=True, kw_only=True):
     """All that is needed to sign: domain, types, assets, and how requests are signed.
 
     `bulkTypes` has the primary type of a bulk, `BulkIntent`, for each height of its tree: a bulk
-    of n intents has the least height, from 1 on, with 2**height of n or more.
+    of n intents has the least height, from 1 on, with 2**height of n or more. `bundleTypes` has
+    that of a `Bundle`, by the same rule.
     """
 
     domain: DomainTold
     types: dict[str, tuple[FieldTold, ...]]
     bulk_types: dict[str, tuple[FieldTold, ...]]
+    bundle_types: dict[str, tuple[FieldTold, ...]]
     assets: AssetsTold
     request_seconds_max: int
     notes: tuple[str, ...]

@@ -8,7 +8,18 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from intents import admission, bound, bulk, document, form, place, rounding, signature, typed_data
+from intents import (
+    admission,
+    bound,
+    bulk,
+    bundle,
+    document,
+    form,
+    place,
+    rounding,
+    signature,
+    typed_data,
+)
 from intents.admission import Rules, Unverified, Verified, admit
 from intents.bound import TICK_MAX, TICK_UNITS
 from intents.bulk import UnverifiedBulk, admit_bulk
@@ -46,6 +57,10 @@ PUBLISHED: Final[dict[str, Any]] = {
     "WINDOW_SECONDS_MAX": 31_622_400,
     "TICK_UNITS": 1_000_000,
     "TICK_MAX": JSON_MAX,
+    "LEGS_MIN": 2,
+    "LEGS_MAX": 16,
+    "SUCCESS_MAX": 1_000,
+    "LATENCY_MS_MAX": 600_000,
     "RESOURCE_BYTES_MAX": 128,
     "SIGNATURE_BYTES_MAX": 2_048,
     "LIFETIME_SECONDS_MAX": 31_622_400,
@@ -76,6 +91,7 @@ def test_sizes_are_those_of_the_formats() -> None:
     assert place.NODE_BYTES == 32
     assert place.NODE_CHARS == 64
     assert bulk.HEIGHT_MAX == 10
+    assert (bundle.HEIGHT_MAX, bundle.TERM_BYTES) == (4, 7)
     assert bulk.INTENTS_MAX == 1_024
     assert signature.ORDER == 2**256 - 432_420_386_565_659_656_852_420_866_394_968_145_599
     assert signature.HALF_ORDER * 2 + 1 == signature.ORDER

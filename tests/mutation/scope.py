@@ -43,6 +43,7 @@ _INTENTS: Final = (
     "admission",
     "bound",
     "bulk",
+    "bundle",
     "cap_word",
     "document",
     "form",

@@ -1,8 +1,9 @@
-"""Bulks and mandates from a signature to a payment, on a real Anvil; what a batch weighs."""
+"""Bulks, bundles and mandates from a signature to payment, on a real Anvil; what batches weigh."""
 
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import pytest
 from tiny_keccak import keccak256
 
@@ -19,6 +20,7 @@ from intents.bulk import (
     sign_bulk,
     tree,
 )
+from intents.bundle import Bundle, UnverifiedBundle, VerifiedBundle, admit_bundle, sign_bundle
 from intents.document import Intent, Mandate
 from intents.reject import Reject
 from intents.signature import SigningKey
@@ -285,8 +287,10 @@ async def test_the_contract_proves_what_we_prove(world: World, count: int) -> No
     assert grown.height <= HEIGHT_MAX
 
 
-async def _chain_digest(world: World, intent: Intent, proof: str) -> bytes:
-    function = SETTLEMENT.function("bulkDigest")
+async def _chain_digest(
+    world: World, intent: Intent, proof: str, name: str = "bulkDigest"
+) -> bytes:
+    function = SETTLEMENT.function(name)
     terms = (
         intent.account,
         keccak256(intent.resource.encode()),
@@ -301,6 +305,76 @@ async def _chain_digest(world: World, intent: Intent, proof: str) -> bytes:
     )
     data = function.encode(terms, bytes.fromhex(proof[2:]))
     return await world.chain.call(world.deployment.settlement, data)
+
+
+# -- bundles
+
+
+async def _bundle(
+    world: World, signer: SigningKey, count: int, *, taken: Sequence[int] | None = None
+) -> VerifiedBundle:
+    """Sign so many legs at once, submit those `taken` (all), and use what each one bought."""
+    payer = signer.address
+    bundle = Bundle(
+        any=True,
+        success_min=990,
+        latency_max=1_500,
+        legs=tuple(_intent(world, payer, 2_000 + place) for place in range(count)),
+    )
+    signature = sign_bundle(signer, _domain(world), bundle)
+    sent = UnverifiedBundle(**msgspec.structs.asdict(bundle), signature=signature)
+    rules = Rules(domain=_domain(world), assets=frozenset({world.deployment.usdc}))
+    admitted = admit_bundle(sent, rules, world.clock.now_ms() // 1_000)
+    assert isinstance(admitted, VerifiedBundle), admitted
+    for place in range(count) if taken is None else taken:
+        leg = admitted.legs[place]
+        command = SubmitIntent(
+            intent=leg.document,
+            digest=leg.digest,
+            signer=leg.signer or payer,
+            authority=Authority.KEY,
+            signature=leg.signature,
+            proof=leg.proof,
+        )
+        await _use(world, command)
+    return admitted
+
+
+@pytest.mark.parametrize(("count", "taken"), [(2, (1,)), (3, (0, 1, 2)), (16, (0, 7, 15))])
+async def test_legs_of_a_bundle_are_paid(world: World, count: int, taken: tuple[int, ...]) -> None:
+    """Each settles by its proof with the terms, beside its siblings or without them."""
+    await world.sell(SigningKey.generate())
+    await _bundle(world, await world.a_buyer(), count, taken=taken)
+    batch = await world.cut()
+    assert _is_bounded(world, batch)
+    await _pays(world, batch, len(taken) * PAID_EACH)
+
+
+@pytest.mark.parametrize("change", ["any", "success", "latency", "index", "sibling"])
+async def test_altered_terms_are_skipped_alone(world: World, change: str) -> None:
+    """Planted: a digit of what was signed for a leg is another, and the chain pays its sibling."""
+    await world.sell(SigningKey.generate())
+    first, second = (await _bundle(world, await world.a_buyer(), 2)).legs
+    batch = await world.cut()
+    at = {"any": 3, "success": 5, "latency": 14, "index": 19, "sibling": 30}[change]
+    digit = "1" if first.proof[at] == "0" else "0"
+    altered = first.proof[:at] + digit + first.proof[at + 1 :]
+    world.state.intents[first.digest].proof_or_place = altered
+    await world.settle()
+    assert (batch.paid, batch.skipped) == (PAID_EACH, 1)
+    skipped = [lease.intent for lease in world.state.leases.values() if _is_skipped(lease.status)]
+    assert skipped == [first.digest]
+    assert second.digest not in skipped
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 16])
+async def test_the_contract_proves_bundles_as_we_do(world: World, count: int) -> None:
+    """`bundleDigest` on chain is our bundle's digest, for every leg."""
+    buyer = SigningKey.generate()
+    admitted = await _bundle(world, buyer, count, taken=())
+    for leg in admitted.legs:
+        proven = await _chain_digest(world, leg.document, leg.proof, "bundleDigest")
+        assert "0x" + proven.hex() == admitted.digest
 
 
 # -- mandates
