@@ -7,6 +7,7 @@ reverse. If any part fails, all stop (P8): the journal has what was acknowledged
 import asyncio
 import fcntl
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -414,6 +415,7 @@ def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -
         STRATEGIES,
         epoch_ms=config.market.epoch_ms,
         assets=(deployment.usdc, CREDIT),
+        randomness=secrets.token_bytes,
     )
 
 

@@ -8,7 +8,7 @@ from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishUnder
 from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
-from simulations.swarm.upstream import CHAT, RERANK, SEARCH
+from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.vault.operation import CallRequest
 
 CALLS_MAX: Final = 8
@@ -16,6 +16,7 @@ BULK_MAX: Final = 4
 REQUESTS: Final = {
     SEARCH: CallRequest(method="GET", path="/search"),
     RERANK: CallRequest(method="GET", path="/rerank"),
+    TRANSLATE: CallRequest(method="GET", path="/translate"),
     CHAT: CallRequest(method="POST", path="/chat", body=b'{"q":"why?"}'),
 }
 

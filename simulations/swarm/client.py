@@ -24,7 +24,7 @@ from simulations.swarm.gate import (
 )
 from simulations.swarm.network import Network
 from simulations.swarm.person import DEPLOYMENT, Paperwork, Person, paperwork
-from simulations.swarm.upstream import CHAT, RERANK, SEARCH
+from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 
 PAUSE_S: Final = 0.9
 ATTEMPTS_MAX: Final = 3
@@ -144,7 +144,7 @@ class Client:
     def fresh_intent(self, asset: str, resource: str = "") -> Intent:
         """A demand of a random size and price."""
         random = self.random
-        resource = resource or random.choice((SEARCH, RERANK, RERANK, CHAT))
+        resource = resource or random.choice((SEARCH, RERANK, TRANSLATE, CHAT))
         units = random.choice((1, 1, 2, 3, 5, 8)) * (4 if resource == CHAT else 1)
         price = PRICE_ATOMS + random.randrange(-300, 500)
         return Intent(

@@ -1,10 +1,11 @@
-"""The auditor's view of auctions: one price, the best solution wins, everybody is judged."""
+"""The auditor's view of auctions: one price a book, the best bids win, everybody is judged."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from intents.reject import RejectCode
 from simulations.swarm.finding import expect
+from solver.core.auction import seed_hash
 from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
@@ -23,6 +24,7 @@ class Contests:
     def __init__(self, papers: "dict[str, Paper]") -> None:
         self._papers = papers
         self._open: dict[int, Counter[str]] = {}
+        self._seeds: dict[int, str] = {}
         self._resources: set[str] = set()
         self._judged: dict[int, list[SolutionJudged]] = {}
         self._cleared: list[Filled] = []
@@ -37,7 +39,8 @@ class Contests:
         """An auction opens."""
         expect(event.auction not in self._open, "auction_is_new", auction=event.auction)
         self._open[event.auction] = Counter()
-        self._resources.add(event.resource)
+        self._seeds[event.auction] = event.seed_hash
+        self._resources.update(event.resources)
 
     def accepted(self, _: int, event: SolutionAccepted) -> None:
         """A sealed bid is in."""
@@ -69,18 +72,23 @@ class Contests:
             each for each in judged if each.reason is None or each.reason.code is RejectCode.OUTBID
         ]
         best = max((each.score for each in sound), default=0)
-        expect(event.score == best, "i10_winner_is_best", auction=event.auction, best=best)
-        expect(bool(event.winner) == bool(sound), "i10_winner_is_best", auction=event.auction)
-        if event.winner:
-            self._winner_is_carried_out(event, sound)
+        expect(event.score >= best, "i10_winner_is_best", auction=event.auction, best=best)
+        expect(bool(event.winners) == bool(sound), "i10_winner_is_best", auction=event.auction)
+        expect(seed_hash(event.seed) == self._seeds.pop(event.auction), "seed_is_what_was_told")
+        for winner in event.winners:
+            expect(0 <= int(winner.reference) <= int(winner.score), "no_reward_below_zero")
+        self._winners_are_carried_out(event, sound)
         self._cleared = []
 
-    def _winner_is_carried_out(self, event: AuctionClosed, sound: list[SolutionJudged]) -> None:
-        winners = [each for each in sound if each.reason is None]
-        expect([each.solver for each in winners] == [event.winner], "one_winner")
-        fills = [fill for fill in self._cleared if fill.resource == event.resource]
-        expect(fills, "a_winner_is_carried_out", auction=event.auction)
-        expect({fill.tick for fill in fills} == {event.tick}, "i7_uniform_price")
+    def _winners_are_carried_out(self, event: AuctionClosed, sound: list[SolutionJudged]) -> None:
+        won = {each.bid: each for each in sound if each.reason is None}
+        told = [bid for winner in event.winners for bid in winner.bids]
+        expect(sorted(told) == sorted(won), "winners_are_who_was_told", auction=event.auction)
+        expect(sum(each.score for each in won.values()) == event.score, "score_is_of_winners")
+        fills = [fill for fill in self._cleared if fill.resource in event.resources]
+        expect(bool(fills) == bool(won), "a_winner_is_carried_out", auction=event.auction)
+        ticks = {(fill.resource, fill.tick) for fill in fills}
+        expect(ticks == set(event.ticks.items()), "i7_uniform_price", auction=event.auction)
         surplus = sum(
             fill.units * (self._papers[fill.intent].dearest - self._papers[fill.offer].cheapest)
             for fill in fills

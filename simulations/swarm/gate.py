@@ -14,13 +14,13 @@ from solver.core.auction import Snapshot
 from solver.core.command import (
     Authority,
     CancelDocument,
+    ClearedBook,
     EndLeases,
     KeyEnd,
     Limit,
     PoolKey,
     ProposeSolution,
     RetireKey,
-    SolutionFill,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
@@ -102,8 +102,7 @@ class Propose(Message, frozen=True, kw_only=True):
 
     auction: int
     snapshot: str
-    tick: int
-    fills: tuple[SolutionFill, ...]
+    books: tuple[ClearedBook, ...]
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,6 +305,5 @@ def _proposal(message: Propose) -> ProposeSolution:
         auction=message.auction,
         solver=message.sender,
         snapshot=message.snapshot,
-        tick=message.tick,
-        fills=message.fills,
+        books=message.books,
     )

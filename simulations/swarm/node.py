@@ -220,7 +220,11 @@ class Node:
         await watcher.start()
         cutter = Cutter(sequencer, CutPolicy(fills_max=2, interval_ms=500))
         competition = Competition(
-            sequencer, STRATEGIES, epoch_ms=EPOCH_MS, assets=(DEPLOYMENT.usdc, CREDIT)
+            sequencer,
+            STRATEGIES,
+            epoch_ms=EPOCH_MS,
+            assets=(DEPLOYMENT.usdc, CREDIT),
+            randomness=self._random.randbytes,
         )
         for part in (submitter.run(), watcher.run(), cutter.run(), competition.run()):
             self._run(part)

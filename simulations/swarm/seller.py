@@ -7,7 +7,7 @@ from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Revoke
 from simulations.swarm.person import DEPLOYMENT, Person
-from simulations.swarm.upstream import CHAT, RERANK, SEARCH
+from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Limit
 from solver.engine.sequencer import Applied
 
@@ -58,7 +58,7 @@ class Seller(Client):
             await self.pool()
             return
         units = self.random.choice((1, 2, 4, 8))
-        resource = self.random.choice((SEARCH, RERANK, RERANK, CHAT))
+        resource = self.random.choice((SEARCH, RERANK, TRANSLATE, CHAT))
         scale = 4 if resource == CHAT else 1
         units *= scale
         window = scale * self.random.choice((0, 0, 1 + self.random.randrange(3)))

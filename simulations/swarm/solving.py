@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 from typing import Final
+
+from msgspec.structs import replace
 
 from intents.reject import Reject
 from simulations.stream import stream
@@ -11,8 +12,8 @@ from simulations.swarm.client import Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Look, Propose, Seen
-from solver.core.auction import Snapshot, Solution
-from solver.core.command import SolutionFill
+from solver.core.auction import Snapshot, SnapshotBook, Solution
+from solver.core.command import ClearedBook, SolutionFill
 from solver.strategies import STRATEGIES
 
 LOOK_S: Final = 1.5
@@ -20,7 +21,9 @@ CHEATS: Final = 3
 LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
 
-Fills = tuple[SolutionFill, ...]
+TOGETHER_SHARE: Final = 0.3
+"""How often all books are bid for at once."""
+WRONG_DIGEST: Final = "0x" + "00" * 32
 
 
 class Solver:
@@ -43,101 +46,106 @@ class Solver:
                     await self._answer(snapshot, digest)
 
     async def _answer(self, snapshot: Snapshot, digest: str) -> None:
-        strategy = STRATEGIES[self._random.choice(sorted(STRATEGIES))]
-        solution = strategy(snapshot)
-        if solution is None:
+        solutions = STRATEGIES[self._random.choice(sorted(STRATEGIES))](snapshot)
+        if not solutions:
             return
         strike = self._around.faults.strike
         if strike(FaultKind.MUTATED_SOLUTION):
-            await self._cheat(snapshot, digest, solution)
+            await self._cheat(snapshot, digest, solutions[0])
         if strike(FaultKind.OVERSIZE_SOLUTION):
-            await self._oversize(snapshot, digest, solution)
+            await self._oversize(snapshot, digest, solutions[0])
         if strike(FaultKind.LATE_SOLUTION):
             await asyncio.sleep(LATE_S)
-        await self._send(self._name, snapshot, digest, solution)
+        if self._random.random() < TOGETHER_SHARE:
+            together = tuple(book for solution in solutions for book in solution.books)
+            solutions = [Solution(books=together)]
+        for solution in solutions:
+            await self._send(self._name, snapshot, digest, solution)
 
     async def _cheat(self, snapshot: Snapshot, digest: str, solution: Solution) -> None:
         """Propose what must never count, each under a name of its own."""
+        (cleared,) = solution.books
+        book = next(book for book in snapshot.books if book.resource == cleared.resource)
         for name in self._random.sample(sorted(MUTATIONS), CHEATS):
-            spoilt = MUTATIONS[name](snapshot, solution, self._random)
+            spoilt = MUTATIONS[name](book, cleared)
             if spoilt is not None:
                 self._count += 1
                 alias = f"{self._name}/{name}/{self._count}"
                 self._around.auditor.contests.poisoned.add(alias)
-                await self._send(alias, snapshot, digest, spoilt)
+                named = WRONG_DIGEST if name == "wrong-snapshot" else digest
+                await self._send(alias, snapshot, named, Solution(books=spoilt))
 
     async def _oversize(self, snapshot: Snapshot, digest: str, solution: Solution) -> None:
-        many = (solution.fills * FILLS_TOO_MANY)[:FILLS_TOO_MANY]
-        huge = Solution(tick=solution.tick, fills=many)
+        (cleared,) = solution.books
+        many = (cleared.fills * FILLS_TOO_MANY)[:FILLS_TOO_MANY]
+        huge = Solution(books=(replace(cleared, fills=many),))
         answer = await self._send(f"{self._name}/oversize", snapshot, digest, huge)
         expect(answer is None or isinstance(answer, Reject), "oversize_is_refused", by=self._name)
 
     async def _send(
         self, solver: str, snapshot: Snapshot, digest: str, solution: Solution
     ) -> object:
-        if solution.tick < 0:
-            digest = "0x" + "00" * 32
         message = Propose(
             sender=solver,
             auction=snapshot.auction,
             snapshot=digest,
-            tick=abs(solution.tick),
-            fills=solution.fills,
+            books=solution.books,
         )
         answer = await self._around.network.ask(message)
         self._around.auditor.hear(message, answer)
         return answer
 
 
-Mutation = Callable[[Snapshot, Solution, Random], Solution | None]
+Mutation = Callable[[SnapshotBook, ClearedBook], tuple[ClearedBook, ...] | None]
 
 
-def _with_first(solution: Solution, **terms: object) -> Solution:
-    first = solution.fills[0]
-    values = {"intent": first.intent, "offer": first.offer, "units": first.units} | terms
-    spoilt = SolutionFill(**values)  # type: ignore[arg-type]
-    return Solution(tick=solution.tick, fills=(spoilt, *solution.fills[1:]))
+def _with_first(cleared: ClearedBook, **terms: object) -> tuple[ClearedBook, ...]:
+    spoilt = replace(cleared.fills[0], **terms)
+    return (replace(cleared, fills=(spoilt, *cleared.fills[1:])),)
 
 
-def _overfill_intent(snapshot: Snapshot, solution: Solution, _: Random) -> Solution:
-    first = solution.fills[0]
-    most = next(order.units for order in snapshot.intents if order.id == first.intent)
-    return _with_first(solution, units=most + 1)
+def _at(cleared: ClearedBook, tick: int) -> tuple[ClearedBook, ...]:
+    return (replace(cleared, tick=tick),)
 
 
-def _overfill_offer(snapshot: Snapshot, solution: Solution, _: Random) -> Solution:
-    first = solution.fills[0]
-    most = next(order.units for order in snapshot.offers if order.id == first.offer)
-    return _with_first(solution, units=most + 1)
+def _overfill_intent(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...]:
+    first = cleared.fills[0]
+    most = next(order.units for order in book.intents if order.id == first.intent)
+    return _with_first(cleared, units=most + 1)
 
 
-def _too_dear(snapshot: Snapshot, solution: Solution, _: Random) -> Solution:
-    dearest = {order.id: order.tick for order in snapshot.intents}
-    least = min(dearest[fill.intent] for fill in solution.fills)
-    return Solution(tick=least + 1, fills=solution.fills)
+def _overfill_offer(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...]:
+    first = cleared.fills[0]
+    most = next(order.units for order in book.offers if order.id == first.offer)
+    return _with_first(cleared, units=most + 1)
 
 
-def _too_cheap(snapshot: Snapshot, solution: Solution, _: Random) -> Solution | None:
-    cheapest = {order.id: order.tick for order in snapshot.offers}
-    most = max(cheapest[fill.offer] for fill in solution.fills)
-    return Solution(tick=most - 1, fills=solution.fills) if most else None
+def _too_dear(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...]:
+    dearest = {order.id: order.tick for order in book.intents}
+    return _at(cleared, min(dearest[fill.intent] for fill in cleared.fills) + 1)
 
 
-def _self_deal(snapshot: Snapshot, solution: Solution, _: Random) -> Solution | None:
-    for intent in snapshot.intents:
-        for offer in snapshot.offers:
+def _too_cheap(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...] | None:
+    cheapest = {order.id: order.tick for order in book.offers}
+    most = max(cheapest[fill.offer] for fill in cleared.fills)
+    return _at(cleared, most - 1) if most else None
+
+
+def _self_deal(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...] | None:
+    for intent in book.intents:
+        for offer in book.offers:
             if intent.account == offer.account:
                 fill = SolutionFill(intent=intent.id, offer=offer.id, units=1)
-                return Solution(tick=solution.tick, fills=(*solution.fills, fill))
+                return (replace(cleared, fills=(*cleared.fills, fill)),)
     return None
 
 
-def _below_minimum(snapshot: Snapshot, solution: Solution, _: Random) -> Solution | None:
-    offer = solution.fills[0].offer
-    for intent in snapshot.intents:
+def _below_minimum(book: SnapshotBook, cleared: ClearedBook) -> tuple[ClearedBook, ...] | None:
+    offer = cleared.fills[0].offer
+    for intent in book.intents:
         if intent.minimum > 1:
             fill = SolutionFill(intent=intent.id, offer=offer, units=intent.minimum - 1)
-            return Solution(tick=solution.tick, fills=(fill,))
+            return (replace(cleared, fills=(fill,)),)
     return None
 
 
@@ -148,23 +156,22 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "too-cheap": _too_cheap,
     "self-deal": _self_deal,
     "below-minimum": _below_minimum,
-    "no-fills": lambda _, solution, __: Solution(tick=solution.tick, fills=()),
-    "no-units": lambda _, solution, __: _with_first(solution, units=0),
-    "negative-units": lambda _, solution, __: _with_first(solution, units=-1),
-    "huge-units": lambda _, solution, __: _with_first(solution, units=2**63 - 1),
-    "unknown-intent": lambda _, solution, __: _with_first(solution, intent="0x" + "ab" * 32),
-    "unknown-offer": lambda _, solution, __: _with_first(solution, offer="0x" + "cd" * 32),
-    "swapped-sides": lambda _, solution, __: _with_first(
-        solution, intent=solution.fills[0].offer, offer=solution.fills[0].intent
+    "no-books": lambda *_: (),
+    "no-fills": lambda _, cleared: (replace(cleared, fills=()),),
+    "book-twice": lambda _, cleared: (cleared, cleared),
+    "other-book": lambda _, cleared: (replace(cleared, resource="nowhere:call"),),
+    "no-units": lambda _, cleared: _with_first(cleared, units=0),
+    "negative-units": lambda _, cleared: _with_first(cleared, units=-1),
+    "huge-units": lambda _, cleared: _with_first(cleared, units=2**63 - 1),
+    "unknown-intent": lambda _, cleared: _with_first(cleared, intent="0x" + "ab" * 32),
+    "unknown-offer": lambda _, cleared: _with_first(cleared, offer="0x" + "cd" * 32),
+    "swapped-sides": lambda _, cleared: _with_first(
+        cleared, intent=cleared.fills[0].offer, offer=cleared.fills[0].intent
     ),
-    "empty-names": lambda _, solution, __: _with_first(solution, intent="", offer=""),
-    "pair-twice": lambda _, solution, __: Solution(
-        tick=solution.tick, fills=(solution.fills[0], *solution.fills)
-    ),
-    "free": lambda _, solution, __: Solution(tick=0, fills=solution.fills),
-    "price-of-2^62": lambda _, solution, __: Solution(tick=2**62, fills=solution.fills),
-    "wrong-snapshot": lambda _, solution, __: Solution(
-        tick=-solution.tick - 1, fills=solution.fills
-    ),
+    "empty-names": lambda _, cleared: _with_first(cleared, intent="", offer=""),
+    "pair-twice": lambda _, cleared: (replace(cleared, fills=(cleared.fills[0], *cleared.fills)),),
+    "free": lambda _, cleared: _at(cleared, 0),
+    "price-of-2^62": lambda _, cleared: _at(cleared, 2**62),
+    "wrong-snapshot": lambda _, cleared: (cleared,),
 }
 """Each must be refused or judged unsound, whatever else is going on."""

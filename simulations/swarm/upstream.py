@@ -31,6 +31,7 @@ from solver.vault.template import (
 SEARCH: Final = "sim/search:call"
 CHAT: Final = "sim/chat:token"
 RERANK: Final = "sim/rerank:call"
+TRANSLATE: Final = "sim/translate:call"
 OUTPUT_TOKENS: Final = 3
 ANSWER_S: Final = 0.2
 TIMEOUT_S: Final = 3.0
@@ -63,6 +64,13 @@ PROVIDER: Final = Provider(
             trading=Mode.EPOCH,
             metering=PerCall(),
             operations=(Operation(method="GET", path="/rerank"),),
+        ),
+        Resource(
+            name=TRANSLATE,
+            unit="call",
+            trading=Mode.EPOCH,
+            metering=PerCall(),
+            operations=(Operation(method="GET", path="/translate"),),
         ),
     ),
 )

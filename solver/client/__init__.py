@@ -11,13 +11,15 @@ from solver.client.model import MandateSecret
 from solver.client.purchase import Bought, Purchase
 from solver.client.solver import Desk, Solver
 from solver.client.stream import Intake
-from solver.core.command import SolutionFill
+from solver.core.auction import Solution
+from solver.core.command import ClearedBook, SolutionFill
 
 __all__ = [
     "Agent",
     "Answer",
     "Bought",
     "BoughtIntent",
+    "ClearedBook",
     "Contributor",
     "Desk",
     "Intake",
@@ -30,6 +32,7 @@ __all__ = [
     "Purchase",
     "Rejected",
     "SigningKey",
+    "Solution",
     "SolutionFill",
     "Solver",
     "Stream",

@@ -250,6 +250,7 @@ class Verdict(Model, frozen=True, kw_only=True):
     """What became of a solution; `code` is empty if it won. The score is exact."""
 
     auction: int
+    bid: str
     rank: int
     score: int
     code: str

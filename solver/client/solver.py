@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -13,8 +13,7 @@ from intents.signature import SigningKey
 from solver.client.fault import MarketFault, Rejected, Unreachable
 from solver.client.market import ATTEMPTS_MAX, Identity, Market, may_repeat, pause_seconds
 from solver.client.model import Auction, Verdict
-from solver.core.auction import Snapshot, SnapshotOrder
-from solver.core.command import SolutionFill
+from solver.core.auction import Snapshot, SnapshotBook, SnapshotBundle, Solution
 
 TARGET: Final = "/v1/solve"
 AUCTIONS_WAITING_MAX: Final = 256
@@ -26,8 +25,8 @@ class Solver:
 
     async with Solver(market, key).connect() as desk:
         async for auction in desk:
-            solution = my_strategy(auction.snapshot)
-            await desk.propose(auction, tick=solution.tick, fills=solution.fills)
+            for solution in my_strategy(auction.snapshot):
+                await desk.propose(auction, solution)
     """
 
     def __init__(self, market: Market, key: SigningKey, account: str | None = None) -> None:
@@ -70,7 +69,7 @@ class Desk:
         self._reach = reach
         self._welcome = False
         self._auctions: asyncio.Queue[Auction | None] = asyncio.Queue(AUCTIONS_WAITING_MAX)
-        self._answers: deque[asyncio.Future[None]] = deque()
+        self._answers: deque[asyncio.Future[str]] = deque()
         self._verdicts: OrderedDict[int, list[Verdict]] = OrderedDict()
         self._accepted: OrderedDict[int, int] = OrderedDict()
         self._judged = asyncio.Condition()
@@ -82,21 +81,23 @@ class Desk:
         if isinstance(self._ended, Rejected):
             raise self._ended
 
-    async def propose(self, auction: Auction, *, tick: int, fills: Sequence[SolutionFill]) -> None:
-        """A sealed bid. Returns once it is in; raises Rejected with the reason if not."""
+    async def propose(self, auction: Auction, solution: Solution) -> str:
+        """A sealed bid for all books of the solution together, or none of them.
+
+        Returns the bid's id once it is in; raises Rejected with the reason if not.
+        """
         if self._ended is not None:
             raise self._ended
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         message = {
             "type": "solution",
             "auction": auction.number,
             "snapshot": auction.snapshot_hash,
-            "tick": tick,
-            "fills": fills,
+            "books": solution.books,
         }
         await self._socket.send_str(msgspec.json.encode(message).decode())
-        await answer
+        return await answer
 
     async def verdicts(self, auction: Auction, *, timeout_seconds: float = 60) -> list[Verdict]:
         """What became of your solutions, best first. Raises TimeoutError."""
@@ -146,7 +147,7 @@ class Desk:
                 self._auctions.put_nowait(_auction(told))
             case "accepted":
                 self._count(told["auction"])
-                self._resolve(None)
+                self._resolve(told["bid"])
             case "rejected":
                 self._resolve(Rejected(told["code"], told["message"], told["hint"]))
             case "judged":
@@ -159,14 +160,14 @@ class Desk:
                     retry_after_ms=told.get("retryAfterMs"),
                 )
 
-    def _resolve(self, refused: Exception | None) -> None:
+    def _resolve(self, told: str | Exception) -> None:
         answer = self._answers.popleft()
         if answer.done():
             return
-        if refused is None:
-            answer.set_result(None)
+        if isinstance(told, str):
+            answer.set_result(told)
         else:
-            answer.set_exception(refused)
+            answer.set_exception(told)
 
     def _count(self, auction: int) -> None:
         self._accepted[auction] = self._accepted.get(auction, 0) + 1
@@ -197,11 +198,14 @@ def _auction(told: dict[str, Any]) -> Auction:
     sent = told["snapshot"]
     snapshot = Snapshot(
         auction=sent["auction"],
-        resource=sent["resource"],
         asset=sent["asset"],
         closes_at_ms=sent["closesAtMs"],
-        intents=msgspec.convert(sent["intents"], tuple[SnapshotOrder, ...]),
-        offers=msgspec.convert(sent["offers"], tuple[SnapshotOrder, ...]),
+        seed_hash=sent["seedHash"],
+        books=msgspec.convert(sent["books"], tuple[SnapshotBook, ...]),
+        bundles=tuple(
+            SnapshotBundle(id=bundle["id"], any_of=bundle["anyOf"], legs=tuple(bundle["legs"]))
+            for bundle in sent["bundles"]
+        ),
     )
     if snapshot.digest() != told["snapshotHash"]:
         raise Rejected("snapshot_mismatch", "the snapshot does not have the hash it came with")

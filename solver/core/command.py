@@ -144,25 +144,34 @@ class SolutionFill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     units: int
 
 
-class OpenAuction(Base, frozen=True, kw_only=True):
-    """Cut the snapshot of a resource that trades in epochs.
-
-    Bids are due before `closes_at_ms`; the first tick from then on judges them.
-    """
+class ClearedBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a solution does in one book: fills, all at one price."""
 
     resource: str
+    tick: int
+    fills: tuple[SolutionFill, ...]
+
+
+class OpenAuction(Base, frozen=True, kw_only=True):
+    """Cut the snapshot of resources that trade in epochs; solvers bid for any of them at once.
+
+    Bids are due before `closes_at_ms`; the first tick from then on judges them. `seed`, 32
+    bytes as hex, decides between equals: its hash is told at once, itself at the close.
+    """
+
+    resources: tuple[str, ...]
     asset: str
     closes_at_ms: int
+    seed: str
 
 
 class ProposeSolution(Base, frozen=True, kw_only=True):
-    """A solver's sealed bid: fills at one price, against the snapshot with this hash."""
+    """A solver's sealed bid: books cleared together or not at all, of the snapshot so hashed."""
 
     auction: int
     solver: str
     snapshot: str
-    tick: int
-    fills: tuple[SolutionFill, ...]
+    books: tuple[ClearedBook, ...]
 
 
 class StartCall(Base, frozen=True, kw_only=True):

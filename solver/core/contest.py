@@ -4,19 +4,22 @@ from typing import Final
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import (
+    BOOKS_MAX,
     FILLS_MAX,
+    FILLS_PER_AUCTION_MAX,
+    FILLS_PER_SOLVER_MAX,
     SOLUTIONS_MAX,
     SOLUTIONS_PER_SOLVER_MAX,
     Auction,
     Proposed,
-    Ranked,
     Snapshot,
+    SnapshotBook,
     SnapshotOrder,
     Solution,
-    judge,
+    seed_hash,
 )
 from solver.core.book import Order
-from solver.core.command import Mode, OpenAuction, ProposeSolution
+from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
@@ -24,6 +27,7 @@ from solver.core.event import (
     SolutionAccepted,
     SolutionJudged,
 )
+from solver.core.judge import Scored, judge
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
 from solver.core.trade import carry_out, end_intent, open_units
 
@@ -34,39 +38,37 @@ AUCTION_ROWS_KEPT_MAX: Final = 500_000
 
 
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
-    """Cut a snapshot, if there is anything to decide in this epoch.
+    """Cut a snapshot of the books in which there is anything to decide in this epoch.
 
-    Rejects: resource_unknown, already_known (one at a time in each asset), not_open (nothing
-    crosses).
+    Rejects: too_large, resource_unknown, already_known (a book is in one auction at a time),
+    not_open (nothing crosses).
     """
-    if state.resources.get(command.resource) is not Mode.EPOCH:
-        return reject(RejectCode.RESOURCE_UNKNOWN, f"{command.resource} has no epochs")
-    if any(_is_under_way(auction, command) for auction in state.auctions.values()):
-        return reject(RejectCode.ALREADY_KNOWN, "its auction in this asset is under way")
-    book = state.books.get((command.resource, command.asset))
-    if book is None:
-        return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
-    bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
-    intents = tuple(_seen(order) for order in bids)
-    offers = tuple(_seen(order) for order in book.asks())
-    if command.closes_at_ms <= state.now_ms or not _is_contested(state, intents, offers):
+    refused = _fault_in(state, command)
+    if refused is not None:
+        return refused
+    books = [_seen_book(state, resource, command.asset) for resource in command.resources]
+    contested = tuple(book for book in books if _is_contested(state, book))
+    if command.closes_at_ms <= state.now_ms or not contested:
         return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
     snapshot = Snapshot(
         auction=state.next_seq(),
-        resource=command.resource,
         asset=command.asset,
         closes_at_ms=command.closes_at_ms,
-        intents=intents,
-        offers=offers,
+        seed_hash=seed_hash(command.seed),
+        books=contested,
     )
     digest = snapshot.digest()
-    state.auctions[snapshot.auction] = Auction(snapshot=snapshot, snapshot_digest=digest)
+    state.auctions[snapshot.auction] = Auction(
+        snapshot=snapshot, snapshot_digest=digest, seed=command.seed
+    )
     state.schedule(command.closes_at_ms, Due.CLOSE_AUCTION, str(snapshot.auction))
     state.emit(
         AuctionOpened(
             auction=snapshot.auction,
-            resource=command.resource,
+            resources=_resources(snapshot),
+            asset=snapshot.asset,
             snapshot=digest,
+            seed_hash=snapshot.seed_hash,
             closes_at_ms=command.closes_at_ms,
         )
     )
@@ -86,95 +88,160 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
         return reject(RejectCode.AUCTION_CLOSED, f"it closed at {auction.snapshot.closes_at_ms}")
     if command.snapshot != auction.snapshot_digest:
         return reject(RejectCode.SNAPSHOT_MISMATCH, f"the snapshot is {auction.snapshot_digest}")
-    mine = [p.solution for p in auction.proposed if p.solver == command.solver]
-    if (
-        len(mine) >= SOLUTIONS_PER_SOLVER_MAX
-        or len(auction.proposed) >= SOLUTIONS_MAX
-        or len(command.fills) > FILLS_MAX
-    ):
-        return reject(
-            RejectCode.SOLUTION_LIMIT,
-            f"at most {SOLUTIONS_PER_SOLVER_MAX} solutions of {FILLS_MAX} fills a solver",
-        )
-    solution = Solution(tick=command.tick, fills=command.fills)
-    if solution in mine:
-        return reject(RejectCode.SOLUTION_DUPLICATE, "it was proposed before")
-    auction.proposed.append(
-        Proposed(solver=command.solver, seq=state.next_seq(), solution=solution)
+    solution = Solution(books=command.books)
+    refused = _beyond_limits(auction, command.solver, solution.fills_count)
+    if refused is not None:
+        return refused
+    proposed = Proposed(
+        solver=command.solver, bid=solution.digest(command.solver), solution=solution
     )
-    state.emit(SolutionAccepted(auction=command.auction, solver=command.solver))
+    if any(proposed.bid == other.bid for other in auction.proposed):
+        return reject(RejectCode.SOLUTION_DUPLICATE, "it was proposed before")
+    auction.proposed.append(proposed)
+    state.emit(SolutionAccepted(auction=command.auction, solver=command.solver, bid=proposed.bid))
     return None
 
 
 def close_auction(state: State, number: int) -> None:
-    """Judge all solutions, tell each its rank, carry out the best."""
+    """Judge all solutions, tell each its rank, carry out those that win."""
     auction = state.auctions[number]
     auction.closed = True
-    ranking = judge(auction, lambda order: open_units(state, order))
-    for rank, ranked in enumerate(ranking, start=1):
+    auction.shrunk = _shrunk(state, auction.snapshot)
+    verdict = judge(auction)
+    for rank, ranked in enumerate(verdict.ranking, start=1):
+        proposed = ranked.scored.proposed
         state.emit(
             SolutionJudged(
                 auction=number,
-                solver=ranked.proposed.solver,
+                solver=proposed.solver,
+                bid=proposed.bid,
                 rank=rank,
-                score=ranked.score,
+                score=ranked.scored.score,
                 reason=ranked.reason,
             )
         )
-    winner = ranking[0] if ranking and ranking[0].reason is None else None
-    if winner is not None:
-        auction.winner = winner.proposed.solver
-        auction.score = str(winner.score)
-        _carry_out(state, winner)
+    auction.winners = verdict.winners
+    auction.score, auction.gap = str(verdict.score), str(verdict.gap)
+    for win in verdict.wins:
+        _carry_out(state, win)
     state.emit(
         AuctionClosed(
             auction=number,
-            resource=auction.snapshot.resource,
-            winner=auction.winner,
-            tick=winner.solution.tick if winner else 0,
-            score=winner.score if winner else 0,
+            resources=_resources(auction.snapshot),
+            asset=auction.snapshot.asset,
+            seed=auction.seed,
+            ticks={book.resource: book.tick for win in verdict.wins for book in win.solution.books},
+            winners=verdict.winners,
+            score=verdict.score,
+            gap=verdict.gap,
         )
     )
     _end_immediate(state, auction)
     _forget_old_auctions(state)
 
 
-def _is_under_way(auction: Auction, command: OpenAuction) -> bool:
-    snapshot = auction.snapshot
-    same_book = (snapshot.resource, snapshot.asset) == (command.resource, command.asset)
-    return same_book and not auction.closed
+def _fault_in(state: State, command: OpenAuction) -> Reject | None:
+    resources = command.resources
+    if len(resources) > BOOKS_MAX or len(set(resources)) != len(resources):
+        return reject(RejectCode.TOO_LARGE, f"an auction has {BOOKS_MAX} books, each once")
+    for resource in resources:
+        if state.resources.get(resource) is not Mode.EPOCH:
+            return reject(RejectCode.RESOURCE_UNKNOWN, f"{resource} has no epochs")
+    for auction in state.auctions.values():
+        if not auction.closed and auction.snapshot.asset == command.asset:
+            for resource in _resources(auction.snapshot):
+                if resource in resources:
+                    return reject(
+                        RejectCode.ALREADY_KNOWN, f"{resource} in this asset is in an auction"
+                    )
+    return None
 
 
-def _is_contested(
-    state: State, intents: tuple[SnapshotOrder, ...], offers: tuple[SnapshotOrder, ...]
-) -> bool:
+def _beyond_limits(auction: Auction, solver: str, fills: int) -> Reject | None:
+    """What one solution, one solver and all of them may say."""
+    count = mine = all_fills = 0
+    for proposed in auction.proposed:
+        other = proposed.solution.fills_count
+        all_fills += other
+        if proposed.solver == solver:
+            count += 1
+            mine += other
+    if (
+        count >= SOLUTIONS_PER_SOLVER_MAX
+        or len(auction.proposed) >= SOLUTIONS_MAX
+        or fills > FILLS_MAX
+        or mine + fills > FILLS_PER_SOLVER_MAX
+        or all_fills + fills > FILLS_PER_AUCTION_MAX
+    ):
+        return reject(
+            RejectCode.SOLUTION_LIMIT,
+            f"at most {SOLUTIONS_PER_SOLVER_MAX} solutions a solver, of {FILLS_MAX} fills each and"
+            f" {FILLS_PER_SOLVER_MAX} together",
+        )
+    return None
+
+
+def _resources(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple([book.resource for book in snapshot.books])
+
+
+def _seen_book(state: State, resource: str, asset: str) -> SnapshotBook:
+    book = state.books.get((resource, asset))
+    if book is None:
+        return SnapshotBook(resource=resource, intents=(), offers=())
+    bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
+    return SnapshotBook(
+        resource=resource,
+        intents=tuple([_seen(order) for order in bids]),
+        offers=tuple([_seen(order) for order in book.asks()]),
+    )
+
+
+def _is_contested(state: State, book: SnapshotBook) -> bool:
     """Whether a bid meets another's ask, or an immediate intent waits for its end."""
     if any(
         bid.tick >= ask.tick and bid.account != ask.account
-        for bid in intents[:CONTESTED_LOOKS_MAX]
-        for ask in offers[:CONTESTED_LOOKS_MAX]
+        for bid in book.intents[:CONTESTED_LOOKS_MAX]
+        for ask in book.offers[:CONTESTED_LOOKS_MAX]
     ):
         return True
-    return any(state.intents[order.id].immediate for order in intents)
+    return any(state.intents[order.id].immediate for order in book.intents)
 
 
-def _carry_out(state: State, winner: Ranked) -> None:
-    """Execute what still counts of the winning fills, intent by intent, at the one price."""
-    solution, lines = winner.solution, dict[str, list[tuple[Order, int]]]()
-    for fill in solution.fills:
+def _shrunk(state: State, snapshot: Snapshot) -> dict[str, int]:
+    """Units that are live now, of orders that have fewer than in the snapshot."""
+    shrunk: dict[str, int] = {}
+    for book in snapshot.books:
+        for order in (*book.intents, *book.offers):
+            units = open_units(state, order.id)
+            if units < order.units:
+                shrunk[order.id] = units
+    return shrunk
+
+
+def _carry_out(state: State, win: Scored) -> None:
+    """Execute a winner's fills, intent by intent, at the one price of each book."""
+    for book in win.solution.books:
+        for digest, lines in _lines(state, book).items():
+            state.exchange.fill_together(state.intents[digest].order, lines, book.tick)
+            carry_out(state)
+
+
+def _lines(state: State, book: ClearedBook) -> dict[str, list[tuple[Order, int]]]:
+    lines: dict[str, list[tuple[Order, int]]] = {}
+    for fill in book.fills:
         ask = state.offers[fill.offer].order
         lines.setdefault(fill.intent, []).append((ask, fill.units))
-    for digest, mine in lines.items():
-        state.exchange.fill_together(state.intents[digest].order, mine, solution.tick)
-        carry_out(state)
+    return lines
 
 
 def _end_immediate(state: State, auction: Auction) -> None:
     """An immediate intent has had its one auction: what is left of it ends."""
-    for order in auction.snapshot.intents:
-        intent = state.intents.get(order.id)
-        if intent is not None and intent.immediate:
-            end_intent(state, intent, IntentStatus.UNFILLED)
+    for book in auction.snapshot.books:
+        for order in book.intents:
+            intent = state.intents.get(order.id)
+            if intent is not None and intent.immediate:
+                end_intent(state, intent, IntentStatus.UNFILLED)
 
 
 def _seen(order: Order) -> SnapshotOrder:
@@ -201,5 +268,5 @@ def _forget_old_auctions(state: State) -> None:
 
 def _rows(auction: Auction) -> int:
     """Orders and fills that a record holds."""
-    fills = sum(len(proposed.solution.fills) for proposed in auction.proposed)
-    return len(auction.snapshot.intents) + len(auction.snapshot.offers) + fills
+    orders = sum([len(book.intents) + len(book.offers) for book in auction.snapshot.books])
+    return orders + sum([proposed.solution.fills_count for proposed in auction.proposed])

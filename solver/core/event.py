@@ -175,8 +175,10 @@ class AuctionOpened(Event, frozen=True, kw_only=True):
     """The snapshot itself is read from the market by its number."""
 
     auction: int
-    resource: str
+    resources: tuple[str, ...]
+    asset: str
     snapshot: str
+    seed_hash: str
     closes_at_ms: int
 
 
@@ -185,6 +187,7 @@ class SolutionAccepted(Event, frozen=True, kw_only=True):
 
     auction: int
     solver: str
+    bid: str
 
 
 class SolutionJudged(Event, frozen=True, kw_only=True):
@@ -192,20 +195,40 @@ class SolutionJudged(Event, frozen=True, kw_only=True):
 
     auction: int
     solver: str
+    bid: str
     rank: int
     score: int
     """Surplus in micro-atoms (atoms per 10⁶): exact, no rounding."""
     reason: Reject | None = None
 
 
+class Won(msgspec.Struct, frozen=True, kw_only=True):
+    """A winning solver: its bids' score together, and what of that the others could have had.
+
+    In micro-atoms, as text, as they outgrow 64 bits. The difference is its reward, and never
+    negative.
+    """
+
+    solver: str
+    bids: tuple[str, ...]
+    score: str
+    reference: str
+
+
 class AuctionClosed(Event, frozen=True, kw_only=True):
-    """Who won, at which price; an empty winner means that nobody did."""
+    """Who won, and at which price each book was cleared; none where nobody did.
+
+    No selection of the bids scores more than `score + gap`: at 0 this is proven the best.
+    """
 
     auction: int
-    resource: str
-    winner: str
-    tick: int
+    resources: tuple[str, ...]
+    asset: str
+    seed: str
+    ticks: dict[str, int]
+    winners: tuple[Won, ...]
     score: int
+    gap: int
 
 
 class MeteringSet(Event, frozen=True, kw_only=True):

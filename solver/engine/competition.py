@@ -8,17 +8,21 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from solver.core.auction import Snapshot, Solution
+from solver.core.auction import BOOKS_MAX, Snapshot, Solution
 from solver.core.command import Mode, OpenAuction, ProposeSolution
 from solver.core.event import AuctionOpened
 from solver.engine.sequencer import Applied, Sequencer
 
-Strategy = Callable[[Snapshot], Solution | None]
-"""Pure: a snapshot in, a solution out, or None where it sees nothing to do."""
+Strategy = Callable[[Snapshot], Sequence[Solution]]
+"""Pure: a snapshot in, solutions out, each a bid of its own."""
+SEED_BYTES: Final = 32
 
 
 class Competition:
-    """Runs the epochs of every resource that trades in them, in each asset by itself."""
+    """Runs the epochs of all resources that trade in them, in each asset by itself.
+
+    `randomness` gives so many bytes that nobody can guess: they decide between equal bids.
+    """
 
     def __init__(
         self,
@@ -27,25 +31,33 @@ class Competition:
         *,
         epoch_ms: int,
         assets: Sequence[str],
+        randomness: Callable[[int], bytes],
     ) -> None:
         self._sequencer = sequencer
         self._strategies: Final = dict(strategies)
         self._epoch_ms = epoch_ms
         self._assets: Final = tuple(assets)
+        self._randomness = randomness
 
     async def run(self) -> None:
-        """Open an auction per resource, asset and epoch, until cancelled."""
+        """Open an auction per asset and epoch, until cancelled."""
         while True:
-            resources = list(self._sequencer.market.state.resources.items())
-            for resource, mode in resources:
-                for asset in self._assets if mode is Mode.EPOCH else ():
-                    await self._open(resource, asset)
+            listed = self._sequencer.market.state.resources.items()
+            resources = tuple(resource for resource, mode in listed if mode is Mode.EPOCH)
+            for start in range(0, len(resources), BOOKS_MAX):
+                for asset in self._assets:
+                    await self._open(resources[start : start + BOOKS_MAX], asset)
             await asyncio.sleep(self._epoch_ms / 1_000)
 
-    async def _open(self, resource: str, asset: str) -> None:
+    async def _open(self, resources: tuple[str, ...], asset: str) -> None:
         closes_at_ms = self._sequencer.now_ms() + self._epoch_ms
         result = await self._sequencer.submit(
-            OpenAuction(resource=resource, asset=asset, closes_at_ms=closes_at_ms)
+            OpenAuction(
+                resources=resources,
+                asset=asset,
+                closes_at_ms=closes_at_ms,
+                seed=self._randomness(SEED_BYTES).hex(),
+            )
         )
         if not isinstance(result, Applied):
             return
@@ -56,14 +68,12 @@ class Competition:
     async def _compete(self, number: int) -> None:
         auction = self._sequencer.market.state.auctions[number]
         for name, strategy in self._strategies.items():
-            solution = strategy(auction.snapshot)
-            if solution is not None:
+            for solution in strategy(auction.snapshot):
                 await self._sequencer.submit(
                     ProposeSolution(
                         auction=number,
                         solver=name,
                         snapshot=auction.snapshot_digest,
-                        tick=solution.tick,
-                        fills=solution.fills,
+                        books=solution.books,
                     )
                 )

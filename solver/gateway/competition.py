@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from intents.bound import TICK_MAX
-from intents.document import Hash, Units
-from solver.core.auction import FILLS_MAX
+from intents.document import Hash, Text, Units
+from solver.core.auction import BOOKS_MAX, FILLS_MAX
 from solver.gateway.wire import Counter, Sent, Told
 
 
@@ -18,14 +18,21 @@ class ProposedFill(Sent, frozen=True, kw_only=True):
     units: Units
 
 
+class ProposedBook(Sent, frozen=True, kw_only=True):
+    """A book cleared at one price."""
+
+    resource: Text
+    tick: Annotated[int, Meta(ge=0, le=TICK_MAX)]
+    fills: Annotated[tuple[ProposedFill, ...], Meta(max_length=FILLS_MAX)]
+
+
 class SolutionMessage(Sent, frozen=True, kw_only=True):
-    """A solver's sealed bid for an auction."""
+    """A solver's sealed bid for books of an auction: all of them, or none."""
 
     type: Literal["solution"]
     auction: Counter
     snapshot: Hash
-    tick: Annotated[int, Meta(ge=0, le=TICK_MAX)]
-    fills: Annotated[tuple[ProposedFill, ...], Meta(max_length=FILLS_MAX)]
+    books: Annotated[tuple[ProposedBook, ...], Meta(max_length=BOOKS_MAX)]
 
 
 class OrderTold(Told, frozen=True, kw_only=True):
@@ -38,34 +45,67 @@ class OrderTold(Told, frozen=True, kw_only=True):
     minimum: int
 
 
-class SnapshotTold(Told, frozen=True, kw_only=True):
-    """What is traded in one epoch, in price-time order."""
+class SnapshotBookTold(Told, frozen=True, kw_only=True):
+    """What is traded of one resource, in price-time order."""
 
-    auction: int
     resource: str
-    asset: str
-    closes_at_ms: int
     intents: tuple[OrderTold, ...]
     offers: tuple[OrderTold, ...]
+
+
+class BundleTold(Told, frozen=True, kw_only=True):
+    """Intents that are filled all or none; with `anyOf`, one of them at most."""
+
+    id: str
+    any_of: bool
+    legs: tuple[str, ...]
+
+
+class SnapshotTold(Told, frozen=True, kw_only=True):
+    """What is traded in one epoch for one asset; `seedHash` commits to what decides ties."""
+
+    auction: int
+    asset: str
+    closes_at_ms: int
+    seed_hash: str
+    books: tuple[SnapshotBookTold, ...]
+    bundles: tuple[BundleTold, ...]
 
 
 class SolutionTold(Told, frozen=True, kw_only=True):
     """A solution that was proposed; told only once its auction has closed."""
 
     solver: str
-    tick: int
-    fills: tuple[ProposedFill, ...]
+    bid: str
+    books: tuple[ProposedBook, ...]
+
+
+class WinnerTold(Told, frozen=True, kw_only=True):
+    """A winning solver; its reward is `score` − `reference`, in micro-atoms as text."""
+
+    solver: str
+    bids: tuple[str, ...]
+    score: str
+    reference: str
 
 
 class AuctionTold(Told, frozen=True, kw_only=True):
-    """An auction. Solutions are sealed, and the list empty, until it has closed."""
+    """An auction. Until it has closed, solutions and seed are sealed, and empty here.
+
+    `shrunk` has the units that were live at the close, of orders that then had fewer than in
+    the snapshot: with these, seed and solutions anyone judges it again. No selection of the
+    solutions has more than `score` + `gap` micro-atoms.
+    """
 
     auction: int
     snapshot: SnapshotTold
     snapshot_hash: str
     closed: bool
-    winner: str
+    seed: str
+    shrunk: dict[str, int]
+    winners: tuple[WinnerTold, ...]
     score: str
+    gap: str
     solutions: tuple[SolutionTold, ...]
 
 
@@ -78,9 +118,10 @@ class AuctionMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="auc
 
 
 class AcceptedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="accepted"):
-    """Your solution is in."""
+    """Your solution is in; `bid` is what verdicts call it."""
 
     auction: int
+    bid: str
 
 
 class RejectedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="rejected"):
@@ -96,6 +137,7 @@ class JudgedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="judg
     """What became of your solution; `code` is empty if it won."""
 
     auction: int
+    bid: str
     rank: int
     score: str
     code: str

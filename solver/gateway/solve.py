@@ -13,8 +13,8 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction
-from solver.core.command import ProposeSolution, SolutionFill
-from solver.core.event import AuctionOpened, SolutionJudged
+from solver.core.command import ClearedBook, ProposeSolution, SolutionFill
+from solver.core.event import AuctionOpened, SolutionAccepted, SolutionJudged
 from solver.core.state import MAY_SIGN
 from solver.engine.feed import CursorTooOld
 from solver.gateway.answer import error_body
@@ -24,6 +24,7 @@ from solver.gateway.competition import (
     AcceptedMessage,
     AuctionMessage,
     JudgedMessage,
+    ProposedBook,
     RejectedMessage,
     SolutionMessage,
 )
@@ -118,6 +119,7 @@ def _line_of(gateway: Gateway, event: object, solver: str) -> str:
             return _text(
                 JudgedMessage(
                     auction=event.auction,
+                    bid=event.bid,
                     rank=event.rank,
                     score=str(event.score),
                     code=event.reason.code if event.reason else "",
@@ -146,21 +148,25 @@ async def _propose(gateway: Gateway, caller: Caller, message: WSMessage) -> Any:
         return _rejected(0, sent)
     if not _may_still_bid(gateway, caller):
         return _rejected(sent.auction, reject(RejectCode.NOT_AUTHORIZED, "your session ended"))
-    fills = tuple(
-        SolutionFill(intent=fill.intent, offer=fill.offer, units=fill.units) for fill in sent.fills
-    )
     result = await gateway.sequencer.submit(
         ProposeSolution(
             auction=sent.auction,
             solver=caller.account,
             snapshot=sent.snapshot,
-            tick=sent.tick,
-            fills=fills,
+            books=tuple(map(_cleared, sent.books)),
         )
     )
     if isinstance(result, Reject):
         return _rejected(sent.auction, result)
-    return AcceptedMessage(auction=sent.auction)
+    (accepted,) = [event for event in result.events if isinstance(event, SolutionAccepted)]
+    return AcceptedMessage(auction=sent.auction, bid=accepted.bid)
+
+
+def _cleared(book: ProposedBook) -> ClearedBook:
+    fills = tuple(
+        SolutionFill(intent=fill.intent, offer=fill.offer, units=fill.units) for fill in book.fills
+    )
+    return ClearedBook(resource=book.resource, tick=book.tick, fills=fills)
 
 
 def _may_still_bid(gateway: Gateway, caller: Caller) -> bool:

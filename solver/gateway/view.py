@@ -26,9 +26,10 @@ from solver.core.state import (
 from solver.core.trust import trust_of, unsettled_max
 from solver.gateway.competition import (
     AuctionTold,
-    ProposedFill,
+    ProposedBook,
     SnapshotTold,
     SolutionTold,
+    WinnerTold,
 )
 from solver.gateway.many import MandateTold
 from solver.gateway.wire import (
@@ -149,8 +150,11 @@ def auction_told(auction: Auction) -> AuctionTold:
         snapshot=snapshot_told(auction.snapshot),
         snapshot_hash=auction.snapshot_digest,
         closed=auction.closed,
-        winner=auction.winner,
+        seed=auction.seed if auction.closed else "",
+        shrunk=auction.shrunk,
+        winners=tuple(tell(winner, WinnerTold) for winner in auction.winners),
         score=auction.score,
+        gap=auction.gap,
         solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
     )
 
@@ -270,11 +274,8 @@ def _session_told(address: str, session: Session) -> SessionTold:
 
 
 def _solution_told(proposed: Proposed) -> SolutionTold:
-    fills = tuple(
-        ProposedFill(intent=fill.intent, offer=fill.offer, units=fill.units)
-        for fill in proposed.solution.fills
-    )
-    return SolutionTold(solver=proposed.solver, tick=proposed.solution.tick, fills=fills)
+    books = msgspec.convert(proposed.solution.books, tuple[ProposedBook, ...], from_attributes=True)
+    return SolutionTold(solver=proposed.solver, bid=proposed.bid, books=books)
 
 
 _OVER: Final = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)

@@ -1,10 +1,9 @@
 """From an older format to this one: verify all of the old, write the new beside it, swap.
 
 Format 1 had a row per command; its market named leases and auctions otherwise: see
-`translation`. Format 2 had the same commands in other bytes: see `second_format`. What they
-led to was not noted, or noted by a market whose rules have changed since, so migrated groups
-carry no outcome: replay has nothing to compare there, and goes on from what it finds. Snapshots
-name the old chain, and are passed over. The old file is kept as `*.v1` or `*.v2`.
+`translation`. (Format 2 was never released.) What commands led to was not noted, so migrated
+groups carry no outcome: replay has nothing to compare there, and goes on from what it finds.
+Snapshots name the old chain, and are passed over. The old file is kept as `*.v1`.
 """
 
 import sqlite3
@@ -15,27 +14,27 @@ from typing import Final
 
 import msgspec
 
-from solver.core.check import check
-from solver.core.command import DECODER, Command
+from solver.core.command import Command
 from solver.engine.group import Group
-from solver.engine.payload import PayloadUnreadable, decode, encode
-from solver.journal import second_format
+from solver.engine.payload import encode
 from solver.journal.disk import sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
-from solver.journal.mark import read_mark
 from solver.journal.record import (
     FORMAT_VERSION,
     INSERT,
     SCHEMA,
     Genesis,
-    Record,
     first_link,
-    last_record,
     link,
-    read_verified,
     stored_genesis,
 )
-from solver.journal.translation import Translation, Untranslatable, named_leases
+from solver.journal.translation import (
+    DECODER,
+    OldCommand,
+    Translation,
+    Untranslatable,
+    named_leases,
+)
 
 FIRST_VERSION: Final = 1
 GROUP_COMMANDS: Final = 256
@@ -60,9 +59,8 @@ def migrate(path: Path, genesis: Genesis) -> bool:
     try:
         _remove(draft)
         _fold_log(path)
-        groups = _first_groups if version == FIRST_VERSION else _second_groups
-        _write(draft, genesis, groups(path, old))
-        _keep_old(path, version)
+        _write(draft, genesis, _first_groups(path, old))
+        _keep_old(path)
         # It is of the old chain. Without one a journal may end anywhere: it was just verified.
         path.with_suffix(".mark").unlink(missing_ok=True)
         draft.replace(path)
@@ -112,7 +110,7 @@ def _first_groups(path: Path, old: Genesis) -> Iterator[Group]:
         yield Group(commands=len(together), payload=encode(together), outcome=b"")
 
 
-def _first_commands(path: Path, old: Genesis) -> Iterator[Command]:
+def _first_commands(path: Path, old: Genesis) -> Iterator[OldCommand]:
     """Every command of format 1, each verified against its chain."""
     chain, expected = blake2b(msgspec.msgpack.encode(old), digest_size=32).digest(), 1
     connection = sqlite3.connect(path, isolation_level=None)
@@ -132,38 +130,6 @@ def _first_commands(path: Path, old: Genesis) -> Iterator[Command]:
         raise JournalCorrupt(expected, str(error)) from error
     finally:
         connection.close()
-
-
-def _second_groups(path: Path, old: Genesis) -> Iterator[Group]:
-    """Every group of format 2, verified against chain and mark, in today's bytes."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        mark = _marked(path)
-        seq, _ = last_record(connection, old)
-        if seq < mark[0]:
-            reason = f"missing; everything up to {mark[0]} was acknowledged"
-            raise JournalCorrupt(seq + 1, reason)
-        for record in read_verified(connection, old, mark, seq):
-            yield _second_group(record)
-    finally:
-        connection.close()
-
-
-def _second_group(record: Record) -> Group:
-    try:
-        commands = second_format.decode(record.payload)
-    except PayloadUnreadable as error:
-        raise JournalCorrupt(record.seq, str(error)) from error
-    payload = encode(commands)
-    check(decode(payload) == commands, "migrated_as_it_was", seq=record.seq)
-    return Group(commands=len(commands), payload=payload, outcome=b"")
-
-
-def _marked(path: Path) -> tuple[int, bytes]:
-    try:
-        return read_mark(path.with_suffix(".mark").read_bytes())
-    except FileNotFoundError:
-        return 0, b""
 
 
 def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
@@ -187,8 +153,8 @@ def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
         sync_file(file.fileno())
 
 
-def _keep_old(path: Path, version: int) -> None:
-    kept = path.with_name(f"{path.name}.v{version}")
+def _keep_old(path: Path) -> None:
+    kept = path.with_name(f"{path.name}.v{FIRST_VERSION}")
     _remove(kept)
     kept.hardlink_to(path)
 

@@ -10,23 +10,30 @@ market can have had is a refusal.
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Union, get_args
 
+import msgspec
 from msgspec.structs import replace
 
 from intents.reject import Reject
+from solver.core.auction import Auction, Proposed, SnapshotOrder, Solution
 from solver.core.check import Violation
 from solver.core.command import (
     ApplyBlocks,
+    Base,
     BatchSettled,
+    ClearedBook,
     Command,
     Fact,
     FillSettled,
     FillSkipped,
+    OpenAuction,
     ProposeSolution,
+    SolutionFill,
     StartCall,
 )
 from solver.core.event import Event, Filled, LeaseMoved
+from solver.core.judge import judge
 from solver.core.market import Market
 
 SEARCH_MAX: Final = 100_000
@@ -34,6 +41,51 @@ SEARCH_MAX: Final = 100_000
 COUNTED_PER_COMMAND: Final = 4
 COUNTED_PER_EVENT: Final = 3
 """What the old market counted at most: orders, deadlines, executions, fills, auctions."""
+
+
+NO_SEED: Final = "00" * 32
+
+
+class OldOpenAuction(Base, frozen=True, kw_only=True, tag="OpenAuction"):
+    """An auction was of one resource."""
+
+    resource: str
+    asset: str
+    closes_at_ms: int
+
+
+class OldProposeSolution(Base, frozen=True, kw_only=True, tag="ProposeSolution"):
+    """A solution was of one book."""
+
+    auction: int
+    solver: str
+    snapshot: str
+    tick: int
+    fills: tuple[SolutionFill, ...]
+
+
+class _OldSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What was hashed as a snapshot."""
+
+    auction: int
+    resource: str
+    asset: str
+    closes_at_ms: int
+    intents: tuple[SnapshotOrder, ...]
+    offers: tuple[SnapshotOrder, ...]
+
+    def digest(self) -> str:
+        return "0x" + blake2b(msgspec.msgpack.encode(self), digest_size=32).hexdigest()
+
+
+_KEPT: Final = tuple(
+    kind for kind in get_args(Command) if kind not in {OpenAuction, ProposeSolution}
+)
+OldCommand = Command | OldOpenAuction | OldProposeSolution
+DECODER: Final[msgspec.msgpack.Decoder[OldCommand]] = msgspec.msgpack.Decoder(
+    Union[(*_KEPT, OldOpenAuction, OldProposeSolution)]
+)
+"""Reads the commands of format 1."""
 
 
 class Untranslatable(Exception):
@@ -51,13 +103,14 @@ class Translation:
         self._market = Market(usdc)
         self._named = named
         self._leases: dict[str, str] = {}
-        self._auctions: dict[int, int] = {}
+        self._scores: dict[int, list[int]] = {}
+        """By auction, what each solution scored when it came."""
         self._executions: dict[int, int] = {}
         """Today's number of an execution → the number that it had."""
         self._counted_min = 0
         self._counted_max = 0
 
-    def translate(self, commands: Iterator[Command]) -> Iterator[Command]:
+    def translate(self, commands: Iterator[OldCommand]) -> Iterator[Command]:
         """The same commands in today's names. Raises Untranslatable."""
         for seq, old in enumerate(commands, 1):
             try:
@@ -81,16 +134,44 @@ class Translation:
                     "let the version that wrote this journal settle it first",
                 )
 
-    def _in_todays_names(self, old: Command) -> Command:
+    def _in_todays_names(self, old: OldCommand) -> Command:
         if isinstance(old, StartCall):
             return replace(old, lease=self._leases[old.lease])
-        if isinstance(old, ProposeSolution):
-            auction = self._auction(old)
-            digest = self._market.state.auctions[auction].snapshot_digest
-            return replace(old, auction=auction, snapshot=digest)
+        if isinstance(old, OldOpenAuction):
+            return OpenAuction(
+                at_ms=old.at_ms,
+                resources=(old.resource,),
+                asset=old.asset,
+                closes_at_ms=old.closes_at_ms,
+                seed=NO_SEED,
+            )
+        if isinstance(old, OldProposeSolution):
+            return self._proposal(old)
         if isinstance(old, ApplyBlocks):
             return replace(old, facts=tuple(self._fact(fact) for fact in old.facts))
         return old
+
+    def _proposal(self, old: OldProposeSolution) -> ProposeSolution:
+        """The same solution; without its fills if it lost a tie to one before it.
+
+        Ties went to who came first. Today a seed decides them, and might prefer the other.
+        """
+        auction = self._auction(old)
+        (book,) = auction.snapshot.books
+        cleared = ClearedBook(resource=book.resource, tick=old.tick, fills=old.fills)
+        (scored,) = judge(replace(auction, proposed=[_proposed(old, cleared)])).ranking
+        before = self._scores.setdefault(auction.snapshot.auction, [])
+        books: tuple[ClearedBook, ...] = (cleared,)
+        if scored.reason is None and scored.scored.score in before:
+            books = (replace(cleared, fills=()),) * (1 + len(before))
+        before.append(scored.scored.score)
+        return ProposeSolution(
+            at_ms=old.at_ms,
+            auction=auction.snapshot.auction,
+            solver=old.solver,
+            snapshot=auction.snapshot_digest,
+            books=books,
+        )
 
     def _fact(self, old: Fact) -> Fact:
         if isinstance(old, FillSettled | FillSkipped):
@@ -99,12 +180,20 @@ class Translation:
             return replace(old, digest=self._market.state.batches[old.number].digest)
         return old
 
-    def _auction(self, old: ProposeSolution) -> int:
-        """The open auction whose snapshot, under its old number, has the hash it was given."""
-        for number, auction in self._market.state.auctions.items():
-            was = replace(auction.snapshot, auction=old.auction)
+    def _auction(self, old: OldProposeSolution) -> Auction:
+        """The auction whose snapshot, under its old number, had the hash that was given."""
+        for auction in self._market.state.auctions.values():
+            (book,) = auction.snapshot.books
+            was = _OldSnapshot(
+                auction=old.auction,
+                resource=book.resource,
+                asset=auction.snapshot.asset,
+                closes_at_ms=auction.snapshot.closes_at_ms,
+                intents=book.intents,
+                offers=book.offers,
+            )
             if was.digest() == old.snapshot:
-                return number
+                return auction
         raise LookupError(f"no auction had the snapshot {old.snapshot}")
 
     def _learn(self, events: Sequence[Event]) -> None:
@@ -142,7 +231,11 @@ class Translation:
         return range(max(number - SEARCH_MAX, 1), number)
 
 
-def named_leases(commands: Iterator[Command]) -> frozenset[str]:
+def _proposed(old: OldProposeSolution, cleared: ClearedBook) -> Proposed:
+    return Proposed(solver=old.solver, bid=old.solver, solution=Solution(books=(cleared,)))
+
+
+def named_leases(commands: Iterator[OldCommand]) -> frozenset[str]:
     """Every id of a lease or fill that these commands name."""
     named: set[str] = set()
     for command in commands:

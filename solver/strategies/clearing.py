@@ -1,11 +1,11 @@
-"""A solution for one auction: its book cleared at one price, in the form that solvers send."""
+"""One book of an auction cleared at one price, in the form that solvers send."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from solver.core.auction import FILLS_MAX, SnapshotOrder, Solution
+from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBook, SnapshotOrder
 from solver.core.book import MATCHES_MAX
-from solver.core.command import SolutionFill
+from solver.core.command import ClearedBook, SolutionFill
 from solver.strategies.batch import clear_columns
 from solver.strategies.column import Columns
 from solver.strategies.crossing import Clearing, clear_book
@@ -18,8 +18,11 @@ COLUMNS_MIN: Final = 5_000
 
 
 def cross(
-    intents: Sequence[SnapshotOrder], offers: Sequence[SnapshotOrder], rule: Rule = Rule.TIME
-) -> Solution | None:
+    resource: str,
+    intents: Sequence[SnapshotOrder],
+    offers: Sequence[SnapshotOrder],
+    rule: Rule = Rule.TIME,
+) -> ClearedBook | None:
     """The most units that can trade at one price; None if nothing crosses.
 
     Both sides come in price-time order. The price is the floor of the middle between the
@@ -37,7 +40,7 @@ def cross(
         SolutionFill(intent=intents[bid].id, offer=offers[ask].id, units=units)
         for bid, ask, units in lines
     )
-    return Solution(tick=clearing.tick, fills=fills) if fills else None
+    return ClearedBook(resource=resource, tick=clearing.tick, fills=fills) if fills else None
 
 
 def by_price(orders: Sequence[SnapshotOrder]) -> list[SnapshotOrder]:
@@ -45,10 +48,17 @@ def by_price(orders: Sequence[SnapshotOrder]) -> list[SnapshotOrder]:
     return sorted(orders, key=lambda order: -order.tick)
 
 
-def filled_units(solution: Solution) -> dict[str, int]:
-    """Units of each intent in a solution."""
+def unbundled(snapshot: Snapshot) -> Iterator[tuple[SnapshotBook, list[SnapshotOrder]]]:
+    """Each book with those of its intents that can be filled by themselves."""
+    legs = {leg for bundle in snapshot.bundles for leg in bundle.legs}
+    for book in snapshot.books:
+        yield book, [intent for intent in book.intents if intent.id not in legs]
+
+
+def filled_units(cleared: ClearedBook) -> dict[str, int]:
+    """Units of each intent in a cleared book."""
     units: dict[str, int] = {}
-    for fill in solution.fills:
+    for fill in cleared.fills:
         units[fill.intent] = units.get(fill.intent, 0) + fill.units
     return units
 

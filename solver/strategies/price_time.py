@@ -1,10 +1,17 @@
 """What the book alone would do: price-time, passing over intents that need a minimum."""
 
 from solver.core.auction import Snapshot, Solution
-from solver.strategies.clearing import by_price, cross
+from solver.strategies.clearing import by_price, cross, unbundled
 
 
-def price_time(snapshot: Snapshot) -> Solution | None:
-    """The floor that every other solver has to beat."""
-    simple = [intent for intent in snapshot.intents if intent.minimum == 1]
-    return cross(by_price(simple), snapshot.offers)
+def price_time(snapshot: Snapshot) -> list[Solution]:
+    """The floor that every other solver has to beat, book by book."""
+    cleared = [
+        cross(
+            book.resource,
+            by_price([intent for intent in intents if intent.minimum == 1]),
+            book.offers,
+        )
+        for book, intents in unbundled(snapshot)
+    ]
+    return [Solution(books=(book,)) for book in cleared if book is not None]

@@ -9,6 +9,7 @@ from solver.client import Rejected
 from solver.core.command import OpenAuction
 from tests.builder import USDC, alice, bob, carol
 from tests.gateway.world import EPOCHS, a_world
+from tests.judging import SEED
 
 
 async def test_a_solver_that_is_early_signs_again_by_itself() -> None:
@@ -18,9 +19,9 @@ async def test_a_solver_that_is_early_signs_again_by_itself() -> None:
         await world.agent(alice).intent(EPOCHS, units=5, limit=100)
         world.gateway.authenticator._started_at_s = world.sequencer.now_ms() // 1_000
         closes = world.sequencer.now_ms() + 20_000
-        await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+        await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
         async with asyncio.timeout(15), world.solver(carol).connect() as desk:
-            assert (await anext(aiter(desk))).snapshot.resource == EPOCHS
+            assert (await anext(aiter(desk))).snapshot.books[0].resource == EPOCHS
 
 
 async def test_a_solver_gives_up_after_a_bounded_number_of_times(

@@ -9,11 +9,12 @@ from random import Random
 from typing import Final, TypeVar
 
 from intents.reject import Reject
-from solver.core.auction import Auction
+from solver.core.auction import Auction, SnapshotBook
 from solver.core.command import (
     AllSessionsRevoked,
     Authority,
     CancelDocument,
+    ClearedBook,
     CutBatch,
     Deposited,
     EndLeases,
@@ -59,6 +60,7 @@ from tests.builder import (
 )
 from tests.core.fake_chain import signer_of
 from tests.core.ghost import FlyingCall, Ghosts, document_of
+from tests.judging import SEED
 
 PEOPLE: Final = (alice, bob, carol, dave)
 SESSIONS: Final = (person("erin"), person("frank"), person("grace"), person("heidi"))
@@ -338,7 +340,11 @@ class Floor(Ghosts):
     def open_an_auction(self, asset: int, seconds: int) -> None:
         """Cut a snapshot."""
         closes_at_ms = self.now_ms + seconds * 1_000
-        self.attempt(OpenAuction(resource=TOKENS, asset=ASSETS[asset], closes_at_ms=closes_at_ms))
+        self.attempt(
+            OpenAuction(
+                resources=(TOKENS,), asset=ASSETS[asset], closes_at_ms=closes_at_ms, seed=SEED
+            )
+        )
 
     def propose(self, solver: int, price: int, seed: int) -> None:
         """Two solvers' bids, good or bad, at nearby prices."""
@@ -351,8 +357,7 @@ class Floor(Ghosts):
                         auction=number,
                         solver=f"solver-{(solver + offset) % 4}",
                         snapshot=auction.snapshot_digest,
-                        tick=tick,
-                        fills=_solution(auction, tick, random),
+                        books=_solution(auction, tick, random),
                     )
                 )
 
@@ -481,14 +486,21 @@ class Floor(Ghosts):
         return not self.market.state.windows_of(call.key, call.offer, call.resource)
 
 
-def _solution(auction: Auction, tick: int, random: Random) -> tuple[SolutionFill, ...]:
-    """Fills that a random solver would propose: often admissible, sometimes not."""
-    left = {
-        order.id: order.units for order in (*auction.snapshot.intents, *auction.snapshot.offers)
-    }
+def _solution(auction: Auction, tick: int, random: Random) -> tuple[ClearedBook, ...]:
+    """What a random solver would propose: of some books, often admissible, sometimes not."""
+    books = auction.snapshot.books
+    chosen = [book for book in books if len(books) == 1 or random.random() < 0.7]
+    return tuple(
+        ClearedBook(resource=book.resource, tick=tick, fills=_fills(book, tick, random))
+        for book in chosen
+    )
+
+
+def _fills(book: SnapshotBook, tick: int, random: Random) -> tuple[SolutionFill, ...]:
+    left = {order.id: order.units for order in (*book.intents, *book.offers)}
     fills = []
-    for intent in auction.snapshot.intents:
-        for offer in auction.snapshot.offers:
+    for intent in book.intents:
+        for offer in book.offers:
             sane = offer.tick <= tick <= intent.tick and intent.account != offer.account
             units = min(left[intent.id], left[offer.id])
             if (sane or random.random() < 0.02) and units and random.random() < 0.8:

@@ -11,7 +11,7 @@ import msgspec
 
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode
-from solver.core.auction import Auction
+from solver.core.auction import Auction, Solution
 from solver.core.command import (
     DECODER,
     ENCODER,
@@ -22,7 +22,6 @@ from solver.core.command import (
     Limit,
     Outcome,
     PoolKey,
-    SolutionFill,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
@@ -42,6 +41,7 @@ from solver.core.event import (
 from solver.core.market import Market
 from tests.builder import CREDITS, USDC, Bench, every, nothing_is_left
 from tests.core.fake_chain import FakeChain
+from tests.judging import orders_of
 
 Submission = SubmitIntent | SubmitOffer | SubmitMandate
 Seen = tuple[int, int]
@@ -270,22 +270,24 @@ class Ghosts(Bench):
             if event.reason is None or event.reason.code is RejectCode.OUTBID
         ]
         scores = [event.score for event in counted]
-        sound = Counter(p.solver for p in auction.proposed if _is_sound(auction, p.solution.fills))
+        sound = Counter(p.solver for p in auction.proposed if _is_sound(auction, p.solution))
         assert Counter(event.solver for event in counted) <= sound, "what is wrong does not count"
-        assert closed.score == max(scores, default=0), "the winner is the best"
-        assert bool(closed.winner) == bool(scores)
-        worth = [surplus(auction, proposed.solution.fills) for proposed in auction.proposed]
+        assert closed.score >= max(scores, default=0), "no single bid is better"
+        assert bool(closed.winners) == bool(scores)
+        assert all(0 <= int(w.reference) <= int(w.score) for w in closed.winners)
+        worth = [surplus(auction, proposed.solution) for proposed in auction.proposed]
         assert max(scores, default=0) <= max(worth, default=0), "a score is of what is left"
 
     def _watch_clearing(self, closed: AuctionClosed, fills: list[Filled]) -> None:
         """What is carried out is worth the winner's score, at its price."""
-        if closed.winner:
+        if closed.winners:
             auction = self.market.state.auctions[closed.auction]
-            ticks = {o.id: o.tick for o in (*auction.snapshot.intents, *auction.snapshot.offers)}
+            ticks = {one.id: one.tick for one in orders_of(auction.snapshot)}
             worth = sum(fill.units * (ticks[fill.intent] - ticks[fill.offer]) for fill in fills)
             assert fills, "a winner has something to carry out"
             assert closed.score == worth, "scores are surplus"
-            assert {fill.tick for fill in fills} == {closed.tick}, "one price"
+            priced = {(fill.resource, fill.tick) for fill in fills}
+            assert priced == set(closed.ticks.items()), "one price a book"
 
     # -- the end
 
@@ -367,19 +369,21 @@ def document_of(command: Submission) -> Intent | Offer | Mandate:
             return command.mandate
 
 
-def _is_sound(auction: Auction, fills: tuple[SolutionFill, ...]) -> bool:
+def _is_sound(auction: Auction, solution: Solution) -> bool:
     """Whether a solution kept to the units and the minimums of its snapshot."""
     totals = Counter[str]()
-    for fill in fills:
+    for fill in (fill for book in solution.books for fill in book.fills):
         totals[fill.intent] += fill.units
         totals[fill.offer] += fill.units
-    orders = (*auction.snapshot.intents, *auction.snapshot.offers)
     return all(
-        order.minimum <= totals[order.id] <= order.units for order in orders if totals[order.id]
+        order.minimum <= totals[order.id] <= order.units
+        for order in orders_of(auction.snapshot)
+        if totals[order.id]
     )
 
 
-def surplus(auction: Auction, fills: tuple[SolutionFill, ...]) -> int:
+def surplus(auction: Auction, solution: Solution) -> int:
     """What a solution is worth, counted unit by unit."""
-    ticks = {o.id: o.tick for o in (*auction.snapshot.intents, *auction.snapshot.offers)}
+    ticks = {order.id: order.tick for order in orders_of(auction.snapshot)}
+    fills = [fill for book in solution.books for fill in book.fills]
     return sum(ticks[fill.intent] - ticks[fill.offer] for fill in fills for _ in range(fill.units))

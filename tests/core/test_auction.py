@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intents.reject import RejectCode
-from solver.core.auction import Auction, Proposed, Ranked, Snapshot, SnapshotOrder, Solution, judge
+from solver.core.auction import SOLUTIONS_PER_SOLVER_MAX, SnapshotBook, SnapshotBundle, Solution
 from solver.core.book import MATCHES_MAX
-from solver.core.command import CancelDocument, Mode, OpenAuction, ProposeSolution, SolutionFill
+from solver.core.command import (
+    CancelDocument,
+    ClearedBook,
+    Mode,
+    OpenAuction,
+    ProposeSolution,
+    SolutionFill,
+)
 from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
@@ -18,6 +25,7 @@ from solver.core.event import (
     IntentStatus,
     SolutionJudged,
 )
+from solver.core.judge import Ranked, Scored, judge
 from tests.builder import (
     SEARCH,
     USDC,
@@ -33,38 +41,41 @@ from tests.builder import (
     only,
 )
 from tests.core.sabotage import pure_only
+from tests.judging import (
+    SEED,
+    an_auction,
+    book,
+    cleared,
+    codes,
+    fills,
+    judged,
+    order,
+    orders_of,
+    snapshot,
+    solution,
+)
 
 # -- judging, by itself
 
 
-def _order(name: str, account: str, tick: int, units: int, minimum: int = 1) -> SnapshotOrder:
-    return SnapshotOrder(id=name, account=account, tick=tick, units=units, minimum=minimum)
-
-
-SNAPSHOT: Final = Snapshot(
-    auction=1,
-    resource=SEARCH,
-    asset=USDC,
-    closes_at_ms=1,
-    intents=(_order("i1", "alice", 10, 5), _order("i2", "carol", 8, 6, minimum=4)),
-    offers=(_order("o1", "bob", 3, 4), _order("o2", "dave", 6, 6), _order("o3", "alice", 1, 9)),
+SNAPSHOT: Final = snapshot(
+    book(
+        (order("i1", "alice", 10, 5), order("i2", "carol", 8, 6, minimum=4)),
+        (order("o1", "bob", 3, 4), order("o2", "dave", 6, 6), order("o3", "alice", 1, 9)),
+    )
 )
-OPEN: Final = {order.id: order.units for order in (*SNAPSHOT.intents, *SNAPSHOT.offers)}
+OPEN: Final = {one.id: one.units for one in orders_of(SNAPSHOT)}
+TICKS: Final = {one.id: one.tick for one in orders_of(SNAPSHOT)}
 
 
-def _fills(text: str) -> tuple[SolutionFill, ...]:
-    """Fills from text such as i1 o1 3, i2 o2 4."""
-    parts = [part.split() for part in text.split(",") if part.strip()]
-    return tuple(SolutionFill(intent=i, offer=o, units=int(units)) for i, o, units in parts)
+def _judged(*solutions: tuple[int, str], live: dict[str, int] = OPEN) -> tuple[Ranked, ...]:
+    proposals = [(f"s{place}", solution(*one)) for place, one in enumerate(solutions)]
+    return judged(SNAPSHOT, *proposals, live=live).ranking
 
 
-def _judged(*solutions: tuple[int, str], live: dict[str, int] = OPEN) -> list[Ranked]:
-    proposed = [
-        Proposed(solver=f"s{seq}", seq=seq, solution=Solution(tick=tick, fills=_fills(text)))
-        for seq, (tick, text) in enumerate(solutions)
-    ]
-    auction = Auction(snapshot=SNAPSHOT, snapshot_digest="", proposed=proposed)
-    return judge(auction, lambda order: live.get(order, 0))
+def _kept(scored: Scored) -> tuple[SolutionFill, ...]:
+    """The fills that can still be made."""
+    return tuple(fill for cleared in scored.solution.books for fill in cleared.fills)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +105,10 @@ def test_each_fault_has_its_code(tick: int, text: str, code: RejectCode) -> None
     """A wrong solution gets one exact reason, scores nothing and never wins."""
     wrong, honest = (tick, text), (8, "i1 o1 1")
     first, second = _judged(wrong, honest)
-    assert (first.proposed.solver, first.reason, first.score) == ("s1", None, 7)
+    assert (first.scored.proposed.solver, first.reason, first.scored.score) == ("s1", None, 7)
     assert second.reason is not None
-    assert (second.proposed.solver, second.reason.code, second.score) == ("s0", code, 0)
+    assert second.scored.proposed.solver == "s0"
+    assert (second.reason.code, second.scored.score) == (code, 0)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +130,9 @@ def test_each_fault_has_its_code(tick: int, text: str, code: RejectCode) -> None
 def test_what_ended_meanwhile_is_left_out(text: str, live: dict[str, int], left: str) -> None:
     """The rest counts and is scored; an intent below its minimum is left out whole."""
     (ranked,) = _judged((7, text), live=OPEN | live)
-    assert (ranked.reason, ranked.solution.fills) == (None, _fills(left))
-    ticks = {order.id: order.tick for order in (*SNAPSHOT.intents, *SNAPSHOT.offers)}
-    assert ranked.score == sum(f.units * (ticks[f.intent] - ticks[f.offer]) for f in _fills(left))
+    assert (ranked.reason, _kept(ranked.scored)) == (None, fills(left))
+    worth = sum(f.units * (TICKS[f.intent] - TICKS[f.offer]) for f in fills(left))
+    assert ranked.scored.score == worth
 
 
 @pytest.mark.parametrize(
@@ -140,15 +152,14 @@ def test_a_solution_of_which_nothing_is_left_hears_why(
     """What ended first; a solution that was wrong from the start is told that instead."""
     (ranked,) = _judged((7, text), live=OPEN | live)
     assert ranked.reason is not None
-    assert (ranked.reason.code, ranked.score) == (code, 0)
+    assert (ranked.reason.code, ranked.scored.score) == (code, 0)
 
 
 def test_the_rank_is_of_what_is_left() -> None:
     """An order that its owner takes back late lends its surplus to nobody."""
     bold, plain = (7, "i1 o1 4, i2 o2 4"), (7, "i1 o1 3, i2 o2 4")
     ranking = _judged(bold, plain, live=OPEN | {"o1": 0})
-    assert [ranked.proposed.solver for ranked in ranking] == ["s0", "s1"]
-    assert [ranked.score for ranked in ranking] == [4 * 2, 4 * 2]
+    assert [ranked.scored.score for ranked in ranking] == [4 * 2, 4 * 2]
 
 
 amounts = st.lists(st.integers(0, 5), min_size=4, max_size=4)
@@ -157,88 +168,87 @@ PAIRS: Final = (("i1", "o1"), ("i1", "o2"), ("i2", "o1"), ("i2", "o2"))
 
 @given(
     units=amounts,
-    order=st.permutations(range(4)),
-    live=st.fixed_dictionaries({order: st.integers(0, most + 2) for order, most in OPEN.items()}),
+    places=st.permutations(range(4)),
+    live=st.fixed_dictionaries({name: st.integers(0, most + 2) for name, most in OPEN.items()}),
 )
 def test_nothing_is_left_in_that_could_not_be_filled(
-    units: list[int], order: list[int], live: dict[str, int]
+    units: list[int], places: list[int], live: dict[str, int]
 ) -> None:
     """What is left is part of what was proposed, live, within every bound, and what it scores."""
-    fills = [f"{PAIRS[at][0]} {PAIRS[at][1]} {units[at]}" for at in order if units[at]]
-    whole = (7, ", ".join(fills))
+    lines = [f"{PAIRS[at][0]} {PAIRS[at][1]} {units[at]}" for at in places if units[at]]
+    whole = (7, ", ".join(lines))
     (before,), (ranked,) = _judged(whole), _judged(whole, live=live)
     if before.reason is not None:
         assert ranked.reason == before.reason
         return
-    proposed = {(fill.intent, fill.offer): fill.units for fill in _fills(whole[1])}
-    left = {(fill.intent, fill.offer): fill.units for fill in ranked.solution.fills}
+    proposed = {(fill.intent, fill.offer): fill.units for fill in fills(whole[1])}
+    left = {(fill.intent, fill.offer): fill.units for fill in _kept(ranked.scored)}
     assert (ranked.reason is None) == bool(left)
     assert all(0 < n <= proposed[pair] for pair, n in left.items())
-    for place, sides in ((0, SNAPSHOT.intents), (1, SNAPSHOT.offers)):
+    for place, sides in enumerate((SNAPSHOT.books[0].intents, SNAPSHOT.books[0].offers)):
         for one in sides:
             total = sum(n for pair, n in left.items() if pair[place] == one.id)
             assert total <= min(one.units, live[one.id])
             assert place or not total or total >= min(one.minimum, live[one.id])
-    ticks = {one.id: one.tick for one in (*SNAPSHOT.intents, *SNAPSHOT.offers)}
-    assert ranked.score == sum(n * (ticks[i] - ticks[o]) for (i, o), n in left.items())
+    assert ranked.scored.score == sum(n * (TICKS[i] - TICKS[o]) for (i, o), n in left.items())
     if all(live[name] >= most for name, most in OPEN.items()):
-        assert ranked.solution == ranked.proposed.solution
+        assert ranked.scored.solution == ranked.scored.proposed.solution
 
 
 def test_an_execution_has_a_bounded_number_of_fills() -> None:
     """More fills of one intent than the contract settles at once are refused."""
-    offers = tuple(_order(f"o{n}", f"seller-{n}", 1, 1) for n in range(MATCHES_MAX + 1))
-    snapshot = Snapshot(
-        auction=1, resource=SEARCH, asset=USDC, closes_at_ms=1,
-        intents=(_order("i", "alice", 9, 1_000),), offers=offers,
-    )  # fmt: skip
-    for count, code in ((MATCHES_MAX, None), (MATCHES_MAX + 1, RejectCode.SOLUTION_LIMIT)):
-        fills = tuple(SolutionFill(intent="i", offer=o.id, units=1) for o in offers[:count])
-        proposed = [Proposed(solver="s", seq=1, solution=Solution(tick=5, fills=fills))]
-        auction = Auction(snapshot=snapshot, snapshot_digest="", proposed=proposed)
-        (ranked,) = judge(auction, lambda _: 1_000)
-        assert (ranked.reason.code if ranked.reason else None) is code
+    offers = [order(f"o{n}", f"seller-{n}", 1, 1) for n in range(MATCHES_MAX + 1)]
+    seen = snapshot(book([order("i", "alice", 9, 1_000)], offers))
+    for count, code in ((MATCHES_MAX, ""), (MATCHES_MAX + 1, RejectCode.SOLUTION_LIMIT)):
+        lines = [SolutionFill(intent="i", offer=one.id, units=1) for one in offers[:count]]
+        assert codes(judged(seen, ("s", solution(5, lines)))) == [code]
 
 
 def test_the_score_is_surplus_whatever_the_price() -> None:
     """Units x (bid - ask), summed; where the price lies between them does not matter."""
     for tick in (6, 7, 8):
         (ranked,) = _judged((tick, "i1 o1 4, i1 o2 1, i2 o2 4"))
-        assert ranked.score == 4 * 7 + 1 * 4 + 4 * 2
+        assert ranked.scored.score == 4 * 7 + 1 * 4 + 4 * 2
 
 
-def test_the_highest_score_wins_and_ties_go_to_the_first() -> None:
-    """Rank by score, then by arrival; every loser hears by what it lost."""
-    ranking = _judged((7, "i1 o1 1"), (7, "i1 o1 4"), (8, "i1 o1 4"), (7, ""))
-    assert [ranked.proposed.solver for ranked in ranking] == ["s1", "s2", "s0", "s3"]
-    codes = [ranked.reason.code if ranked.reason else None for ranked in ranking]
-    outbid = RejectCode.OUTBID
-    assert codes == [None, outbid, outbid, RejectCode.SOLUTION_EMPTY]
+def test_the_highest_score_wins_and_the_seed_decides_ties() -> None:
+    """Rank by score; among equals whoever the seed prefers, in whatever order they came."""
+    three = [("s0", solution(7, "i1 o1 1")), ("s1", solution(7, "i1 o1 4"))]
+    three += [("s2", solution(8, "i1 o1 4")), ("s3", solution(7, ""))]
+    winners = set[str]()
+    for number in range(64):
+        auction = an_auction(SNAPSHOT, three)
+        auction.seed = f"{number:064x}"
+        verdict = judge(auction)
+        auction.proposed.reverse()
+        assert judge(auction) == verdict
+        outbid = RejectCode.OUTBID
+        assert codes(verdict) == ["", outbid, outbid, RejectCode.SOLUTION_EMPTY]
+        assert [ranked.scored.score for ranked in verdict.ranking] == [28, 28, 7, 0]
+        winners.add(verdict.wins[0].proposed.solver)
+        (won,) = verdict.winners
+        assert (won.score, won.reference) == ("28", "28"), "an equal would have done as well"
+    assert winners == {"s1", "s2"}
 
 
 def test_a_worthless_solution_may_still_win() -> None:
     """At no surplus the trade still happens; losing less than nothing is impossible."""
-    snapshot = Snapshot(
-        auction=1, resource=SEARCH, asset=USDC, closes_at_ms=1,
-        intents=(_order("i", "alice", 5, 1),), offers=(_order("o", "bob", 5, 1),),
-    )  # fmt: skip
-    proposed = [Proposed(solver="s", seq=1, solution=Solution(tick=5, fills=_fills("i o 1")))]
-    auction = Auction(snapshot=snapshot, snapshot_digest="", proposed=proposed)
-    (ranked,) = judge(auction, lambda _: 1)
-    assert (ranked.reason, ranked.score) == (None, 0)
+    seen = snapshot(book([order("i", "alice", 5, 1)], [order("o", "bob", 5, 1)]))
+    verdict = judged(seen, ("s", solution(5, "i o 1")))
+    assert (codes(verdict), verdict.score) == ([""], 0)
 
 
-def _worth(snapshot: Snapshot, tick: int, table: dict[tuple[str, str], int]) -> int | None:
+def _worth(seen: SnapshotBook, tick: int, table: dict[tuple[str, str], int]) -> int | None:
     """A solution's surplus, or None if any rule is broken: written apart from `judge`."""
     if not any(table.values()):
         return None
-    for orders, side in ((snapshot.intents, 0), (snapshot.offers, 1)):
-        for order in orders:
-            units = sum(n for pair, n in table.items() if pair[side] == order.id)
-            if units > order.units or (side == 0 and 0 < units < order.minimum):
+    for side, orders in enumerate((seen.intents, seen.offers)):
+        for one in orders:
+            units = sum(n for pair, n in table.items() if pair[side] == one.id)
+            if units > one.units or (side == 0 and 0 < units < one.minimum):
                 return None
     worth = 0
-    for bid, ask in product(snapshot.intents, snapshot.offers):
+    for bid, ask in product(seen.intents, seen.offers):
         units = table.get((bid.id, ask.id), 0)
         if units and (bid.account == ask.account or not ask.tick <= tick <= bid.tick):
             return None
@@ -246,48 +256,150 @@ def _worth(snapshot: Snapshot, tick: int, table: dict[tuple[str, str], int]) -> 
     return worth
 
 
-orders = st.lists(
+bids_or_asks = st.lists(
     st.tuples(st.sampled_from(("alice", "bob", "carol")), st.integers(1, 5), st.integers(1, 3)),
     min_size=1,
     max_size=2,
 )
 
 
-@given(bids=orders, asks=orders, minimum=st.integers(1, 3))
+@given(bids=bids_or_asks, asks=bids_or_asks, minimum=st.integers(1, 3))
 def test_the_judge_finds_the_best_of_all_solutions(
     bids: list[tuple[str, int, int]], asks: list[tuple[str, int, int]], minimum: int
 ) -> None:
     """Every possible solution of a tiny book is proposed: the winner is the brute-force best."""
-    snapshot = Snapshot(
-        auction=1,
-        resource=SEARCH,
-        asset=USDC,
-        closes_at_ms=1,
-        intents=tuple(
-            _order(f"i{n}", account, tick, units, min(minimum, units))
+    seen = book(
+        [
+            order(f"i{n}", account, tick, units, min(minimum, units))
             for n, (account, tick, units) in enumerate(bids)
-        ),
-        offers=tuple(
-            _order(f"o{n}", account, tick, units) for n, (account, tick, units) in enumerate(asks)
-        ),
+        ],
+        [order(f"o{n}", account, tick, units) for n, (account, tick, units) in enumerate(asks)],
     )
-    pairs = [(i.id, o.id) for i, o in product(snapshot.intents, snapshot.offers)]
+    pairs = [(i.id, o.id) for i, o in product(seen.intents, seen.offers)]
     best = -1
-    proposed: list[Proposed] = []
+    proposed: list[tuple[str, Solution]] = []
     for tick in range(1, 6):
         for amounts in product(range(3), repeat=len(pairs)):
             table = dict(zip(pairs, amounts, strict=True))
-            worth = _worth(snapshot, tick, table)
+            worth = _worth(seen, tick, table)
             best = max(best, -1 if worth is None else worth)
-            fills = tuple(
-                SolutionFill(intent=i, offer=o, units=n) for (i, o), n in table.items() if n
-            )
-            solution = Solution(tick=tick, fills=fills)
-            proposed.append(Proposed(solver="s", seq=len(proposed), solution=solution))
-    open_units = {order.id: order.units for order in (*snapshot.intents, *snapshot.offers)}
-    auction = Auction(snapshot=snapshot, snapshot_digest="", proposed=proposed)
-    winner = judge(auction, open_units.__getitem__)[0]
-    assert (winner.score if winner.reason is None else -1) == best
+            lines = [SolutionFill(intent=i, offer=o, units=n) for (i, o), n in table.items() if n]
+            solver = f"s{len(proposed) // SOLUTIONS_PER_SOLVER_MAX}"
+            proposed.append((solver, solution(tick, lines)))
+    verdict = judged(snapshot(seen), *proposed)
+    assert (verdict.score if verdict.wins else -1) == best
+
+
+# -- several books
+
+
+TWO: Final = snapshot(
+    book(
+        (order("i1", "alice", 10, 5, 5), order("i2", "carol", 8, 6)),
+        (order("o1", "bob", 3, 9),),
+        resource="a",
+    ),
+    book(
+        (order("j1", "alice", 20, 2, 2), order("j2", "carol", 9, 2)),
+        (order("p1", "bob", 5, 2),),
+        resource="b",
+    ),
+)
+
+
+def test_each_book_goes_to_whoever_is_best_in_it() -> None:
+    """Two solvers win a book each where that is more than any bid for both."""
+    both = Solution(books=(cleared(7, "i2 o1 6", "a"), cleared(7, "j2 p1 2", "b")))
+    verdict = judged(
+        TWO,
+        ("one", solution(7, "i1 o1 5, i2 o1 4", "a")),
+        ("two", solution(7, "j1 p1 2", "b")),
+        ("three", both),
+    )
+    assert {win.proposed.solver for win in verdict.wins} == {"one", "two"}
+    assert verdict.score == 5 * 7 + 4 * 5 + 2 * 15
+    by_solver = {won.solver: won for won in verdict.winners}
+    three = 6 * 5 + 2 * 4
+    assert by_solver["one"].reference == str(max(0, three - 2 * 15))
+    assert by_solver["two"].reference == str(max(0, three - (5 * 7 + 4 * 5)))
+
+
+def test_a_bid_for_two_books_wins_both_or_neither() -> None:
+    """It beats two single bids that have less together, and never splits."""
+    both = Solution(books=(cleared(7, "i1 o1 5", "a"), cleared(7, "j1 p1 2", "b")))
+    singles = [("one", solution(7, "i2 o1 6", "a")), ("two", solution(7, "j2 p1 2", "b"))]
+    (win,) = judged(TWO, ("three", both), *singles).wins
+    assert (win.proposed.solver, win.surplus) == ("three", {0: 35, 1: 30})
+    stronger = ("one", solution(7, "i1 o1 5, i2 o1 4", "a"))
+    wins = judged(TWO, ("three", both), stronger, ("two", solution(7, "j1 p1 2", "b"))).wins
+    assert {win.proposed.solver for win in wins} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("books", "code"),
+    [
+        ((), RejectCode.SOLUTION_EMPTY),
+        ((cleared(7, "i2 o1 1", "a"), cleared(7, "", "b")), RejectCode.SOLUTION_EMPTY),
+        ((cleared(7, "i2 o1 1", "a"), cleared(8, "i1 o1 5", "a")), RejectCode.FILL_DUPLICATE),
+        ((cleared(7, "i2 o1 1", "c"),), RejectCode.RESOURCE_UNKNOWN),
+        ((cleared(7, "i2 o1 1", "b"),), RejectCode.FILL_UNKNOWN_INTENT),
+        ((cleared(7, "i2 p1 1", "a"),), RejectCode.FILL_UNKNOWN_OFFER),
+        ((cleared(7, "i2 o1 1", "a"), cleared(10, "j2 p1 1", "b")),
+         RejectCode.FILL_PRICE_OUTSIDE_LIMITS),
+    ],
+)  # fmt: skip
+def test_faults_between_books_have_their_codes(
+    books: tuple[ClearedBook, ...], code: RejectCode
+) -> None:
+    """One price a book, each order in its own book; a fault in one book voids all."""
+    assert codes(judged(TWO, ("s", Solution(books=books)))) == [code]
+
+
+ALL: Final = SnapshotBundle(id="all", any_of=False, legs=("i1", "j1"))
+ANY: Final = SnapshotBundle(id="any", any_of=True, legs=("i1", "j1"))
+
+
+@pytest.mark.parametrize(
+    ("bundle", "lines", "code"),
+    [
+        (ALL, ("i1 o1 5", "j1 p1 2"), ""),
+        (ALL, ("i1 o1 5", "j2 p1 2"), RejectCode.BUNDLE_SPLIT),
+        (ALL, ("i2 o1 5", "j2 p1 2"), ""),
+        (ANY, ("i1 o1 5", "j2 p1 2"), ""),
+        (ANY, ("i1 o1 5", "j1 p1 2"), RejectCode.BUNDLE_SPLIT),
+    ],
+)
+def test_a_bundle_is_filled_as_it_says(
+    bundle: SnapshotBundle, lines: tuple[str, str], code: str
+) -> None:
+    """All of its legs or none; of an any-of, one or none."""
+    seen = snapshot(*TWO.books, bundles=[bundle])
+    books = (cleared(8, lines[0], "a"), cleared(8, lines[1], "b"))
+    assert codes(judged(seen, ("s", Solution(books=books)))) == [code]
+
+
+@pytest.mark.parametrize("gone", ["i1", "j1", "o1", "p1"])
+def test_a_bundle_that_lost_a_leg_is_left_out_whole(gone: str) -> None:
+    """Its other leg is not filled by itself, and leaves what it had to those after it."""
+    seen = snapshot(*TWO.books, bundles=[ALL])
+    books = (cleared(8, "i1 o1 5, i2 o1 6", "a"), cleared(8, "j1 p1 2, j2 p1 2", "b"))
+    proposed = Solution(books=books)
+    assert codes(judged(seen, ("s", proposed))) == [RejectCode.FILL_OVERFILL]
+    books = (cleared(8, "i1 o1 5, i2 o1 4", "a"), cleared(8, "j1 p1 2", "b"))
+    verdict = judged(seen, ("s", Solution(books=books)), live={gone: 0})
+    kept = [] if gone == "o1" else [fill for win in verdict.wins for fill in _kept(win)]
+    assert [(fill.intent, fill.units) for fill in kept] == ([] if gone == "o1" else [("i2", 4)])
+
+
+def test_an_any_of_is_filled_by_one_winner() -> None:
+    """Two solvers that fill another leg each do not both win, though no book is in both bids."""
+    seen = snapshot(*TWO.books, bundles=[ANY])
+    bids = [("one", solution(7, "i1 o1 5", "a")), ("two", solution(7, "j1 p1 2", "b"))]
+    verdict = judged(seen, *bids)
+    (win,) = verdict.wins
+    assert (win.proposed.solver, verdict.score) == ("one", 35)
+    (won,) = verdict.winners
+    assert won.reference == "30", "the other leg would have been filled"
 
 
 # -- in the market
@@ -299,18 +411,21 @@ def _an_epoch_bench() -> Bench:
 
 def _open(bench: Bench, seconds: int = 10) -> AuctionOpened:
     closes_at_ms = bench.now_ms + seconds * 1_000
-    events = bench.do(OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=closes_at_ms))
+    events = bench.do(
+        OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
+    )
     return only(events, AuctionOpened)
 
 
-def _propose(bench: Bench, opened: AuctionOpened, tick: int, *fills: tuple[str, str, int]) -> None:
+def _propose(bench: Bench, opened: AuctionOpened, tick: int, *lines: tuple[str, str, int]) -> None:
     bench.do(
         ProposeSolution(
             auction=opened.auction,
             solver="solver",
             snapshot=opened.snapshot,
-            tick=tick,
-            fills=tuple(SolutionFill(intent=i, offer=o, units=n) for i, o, n in fills),
+            books=solution(
+                tick, [SolutionFill(intent=i, offer=o, units=n) for i, o, n in lines]
+            ).books,
         )
     )
 
@@ -355,10 +470,10 @@ def test_a_snapshot_is_in_price_time_order() -> None:
         bench.do(bid)
     bench.do(an_offer().signed_by(bob))
     opened = _open(bench)
-    snapshot = bench.market.state.auctions[opened.auction].snapshot
+    seen = bench.market.state.auctions[opened.auction].snapshot
     expected = [bids[place].digest for place in (1, 3, 0, 2)]
-    assert [order.id for order in snapshot.intents] == expected
-    assert snapshot.digest() == opened.snapshot
+    assert [one.id for one in seen.books[0].intents] == expected
+    assert seen.digest() == opened.snapshot
 
 
 def test_a_waiting_bid_is_filled_and_its_rest_ends() -> None:
@@ -424,7 +539,7 @@ def test_a_solution_of_cancelled_orders_alone_is_void() -> None:
     reason = only(events, SolutionJudged).reason
     assert reason is not None
     assert reason.code is RejectCode.FILL_UNKNOWN_INTENT
-    assert only(events, AuctionClosed).winner == ""
+    assert only(events, AuctionClosed).winners == ()
     assert bench.is_live(ask)
 
 

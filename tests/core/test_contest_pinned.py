@@ -1,14 +1,24 @@
 """Which auctions open, who may still propose, and which are remembered."""
 
+import msgspec
 import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core import contest
-from solver.core.auction import FILLS_MAX, SOLUTIONS_MAX, SOLUTIONS_PER_SOLVER_MAX
+from solver.core.auction import (
+    BOOKS_MAX,
+    FILLS_MAX,
+    FILLS_PER_AUCTION_MAX,
+    FILLS_PER_SOLVER_MAX,
+    SOLUTIONS_MAX,
+    SOLUTIONS_PER_SOLVER_MAX,
+    seed_hash,
+)
 from solver.core.command import Mode, OpenAuction, ProposeSolution, SolutionFill
 from solver.core.event import AuctionOpened, Event
 from tests.builder import SEARCH, TOKENS, USDC, Bench, alice, an_intent, an_offer, bob, carol, only
 from tests.core.sabotage import pure_only
+from tests.judging import SEED, solution
 
 
 def _bench() -> Bench:
@@ -19,7 +29,9 @@ def _bench() -> Bench:
 
 def _open(bench: Bench, resource: str = SEARCH, seconds: int = 10) -> list[Event] | Reject:
     closes_at_ms = bench.now_ms + seconds * 1_000
-    return bench.attempt(OpenAuction(resource=resource, asset=USDC, closes_at_ms=closes_at_ms))
+    return bench.attempt(
+        OpenAuction(resources=(resource,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
+    )
 
 
 def _opened(bench: Bench, resource: str = SEARCH, seconds: int = 10) -> AuctionOpened:
@@ -70,7 +82,7 @@ def test_an_auction_does_not_close_before_it_opens() -> None:
     answer = _open(bench, seconds=0)
     assert isinstance(answer, Reject)
     assert answer.code is RejectCode.NOT_OPEN
-    bench.do(OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=bench.now_ms + 1))
+    bench.do(OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=bench.now_ms + 1, seed=SEED))
 
 
 def _proposal(opened: AuctionOpened, solver: str, fills: int, tick: int = 1) -> ProposeSolution:
@@ -79,8 +91,7 @@ def _proposal(opened: AuctionOpened, solver: str, fills: int, tick: int = 1) -> 
         auction=opened.auction,
         solver=solver,
         snapshot=opened.snapshot,
-        tick=tick,
-        fills=(one,) * fills,
+        books=solution(tick, (one,) * fills).books,
     )
 
 
@@ -111,6 +122,42 @@ def test_an_auction_takes_so_many_solutions_of_so_many_fills() -> None:
     for number in range(1, SOLUTIONS_MAX):
         bench.do(_proposal(opened, f"solver-{number}", 1))
     assert bench.refuse(_proposal(opened, "late", 1)) is RejectCode.SOLUTION_LIMIT
+
+
+def test_all_solutions_together_have_so_many_fills() -> None:
+    """Those of one solver, and those of all: the last is taken, and one fill more is not."""
+    bench, opened = _ready()
+    each = FILLS_PER_SOLVER_MAX // FILLS_MAX
+    for number in range(FILLS_PER_AUCTION_MAX // FILLS_MAX):
+        bench.do(_proposal(opened, f"solver-{number // each}", FILLS_MAX, number))
+        if number == each - 1:
+            assert bench.refuse(_proposal(opened, "solver-0", 1)) is RejectCode.SOLUTION_LIMIT
+    assert bench.refuse(_proposal(opened, "late", 1)) is RejectCode.SOLUTION_LIMIT
+
+
+def test_an_auction_has_the_books_that_are_contested() -> None:
+    """Several at once, each once; a book is in one auction at a time, in each asset."""
+    bench = _bench()
+    closes_at_ms = bench.now_ms + 1_000
+    both = OpenAuction(resources=(SEARCH, TOKENS), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
+    bench.do(an_intent().limit(5).signed_by(alice))
+    bench.do(an_offer().limit(5).signed_by(bob))
+    bench.do(an_offer().of(TOKENS).limit(5).signed_by(bob))
+    assert only(bench.do(both), AuctionOpened).resources == (SEARCH,)
+    bench.do(an_intent().of(TOKENS).limit(5).signed_by(alice))
+    assert bench.refuse(both) is RejectCode.ALREADY_KNOWN
+    bench.wait(1)
+    later = msgspec.structs.replace(both, closes_at_ms=closes_at_ms + 9_000)
+    opened = only(bench.do(later), AuctionOpened)
+    assert opened.resources == (SEARCH, TOKENS)
+    assert opened.seed_hash == seed_hash(SEED)
+    for resources, code in (
+        ((SEARCH, SEARCH), RejectCode.TOO_LARGE),
+        (tuple(f"r{n}" for n in range(BOOKS_MAX + 1)), RejectCode.TOO_LARGE),
+        ((SEARCH, "nowhere"), RejectCode.RESOURCE_UNKNOWN),
+        ((), RejectCode.NOT_OPEN),
+    ):
+        assert bench.refuse(msgspec.structs.replace(later, resources=resources)) is code
 
 
 @pure_only

@@ -48,6 +48,7 @@ from tests.builder import (
     nothing_is_left,
     only,
 )
+from tests.judging import SEED, cleared
 
 RICH = 10**9
 UNIT = capacity_asset(SEARCH)
@@ -142,13 +143,16 @@ def test_units_return_to_an_auction_too() -> None:
     bench.do(ask)
     bench.do(bid)
     closes_at_ms = bench.now_ms + 1_000
-    opening = OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=closes_at_ms)
+    opening = OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
     opened = only(bench.do(opening), AuctionOpened)
     fill = SolutionFill(intent=bid.digest, offer=ask.digest, units=5)
     tick = bench.market.state.offers[ask.digest].tick
     bench.do(
         ProposeSolution(
-            auction=opened.auction, solver="s", snapshot=opened.snapshot, tick=tick, fills=(fill,)
+            auction=opened.auction,
+            solver="s",
+            snapshot=opened.snapshot,
+            books=(cleared(tick, [fill], SEARCH),),
         )
     )
     bench.wait(1)

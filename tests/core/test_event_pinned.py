@@ -3,6 +3,7 @@
 What others know of the market is made of these alone (the feed, the SDK, the audit).
 """
 
+from solver.core.auction import seed_hash
 from solver.core.command import (
     AllSessionsRevoked,
     CancelDocument,
@@ -17,7 +18,6 @@ from solver.core.command import (
     Outcome,
     PoolKey,
     ProposeSolution,
-    SolutionFill,
     StartCall,
     WithdrawalRequested,
     Withdrawn,
@@ -51,6 +51,7 @@ from solver.core.event import (
     SessionChanged,
     SolutionAccepted,
     SolutionJudged,
+    Won,
 )
 from solver.core.settling import batch_digest
 from solver.core.state import CREDIT
@@ -73,6 +74,7 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.judging import SEED, solution
 
 MILLION = 10**6
 RICH = 10**9
@@ -304,41 +306,59 @@ def test_an_auction_is_told() -> None:
     bench.do(bid)
     bench.do(ask)
     closes_at_ms = bench.now_ms + 1_000
-    (opened,) = bench.do(OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=closes_at_ms))
+    (opened,) = bench.do(
+        OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
+    )
     assert isinstance(opened, AuctionOpened)
     auction = bench.market.state.auctions[opened.auction]
     assert opened == AuctionOpened(
         auction=opened.auction,
-        resource=SEARCH,
+        resources=(SEARCH,),
+        asset=USDC,
+        seed_hash=seed_hash(SEED),
         snapshot=auction.snapshot.digest(),
         closes_at_ms=closes_at_ms,
     )
-    assert (auction.snapshot.resource, auction.snapshot.asset) == (SEARCH, USDC)
+    (book,) = auction.snapshot.books
+    assert (book.resource, auction.snapshot.asset) == (SEARCH, USDC)
     assert auction.snapshot.auction == opened.auction
     assert auction.snapshot.closes_at_ms == closes_at_ms
-    assert [one.account for one in auction.snapshot.intents] == [alice.address]
+    assert [one.account for one in book.intents] == [alice.address]
+    bids = dict[str, str]()
     for solver, units in (("least", 1), ("most", 3)):
         told = bench.do(
             ProposeSolution(
                 auction=opened.auction,
                 solver=solver,
                 snapshot=opened.snapshot,
-                tick=5 * MILLION,
-                fills=(SolutionFill(intent=bid.digest, offer=ask.digest, units=units),),
+                books=solution(5 * MILLION, f"{bid.digest} {ask.digest} {units}").books,
             )
         )
-        assert told == [SolutionAccepted(auction=opened.auction, solver=solver)]
+        bids[solver] = auction.proposed[-1].bid
+        assert told == [SolutionAccepted(auction=opened.auction, solver=solver, bid=bids[solver])]
     events = bench.wait(1)
     first, second = every(events, SolutionJudged)
     best = 3 * 8 * MILLION
-    assert first == SolutionJudged(auction=opened.auction, solver="most", rank=1, score=best)
+    assert first == SolutionJudged(
+        auction=opened.auction, solver="most", bid=bids["most"], rank=1, score=best
+    )
     assert second.reason is not None
     assert (second.auction, second.solver, second.rank) == (opened.auction, "least", 2)
     assert second.score == best // 3
     assert only(events, AuctionClosed) == AuctionClosed(
-        auction=opened.auction, resource=SEARCH, winner="most", tick=5 * MILLION, score=best
+        auction=opened.auction,
+        resources=(SEARCH,),
+        asset=USDC,
+        seed=SEED,
+        ticks={SEARCH: 5 * MILLION},
+        winners=auction.winners,
+        score=best,
+        gap=0,
     )
-    assert (auction.winner, auction.score) == ("most", str(best))
+    assert auction.winners == (
+        Won(solver="most", bids=(bids["most"],), score=str(best), reference=str(best // 3)),
+    )
+    assert (auction.score, auction.gap) == (str(best), "0")
 
 
 def test_an_auction_that_nobody_wins_is_told() -> None:
@@ -347,9 +367,18 @@ def test_an_auction_that_nobody_wins_is_told() -> None:
     bench.do(an_intent().signed_by(alice))
     bench.do(an_offer().signed_by(bob))
     (opened,) = bench.do(
-        OpenAuction(resource=SEARCH, asset=USDC, closes_at_ms=bench.now_ms + 1_000)
+        OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=bench.now_ms + 1_000, seed=SEED)
     )
     assert isinstance(opened, AuctionOpened)
     assert bench.wait(1) == [
-        AuctionClosed(auction=opened.auction, resource=SEARCH, winner="", tick=0, score=0)
+        AuctionClosed(
+            auction=opened.auction,
+            resources=(SEARCH,),
+            asset=USDC,
+            seed=SEED,
+            ticks={},
+            winners=(),
+            score=0,
+            gap=0,
+        )
     ]

@@ -68,7 +68,7 @@ def test_new_walks_close(request: pytest.FixtureRequest) -> None:
             raise
         leases += len(floor.market.state.leases)
         settled += sum(batch.paid for batch in floor.market.state.batches.values())
-        won += sum(bool(auction.winner) for auction in floor.market.state.auctions.values())
+        won += sum(bool(auction.winners) for auction in floor.market.state.auctions.values())
     assert leases > WALKS
     assert settled > WALKS
     assert won > 0

@@ -7,20 +7,22 @@ in the exchange, the deadlines, the memory and the snapshot have tests of their 
 (`test_planted_exchange_bugs`, `test_planted_memory_bugs`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from intents.reject import RejectCode
 from solver.core import (
     auction,
     book,
     chain,
     contest,
     delivery,
+    event,
     exchange,
     intake,
+    judge,
     ledger,
     market,
     session,
@@ -29,7 +31,9 @@ from solver.core import (
     trade,
     window,
 )
+from solver.core.bid import Bid
 from solver.core.nonce import Nonces
+from solver.core.winner import Competition, Selection
 from tests.conftest import PROFILE
 from tests.core.floor import a_walk
 from tests.core.sabotage import (
@@ -179,59 +183,68 @@ def _window_per_resource(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _take_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = auction.judge
+    """Of all sound bids the one that scores least wins alone."""
 
-    def worst(*arguments: Any) -> list[auction.Ranked]:
-        ranking = original(*arguments)
-        valid = [r for r in ranking if r.reason is None or r.reason.code is RejectCode.OUTBID]
-        if len(valid) > 1:
-            loser = valid[-1]
-            chosen = msgspec.structs.replace(loser, reason=None)
-            return [chosen, *(r for r in ranking if r is not loser)]
-        return ranking
+    class Worst(Competition):
+        def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int) -> None:
+            super().__init__(bids, seed, work_max)
+            self._least = min(bids, key=lambda bid: bid.score, default=None)
 
-    monkeypatch.setattr(contest, "judge", worst)
+        def best(self) -> Selection:
+            best, least = super().best(), self._least
+            if least is None:
+                return best
+            return msgspec.structs.replace(
+                best, bids=(least.id,), score=least.score, score_max=least.score
+            )
+
+    monkeypatch.setattr(judge, "Competition", Worst)
 
 
 def _score_units_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = auction._score
+    def units(solution: auction.Solution, terms: judge._Terms) -> dict[int, int]:
+        return {
+            terms.books[book.resource]: sum(fill.units for fill in book.fills)
+            for book in solution.books
+        }
 
-    def score(*arguments: Any) -> auction.Ranked:
-        ranked = original(*arguments)
-        units = sum(fill.units for fill in ranked.solution.fills)
-        return msgspec.structs.replace(ranked, score=units)
-
-    monkeypatch.setattr(auction, "_score", score)
+    monkeypatch.setattr(judge, "_surplus", units)
 
 
 def _no_sums_in_auctions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auction, "_fault_in_sums", nothing)
+    monkeypatch.setattr(judge, "_fault_in_sums", nothing)
 
 
 def _fill_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was cancelled since the snapshot still counts and is carried out."""
-    original = auction._terms
-
-    def terms(snapshot: auction.Snapshot, _: auction.OpenUnits) -> auction._Terms:
-        units = {order.id: order.units for order in (*snapshot.intents, *snapshot.offers)}
-        return original(snapshot, units.__getitem__)
-
-    monkeypatch.setattr(auction, "_terms", terms)
+    monkeypatch.setattr(contest, "_shrunk", lambda *_: {})
 
 
 def _score_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left out of a solution still counts for its rank."""
-    original = auction._score
+    original = judge._score
 
-    def score(terms: auction._Terms, proposed: auction.Proposed) -> auction.Ranked:
-        ranked = original(terms, proposed)
-        whole = sum(
-            fill.units * (terms.intents[fill.intent].tick - terms.offers[fill.offer].tick)
-            for fill in (proposed.solution.fills if ranked.reason is None else ())
+    def score(terms: judge._Terms, proposed: auction.Proposed) -> judge.Scored:
+        scored = original(terms, proposed)
+        if scored.reason is not None:
+            return scored
+        whole = judge._surplus(proposed.solution, terms)
+        return msgspec.structs.replace(scored, surplus=whole)
+
+    monkeypatch.setattr(judge, "_score", score)
+
+
+def _promise_less_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others could have had is said to be more than the winner has."""
+    original = judge._winners
+
+    def dearer(*arguments: Any) -> tuple[event.Won, ...]:
+        return tuple(
+            msgspec.structs.replace(won, reference=str(int(won.score) + 1))
+            for won in original(*arguments)
         )
-        return msgspec.structs.replace(ranked, score=whole)
 
-    monkeypatch.setattr(auction, "_score", score)
+    monkeypatch.setattr(judge, "_winners", dearer)
 
 
 def _money_leaves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +346,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "award the worst solution": _take_the_worst,
     "score by units": _score_units_only,
     "judge no sums": _no_sums_in_auctions,
+    "reward below zero": _promise_less_than_nothing,
     "fill what ended since the snapshot": _fill_what_ended,
     "score what ended since the snapshot": _score_what_ended,
     "spend what is being withdrawn": _money_leaves_twice,

@@ -62,6 +62,7 @@ from tests.builder import (
     only,
     person,
 )
+from tests.judging import SEED, solution
 
 Case = Callable[[Bench], Command]
 SESSION: Final = person("session")
@@ -367,7 +368,9 @@ def _opened(bench: Bench) -> AuctionOpened:
 
 
 def _an_auction(bench: Bench, resource: str = TOKENS, seconds: int = 10) -> OpenAuction:
-    return OpenAuction(resource=resource, asset=USDC, closes_at_ms=bench.now_ms + seconds * 1_000)
+    return OpenAuction(
+        resources=(resource,), asset=USDC, closes_at_ms=bench.now_ms + seconds * 1_000, seed=SEED
+    )
 
 
 def _second_auction(bench: Bench) -> Command:
@@ -407,13 +410,12 @@ def _proposal(opened: AuctionOpened, number: int = 0, fills: int = 0) -> Propose
         auction=opened.auction,
         solver="solver",
         snapshot=opened.snapshot,
-        tick=number,
-        fills=(SolutionFill(intent="i", offer="o", units=1),) * fills,
+        books=solution(number, (SolutionFill(intent="i", offer="o", units=1),) * fills).books,
     )
 
 
 def _proposal_to_nothing(bench: Bench) -> Command:
-    return ProposeSolution(auction=0, solver="s", snapshot="", tick=1, fills=())
+    return ProposeSolution(auction=0, solver="s", snapshot="", books=())
 
 
 def _late_proposal(bench: Bench) -> Command:
@@ -424,7 +426,7 @@ def _late_proposal(bench: Bench) -> Command:
 
 def _proposal_to_another_snapshot(bench: Bench) -> Command:
     opened = _opened(bench)
-    return ProposeSolution(auction=opened.auction, solver="s", snapshot="0x00", tick=1, fills=())
+    return ProposeSolution(auction=opened.auction, solver="s", snapshot="0x00", books=())
 
 
 def _one_proposal_too_many(bench: Bench) -> Command:

@@ -43,6 +43,7 @@ from tests.builder import (
     only,
 )
 from tests.core.sabotage import pure_only
+from tests.judging import SEED
 
 
 def test_a_market_begins_with_nothing() -> None:
@@ -201,7 +202,9 @@ def _busy() -> Bench:
     bench.do(an_intent().units(8).limit(16).not_before(60).signed_by(carol))
     bench.do(an_intent().of(TOKENS).limit(9).signed_by(bob))
     bench.do(an_offer().of(TOKENS).from_key(key_of(carol, 1)).limit(9).signed_by(carol))
-    bench.do(OpenAuction(resource=TOKENS, asset=USDC, closes_at_ms=bench.now_ms + 9_000))
+    bench.do(
+        OpenAuction(resources=(TOKENS,), asset=USDC, closes_at_ms=bench.now_ms + 9_000, seed=SEED)
+    )
     bench.chain(WithdrawalRequested(account=bob.address, amount=7))
     bench.start(next(iter(bench.market.state.leases.values())))
     return bench

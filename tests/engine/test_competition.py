@@ -53,13 +53,15 @@ async def test_each_asset_has_auctions_of_its_own() -> None:
     seen: list[Snapshot] = []
     asked = asyncio.Event()
 
-    def strategy(snapshot: Snapshot) -> Solution | None:
+    def strategy(snapshot: Snapshot) -> list[Solution]:
         seen.append(snapshot)
         asked.set()
-        return None
+        return []
 
     strategies = {"curious": strategy}
-    competition = Competition(sequencer, strategies, epoch_ms=60_000, assets=(USDC, CREDITS))
+    competition = Competition(
+        sequencer, strategies, epoch_ms=60_000, assets=(USDC, CREDITS), randomness=bytes
+    )
     running = asyncio.create_task(sequencer.run())
     for command in _commands():
         await _submit(sequencer, command)

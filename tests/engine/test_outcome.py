@@ -8,7 +8,16 @@ ENDED = IntentEnded(intent="0x01", account="0x02", status=IntentStatus.EXPIRED)
 
 def closed(score: int) -> Event:
     """An event with a number that may outgrow a machine word."""
-    return AuctionClosed(auction=1, resource="a/b:call", winner="one", tick=3, score=score)
+    return AuctionClosed(
+        auction=1,
+        resources=("a/b:call",),
+        asset="0x",
+        seed="",
+        ticks={"a/b:call": 3},
+        winners=(),
+        score=score,
+        gap=0,
+    )
 
 
 def test_an_outcome_tells_every_event_and_whose_it_was() -> None:

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 from intents.reject import RejectCode, reject
 from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, NotFilled, Rejected, Solver, Unreachable
+from solver.core.auction import seed_hash
 from solver.core.command import (
     BatchSettled,
     CutBatch,
@@ -25,6 +26,7 @@ from solver.core.event import BatchCut, CallFinished
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.canary import CANARY
 from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RECEIPT_KEY, RICH, World
+from tests.judging import SEED, solution
 
 
 async def test_a_first_intent_takes_ten_lines(world: World) -> None:
@@ -351,25 +353,30 @@ async def test_a_solver_bids_and_hears_its_verdict(world: World) -> None:
     buyer = await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     async with world.solver(carol).connect() as desk, world.solver(dave).connect() as late:
         closes = world.sequencer.now_ms() + 1_500
-        await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+        await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
         auction = await anext(aiter(desk))
-        bid, ask = auction.snapshot.intents[0], auction.snapshot.offers[0]
+        (book,) = auction.snapshot.books
+        bid, ask = book.intents[0], book.offers[0]
         best = [SolutionFill(intent=bid.id, offer=ask.id, units=5)]
-        await desk.propose(auction, tick=15_000_000, fills=best)
+        await desk.propose(auction, solution(15_000_000, best, EPOCHS))
         with pytest.raises(Rejected) as caught:
-            await desk.propose(auction, tick=15_000_000, fills=best)
+            await desk.propose(auction, solution(15_000_000, best, EPOCHS))
         assert caught.value.code == "solution_duplicate"
         worse = [SolutionFill(intent=bid.id, offer=ask.id, units=2)]
-        await late.propose(await anext(aiter(late)), tick=15_000_000, fills=worse)
+        await late.propose(await anext(aiter(late)), solution(15_000_000, worse, EPOCHS))
         _, sealed, _ = await world.raw("GET", f"/v1/auctions/{auction.number}")
-        assert (sealed["closed"], sealed["solutions"]) == (False, [])
+        assert (sealed["closed"], sealed["solutions"], sealed["seed"]) == (False, [], "")
         assert sealed["snapshotHash"] == auction.snapshot_hash
         (won,) = await desk.verdicts(auction)
         (lost,) = await late.verdicts(auction)
     assert (won.rank, won.code, won.score) == (1, "", 5 * 10_000_000)
     assert (lost.rank, lost.code) == (2, "outbid")
     _, shown, _ = await world.raw("GET", f"/v1/auctions/{auction.number}")
-    assert (shown["winner"], shown["score"]) == (carol.address, "50000000")
+    (winner,) = shown["winners"]
+    assert (winner["solver"], winner["bids"]) == (carol.address, [won.bid])
+    assert (winner["score"], winner["reference"]) == ("50000000", "20000000")
+    assert (shown["score"], shown["gap"], shown["shrunk"]) == ("50000000", "0", {})
+    assert seed_hash(shown["seed"]) == shown["snapshot"]["seedHash"]
     assert [solution["solver"] for solution in shown["solutions"]] == [carol.address, dave.address]
     assert (await buyer.refresh()).filled_units == 5
 
@@ -379,9 +386,9 @@ async def test_a_solver_that_comes_late_still_sees_the_open_auction(world: World
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 5_000
-    await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
     async with Solver(world.market, carol.key).connect() as desk:
-        assert (await anext(aiter(desk))).snapshot.resource == EPOCHS
+        assert (await anext(aiter(desk))).snapshot.books[0].resource == EPOCHS
 
 
 async def test_reading_needs_no_account(world: World) -> None:

@@ -17,6 +17,7 @@ from tests.builder import USDC, alice, an_intent, an_offer, bob, carol, dave
 from tests.gateway.test_mandate import a_mandate, as_sent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import DOCS, EPOCHS, World
+from tests.judging import SEED
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ async def furnished(world: World) -> dict[str, str]:
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 30_000
-    await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
     state = world.gateway.state
     assert waiting.state.status == "open"
     return {

@@ -23,6 +23,7 @@ from solver.gateway.limit import Places
 from solver.verifier import decode
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import DOCS, EPOCHS, World, a_world
+from tests.judging import SEED, solution
 
 Check = Callable[[World], Awaitable[None]]
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -164,12 +165,13 @@ async def solutions_are_sealed(world: World) -> None:
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 30_000
-    await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
     async with world.solver(carol).connect() as desk:
         auction = await anext(aiter(desk))
-        bid, ask = auction.snapshot.intents[0], auction.snapshot.offers[0]
+        (book,) = auction.snapshot.books
+        bid, ask = book.intents[0], book.offers[0]
         fills = [SolutionFill(intent=bid.id, offer=ask.id, units=5)]
-        await desk.propose(auction, tick=15_000_000, fills=fills)
+        await desk.propose(auction, solution(15_000_000, fills, EPOCHS))
     _, told, _ = await world.raw("GET", f"/v1/auctions/{auction.number}")
     assert "15000000" not in str(told)
 

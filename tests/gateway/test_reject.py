@@ -39,6 +39,7 @@ from tests.builder import (
     person,
 )
 from tests.gateway.world import DOCS, EPOCHS, RICH, UNLISTED, World
+from tests.judging import SEED, solution
 
 Told = tuple[int, dict[str, Any], dict[str, str]]
 Case = Callable[[World], Awaitable[Told]]
@@ -609,18 +610,18 @@ async def test_solutions_are_refused_exactly(
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 30_000
-    await world.do(OpenAuction(resource=EPOCHS, asset=USDC, closes_at_ms=closes))
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
     async with world.solver(carol).connect() as desk:
         auction = await anext(aiter(desk))
         before = world.state_hash()
         with pytest.raises(Rejected) as caught:
-            await desk.propose(msgspec.structs.replace(auction, **changes), tick=1, fills=[])
+            await desk.propose(msgspec.structs.replace(auction, **changes), solution(1, []))
         assert caught.value.code == code
         with pytest.raises(Rejected) as caught:
-            await desk.propose(auction, tick=-1, fills=[])
+            await desk.propose(auction, solution(-1, []))
         assert caught.value.code == "malformed"
         many = [SolutionFill(intent=UNKNOWN, offer=UNKNOWN, units=1)] * 4_097
         with pytest.raises(Rejected) as caught:
-            await desk.propose(auction, tick=1, fills=many)
+            await desk.propose(auction, solution(1, many))
         assert caught.value.code == "malformed"
         assert world.state_hash() == before

@@ -9,15 +9,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from solver.core.command import DECODER, CutBatch, StartCall
+from solver.core.command import CutBatch, StartCall
 from solver.core.market import Market
 from solver.engine.feed import Feed
-from solver.engine.payload import PayloadUnreadable, decode
 from solver.engine.recovery import Recovered, replay
-from solver.journal import Genesis, Journal, JournalCorrupt, JournalForeign, second_format
-from solver.journal.disk import LOCAL_DISK, Page
-from solver.journal.mark import PAGE_BYTES, Mark
-from solver.journal.translation import Translation, Untranslatable, named_leases
+from solver.journal import Genesis, Journal, JournalCorrupt, JournalForeign
+from solver.journal.translation import DECODER, Translation, Untranslatable, named_leases
 from tests.builder import DOMAIN, USDC
 
 HERE: Final = Path(__file__).parent
@@ -29,20 +26,6 @@ def old(tmp_path: Path) -> Path:
     """A copy of the kept journal: 254 commands of every kind there was."""
     shutil.copy(HERE / "v1.db", tmp_path / "journal.db")
     return tmp_path / "journal.db"
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Path:
-    """A copy of the kept journal of format 2, with its mark: 309 commands of 16 kinds."""
-    path = tmp_path / "journal.db"
-    shutil.copy(HERE / "v2.db", path)
-    with sqlite3.connect(path) as connection:
-        *_, (seq, commands, _, _, chain) = connection.execute("SELECT * FROM record ORDER BY seq")
-    connection.close()
-    mark = Mark(_page(path.with_suffix(".mark")))
-    mark.move(seq + commands - 1, chain)
-    mark.close()
-    return path
 
 
 def recovered(path: Path) -> Recovered:
@@ -87,7 +70,10 @@ def test_a_migrated_journal_leads_to_what_the_old_one_did(old: Path) -> None:
     ]
     assert list(state.calls) == told["calls"]
     assert {key: record.live for key, record in state.keys.items()} == told["keys"]
-    auctions = [[auction.winner, auction.closed] for auction in state.auctions.values()]
+    auctions = [
+        [auction.winners[0].solver if auction.winners else "", auction.closed]
+        for auction in state.auctions.values()
+    ]
     assert auctions == list(told["auctions"].values())
     batches = [[batch.paid, batch.skipped, batch.final] for batch in state.batches.values()]
     assert batches == [batch[1:] for batch in told["batches"].values()]
@@ -174,98 +160,6 @@ def test_a_draft_that_a_crash_left_is_thrown_away(old: Path) -> None:
     old.with_name("journal.db.v1").write_bytes(b"an older try")
     assert recovered(old).seq == 254
     assert not old.with_name("journal.db.new").exists()
-
-
-def test_a_journal_of_format_2_says_the_same_in_other_bytes(second: Path) -> None:
-    """Each command of each group has every field that its own version read when it was kept."""
-    told: dict[str, Any] = json.loads((HERE / "v2.json").read_text())
-    assert recovered(second).seq == len(told["commands"])
-    journal = Journal.open(second, GENESIS)
-    records = list(journal.read())
-    journal.close()
-    assert [record.commands for record in records] == told["groups"]
-    commands = [command for record in records for command in decode(record.payload)]
-    for command, kept in zip(commands, told["commands"], strict=True):
-        assert _has(json.loads(msgspec.json.encode(command)), kept), kept
-
-
-def test_a_journal_of_format_2_is_migrated_once_and_kept(second: Path) -> None:
-    """The old file stays beside the new one, and the market goes on after it."""
-    first = recovered(second)
-    kept = second.with_name("journal.db.v2")
-    stamp = kept.stat().st_mtime_ns
-    assert recovered(second).market.state.hash() == first.market.state.hash()
-    assert kept.stat().st_mtime_ns == stamp
-    with sqlite3.connect(kept) as connection:
-        (payload,) = connection.execute("SELECT payload FROM record WHERE seq = 1").fetchone()
-    connection.close()
-    assert second_format.decode(payload)
-
-
-@pytest.mark.parametrize("column", ["payload", "outcome", "chain"])
-def test_a_damaged_journal_of_format_2_is_not_migrated(second: Path, column: str) -> None:
-    """The whole old chain is verified first; where it breaks is named, nothing is changed."""
-    with sqlite3.connect(second) as connection:
-        connection.execute(
-            f"UPDATE record SET {column} = zeroblob(9) WHERE seq = "  # noqa: S608  ours
-            "(SELECT max(seq) FROM record WHERE seq < 200)"
-        )
-        (seq,) = connection.execute("SELECT max(seq) FROM record WHERE seq < 200").fetchone()
-    connection.close()
-    mark = second.with_suffix(".mark").read_bytes()
-    with pytest.raises(JournalCorrupt) as caught:
-        Journal.open(second, GENESIS)
-    assert caught.value.seq == seq
-    assert second.with_suffix(".mark").read_bytes() == mark
-    assert not second.with_name("journal.db.v2").exists()
-
-
-def test_a_journal_of_format_2_that_lost_its_end_is_not_migrated(second: Path) -> None:
-    """What its mark says was acknowledged is there, or it halts as it did."""
-    with sqlite3.connect(second) as connection:
-        connection.execute("DELETE FROM record WHERE seq > 200")
-    connection.close()
-    with pytest.raises(JournalCorrupt, match="was acknowledged"):
-        Journal.open(second, GENESIS)
-    assert not second.with_name("journal.db.v2").exists()
-
-
-def test_a_group_that_format_2_never_wrote_is_refused(second: Path) -> None:
-    """No proof is made up from one that is too short, and no command from another row."""
-    with sqlite3.connect(second) as connection:
-        payloads = [payload for (payload,) in connection.execute("SELECT payload FROM record")]
-    connection.close()
-    groups = [msgspec.msgpack.decode(payload) for payload in payloads]
-    shared = 0
-    for names, rows in groups:
-        for row in rows:
-            if names[row[0]] == "SubmitIntent" and isinstance(row[7], list):
-                shared += 1
-                row[7][1] = 10**6
-                with pytest.raises(PayloadUnreadable):
-                    second_format.decode(msgspec.msgpack.encode([names, rows]))
-    assert shared
-    for said in (
-        "no group",
-        [["Tick"], [[1, 1]]],
-        [["Unknown"], [[0, 1]]],
-        [["Tick"], [[0, 1, 2]]],
-    ):
-        with pytest.raises(PayloadUnreadable):
-            second_format.decode(msgspec.msgpack.encode(said))
-
-
-def _has(said: Any, kept: Any) -> bool:
-    """Whether all that was kept is said; a fact may have a field more today."""
-    if isinstance(kept, dict):
-        return all(name in said and _has(said[name], value) for name, value in kept.items())
-    if isinstance(kept, list):
-        return len(said) == len(kept) and all(map(_has, said, kept))
-    return bool(said == kept)
-
-
-def _page(path: Path) -> Page:
-    return LOCAL_DISK.page(path, PAGE_BYTES)
 
 
 def _first(path: Path, kind: type) -> int:

@@ -4,25 +4,25 @@ What finds it is a check of the core, an invariant, the auditor, the fake contra
 process that ends without a reason, the phase without faults, or the replay.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from intents import admission
-from intents.reject import Reject, RejectCode
+from intents.reject import Reject
 from intents.typed_data import digest
 from simulations.swarm import disk, gate, node
 from simulations.swarm.finding import Finding
 from simulations.swarm.world import World
 from solver import bridge
 from solver.core import (
-    auction,
     chain,
-    contest,
     delivery,
     exchange,
     intake,
+    judge,
     ledger,
     market,
     settling,
@@ -30,8 +30,10 @@ from solver.core import (
     trade,
     window,
 )
+from solver.core.bid import Bid
 from solver.core.check import Violation
 from solver.core.command import Deposited, Outcome
+from solver.core.winner import Competition, Selection
 from solver.engine import rerun, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
@@ -88,27 +90,22 @@ def _handled(name: str, patch: Patch, module: Any) -> Patch:
 
 
 def _the_worst_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = auction.judge
+    """Of all sound bids the one that scores least wins alone."""
 
-    def worst(*arguments: Any) -> list[auction.Ranked]:
-        ranking = original(*arguments)
-        sound = [r for r in ranking if r.reason is None or r.reason.code is RejectCode.OUTBID]
-        if len({r.score for r in sound}) < 2:
-            return ranking
-        best, loser = sound[0], sound[-1]
-        swapped = {id(best): loser, id(loser): best}
-        return [
-            auction.Ranked(
-                proposed=other.proposed,
-                solution=other.solution,
-                score=other.score,
-                reason=ranked.reason,
+    class Worst(Competition):
+        def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int) -> None:
+            super().__init__(bids, seed, work_max)
+            self._least = min(bids, key=lambda bid: bid.score, default=None)
+
+        def best(self) -> Selection:
+            best, least = super().best(), self._least
+            if least is None:
+                return best
+            return msgspec.structs.replace(
+                best, bids=(least.id,), score=least.score, score_max=least.score
             )
-            for ranked in ranking
-            for other in (swapped.get(id(ranked), ranked),)
-        ]
 
-    monkeypatch.setattr(contest, "judge", worst)
+    monkeypatch.setattr(judge, "Competition", Worst)
 
 
 def _unknown_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +204,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
         delivery,
     ),
     "the worst solution wins": _the_worst_wins,
-    "judge no sums": _set(auction, "_fault_in_sums", nothing),
+    "judge no sums": _set(judge, "_fault_in_sums", nothing),
     "count blocks twice": _handled(
         "apply_blocks",
         edited(chain, "apply_blocks", "command.number <= state.cursor", "command.number < 0"),
