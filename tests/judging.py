@@ -77,8 +77,8 @@ def an_auction(
         snapshot_digest=seen.digest(),
         seed=SEED,
         proposed=[
-            Proposed(solver=solver, bid=proposed.digest(solver), solution=proposed)
-            for solver, proposed in proposals
+            Proposed(solver=solver, seq=seq, bid=proposed.digest(solver), solution=proposed)
+            for seq, (solver, proposed) in enumerate(proposals)
         ],
         shrunk={
             one.id: changed[one.id]

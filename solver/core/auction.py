@@ -80,9 +80,10 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Proposed(msgspec.Struct, frozen=True, kw_only=True):
-    """A solution that arrived in time, in form, and is not judged yet."""
+    """A solution that arrived in time, in form, and is not judged yet; `seq` says when."""
 
     solver: str
+    seq: int
     bid: str
     solution: Solution
 

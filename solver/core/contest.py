@@ -92,13 +92,13 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     refused = _beyond_limits(auction, command.solver, solution.fills_count)
     if refused is not None:
         return refused
-    proposed = Proposed(
-        solver=command.solver, bid=solution.digest(command.solver), solution=solution
-    )
-    if any(proposed.bid == other.bid for other in auction.proposed):
+    bid = solution.digest(command.solver)
+    if any(bid == other.bid for other in auction.proposed):
         return reject(RejectCode.SOLUTION_DUPLICATE, "it was proposed before")
-    auction.proposed.append(proposed)
-    state.emit(SolutionAccepted(auction=command.auction, solver=command.solver, bid=proposed.bid))
+    auction.proposed.append(
+        Proposed(solver=command.solver, seq=state.next_seq(), bid=bid, solution=solution)
+    )
+    state.emit(SolutionAccepted(auction=command.auction, solver=command.solver, bid=bid))
     return None
 
 

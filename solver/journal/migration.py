@@ -1,43 +1,36 @@
-"""From an older format to this one: verify all of the old, write the new beside it, swap.
+"""From the format before to this one: verify all of the old, write the new beside it, swap.
 
-Format 1 had a row per command; its market named leases and auctions otherwise: see
-`translation`. (Format 2 was never released.) What commands led to was not noted, so migrated
-groups carry no outcome: replay has nothing to compare there, and goes on from what it finds.
-Snapshots name the old chain, and are passed over. The old file is kept as `*.v1`.
+What the commands led to was noted in other words than today's, so migrated groups carry no
+outcome: replay has nothing to compare there, and goes on from what it finds. Snapshots name
+the old chain, and are passed over. The old file is kept as `*.v3`.
 """
 
 import sqlite3
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from solver.core.command import Command
 from solver.engine.group import Group
-from solver.engine.payload import encode
+from solver.engine.payload import PayloadUnreadable, encode
 from solver.journal.disk import sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
+from solver.journal.mark import read_mark
 from solver.journal.record import (
     FORMAT_VERSION,
     INSERT,
     SCHEMA,
     Genesis,
     first_link,
+    last_record,
     link,
+    read_verified,
     stored_genesis,
 )
-from solver.journal.translation import (
-    DECODER,
-    OldCommand,
-    Translation,
-    Untranslatable,
-    named_leases,
-)
+from solver.journal.translation import Translation, Untranslatable
 
-FIRST_VERSION: Final = 1
-GROUP_COMMANDS: Final = 256
+OLD_VERSION: Final = 3
 
 
 def migrate(path: Path, genesis: Genesis) -> bool:
@@ -47,11 +40,11 @@ def migrate(path: Path, genesis: Genesis) -> bool:
 
     Raises:
         JournalCorrupt: the old journal's chain breaks; nothing was changed.
-        JournalForeign: it was made for another market, is of a newer format, or names what
-            today's market does not have; nothing was changed.
+        JournalForeign: it was made for another market, is of a newer format or one that is too
+            old, or says what today's market refuses; nothing was changed.
         JournalWriteFailed: there is no room for the new file.
     """
-    version = _old_version(path, genesis) if path.exists() else FORMAT_VERSION
+    version = _version(path, genesis) if path.exists() else FORMAT_VERSION
     if version == FORMAT_VERSION:
         return False
     draft = path.with_name(f"{path.name}.new")
@@ -59,7 +52,7 @@ def migrate(path: Path, genesis: Genesis) -> bool:
     try:
         _remove(draft)
         _fold_log(path)
-        _write(draft, genesis, _first_groups(path, old))
+        _write(draft, genesis, _groups(path, old))
         _keep_old(path)
         # It is of the old chain. Without one a journal may end anywhere: it was just verified.
         path.with_suffix(".mark").unlink(missing_ok=True)
@@ -68,12 +61,15 @@ def migrate(path: Path, genesis: Genesis) -> bool:
     except Untranslatable as error:
         _remove(draft)
         raise JournalForeign(f"this journal of format {version} cannot go on: {error}") from error
+    except PayloadUnreadable as error:
+        _remove(draft)
+        raise JournalCorrupt(0, str(error)) from error
     except (sqlite3.OperationalError, OSError) as error:
         raise JournalWriteFailed(f"migration: {error}") from error
     return True
 
 
-def _old_version(path: Path, genesis: Genesis) -> int:
+def _version(path: Path, genesis: Genesis) -> int:
     """The format of a journal of this market; today's for one that says nothing yet."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -85,6 +81,11 @@ def _old_version(path: Path, genesis: Genesis) -> int:
         connection.close()
     if stored is None or stored.format_version == FORMAT_VERSION:
         return FORMAT_VERSION
+    if stored.format_version < OLD_VERSION:
+        raise JournalForeign(
+            f"this journal has format {stored.format_version}, made for contracts that are not "
+            "run any more: let the version that wrote it settle all, and begin a new one"
+        )
     if msgspec.structs.replace(stored, format_version=FORMAT_VERSION) != genesis:
         raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
     return stored.format_version
@@ -102,34 +103,28 @@ def _fold_log(path: Path) -> None:
         raise JournalWriteFailed("migration: another process reads the journal; stop it first")
 
 
-def _first_groups(path: Path, old: Genesis) -> Iterator[Group]:
-    """Groups of the commands of format 1, in today's names."""
-    named = named_leases(_first_commands(path, old))
-    translation = Translation(old.usdc, named)
-    for together in _grouped(translation.translate(_first_commands(path, old))):
-        yield Group(commands=len(together), payload=encode(together), outcome=b"")
-
-
-def _first_commands(path: Path, old: Genesis) -> Iterator[OldCommand]:
-    """Every command of format 1, each verified against its chain."""
-    chain, expected = blake2b(msgspec.msgpack.encode(old), digest_size=32).digest(), 1
+def _groups(path: Path, old: Genesis) -> Iterator[Group]:
+    """Every group of the old format, verified against chain and mark, in today's words."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        rows = connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq")
-        for seq, payload, stored in rows:
-            if seq != expected:
-                raise JournalCorrupt(expected, f"missing; the next one is {seq}")
-            chain = blake2b(chain + seq.to_bytes(8, "big") + payload, digest_size=32).digest()
-            if chain != stored:
-                raise JournalCorrupt(seq, "its bytes do not match its hash")
-            yield DECODER.decode(payload)
-            expected += 1
-    except msgspec.DecodeError as error:
-        raise JournalCorrupt(expected, str(error)) from error
-    except sqlite3.DatabaseError as error:
-        raise JournalCorrupt(expected, str(error)) from error
+        mark = _marked(path)
+        seq, _ = last_record(connection, old)
+        if seq < mark[0]:
+            reason = f"missing; everything up to {mark[0]} was acknowledged"
+            raise JournalCorrupt(seq + 1, reason)
+        translation = Translation(old.usdc)
+        for record in read_verified(connection, old, mark, seq):
+            commands = translation.group(record.seq, record.payload)
+            yield Group(commands=len(commands), payload=encode(commands), outcome=b"")
     finally:
         connection.close()
+
+
+def _marked(path: Path) -> tuple[int, bytes]:
+    try:
+        return read_mark(path.with_suffix(".mark").read_bytes())
+    except FileNotFoundError:
+        return 0, b""
 
 
 def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
@@ -154,20 +149,9 @@ def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
 
 
 def _keep_old(path: Path) -> None:
-    kept = path.with_name(f"{path.name}.v{FIRST_VERSION}")
+    kept = path.with_name(f"{path.name}.v{OLD_VERSION}")
     _remove(kept)
     kept.hardlink_to(path)
-
-
-def _grouped(commands: Iterator[Command]) -> Iterator[list[Command]]:
-    together: list[Command] = []
-    for command in commands:
-        together.append(command)
-        if len(together) == GROUP_COMMANDS:
-            yield together
-            together = []
-    if together:
-        yield together
 
 
 def _remove(path: Path) -> None:

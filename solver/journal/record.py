@@ -10,7 +10,7 @@ from solver.engine.group import Group
 from solver.journal.disk import Connection, DatabaseError
 from solver.journal.fault import JournalCorrupt, JournalForeign
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 STEP_MAX: Final = 8
 """Groups read at once: they stay in the cache, and the writer's log is not held back for long."""
 

@@ -1,4 +1,4 @@
-"""A journal of an older format becomes one of today's, and leads to what it led to."""
+"""A journal of the format before becomes one of today's, and leads to what it led to."""
 
 import json
 import shutil
@@ -9,23 +9,30 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from solver.core.command import CutBatch, StartCall
+from intents.reject import Reject
+from solver.core.auction import Auction
+from solver.core.command import ProposeSolution
 from solver.core.market import Market
 from solver.engine.feed import Feed
+from solver.engine.payload import PayloadUnreadable, decode
 from solver.engine.recovery import Recovered, replay
-from solver.journal import Genesis, Journal, JournalCorrupt, JournalForeign
-from solver.journal.translation import DECODER, Translation, Untranslatable, named_leases
+from solver.journal import Genesis, Journal, JournalCorrupt, JournalForeign, translation
+from solver.journal.migration import OLD_VERSION
 from tests.builder import DOMAIN, USDC
 
 HERE: Final = Path(__file__).parent
 GENESIS: Final = Genesis(chain_id=31_337, settlement=DOMAIN.verifying_contract, usdc=USDC)
+TOLD: Final[dict[str, Any]] = json.loads((HERE / "v3.json").read_text())
+"""What the version that wrote it had come to."""
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A copy of the kept journal: 254 commands of every kind there was."""
-    shutil.copy(HERE / "v1.db", tmp_path / "journal.db")
-    return tmp_path / "journal.db"
+    """A copy of the kept journal, with its mark: 160 commands of 15 kinds, two auctions won."""
+    path = tmp_path / "journal.db"
+    shutil.copy(HERE / "v3.db", path)
+    shutil.copy(HERE / "v3.mark", path.with_suffix(".mark"))
+    return path
 
 
 def recovered(path: Path) -> Recovered:
@@ -39,87 +46,88 @@ def recovered(path: Path) -> Recovered:
 
 def test_a_migrated_journal_leads_to_what_the_old_one_did(old: Path) -> None:
     """Balances, documents, leases, calls, keys, auctions and batches are as they were."""
-    told: dict[str, Any] = json.loads((HERE / "v1.json").read_text())
     again = recovered(old)
     state = again.market.state
-    assert (again.seq, again.feed.seq, state.now_ms) == (
-        told["records"],
-        told["events"],
-        told["now_ms"],
-    )
-    for owner, asset, total, available in told["balances"]:
-        if not asset.startswith("unit:"):
-            balance = state.ledger.balance(owner, asset)
-            assert (balance.total, balance.available) == (total, available), (owner, asset)
-    for digest, (status, open_units, filled_units) in told["intents"].items():
-        intent = state.intents[digest]
-        assert (intent.status, intent.open_units, intent.filled_units) == (
-            status,
-            open_units,
-            filled_units,
-        )
-    assert {digest: offer.live for digest, offer in state.offers.items()} == told["offers"]
-    # Leases, auctions and batches have other names today: they are compared in their order.
-    leases = [
-        (lease.status, lease.units, lease.delivered, lease.lapsed, lease.payment)
-        for lease in state.leases.values()
-    ]
-    assert leases == [
-        (status, units, delivered, lapsed, payment)
-        for status, units, delivered, lapsed, _, payment in told["leases"].values()
-    ]
-    assert list(state.calls) == told["calls"]
-    assert {key: record.live for key, record in state.keys.items()} == told["keys"]
-    auctions = [
-        [auction.winners[0].solver if auction.winners else "", auction.closed]
-        for auction in state.auctions.values()
-    ]
-    assert auctions == list(told["auctions"].values())
-    batches = [[batch.paid, batch.skipped, batch.final] for batch in state.batches.values()]
-    assert batches == [batch[1:] for batch in told["batches"].values()]
+    assert (again.seq, state.now_ms) == (TOLD["commands"], TOLD["now_ms"])
+    balances = [[b.owner, b.asset, b.total, b.available] for b in state.ledger.balances()]
+    assert sorted(balances) == TOLD["balances"]
+    intents = {
+        digest: [intent.status, intent.open_units, intent.filled_units]
+        for digest, intent in state.intents.items()
+    }
+    assert intents == TOLD["intents"]
+    assert {digest: offer.live for digest, offer in state.offers.items()} == TOLD["offers"]
+    leases = {
+        name: [lease.status, lease.units, lease.tick, lease.delivered, lease.payment]
+        for name, lease in state.leases.items()
+    }
+    assert leases == TOLD["leases"]
+    assert list(state.calls) == TOLD["calls"]
+    assert {key: record.live for key, record in state.keys.items()} == TOLD["keys"]
+    auctions = {str(number): _outcome(auction) for number, auction in state.auctions.items()}
+    assert auctions == TOLD["auctions"]
+    batches = {
+        str(number): [batch.digest, batch.paid, batch.skipped, batch.final]
+        for number, batch in state.batches.items()
+    }
+    assert batches == TOLD["batches"]
+
+
+def test_a_solution_that_lost_a_tie_loses_it_again(old: Path) -> None:
+    """Whoever came first won; today a seed decides, so what came later goes without its fills."""
+    journal = Journal.open(old, GENESIS)
+    commands = [command for record in journal.read() for command in decode(record.payload)]
+    journal.close()
+    proposals = [command for command in commands if isinstance(command, ProposeSolution)]
+    assert proposals
+    market, ties = Market(USDC), 0
+    for command in commands:
+        assert not isinstance(market.apply(command), Reject)
+    for auction in market.state.auctions.values():
+        full = [p for p in auction.proposed if all(book.fills for book in p.solution.books)]
+        ties += len(auction.proposed) - len(full)
+        assert len(auction.winners) <= 1
+    assert ties
 
 
 def test_it_is_done_once_and_the_old_file_is_kept(old: Path) -> None:
     """The old journal stays beside the new one, byte for byte what it said."""
-    before = _old_rows(old)
+    before = _rows(old)
     first = recovered(old)
-    kept = old.with_name("journal.db.v1")
-    assert _old_rows(kept) == before
+    kept = old.with_name("journal.db.v3")
+    assert _rows(kept) == before
     stamp = kept.stat().st_mtime_ns
     again = recovered(old)
     assert again.market.state.hash() == first.market.state.hash()
     assert kept.stat().st_mtime_ns == stamp
 
 
-def test_an_old_journal_that_was_killed_is_migrated_with_its_log(old: Path, tmp_path: Path) -> None:
-    """What a killed process left in the old write-ahead log is part of the old journal."""
-    connection = sqlite3.connect(old, isolation_level=None)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    last = connection.execute("SELECT * FROM record WHERE seq > 200").fetchall()
-    connection.execute("DELETE FROM record WHERE seq > 200")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    connection.executemany("INSERT INTO record VALUES (?, ?, ?)", last)
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    for name in ("journal.db", "journal.db-wal"):
-        shutil.copy(tmp_path / name, killed / name)
-    connection.close()
-    assert (killed / "journal.db-wal").stat().st_size > 0
-    assert recovered(killed / "journal.db").seq == 254
-
-
-@pytest.mark.parametrize("seq", [1, 100, 254])
-def test_a_damaged_old_journal_is_not_migrated(old: Path, seq: int) -> None:
+@pytest.mark.parametrize("column", ["payload", "outcome", "chain"])
+def test_a_damaged_old_journal_is_not_migrated(old: Path, column: str) -> None:
     """The whole old chain is verified first; where it breaks is named, nothing is changed."""
     with sqlite3.connect(old) as connection:
-        connection.execute("UPDATE record SET payload = zeroblob(9) WHERE seq = ?", (seq,))
+        connection.execute(
+            f"UPDATE record SET {column} = zeroblob(9) WHERE seq = "  # noqa: S608  ours
+            "(SELECT max(seq) FROM record WHERE seq < 100)"
+        )
+        (seq,) = connection.execute("SELECT max(seq) FROM record WHERE seq < 100").fetchone()
     connection.close()
-    before = old.read_bytes()
+    mark = old.with_suffix(".mark").read_bytes()
     with pytest.raises(JournalCorrupt) as caught:
         Journal.open(old, GENESIS)
     assert caught.value.seq == seq
-    assert old.read_bytes()[100:] == before[100:], "all but the header that names the log"
-    assert not old.with_name("journal.db.v1").exists()
+    assert old.with_suffix(".mark").read_bytes() == mark
+    assert not old.with_name("journal.db.v3").exists()
+
+
+def test_an_old_journal_that_lost_its_end_is_not_migrated(old: Path) -> None:
+    """What its mark says was acknowledged is there, or it halts as it did."""
+    with sqlite3.connect(old) as connection:
+        connection.execute("DELETE FROM record WHERE seq > 100")
+    connection.close()
+    with pytest.raises(JournalCorrupt, match="was acknowledged"):
+        Journal.open(old, GENESIS)
+    assert not old.with_name("journal.db.v3").exists()
 
 
 def test_an_old_journal_of_another_market_is_refused(old: Path) -> None:
@@ -127,49 +135,56 @@ def test_an_old_journal_of_another_market_is_refused(old: Path) -> None:
     other = Genesis(chain_id=1, settlement=GENESIS.settlement, usdc=USDC)
     with pytest.raises(JournalForeign):
         Journal.open(old, other)
-    assert not old.with_name("journal.db.v1").exists()
+    assert not old.with_name("journal.db.v3").exists()
 
 
-def test_a_batch_on_its_way_is_not_renamed(old: Path) -> None:
-    """The chain will speak of its fills by their old ids: such a journal is refused, unchanged."""
-    cut = _first(old, CutBatch)
+def test_an_older_format_is_refused_with_what_to_do(old: Path) -> None:
+    """It was made for contracts that are no more: nothing is changed, and the way out is said."""
+    older = msgspec.structs.replace(GENESIS, format_version=OLD_VERSION - 1)
     with sqlite3.connect(old) as connection:
-        connection.execute("DELETE FROM record WHERE seq > ?", (cut,))
+        connection.execute("UPDATE genesis SET body = ?", (msgspec.json.encode(older),))
     connection.close()
-    before = _old_rows(old)
-    with pytest.raises(JournalForeign, match="on its way to the chain"):
+    before = _rows(old)
+    with pytest.raises(JournalForeign, match="let the version that wrote it settle"):
         Journal.open(old, GENESIS)
-    assert _old_rows(old) == before
-    assert [path.name for path in old.parent.iterdir() if "new" in path.name] == []
+    assert _rows(old) == before
 
 
-def test_an_id_that_nothing_had_is_refused(old: Path) -> None:
-    """Where today's market has no lease that can have had this id, nothing is made up."""
-    commands = [DECODER.decode(payload) for _, payload, _ in _old_rows(old)]
-    place = next(n for n, command in enumerate(commands) if isinstance(command, StartCall))
-    commands[place] = msgspec.structs.replace(commands[place], lease="0x" + "77" * 32)
-    translation = Translation(USDC, named_leases(iter(commands)))
-    with pytest.raises(Untranslatable) as caught:
-        list(translation.translate(iter(commands)))
-    assert caught.value.seq == place + 1
+def test_what_todays_market_refuses_is_not_migrated(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No command is left out or made up: the old journal stands as it was, with the place named."""
+    before = _rows(old)
+    monkeypatch.setattr(translation, "_old_digest", lambda _: "0x")
+    with pytest.raises(JournalForeign, match="had another snapshot"):
+        Journal.open(old, GENESIS)
+    assert _rows(old) == before
+    assert not old.with_name("journal.db.new").exists()
 
 
 def test_a_draft_that_a_crash_left_is_thrown_away(old: Path) -> None:
     """Whatever a migration that was cut short left behind, the next one starts anew."""
     old.with_name("journal.db.new").write_bytes(b"half of a file")
-    old.with_name("journal.db.v1").write_bytes(b"an older try")
-    assert recovered(old).seq == 254
+    old.with_name("journal.db.v3").write_bytes(b"an older try")
+    assert recovered(old).seq == TOLD["commands"]
     assert not old.with_name("journal.db.new").exists()
 
 
-def _first(path: Path, kind: type) -> int:
-    rows = _old_rows(path)
-    return next(seq for seq, payload, _ in rows if isinstance(DECODER.decode(payload), kind))
+def test_a_group_that_the_old_format_never_wrote_is_refused() -> None:
+    """No command is made from a row of another form."""
+    for said in (b"no group", msgspec.msgpack.encode([[], ["OpenAuction"], b"\0", [1], [[[1]]]])):
+        with pytest.raises(PayloadUnreadable):
+            translation.Translation(USDC).group(1, said)
 
 
-def _old_rows(path: Path) -> list[tuple[int, bytes, bytes]]:
+def _outcome(auction: Auction) -> list[Any]:
+    winner = auction.winners[0].solver if auction.winners else ""
+    return [winner, auction.closed, auction.score]
+
+
+def _rows(path: Path) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(path)
     try:
-        return list(connection.execute("SELECT seq, payload, chain FROM record ORDER BY seq"))
+        return list(connection.execute("SELECT * FROM record ORDER BY seq"))
     finally:
         connection.close()

@@ -57,7 +57,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_an_old_format_is_not_read_but_explained(tmp_path: Path) -> None:
     """A reader does not migrate: it says who does."""
-    (tmp_path / "journal.db").write_bytes((HERE / "v1.db").read_bytes())
+    (tmp_path / "journal.db").write_bytes((HERE / "v3.db").read_bytes())
     with pytest.raises(JournalForeign, match="start its market once"):
         JournalReader.open(tmp_path / "journal.db")
 
