@@ -5,24 +5,33 @@ weighs at most
 
     Σ prices + Σ what each bid weighs above the prices of its buckets
 
-whatever the prices are. If that is no more than was claimed, the claim is proven. If it is
-more, a bid that weighs so little, against its buckets' prices, that no selection with it
-can exceed the claim is out. If those left do not overlap, their sum is the bound. Else two
-buckets are named: in any selection they are in one bid together, or apart. Both cases have
-fewer bids, and a proof each.
+whatever the prices are. A ring of k buckets may have a price too, on each pair of them that a
+bid has: disjoint bids have ⌊k/2⌋ pairs at most, so that many are paid for. If the sum is no
+more than was claimed, the claim is proven. If it is more, a bid that weighs so little, against
+its prices, that no selection with it can exceed the claim is out. If those left do not overlap,
+their sum is the bound. Else two buckets are named: in any selection they are in one bid
+together, or apart. Both cases have fewer bids, and a proof each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from solver.core.bid import Bid, weight
 
 
+class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Some buckets, and the price of a pair of them."""
+
+    buckets: tuple[int, ...]
+    price: int
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prices by bucket, and what becomes of the bids they leave in doubt."""
+    """Prices by bucket and of rings, and what becomes of the bids they leave in doubt."""
 
     prices: dict[int, int]
+    rings: tuple[Ring, ...] = ()
     pair: tuple[int, int] | None = None
     apart: "Case | None" = None
     together: "Case | None" = None
@@ -81,10 +90,12 @@ def _part_holds(part: Part, weighed: Mapping[str, Weighed]) -> bool:
 
 
 def _case_holds(case: Case, bids: Sequence[Weighed], weight_max: int) -> bool:
-    if any(price < 0 for price in case.prices.values()):
+    rings = [(_mask(ring.buckets), ring.price) for ring in case.rings]
+    if any(price < 0 for price in (*case.prices.values(), *(price for _, price in rings))):
         return False
-    above = [weight - _price(mask, case.prices) for mask, weight in bids]
-    bound = sum(case.prices.values()) + sum(max(0, excess) for excess in above)
+    above = [weight - _price(mask, case.prices, rings) for mask, weight in bids]
+    paid = sum(case.prices.values()) + sum(mask.bit_count() // 2 * price for mask, price in rings)
+    bound = paid + sum(max(0, excess) for excess in above)
     if bound <= weight_max:
         return True
     left = [
@@ -92,7 +103,7 @@ def _case_holds(case: Case, bids: Sequence[Weighed], weight_max: int) -> bool:
     ]
     if case.pair is None or case.apart is None or case.together is None:
         return _are_disjoint(left) and sum(weight for _, weight in left) <= weight_max
-    pair = sum(1 << bucket for bucket in set(case.pair))
+    pair = _mask(case.pair)
     apart = [bid for bid in left if bid[0] & pair != pair]
     together = [bid for bid in left if bid[0] & pair in (0, pair)]
     return _case_holds(case.apart, apart, weight_max) and _case_holds(
@@ -100,8 +111,12 @@ def _case_holds(case: Case, bids: Sequence[Weighed], weight_max: int) -> bool:
     )
 
 
-def _price(mask: int, prices: Mapping[int, int]) -> int:
-    total = 0
+def _mask(buckets: Iterable[int]) -> int:
+    return sum(1 << bucket for bucket in set(buckets))
+
+
+def _price(mask: int, prices: Mapping[int, int], rings: Sequence[Weighed]) -> int:
+    total = sum((mask & ring).bit_count() // 2 * price for ring, price in rings)
     while mask:
         lowest = mask & -mask
         total += prices.get(lowest.bit_length() - 1, 0)

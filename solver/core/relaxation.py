@@ -7,8 +7,8 @@ IEEE 754 rounds in one way; numpy's sums and matrix products, whose order differ
 processor to processor, are not used.
 
 Rows are basic variables and columns the others; a variable is a bid (0, 1, …) or what is
-left of a bucket (−1 − bucket). The last column is the rows' values, the last row what each
-column would add.
+left of a place (−1 − place: a bucket, or a ring). The last column is the rows' values, the
+last row what each column would add.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,6 +16,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from solver.core.bid import BUCKETS_MAX
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -68,33 +70,59 @@ class Relaxation:
         return Relaxation(self._cells.copy(), self._rows.copy(), self._columns.copy(), work)
 
     def add(self, bids: Sequence[tuple[int, Sequence[int], float]]) -> None:
-        """More bids: number, buckets, weight. A bid's column is the sum of its buckets'."""
-        places = {label: place for place, label in enumerate(self._columns.tolist())}
-        rows = {label: row for row, label in enumerate(self._rows.tolist())}
+        """More bids: number, places, weight. A bid's column is the sum of its places'."""
+        columns, rows = _places(self._columns), _places(self._rows)
         new = np.zeros((len(self._cells), len(bids)))
-        for column, (_, buckets, value) in enumerate(bids):
+        for column, (_, places, value) in enumerate(bids):
             new[-1, column] = value
-            for bucket in buckets:
-                if -1 - bucket in rows:
-                    new[rows[-1 - bucket], column] += 1
-                else:
-                    new[:, column] += self._cells[:, places[-1 - bucket]]
+            for label in (-1 - place for place in places):
+                if label in rows:
+                    new[rows[label], column] += 1
+                elif label in columns:
+                    new[:, column] += self._cells[:, columns[label]]
         self._cells = np.concatenate((self._cells[:, :-1], new, self._cells[:, -1:]), axis=1)
         numbers = np.array([number for number, _, _ in bids], np.int64)
         self._columns = np.concatenate((self._columns, numbers))
 
+    def limit(
+        self, sizes: Sequence[tuple[int, int]], bids: Iterable[tuple[int, Sequence[int]]]
+    ) -> None:
+        """More places and how much fits, and what bids take of them: more than that, perhaps."""
+        columns, rows = _places(self._columns), _places(self._rows)
+        new = {place: np.zeros(self._cells.shape[1]) for place, _ in sizes}
+        for place, size in sizes:
+            new[place][-1] = size
+        for number, places in bids:
+            for place in new.keys() & set(places):
+                count = places.count(place)
+                if number in rows:
+                    new[place] -= count * self._cells[rows[number]]
+                elif number in columns:
+                    new[place][columns[number]] += count
+        self._cells = np.vstack((self._cells[:-1], *new.values(), self._cells[-1:]))
+        labels = np.array([-1 - place for place in new], np.int64)
+        self._rows = np.concatenate((self._rows, labels))
+
     def maximise(self) -> None:
-        """Let in whatever adds most, until nothing adds."""
+        """Let in what adds most, for how much it moves (Devex), until nothing adds."""
+        moves = np.ones(len(self._columns))
         for _ in range(STEPS_MAX):
-            column = int(self._cells[-1, :-1].argmax()) if len(self._columns) else -1
-            if column < 0 or self._cells[-1, column] <= NEAR_ZERO or self._work.left < 0:
+            adds = np.maximum(self._cells[-1, :-1], 0.0)
+            column = int((adds * adds / moves).argmax()) if len(adds) else -1
+            if column < 0 or adds[column] <= NEAR_ZERO or self._work.left < 0:
                 return
             entering = self._cells[:-1, column]
             can = np.flatnonzero(entering > NEAR_ZERO)
             if not len(can):
                 return
             steps = self._cells[can, -1] / entering[can]
-            self._turn(int(can[steps.argmin()]), column)
+            row = int(can[steps.argmin()])
+            pivot = self._cells[row, column]
+            parts = self._cells[row, :-1] / pivot
+            moved = moves[column]
+            np.maximum(moves, parts * parts * moved, out=moves)
+            moves[column] = max(moved / (pivot * pivot), 1.0)
+            self._turn(row, column)
 
     def remove(self, bids: Collection[int], enough: float = 0.0) -> None:
         """Without these bids, at the least that it costs; until no more than enough is left."""
@@ -107,7 +135,8 @@ class Relaxation:
             row, column = turn
             live[column], dead[row] = not dead[row], False
             self._turn(row, column)
-        self._keep(~np.isin(self._rows, gone), live)
+        idle = self._rows < -BUCKETS_MAX  # rings with room left
+        self._keep(~np.isin(self._rows, gone) & ~idle, live)
 
     def _next_out(self, dead: Flags, live: Flags) -> tuple[int, int] | None:
         """The row that is worst off, and the column that mends it at the least cost."""
@@ -160,7 +189,7 @@ class Relaxation:
         self._work.left -= cells.size
 
     def prices(self, unit: int) -> dict[int, int]:
-        """What each bucket is worth here, in integers; `unit`, which is 1.0, at most."""
+        """What each place is worth here, in integers; `unit`, which is 1.0, at most."""
         costs = zip(self._columns.tolist(), self._cells[-1, :-1].tolist(), strict=True)
         return {
             -1 - label: int(min(1.0, -cost) * unit)
@@ -172,3 +201,7 @@ class Relaxation:
         """How much of each bid is in, where any is."""
         values = zip(self._rows.tolist(), self._cells[:-1, -1].tolist(), strict=True)
         return {label: value for label, value in values if label >= 0 and value > SHARE_MIN}
+
+
+def _places(labels: Labels) -> dict[int, int]:
+    return {label: place for place, label in enumerate(labels.tolist())}

@@ -2,8 +2,9 @@
 
 Branch and bound, on each group of bids that overlap. The relaxation guides: its prices,
 rounded, bound what can still be won; bids that cannot be in a better selection are out; its
-shares suggest a selection, and which two buckets to part by (in one bid together, or
-apart), until every case is closed. What closed them is kept as the `Proof`.
+shares suggest a selection, what more to hold them to (`ring`), and which two buckets to part
+by (in one bid together, or apart), until every case is closed. What closed them is kept as
+the `Proof`.
 
 The work is bounded by what is computed, not by a clock, so that what is found when it ends
 is as replayable as a best selection: the same bids, in any order, give the same.
@@ -14,11 +15,14 @@ from itertools import combinations
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from intents.rounding import mul_div_ceil
-from solver.core.bid import BUCKETS_MAX, Bid, check_bids, score_of, weight
+from solver.core.bid import BUCKETS_MAX, Bid, check_bids, score_of
+from solver.core.candidate import Candidate, Places
 from solver.core.proof import Case, Part, Proof
 from solver.core.relaxation import SHARE_MIN, Relaxation, Work
+from solver.core.ring import exceeded
 
 WORK_MAX: Final = 1_500_000_000
 """Cells of a tableau that may be changed for one selection: one to three seconds."""
@@ -53,7 +57,7 @@ class Competition:
         self._bids = sorted(bids, key=lambda bid: bid.id)
         self._work_max = work_max
         work = Work(work_max)
-        entries = [_Entry(number, bid, seed) for number, bid in enumerate(self._bids)]
+        entries = [Candidate(number, bid, seed) for number, bid in enumerate(self._bids)]
         self._groups = [_Group(overlapping, work) for overlapping in _overlapping(entries)]
 
     def best(self) -> Selection:
@@ -61,9 +65,14 @@ class Competition:
         return self._joined([group.best for group in self._groups])
 
     def without(self, solver: str) -> Selection:
-        """Who would win, had this solver not bid."""
-        work = Work(self._work_max)
+        """Who would win, had this solver not bid.
+
+        The same as do win, if it is none of them: their proof holds for more than these bids.
+        """
         theirs = {number for number, bid in enumerate(self._bids) if bid.solver == solver}
+        if theirs.isdisjoint(number for group in self._groups for number in group.best.chosen):
+            return self.best()
+        work = Work(self._work_max)
         return self._joined([group.without(theirs, work) for group in self._groups])
 
     def _joined(self, found: Sequence["_Found"]) -> Selection:
@@ -89,18 +98,6 @@ class Competition:
         return tuple(self._bids[number].id for number in numbers)
 
 
-class _Entry:
-    """A bid as it is searched."""
-
-    __slots__ = ("buckets", "mask", "number", "weight")
-
-    def __init__(self, number: int, bid: Bid, seed: bytes) -> None:
-        self.number = number
-        self.mask = bid.mask
-        self.buckets = sorted(bid.surplus)
-        self.weight = weight(bid, seed)
-
-
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a search of a group came to."""
 
@@ -112,14 +109,14 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     beaten: dict[int, tuple[int, ...]]
 
 
-def _overlapping(entries: Iterable[_Entry]) -> list[list[_Entry]]:
+def _overlapping(entries: Iterable[Candidate]) -> list[list[Candidate]]:
     """Groups of bids that overlap, themselves or through others.
 
     Small ones come first, so that a large one takes no work from them.
     """
-    groups: list[tuple[int, list[_Entry]]] = []
+    groups: list[tuple[int, list[Candidate]]] = []
     for entry in entries:
-        mask, joined, apart = entry.mask, [entry], list[tuple[int, list[_Entry]]]()
+        mask, joined, apart = entry.mask, [entry], list[tuple[int, list[Candidate]]]()
         for group in groups:
             if group[0] & entry.mask:
                 mask |= group[0]
@@ -131,13 +128,13 @@ def _overlapping(entries: Iterable[_Entry]) -> list[list[_Entry]]:
     return sorted(sorted_groups, key=lambda group: (len(group), group[0].number))
 
 
-def _beaten(entries: Iterable[_Entry]) -> dict[int, tuple[int, ...]]:
+def _beaten(entries: Iterable[Candidate]) -> dict[int, tuple[int, ...]]:
     """Bids in whose place another, with single bids for what it leaves, weighs more.
 
     Who beats is never beaten: smaller bids come first, and of equal buckets the heavier.
     """
-    single: dict[int, _Entry] = {}
-    by_lowest: dict[int, list[_Entry]] = {}
+    single: dict[int, Candidate] = {}
+    by_lowest: dict[int, list[Candidate]] = {}
     beaten: dict[int, tuple[int, ...]] = {}
     for entry in sorted(entries, key=lambda e: (len(e.buckets), -e.weight, e.number)):
         for other in (o for bucket in entry.buckets for o in by_lowest.get(bucket, ())):
@@ -157,61 +154,65 @@ def _beaten(entries: Iterable[_Entry]) -> dict[int, tuple[int, ...]]:
 class _Group:
     """Bids that overlap: the best of them, and the relaxation to start from again."""
 
-    __slots__ = ("_beaten", "_entries", "_root", "_unit", "best")
+    __slots__ = ("_beaten", "_candidates", "_places", "_root", "_unit", "best")
 
-    def __init__(self, entries: list[_Entry], work: Work) -> None:
-        self._entries = entries
-        self._unit = max(entry.weight for entry in entries)
-        self._beaten = _beaten(entries)
-        self._root = Relaxation.of(sorted({b for e in entries for b in e.buckets}), work)
-        self._root.add([self._column(e) for e in entries if e.number not in self._beaten])
+    def __init__(self, candidates: list[Candidate], work: Work) -> None:
+        self._candidates = candidates
+        self._unit = max(one.weight for one in candidates)
+        self._beaten = _beaten(candidates)
+        self._places = Places(candidates)
+        self._root = Relaxation.of(sorted({b for one in candidates for b in one.buckets}), work)
+        self._root.add([self._column(one) for one in candidates if one.number not in self._beaten])
         self._root.maximise()
-        self.best = self._search(entries, self._beaten, self._root.copy(work), work, ())
+        self._tighten(work)
+        self.best = self._search(candidates, self._beaten, self._root.copy(work), work, ())
+
+    def _tighten(self, work: Work) -> None:
+        """Rings for the relaxation that it exceeds as yet."""
+        places = self._places.add(exceeded(self._candidates, self._root.shares(), work))
+        sizes = [(place, self._places.size(place)) for place in places]
+        self._root.limit(sizes, [(c.number, self._places.taken(c)) for c in self._candidates])
+        self._root.remove(())
 
     def without(self, gone: Collection[int], work: Work) -> _Found:
         """The best of those that are not gone, from where the search of all began."""
-        left = [entry for entry in self._entries if entry.number not in gone]
-        if len(left) == len(self._entries):
+        left = [one for one in self._candidates if one.number not in gone]
+        if len(left) == len(self._candidates):
             return self.best
         beaten, root = _beaten(left), self._root.copy(work)
-        root.add(
-            [
-                self._column(entry)
-                for entry in left
-                if entry.number in self._beaten and entry.number not in beaten
-            ]
-        )
+        back = [one for one in left if one.number in self._beaten and one.number not in beaten]
+        root.add([self._column(one) for one in back])
         root.maximise()
         root.remove({*gone, *beaten})
         return self._search(left, beaten, root, work, self.best.chosen)
 
-    def _column(self, entry: _Entry) -> tuple[int, list[int], float]:
-        return entry.number, entry.buckets, entry.weight / self._unit
+    def _column(self, one: Candidate) -> tuple[int, list[int], float]:
+        return one.number, self._places.taken(one), one.weight / self._unit
 
     def _search(
         self,
-        entries: list[_Entry],
+        candidates: list[Candidate],
         beaten: dict[int, tuple[int, ...]],
         root: Relaxation,
         work: Work,
         hint: Collection[int],
     ) -> _Found:
-        kept = [entry for entry in entries if entry.number not in beaten]
-        search = _Search(self._unit, work)
-        search.take(sorted(kept, key=lambda e: (e.number not in hint, -e.weight, e.number)))
+        kept = [one for one in candidates if one.number not in beaten]
+        search = _Search(self._unit, self._places, work)
+        search.take(sorted(kept, key=lambda one: (one.number not in hint, -one.weight, one.number)))
         prices = min(
             (root.prices(self._unit), _even_prices(kept)),
-            key=lambda prices: _bound(prices, _above(kept, prices)),
+            key=lambda prices: search.bound(kept, prices),
         )
         case = search.case(root, kept, 0)
         if case is None:
             search.take([*search.chosen, *kept])
         return _Found(
-            chosen=tuple(entry.number for entry in search.chosen),
+            chosen=tuple(one.number for one in search.chosen),
             weight=search.weight,
-            weight_max=_bound(prices, _above(kept, prices)) if case is None else search.weight,
-            case=Case(prices=prices) if case is None else case,
-            kept=tuple(entry.number for entry in kept),
+            weight_max=search.bound(kept, prices) if case is None else search.weight,
+            case=search.closed(prices) if case is None else case,
+            kept=tuple(one.number for one in kept),
             beaten=beaten,
         )
 
@@ -219,17 +220,22 @@ class _Group:
 class _Search:
     """The best found so far, and the cases that are left."""
 
-    __slots__ = ("_unit", "_work", "chosen", "weight")
+    __slots__ = ("_places", "_unit", "_work", "chosen", "weight")
 
-    def __init__(self, unit: int, work: Work) -> None:
+    def __init__(self, unit: int, places: Places, work: Work) -> None:
         self._unit = unit
+        self._places = places
         self._work = work
-        self.chosen: list[_Entry] = []
+        self.chosen: list[Candidate] = []
         self.weight = 0
 
-    def take(self, entries: Iterable[_Entry]) -> None:
+    def bound(self, candidates: Sequence[Candidate], prices: dict[int, int]) -> int:
+        """What no selection of these exceeds."""
+        return self._places.bound(prices, self._places.above(candidates, prices))
+
+    def take(self, entries: Iterable[Candidate]) -> None:
         """One after the other, what overlaps nothing before it; if that is better."""
-        taken, total, chosen = 0, 0, list[_Entry]()
+        taken, total, chosen = 0, 0, list[Candidate]()
         for entry in entries:
             if not entry.mask & taken:
                 taken |= entry.mask
@@ -238,13 +244,13 @@ class _Search:
         if total > self.weight:
             self.weight, self.chosen = total, chosen
 
-    def case(self, guide: Relaxation, entries: list[_Entry], depth: int) -> Case | None:
+    def case(self, guide: Relaxation, entries: list[Candidate], depth: int) -> Case | None:
         """Find what is better among these; why nothing else is, or None if work ends first."""
         prices, shares = guide.prices(self._unit), guide.shares()
-        above = _above(entries, prices)
-        bound = _bound(prices, above)
+        above = self._places.above(entries, prices)
+        bound = self._places.bound(prices, above)
         if bound <= self.weight:
-            return Case(prices=prices)
+            return self.closed(prices)
         ranks = {
             entry.number: (-shares.get(entry.number, 0.0), -above[place])
             for place, entry in enumerate(entries)
@@ -257,19 +263,19 @@ class _Search:
         ]
         if all(share > 1 - SHARE_MIN for share in shares.values()):
             exact = self._exact(guide, entries, shares)
-            if _bound(exact, _above(entries, exact)) <= self.weight:
-                return Case(prices=exact)
+            if self.bound(entries, exact) <= self.weight:
+                return self.closed(exact)
         pair = _pair(left, shares, prices)
         if pair is None:
             self.take(left)
-            return Case(prices=prices)
+            return self.closed(prices)
         if depth == DEPTH_MAX or self._work.left < 0:
             return None
         guide.drop({entry.number for entry in entries} - {entry.number for entry in left})
         return self._parted(guide, left, prices, pair, depth)
 
     def _exact(
-        self, guide: Relaxation, entries: Iterable[_Entry], winners: Collection[int]
+        self, guide: Relaxation, entries: Iterable[Candidate], winners: Collection[int]
     ) -> dict[int, int]:
         """Prices without their rounding: those that win cost what they weigh, others more.
 
@@ -278,18 +284,25 @@ class _Search:
         """
         guide.raise_all_but(winners, MARGIN)
         guide.maximise()
-        rounded, exact = guide.prices(self._unit), dict[int, int]()
-        for entry in entries:
-            if entry.number in winners:
-                exact |= {bucket: rounded.get(bucket, 0) for bucket in entry.buckets}
-                dearest = max(entry.buckets, key=lambda bucket: exact[bucket])
-                exact[dearest] += entry.weight - sum(exact[bucket] for bucket in entry.buckets)
+        exact = guide.prices(self._unit)
+        winning = [entry for entry in entries if entry.number in winners]
+        taken = {bucket for entry in winning for bucket in entry.buckets}
+        exact = {p: price for p, price in exact.items() if p in taken or p >= BUCKETS_MAX}
+        for entry in winning:
+            dearest = max(entry.buckets, key=lambda bucket: exact.get(bucket, 0))
+            rest = entry.weight - sum(exact.get(place, 0) for place in self._places.taken(entry))
+            exact[dearest] = max(0, exact.get(dearest, 0) + rest)
         return exact
+
+    def closed(self, prices: dict[int, int]) -> Case:
+        """Prices as a proof has them: of buckets, and of rings."""
+        of_buckets = {place: price for place, price in prices.items() if place < BUCKETS_MAX}
+        return Case(prices=of_buckets, rings=self._places.rings(prices))
 
     def _parted(
         self,
         guide: Relaxation,
-        left: list[_Entry],
+        left: list[Candidate],
         prices: dict[int, int],
         pair: tuple[int, int],
         depth: int,
@@ -310,19 +323,10 @@ class _Search:
             if case is None:
                 return None
             closed[side] = case
-        return Case(prices=prices, pair=pair, **closed)
+        return replace(self.closed(prices), pair=pair, **closed)
 
 
-def _above(entries: Iterable[_Entry], prices: dict[int, int]) -> list[int]:
-    """What each weighs above the prices of its buckets."""
-    price_of = [prices.get(bucket, 0) for bucket in range(BUCKETS_MAX)]
-    return [
-        entry.weight - sum([price_of[bucket] for bucket in entry.buckets])  # faster than lazily
-        for entry in entries
-    ]
-
-
-def _even_prices(entries: Iterable[_Entry]) -> dict[int, int]:
+def _even_prices(entries: Iterable[Candidate]) -> dict[int, int]:
     """No bid weighs more than its buckets cost: a bound that takes no work."""
     prices: dict[int, int] = {}
     for entry in entries:
@@ -331,16 +335,12 @@ def _even_prices(entries: Iterable[_Entry]) -> dict[int, int]:
     return prices
 
 
-def _bound(prices: dict[int, int], above: Iterable[int]) -> int:
-    return sum(prices.values()) + sum(excess for excess in above if excess > 0)
-
-
-def _share_of(entries: Iterable[_Entry], shares: dict[int, float], mask: int) -> float:
+def _share_of(entries: Iterable[Candidate], shares: dict[int, float], mask: int) -> float:
     return sum(shares.get(e.number, 0.0) for e in entries if e.mask & mask == mask)
 
 
 def _pair(
-    left: Sequence[_Entry], shares: dict[int, float], prices: dict[int, int]
+    left: Sequence[Candidate], shares: dict[int, float], prices: dict[int, int]
 ) -> tuple[int, int] | None:
     """Two buckets to part by; None if no two bids overlap.
 
@@ -370,9 +370,9 @@ def _pair(
     return _overlap(left)
 
 
-def _overlap(left: Iterable[_Entry]) -> tuple[int, int] | None:
+def _overlap(left: Iterable[Candidate]) -> tuple[int, int] | None:
     """A bucket that two bids have, with one that only one of them has."""
-    owner: dict[int, _Entry] = {}
+    owner: dict[int, Candidate] = {}
     for entry in left:
         for bucket in entry.buckets:
             other = owner.setdefault(bucket, entry)

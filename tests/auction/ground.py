@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from solver.core.bid import Bid, score_of, second_scores, weight
-from solver.core.proof import Case, Proof, holds
+from solver.core.proof import Proof, Ring, holds
 from solver.core.reward import ATOM, Fate, Reward, payout, reward_of, rewards
 from solver.core.winner import Competition, Selection
 from tests.auction.bidding import SMALL, Scenario, draw_bids, draw_seed, seeded
@@ -98,10 +98,13 @@ def wrong_proofs(proof: Proof) -> list[Proof]:
     """A claim that is too good, itself or by a price below zero, and bids left out."""
     part, *rest = proof.parts
     less = part.weight_max - 1
-    below = Case(prices=part.case.prices | {255: -1})
+    below = msgspec.structs.replace(part.case, prices=part.case.prices | {255: -1})
+    room = Ring(buckets=(254, 255), price=-1)
+    ringed = msgspec.structs.replace(part.case, rings=(*part.case.rings, room))
     parts = [
         msgspec.structs.replace(part, weight_max=less),
         msgspec.structs.replace(part, weight_max=less, case=below),
+        msgspec.structs.replace(part, weight_max=less, case=ringed),
         msgspec.structs.replace(part, bids=part.bids[1:]),
     ]
     wrong = [msgspec.structs.replace(proof, parts=(one, *rest)) for one in parts]

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from solver.core import bid, proof, reward, winner
+from solver.core import bid, candidate, proof, reward, winner
 from solver.core.winner import Competition, _Search
 from tests.auction import ground
 from tests.core.sabotage import Patch, all_of, edited, seeds_until_caught
@@ -114,6 +114,18 @@ BUGS: Final[dict[str, tuple[Check, Patch]]] = {
     "negative prices": (
         ground.check_proof,
         edited(proof, "_case_holds", "price < 0", "price < -(1 << 200)"),
+    ),
+    "negative prices of rings": (
+        ground.check_proof,
+        edited(proof, "_case_holds", ", *(price for _, price in rings)", ","),
+    ),
+    "rings have no room": (
+        ground.check_best,
+        edited(candidate.Places, "add", "len(ring) // 2", "0"),
+    ),
+    "two buckets of a ring are two pairs": (
+        ground.check_best,
+        edited(candidate, "pairs", ".bit_count() // 2", ".bit_count()"),
     ),
     "bids left out": (
         ground.check_proof,
