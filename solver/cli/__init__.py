@@ -45,6 +45,7 @@ COMMANDS = (
     ("call", "solver.cli.trade:call", "Make one call under an intent's lease."),
     ("balance", "solver.cli.trade:balance", "What an account has in the market."),
     ("book", "solver.cli.trade:book", "The open bids and asks of a resource."),
+    ("auction", "solver.cli.auction:app", "Past competitions, and each of them judged again."),
     ("journal", "solver.cli.journal:app", "Verify, replay and export what the market has kept."),
 )
 for order, (name, place, told) in enumerate(COMMANDS):

@@ -51,7 +51,7 @@ class Format(StrEnum):
 @app.command
 def verify(*, data_dir: DataDir = HERE, json: Json = False) -> None:
     """Recompute the hash chain over every byte; damage is named with its place."""
-    with _opened(data_dir) as reader:
+    with opened(data_dir) as reader:
         tell = _progress(reader.seq)
         groups = 0
         for record in reader.read():
@@ -70,7 +70,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Apply every command again and compare with what the market noted, group by group."""
-    with _opened(data_dir) as reader, uncollected():
+    with opened(data_dir) as reader, uncollected():
         snapshots = data_dir / SNAPSHOTS if from_snapshot else None
         start_s = time.monotonic()
         found = restore(reader, snapshots, _progress(reader.seq))
@@ -91,7 +91,7 @@ def replay(
 @app.command
 def stats(*, data_dir: DataDir = HERE, json: Json = False) -> None:
     """Count what the journal is made of, and name its snapshots."""
-    with _opened(data_dir) as reader:
+    with opened(data_dir) as reader:
         counted = msgspec.to_builtins(statistics(reader, _progress(reader.seq)))
         kept = [int(path.stem) for path in snapshot.newest_first(data_dir / SNAPSHOTS)]
         _show("journal", json, **counted, snapshots=kept)
@@ -118,7 +118,7 @@ def export(
     output: Annotated[Path | None, Parameter(help="A file instead of standard output.")] = None,
 ) -> None:
     """Write every command with its events, or the ledger as Beancount text."""
-    with _opened(data_dir) as reader:
+    with opened(data_dir) as reader:
         lines = _lines(reader) if form is Format.JSONL else beancount(reader)
         if output is None:
             for line in lines:
@@ -141,7 +141,8 @@ def _lines(reader: JournalReader) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(data_dir: Path) -> Iterator[JournalReader]:
+def opened(data_dir: Path) -> Iterator[JournalReader]:
+    """A market's journal; damage to it ends the process, with its place."""
     with _told():
         reader = JournalReader.open(data_dir / JOURNAL)
         try:

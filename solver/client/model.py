@@ -6,6 +6,7 @@ import msgspec
 
 from intents import document as signed
 from solver.core.auction import Snapshot
+from solver.core.event import Won
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -244,6 +245,49 @@ class Auction(Model, frozen=True, kw_only=True):
     number: int
     snapshot: Snapshot
     snapshot_hash: str
+
+
+class AuctionSummary(Model, frozen=True, kw_only=True):
+    """An auction in a list, newest first."""
+
+    auction: int
+    asset: str
+    resources: tuple[str, ...]
+    closes_at_ms: int
+    closed: bool
+    solutions: int
+    winners: tuple[Won, ...]
+    score: str
+    gap: str
+
+
+class AuctionsTold(Model, frozen=True, kw_only=True):
+    """The newest auctions."""
+
+    auctions: tuple[AuctionSummary, ...]
+
+
+class SolutionTold(Model, frozen=True, kw_only=True):
+    """A solution of an auction that has closed."""
+
+    solver: str
+    bid: str
+    books: tuple[dict[str, Any], ...]
+
+
+class AuctionTold(Model, frozen=True, kw_only=True):
+    """All that the market tells of one auction."""
+
+    auction: int
+    snapshot: dict[str, Any]
+    snapshot_hash: str
+    closed: bool
+    seed: str
+    shrunk: dict[str, int]
+    winners: tuple[Won, ...]
+    score: str
+    gap: str
+    solutions: tuple[SolutionTold, ...]
 
 
 class Verdict(Model, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from intents.signature import SigningKey
 from solver.client.fault import MarketFault, Rejected, Unreachable
 from solver.client.market import ATTEMPTS_MAX, Identity, Market, may_repeat, pause_seconds
 from solver.client.model import Auction, Verdict
-from solver.core.auction import Snapshot, SnapshotBook, SnapshotBundle, Solution
+from solver.client.record import snapshot_of
+from solver.core.auction import Solution
 
 TARGET: Final = "/v1/solve"
 AUCTIONS_WAITING_MAX: Final = 256
@@ -195,18 +196,7 @@ class Desk:
 
 def _auction(told: dict[str, Any]) -> Auction:
     """An auction, its snapshot as strategies take it; the hash is checked, not believed."""
-    sent = told["snapshot"]
-    snapshot = Snapshot(
-        auction=sent["auction"],
-        asset=sent["asset"],
-        closes_at_ms=sent["closesAtMs"],
-        seed_hash=sent["seedHash"],
-        books=msgspec.convert(sent["books"], tuple[SnapshotBook, ...]),
-        bundles=tuple(
-            SnapshotBundle(id=bundle["id"], any_of=bundle["anyOf"], legs=tuple(bundle["legs"]))
-            for bundle in sent["bundles"]
-        ),
-    )
+    snapshot = snapshot_of(told["snapshot"])
     if snapshot.digest() != told["snapshotHash"]:
         raise Rejected("snapshot_mismatch", "the snapshot does not have the hash it came with")
     return Auction(number=told["auction"], snapshot=snapshot, snapshot_hash=told["snapshotHash"])

@@ -109,6 +109,40 @@ class AuctionTold(Told, frozen=True, kw_only=True):
     solutions: tuple[SolutionTold, ...]
 
 
+class AuctionSummaryTold(Told, frozen=True, kw_only=True):
+    """An auction in a list; its score and gap are of its winners together, in micro-atoms."""
+
+    auction: int
+    asset: str
+    resources: tuple[str, ...]
+    closes_at_ms: int
+    closed: bool
+    solutions: int
+    winners: tuple[WinnerTold, ...]
+    score: str
+    gap: str
+
+
+class AuctionsTold(Told, frozen=True, kw_only=True):
+    """Auctions, newest first. Older ones are in the market's journal."""
+
+    auctions: tuple[AuctionSummaryTold, ...]
+
+
+class SolutionBody(Sent, frozen=True, kw_only=True):
+    """A sealed bid for books of an auction: all of them, or none."""
+
+    snapshot: Hash
+    books: Annotated[tuple[ProposedBook, ...], Meta(max_length=BOOKS_MAX)]
+
+
+class AcceptedTold(Told, frozen=True, kw_only=True):
+    """Your solution is in; `bid` is what `GET /v1/auctions/{number}` will call it."""
+
+    auction: int
+    bid: str
+
+
 class AuctionMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="auction"):
     """An auction is open: answer before `snapshot.closesAtMs`."""
 

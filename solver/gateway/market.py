@@ -10,8 +10,16 @@ from intents.reject import RejectCode, reject
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
 from solver.core.state import CREDIT
 from solver.gateway.auth import LIFETIME_SECONDS_MAX
+from solver.gateway.competition import AuctionsTold
 from solver.gateway.gateway import Answer, Inbound
-from solver.gateway.view import auction_told, balance_told, batch_told, book_told, unlisted
+from solver.gateway.view import (
+    auction_summary_told,
+    auction_told,
+    balance_told,
+    batch_told,
+    book_told,
+    unlisted,
+)
 from solver.gateway.wire import (
     AssetsTold,
     BatchesTold,
@@ -127,6 +135,12 @@ async def batch(inbound: Inbound[Nothing, Nothing]) -> Answer:
     if found is None:
         return reject(RejectCode.BATCH_UNKNOWN, "never cut, or no longer kept")
     return batch_told(found)
+
+
+async def auctions(inbound: Inbound[Nothing, PageQuery]) -> Answer:
+    """The newest auctions."""
+    newest = islice(reversed(inbound.gateway.state.auctions.values()), inbound.query.limit)
+    return AuctionsTold(auctions=tuple(map(auction_summary_told, newest)))
 
 
 async def auction(inbound: Inbound[Nothing, Nothing]) -> Answer:

@@ -6,6 +6,7 @@ sends solutions, and every solution is answered: accepted, or rejected with its 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +23,12 @@ from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.competition import (
     AcceptedMessage,
+    AcceptedTold,
     AuctionMessage,
     JudgedMessage,
     ProposedBook,
     RejectedMessage,
+    SolutionBody,
     SolutionMessage,
 )
 from solver.gateway.contract import authenticate
@@ -51,6 +54,13 @@ async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
             return channel
         await _serve(channel, inbound.sender)
         return channel.socket
+
+
+async def submit_solution(inbound: Inbound[SolutionBody, Nothing]) -> Answer:
+    """Bid without a socket. Rejects like `propose_solution` of the core."""
+    number, body = int(inbound.path("number")), inbound.body
+    bid = await _submit(inbound.gateway, number, inbound.caller.account, body.snapshot, body.books)
+    return bid if isinstance(bid, Reject) else AcceptedTold(auction=number, bid=bid)
 
 
 async def _serve(channel: Channel, sender: str) -> None:
@@ -148,18 +158,28 @@ async def _propose(gateway: Gateway, caller: Caller, message: WSMessage) -> Any:
         return _rejected(0, sent)
     if not _may_still_bid(gateway, caller):
         return _rejected(sent.auction, reject(RejectCode.NOT_AUTHORIZED, "your session ended"))
+    bid = await _submit(gateway, sent.auction, caller.account, sent.snapshot, sent.books)
+    if isinstance(bid, Reject):
+        return _rejected(sent.auction, bid)
+    return AcceptedMessage(auction=sent.auction, bid=bid)
+
+
+async def _submit(
+    gateway: Gateway, auction: int, solver: str, snapshot: str, books: Sequence[ProposedBook]
+) -> str | Reject:
+    """The bid's id once it is in."""
     result = await gateway.sequencer.submit(
         ProposeSolution(
-            auction=sent.auction,
-            solver=caller.account,
-            snapshot=sent.snapshot,
-            books=tuple(map(_cleared, sent.books)),
+            auction=auction,
+            solver=solver,
+            snapshot=snapshot,
+            books=tuple(map(_cleared, books)),
         )
     )
     if isinstance(result, Reject):
-        return _rejected(sent.auction, result)
+        return result
     (accepted,) = [event for event in result.events if isinstance(event, SolutionAccepted)]
-    return AcceptedMessage(auction=sent.auction, bid=accepted.bid)
+    return accepted.bid
 
 
 def _cleared(book: ProposedBook) -> ClearedBook:

@@ -15,7 +15,10 @@ from solver.gateway import (
     spending,
 )
 from solver.gateway.competition import (
+    AcceptedTold,
+    AuctionsTold,
     AuctionTold,
+    SolutionBody,
 )
 from solver.gateway.owed import LeavesTold, SpendingBody, SpendingQuery, SpendingTold
 from solver.gateway.port import KeyHealth
@@ -190,6 +193,32 @@ ROUTES: Final[tuple[Route, ...]] = (
             R.EPOCH_ENDED,
             R.RECEIPT_STALE,
             R.RECEIPT_INVALID,
+            *SEQUENCED,
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/auctions",
+        handler=market.auctions,
+        summary="The newest auctions: who won, with how much surplus",
+        query=PageQuery,
+        told=AuctionsTold,
+    ),
+    Route(
+        method="POST",
+        path="/v1/auctions/{number}/solutions",
+        handler=solve.submit_solution,
+        summary="Bid in an auction; the socket /v1/solve is quicker",
+        body=SolutionBody,
+        told=AcceptedTold,
+        status=201,
+        permissions=MAY_SIGN,
+        rejects=(
+            R.AUCTION_UNKNOWN,
+            R.AUCTION_CLOSED,
+            R.SNAPSHOT_MISMATCH,
+            R.SOLUTION_LIMIT,
+            R.SOLUTION_DUPLICATE,
             *SEQUENCED,
         ),
     ),

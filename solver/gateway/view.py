@@ -25,6 +25,7 @@ from solver.core.state import (
 )
 from solver.core.trust import trust_of, unsettled_max
 from solver.gateway.competition import (
+    AuctionSummaryTold,
     AuctionTold,
     ProposedBook,
     SnapshotTold,
@@ -156,6 +157,22 @@ def auction_told(auction: Auction) -> AuctionTold:
         score=auction.score,
         gap=auction.gap,
         solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
+    )
+
+
+def auction_summary_told(auction: Auction) -> AuctionSummaryTold:
+    """An auction in few words; how many solutions there are is sealed as well."""
+    snapshot = auction.snapshot
+    return AuctionSummaryTold(
+        auction=snapshot.auction,
+        asset=snapshot.asset,
+        resources=tuple(book.resource for book in snapshot.books),
+        closes_at_ms=snapshot.closes_at_ms,
+        closed=auction.closed,
+        solutions=len(auction.proposed) if auction.closed else 0,
+        winners=tuple(tell(winner, WinnerTold) for winner in auction.winners),
+        score=auction.score,
+        gap=auction.gap,
     )
 
 

@@ -90,6 +90,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/batches/{number}": "/v1/batches/0",
     "GET /v1/batches/{number}/leaves": "/v1/batches/1/leaves",
     "GET /v1/spending": "/v1/spending?account={alice}",
+    "GET /v1/auctions": "/v1/auctions?limit=1",
     "GET /v1/auctions/{number}": "/v1/auctions/{auction}",
     "GET /v1/keys/capacity": "/v1/keys/capacity",
     "GET /v1/balance": "/v1/balance",

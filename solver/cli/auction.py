@@ -1,0 +1,97 @@
+"""`keyfill auction`: past competitions, and each of them judged again.
+
+Exit codes of `replay`: 0 it comes to what was told; 1 there is no such record; 70 it does not.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from solver.cli.context import CommandFailed, Context
+from solver.cli.journal import opened
+from solver.cli.trade import LOCAL
+from solver.client import Market as MarketClient
+from solver.client.model import AuctionsTold, AuctionSummary, AuctionTold
+from solver.client.record import record_of, replayed
+from solver.core.auction import Auction
+from solver.core.event import AuctionClosed
+from solver.core.market import Market
+from solver.engine.feed import Feed
+from solver.engine.recovery import Recovered, apply_group
+
+DIFFERS = 70
+"""Exit code of a verdict that does not follow from its record (EX_SOFTWARE)."""
+
+app = App(name="auction", help="Past competitions, and each of them judged again.")
+
+
+@app.command(name="list")
+async def newest(
+    *,
+    limit: Annotated[int, Parameter(help="How many, newest first.")] = 20,
+    context: Context = LOCAL,
+) -> None:
+    """The newest auctions: who won, with how much surplus."""
+    async with MarketClient(context.market_url()) as market:
+        told = await market.get("/v1/auctions", AuctionsTold, limit=limit)
+        context.show_rows("auctions", [_row(one) for one in told.auctions])
+
+
+@app.command
+async def replay(
+    number: int,
+    *,
+    journal: Annotated[
+        Path | None,
+        Parameter(help="Folder of a market: take the record from its journal, however old it is."),
+    ] = None,
+    context: Context = LOCAL,
+) -> None:
+    """Judge an auction again from its record, and compare with what the market told.
+
+    Prints the verdict as one line of JSON: of one record the same bytes on any machine.
+    """
+    record = await _told(context, number) if journal is None else _kept(journal, number)
+    found = replayed(record)
+    sys.stdout.write(found.text().decode() + "\n")
+    if found.differs:
+        sys.stderr.write(f"the market told otherwise: {', '.join(found.differs)}\n")
+        sys.exit(DIFFERS)
+
+
+async def _told(context: Context, number: int) -> Auction:
+    async with MarketClient(context.market_url()) as market:
+        return record_of(await market.get(f"/v1/auctions/{number}", AuctionTold))
+
+
+def _kept(folder: Path, number: int) -> Auction:
+    """What the journal leads to, as the auction closes."""
+    with opened(folder) as reader:
+        recovered = Recovered(market=Market(reader.genesis.usdc), feed=Feed())
+        for group in reader.read():
+            for events in apply_group(recovered, group):
+                for event in events:
+                    if isinstance(event, AuctionClosed) and event.auction == number:
+                        return _found(recovered, number)
+    raise CommandFailed(f"no auction {number} has closed in the journal of {folder}")
+
+
+def _found(recovered: Recovered, number: int) -> Auction:
+    try:
+        return recovered.market.state.auctions[number]
+    except KeyError:
+        raise CommandFailed(f"auction {number} was forgotten in the group it closed in") from None
+
+
+def _row(one: AuctionSummary) -> dict[str, Any]:
+    return {
+        "auction": one.auction,
+        "asset": one.asset,
+        "books": len(one.resources),
+        "solutions": one.solutions,
+        "winners": [winner.solver for winner in one.winners],
+        "score": one.score if one.closed else "open",
+        "gap": one.gap,
+    }

@@ -1,0 +1,129 @@
+"""The record of an auction as the market tells it, and its verdict worked out again.
+
+Nothing that the market says of a winner is believed: the snapshot has to have its hash, the
+seed the hash that was told at the opening, each bid the id that its solution gives it; then
+`solver.core.judge` says what follows, and it is compared with what was told.
+"""
+
+from typing import Any
+
+import msgspec
+
+from solver.client.fault import Rejected
+from solver.client.model import AuctionTold
+from solver.core.auction import (
+    Auction,
+    Proposed,
+    Snapshot,
+    SnapshotBook,
+    SnapshotBundle,
+    Solution,
+    seed_hash,
+)
+from solver.core.command import ClearedBook
+from solver.core.event import Won
+from solver.core.judge import judge
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A solution's rank from 1; `code` is empty if it won. Micro-atoms as text."""
+
+    rank: int
+    solver: str
+    bid: str
+    score: str
+    code: str
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """An auction judged again; `differs` names what the market told otherwise."""
+
+    auction: int
+    snapshot_hash: str
+    seed: str
+    score: str
+    gap: str
+    ticks: dict[str, int]
+    winners: tuple[Won, ...]
+    ranking: tuple[Place, ...]
+    differs: tuple[str, ...] = ()
+
+    def text(self) -> bytes:
+        """As JSON: of one record the same bytes on any machine."""
+        return msgspec.json.encode(self)
+
+
+def snapshot_of(told: dict[str, Any]) -> Snapshot:
+    """A snapshot as strategies take it."""
+    return Snapshot(
+        auction=told["auction"],
+        asset=told["asset"],
+        closes_at_ms=told["closesAtMs"],
+        seed_hash=told["seedHash"],
+        books=msgspec.convert(told["books"], tuple[SnapshotBook, ...]),
+        bundles=tuple(
+            SnapshotBundle(id=bundle["id"], any_of=bundle["anyOf"], legs=tuple(bundle["legs"]))
+            for bundle in told["bundles"]
+        ),
+    )
+
+
+def record_of(told: AuctionTold) -> Auction:
+    """The record of a closed auction, whose solutions come in any order. Raises Rejected."""
+    if not told.closed:
+        raise Rejected("not_open", "its solutions are sealed until it closes")
+    return Auction(
+        snapshot=snapshot_of(told.snapshot),
+        snapshot_digest=told.snapshot_hash,
+        seed=told.seed,
+        proposed=[
+            Proposed(
+                solver=solution.solver,
+                seq=seq,
+                bid=solution.bid,
+                solution=Solution(books=msgspec.convert(solution.books, tuple[ClearedBook, ...])),
+            )
+            for seq, solution in enumerate(told.solutions)
+        ],
+        closed=True,
+        shrunk=told.shrunk,
+        winners=told.winners,
+        score=told.score,
+        gap=told.gap,
+    )
+
+
+def replayed(record: Auction) -> Replayed:
+    """Judge a record again, and hold the verdict against what it says of itself."""
+    verdict = judge(record)
+    found = {
+        "snapshot": (record.snapshot.digest(), record.snapshot_digest),
+        "seed": (seed_hash(record.seed), record.snapshot.seed_hash),
+        "bids": (
+            [one.solution.digest(one.solver) for one in record.proposed],
+            [one.bid for one in record.proposed],
+        ),
+        "winners": (verdict.winners, record.winners),
+        "score": (str(verdict.score), record.score),
+        "gap": (str(verdict.gap), record.gap),
+    }
+    return Replayed(
+        auction=record.snapshot.auction,
+        snapshot_hash=record.snapshot_digest,
+        seed=record.seed,
+        score=str(verdict.score),
+        gap=str(verdict.gap),
+        ticks={book.resource: book.tick for win in verdict.wins for book in win.solution.books},
+        winners=verdict.winners,
+        ranking=tuple(
+            Place(
+                rank=rank,
+                solver=ranked.scored.proposed.solver,
+                bid=ranked.scored.proposed.bid,
+                score=str(ranked.scored.score),
+                code=ranked.reason.code if ranked.reason else "",
+            )
+            for rank, ranked in enumerate(verdict.ranking, 1)
+        ),
+        differs=tuple(name for name, (ours, theirs) in found.items() if ours != theirs),
+    )

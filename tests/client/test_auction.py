@@ -1,0 +1,150 @@
+"""Anyone judges a past auction again, and comes to the same, byte for byte."""
+
+import asyncio
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from solver.client import Rejected
+from solver.client.model import AuctionsTold, AuctionTold
+from solver.client.record import record_of, replayed
+from solver.core.auction import Auction
+from solver.core.command import OpenAuction, SolutionFill, Tick
+from solver.core.market import Market
+from tests.builder import USDC, alice, bob, carol, dave
+from tests.gateway.world import EPOCHS, World, a_world
+from tests.journal.history import History, a_log
+from tests.judging import SEED, solution
+
+LONG_MS: Final = 600_000
+"""No auction closes by itself while a test runs."""
+
+
+async def _an_auction(world: World, *, closed: bool = True) -> int:
+    """Two solvers, one over HTTP alone, three solutions; a buyer withdraws before the close."""
+    await world.offering(bob, units=9, limit=90, resource=EPOCHS)
+    buyers = [await world.agent(who).intent(EPOCHS, units=4, limit=80) for who in (alice, dave)]
+    closes = world.sequencer.now_ms() + LONG_MS
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+    async with world.solver(carol).connect() as desk:
+        auction = await anext(aiter(desk))
+        (book,) = auction.snapshot.books
+        lines = [
+            SolutionFill(intent=one.id, offer=book.offers[0].id, units=4) for one in book.intents
+        ]
+        await desk.propose(auction, solution(15_000_000, lines, EPOCHS))
+        await desk.propose(auction, solution(16_000_000, lines[:1], EPOCHS))
+        body = {
+            "snapshot": auction.snapshot_hash,
+            "books": msgspec.to_builtins(solution(17_000_000, lines[1:], EPOCHS).books),
+        }
+        target = f"/v1/auctions/{auction.number}/solutions"
+        status, told, _ = await world.signed(dave, "POST", target, body)
+        assert (status, told["auction"]) == (201, auction.number)
+        status, again, _ = await world.signed(dave, "POST", target, body)
+        assert (status, again["code"]) == (409, "solution_duplicate")
+        await buyers[1].cancel()
+        if closed:
+            world.clock.ahead_ms += LONG_MS
+            await world.do(Tick())
+            verdicts = await desk.verdicts(auction)
+            assert {verdict.bid for verdict in verdicts} & {told["bid"]} == set()
+    return auction.number
+
+
+async def _record(world: World, number: int) -> AuctionTold:
+    return await world.market.get(f"/v1/auctions/{number}", AuctionTold)
+
+
+async def test_a_record_leads_to_what_the_market_told() -> None:
+    """In whatever order its solutions come; what was withdrawn before the close is in it."""
+    async with a_world() as world:
+        number = await _an_auction(world)
+        told = await _record(world, number)
+        found = replayed(record_of(told))
+        assert found.differs == ()
+        assert told.shrunk
+        assert [place.code for place in found.ranking].count("") == 1
+        shuffled = list(told.solutions)
+        for seed in range(6):
+            Random(seed).shuffle(shuffled)  # noqa: S311  test data
+            other = msgspec.structs.replace(told, solutions=tuple(shuffled))
+            assert replayed(record_of(other)).text() == found.text()
+        listed = await world.market.get("/v1/auctions", AuctionsTold, limit=5)
+        (one,) = listed.auctions
+        assert (one.auction, one.resources, one.solutions) == (number, (EPOCHS,), 3)
+        assert (one.winners, one.score, one.gap) == (told.winners, told.score, "0")
+
+
+async def test_what_the_market_tells_wrongly_is_named() -> None:
+    """Another winner, score, seed, bid or snapshot than follows from the record."""
+    async with a_world() as world:
+        told = await _record(world, await _an_auction(world))
+        first = told.solutions[0]
+        forged: dict[str, dict[str, Any]] = {
+            "score": {"score": "1"},
+            "gap": {"gap": "1"},
+            "winners": {"winners": ()},
+            "seed": {"seed": "00" * 32},
+            "bids": {"solutions": (msgspec.structs.replace(first, solver=bob.address),)},
+            "snapshot": {"snapshot_hash": "0x" + "00" * 32},
+        }
+        for name, change in forged.items():
+            found = replayed(record_of(msgspec.structs.replace(told, **change)))
+            assert name in found.differs, name
+
+
+async def test_an_open_auction_is_sealed() -> None:
+    """There is nothing to judge, and the list does not say how many have bid."""
+    async with a_world() as world:
+        number = await _an_auction(world, closed=False)
+        with pytest.raises(Rejected, match="sealed"):
+            record_of(await _record(world, number))
+        (one,) = (await world.market.get("/v1/auctions", AuctionsTold)).auctions
+        assert (one.closed, one.solutions) == (False, 0)
+
+
+async def test_the_command_prints_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    """In other processes, whatever their hashes of strings; from the market or from its journal."""
+    async with a_world() as world:
+        number = await _an_auction(world)
+        url = ("--url", world.url)
+        texts = {await _command(str(number), *url, hashseed=str(seed)) for seed in (0, 1, 2)}
+        assert texts == {(0, replayed(record_of(await _record(world, number))).text() + b"\n")}
+        code, _ = await _command(str(number + 9), *url)
+        assert code == 1
+    log = a_log(89, 320)
+    History.at(tmp_path).play(log).journal.close()
+    market = Market(USDC)
+    for command in log:
+        market.apply(command)
+    closed = [auction for auction in market.state.auctions.values() if auction.closed]
+    assert closed
+    for auction in closed:
+        number = auction.snapshot.auction
+        code, text = await _command(str(number), "--journal", str(tmp_path))
+        assert (code, text) == (0, _text(auction))
+    code, _ = await _command("999999", "--journal", str(tmp_path))
+    assert code == 1
+
+
+def _text(auction: Auction) -> bytes:
+    found = replayed(auction)
+    assert found.differs == ()
+    return found.text() + b"\n"
+
+
+async def _command(*arguments: str, hashseed: str = "0") -> tuple[int, bytes]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "solver.cli", "auction", "replay", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PYTHONHASHSEED": hashseed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
+    text, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, text
