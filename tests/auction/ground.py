@@ -208,3 +208,51 @@ def check_truth(seed: int, scenario: Scenario = SMALL) -> None:
     assert honest >= 0
     for said in misreports(bids, solver, random):
         assert gain(said, solver, truth, ties) <= honest
+
+
+def check_disjoint(seed: int) -> None:
+    """P5: a bucket has one winner, and so all its fills one price."""
+    bids, ties = small(seed)
+    won = Competition(bids, ties).best().bids
+    covered = [bucket for bid in bids if bid.id in won for bucket in bid.surplus]
+    assert len(covered) == len(set(covered))
+
+
+def check_losers(seed: int) -> None:
+    """P6: without a losing bid the same win, ties included."""
+    bids, ties = small(seed)
+    won = Competition(bids, ties).best().bids
+    for loser in [bid for bid in bids if bid.id not in won][:4]:
+        rest = [bid for bid in bids if bid is not loser]
+        assert Competition(rest, ties).best().bids == won
+
+
+def check_raised(seed: int) -> None:
+    """P7: more surplus in any of its buckets never loses; the others may change."""
+    bids, ties = small(seed)
+    random = seeded(seed)
+    for name in Competition(bids, ties).best().bids[:4]:
+        winner = next(bid for bid in bids if bid.id == name)
+        more = {bucket: part + random.randrange(9) for bucket, part in winner.surplus.items()}
+        raised = msgspec.structs.replace(winner, surplus=more)
+        others = [bid for bid in bids if bid is not winner]
+        assert name in Competition([*others, raised], ties).best().bids
+
+
+def check_names(seed: int) -> int:
+    """P10: who bids under two names gains at most its reference less b₂ of what it wins."""
+    bids, ties = draw_bids(SMALL, seed), draw_seed(seed)
+    winners, (honest, *_) = run(bids, ties)
+    second = second_scores(bids)
+    wins = [b for b in bids if b.id in winners.bids and b.solver == honest.solver]
+    bound = honest.reference - sum(second[bucket] for bid in wins for bucket in bid.surplus)
+    moved = {bid.id for bid in [b for b in bids if b.solver == honest.solver][::2]}
+    split = [
+        msgspec.structs.replace(bid, solver="another name") if bid.id in moved else bid
+        for bid in bids
+    ]
+    names = {honest.solver, "another name"}
+    both = sum(reward.amount for reward in run(split, ties)[1] if reward.solver in names)
+    gained = both - honest.amount
+    assert gained <= bound
+    return gained

@@ -1,7 +1,6 @@
 """Tests of the tests: each bug that is planted here is found within a few auctions."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Final
 
 import pytest
@@ -9,20 +8,12 @@ import pytest
 from solver.core import bid, candidate, proof, reward, winner
 from solver.core.winner import Competition, _Search
 from tests.auction import ground
-from tests.core.sabotage import Patch, all_of, edited, seeds_until_caught
+from tests.auction.sabotage import planted
+from tests.core.sabotage import Patch, edited, seeds_until_caught
 
 SEEDS: Final = 60
 
 Check = Callable[[int], None]
-
-
-def planted(module: ModuleType, name: str, old: str, new: str) -> Patch:
-    """In a function that the checks too call by its name."""
-
-    def also_in_ground(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ground, name, getattr(module, name))
-
-    return all_of(edited(module, name, old, new), also_in_ground)
 
 
 BUGS: Final[dict[str, tuple[Check, Patch]]] = {
