@@ -28,6 +28,7 @@ import msgspec
 from intents.rounding import mul_div_ceil, mul_div_floor
 from solver.core.bid import Bid
 from solver.core.check import check
+from solver.core.relaxation import Work
 from solver.core.winner import Competition, Selection
 
 ATOM: Final = 10**6
@@ -69,21 +70,37 @@ class Payout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def rewards(competition: Competition, winners: Selection, bids: Sequence[Bid]) -> list[Reward]:
-    """Of each winning solver, by name."""
+    """Of each winning solver, by name.
+
+    All references together take as much work as the winners did at most. Once that is spent,
+    the rest, in an order that the seed draws, are bounds: no lower, so rewards are no higher.
+    """
     won = set(winners.bids)
     scores: dict[str, int] = {}
     for bid in bids:
         if bid.id in won:
             scores[bid.solver] = scores.get(bid.solver, 0) + bid.score
-    return [
-        reward_of(solver, score, competition, winners) for solver, score in sorted(scores.items())
-    ]
+    found, work = dict[str, Reward](), competition.work()
+    for solver in sorted(scores, key=competition.turn):
+        found[solver] = reward_of(solver, scores[solver], competition, winners, work)
+    return [found[solver] for solver in sorted(found)]
 
 
-def reward_of(solver: str, score: int, competition: Competition, winners: Selection) -> Reward:
+def reward_of(
+    solver: str,
+    score: int,
+    competition: Competition,
+    winners: Selection,
+    work: Work | None = None,
+) -> Reward:
     """Of one of the winners, whose bids that won have this score together."""
-    reference = competition.without(solver).score_max - (winners.score - score)
-    return Reward(solver=solver, score=score, reference=min(score, reference))
+    if work is None or work.left > 0:
+        others = competition.without(solver, work).score_max
+    else:
+        others = competition.bound_without(solver)
+    return Reward(
+        solver=solver, score=score, reference=min(score, others - (winners.score - score))
+    )
 
 
 def payout(

@@ -11,6 +11,7 @@ is as replayable as a best selection: the same bids, in any order, give the same
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from hashlib import shake_128
 from itertools import combinations
 from typing import Final
 
@@ -18,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from intents.rounding import mul_div_ceil
-from solver.core.bid import BUCKETS_MAX, Bid, check_bids, score_of
+from solver.core.bid import BUCKETS_MAX, SEED_BYTES, Bid, check_bids, score_of
 from solver.core.candidate import Candidate, Places
 from solver.core.proof import Case, Part, Proof
 from solver.core.relaxation import SHARE_MIN, Relaxation, Work
@@ -50,13 +51,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Competition:
     """All bids of one auction: the best selection, and the best without a solver's."""
 
-    __slots__ = ("_bids", "_groups", "_work_max")
+    __slots__ = ("_bids", "_groups", "_seed", "_work_max")
 
     def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int = WORK_MAX) -> None:
         check_bids(bids, seed)
         self._bids = sorted(bids, key=lambda bid: bid.id)
+        self._seed = seed
         self._work_max = work_max
-        work = Work(work_max)
+        work = self.work()
         entries = [Candidate(number, bid, seed) for number, bid in enumerate(self._bids)]
         self._groups = [_Group(overlapping, work) for overlapping in _overlapping(entries)]
 
@@ -64,16 +66,32 @@ class Competition:
         """The winners."""
         return self._joined([group.best for group in self._groups])
 
-    def without(self, solver: str) -> Selection:
+    def work(self) -> Work:
+        """As much as the selection of the winners may take."""
+        return Work(self._work_max)
+
+    def turn(self, solver: str) -> bytes:
+        """Orders solvers by the seed, where some have to come before others."""
+        return shake_128(self._seed + solver.encode()).digest(SEED_BYTES)
+
+    def without(self, solver: str, work: Work | None = None) -> Selection:
         """Who would win, had this solver not bid.
 
         The same as do win, if it is none of them: their proof holds for more than these bids.
         """
-        theirs = {number for number, bid in enumerate(self._bids) if bid.solver == solver}
+        theirs = self._of(solver)
         if theirs.isdisjoint(number for group in self._groups for number in group.best.chosen):
             return self.best()
-        work = Work(self._work_max)
-        return self._joined([group.without(theirs, work) for group in self._groups])
+        spent = work or self.work()
+        return self._joined([group.without(theirs, spent) for group in self._groups])
+
+    def bound_without(self, solver: str) -> int:
+        """What `without` scores at most: a look at each bid, by the prices that all bids led to."""
+        theirs = self._of(solver)
+        return score_of(sum(group.bound_without(theirs) for group in self._groups))
+
+    def _of(self, solver: str) -> set[int]:
+        return {number for number, bid in enumerate(self._bids) if bid.solver == solver}
 
     def _joined(self, found: Sequence["_Found"]) -> Selection:
         proof = Proof(
@@ -185,6 +203,16 @@ class _Group:
         root.maximise()
         root.remove({*gone, *beaten})
         return self._search(left, beaten, root, work, self.best.chosen)
+
+    def bound_without(self, gone: Collection[int]) -> int:
+        """What no selection of those that are not gone exceeds."""
+        left = [one for one in self._candidates if one.number not in gone]
+        if len(left) == len(self._candidates):
+            return self.best.weight_max
+        prices = self._root.prices(self._unit)
+        return min(
+            self.best.weight_max, self._places.bound(prices, self._places.above(left, prices))
+        )
 
     def _column(self, one: Candidate) -> tuple[int, list[int], float]:
         return one.number, self._places.taken(one), one.weight / self._unit
