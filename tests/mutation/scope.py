@@ -21,6 +21,7 @@ _CORE: Final = (
     "document",
     "exchange",
     "intake",
+    "judge",
     "ledger",
     "market",
     "metered",
