@@ -46,6 +46,7 @@ COMMANDS = (
     ("balance", "solver.cli.trade:balance", "What an account has in the market."),
     ("book", "solver.cli.trade:book", "The open bids and asks of a resource."),
     ("auction", "solver.cli.auction:app", "Past competitions, and each of them judged again."),
+    ("solver", "solver.cli.solver:app", "Compete in auctions with a strategy, or watch them."),
     ("journal", "solver.cli.journal:app", "Verify, replay and export what the market has kept."),
 )
 for order, (name, place, told) in enumerate(COMMANDS):

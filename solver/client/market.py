@@ -122,11 +122,15 @@ class Market:
 
     def time_s(self) -> int:
         """The market's time, by our clock."""
-        return int(time.time() + self._ahead_s)
+        return self.time_ms() // 1_000
+
+    def time_ms(self) -> int:
+        """The same in milliseconds."""
+        return int((time.time() + self._ahead_s) * 1_000)
 
     def next_ms(self) -> int:
-        """The same in milliseconds, and higher at each call, though clocks are set back."""
-        self._newest_ms = max(self._newest_ms + 1, int((time.time() + self._ahead_s) * 1_000))
+        """The same, and higher at each call, though clocks are set back."""
+        self._newest_ms = max(self._newest_ms + 1, self.time_ms())
         return self._newest_ms
 
     def next_nonce(self) -> int:
