@@ -45,7 +45,7 @@ class RecordedGroup(Protocol):
 
 
 class JournalPort(Protocol):
-    """What the sequencer needs of a journal. Both writes block until durable."""
+    """What the sequencer needs of a journal. Each write blocks until durable."""
 
     def append(self, group: Group) -> int:
         """Write a group; the number of its last command. Raises if it may not be on disk."""
@@ -57,4 +57,12 @@ class JournalPort(Protocol):
 
     def has_room(self) -> bool:
         """Whether the disk takes new work, or only what brings begun work to its end."""
+        ...
+
+    def is_upkeep_due(self) -> bool:
+        """Whether `keep_up` has something to do."""
+        ...
+
+    def keep_up(self) -> None:
+        """Do between two writes what takes longer than one. Raises as `append` does."""
         ...

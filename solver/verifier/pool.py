@@ -30,8 +30,10 @@ DOCUMENT_BYTES: Final = 400
 """What a signed document takes, about: how many a body has is known once it is decoded."""
 SHARES: Final = (1, 1, 1, 8, 8)
 """By kind: how many of its documents cost as much as one that is signed for itself."""
-TASK_WEIGHT_MAX: Final = 64
-"""In signatures: about three milliseconds."""
+TASK_WEIGHT_MAX: Final = 16
+"""In signatures: about a millisecond, after which the market has something to go on with."""
+SINGLES_WEIGHT_MAX: Final = 64
+"""The same of single intents: they are answered together, which saves more than it delays."""
 TASKS_MAX: Final = 2
 """Tasks of one verifier: one at work, one on its way."""
 WAITING_MIN: Final = (1, 16)
@@ -246,7 +248,8 @@ class Verifiers:
     def _give(self, verifier: Verifier) -> None:
         """A verifier's share of what waits; a task has one time, its first body's."""
         idle = sum(not tasks for tasks in self._with.values())
-        share = min(TASK_WEIGHT_MAX, max(SHARE_MIN, -(-self._weight // max(1, idle))))
+        most = TASK_WEIGHT_MAX if self._line[0].taken is None else SINGLES_WEIGHT_MAX
+        share = min(most, max(SHARE_MIN, -(-self._weight // max(1, idle))))
         task: list[_Body] = []
         weight = 0
         while self._line and (not task or weight + self._line[0].weight <= share):

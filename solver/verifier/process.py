@@ -113,12 +113,12 @@ class Verifier(asyncio.Protocol):
 
 
 def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
-    """A verifier on this socket. Its session is its own: Ctrl-C is for the market."""
+    """A verifier on this socket. Its process group is its own: Ctrl-C is for the market."""
     return subprocess.Popen(
         [sys.executable, "-m", "solver.verifier.worker"],
         stdin=end.fileno(),
         stdout=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
         cwd=PLACE,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )

@@ -75,6 +75,8 @@ def write(folder: Path, flow: Flow) -> None:
         outcome = outcome_after(outcome, told)
         payload = encode(accepted)
         journal.append(Group(commands=len(accepted), payload=payload, outcome=outcome))
+        if journal.is_upkeep_due():
+            journal.keep_up()
     journal.checkpoint(market.state.hash())
     journal.close()
 

@@ -14,6 +14,10 @@ class MemoryJournal:
         self.checkpoints: dict[int, str] = {}
         self.failing = False
         self.roomy = True
+        self.upkeep_every = 0
+        """How many groups lead to upkeep; 0: none do."""
+        self.kept_up: list[int] = []
+        """How many groups there were each time."""
 
     @property
     def seq(self) -> int:
@@ -35,6 +39,15 @@ class MemoryJournal:
 
     def has_room(self) -> bool:
         return self.roomy
+
+    def is_upkeep_due(self) -> bool:
+        groups = len(self.groups) - sum(self.kept_up[-1:])
+        return 0 < self.upkeep_every <= groups
+
+    def keep_up(self) -> None:
+        if self.failing:
+            raise JournalWriteFailed("the disk is gone")
+        self.kept_up.append(len(self.groups))
 
     def read(self) -> list[Record]:
         records: list[Record] = []

@@ -14,12 +14,15 @@ from solver.core.command import CutBatch, IssueCredits, OpenResource, Tick
 from solver.core.market import Market
 from solver.core.state import CREDIT
 from solver.engine import recovery
+from solver.engine import sequencer as module
 from solver.engine.feed import CursorTooOld, Feed
 from solver.engine.group import Group, JournalPort
 from solver.engine.recovery import Recovered, replay
 from solver.engine.sequencer import (
+    BUSY_MIN,
     GROUP_MAX,
     INBOX_MAX,
+    WORTH_MIN,
     Applied,
     Sequencer,
     SequencerStopped,
@@ -46,6 +49,22 @@ class SlowJournal(MemoryJournal):
         self._loop.call_soon_threadsafe(self.reached.set)
         self.gate.wait(10)
         return super().append(group)
+
+
+class HoldingJournal(MemoryJournal):
+    """Has upkeep after each group, which hangs until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upkeep_every = 1
+        self.gate = threading.Event()
+        self.reached = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def keep_up(self) -> None:
+        self._loop.call_soon_threadsafe(self.reached.set)
+        self.gate.wait(10)
+        super().keep_up()
 
 
 @asynccontextmanager
@@ -107,6 +126,81 @@ async def test_waiting_commands_share_one_write() -> None:
         await asyncio.gather(*(sequencer.submit(an_issue(n)) for n in range(1, 101)))
     assert journal.seq == 100
     assert len(journal.groups) < 10
+
+
+async def test_a_busy_market_writes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a write of many the next one waits for more, and goes at once when there is enough."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 3_600)
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await sequencer.submit_many([an_issue(n + 1) for n in range(BUSY_MIN)])
+        early = sequencer.enter([an_issue(1)])
+        later = [sequencer.enter([an_issue(n + 1)]) for n in range(WORTH_MIN - 1)]
+        await asyncio.gather(early, *later)
+    assert [group.commands for group in journal.groups] == [BUSY_MIN, WORTH_MIN]
+
+
+async def test_a_pause_ends() -> None:
+    """What alone comes after a write of many is written all the same, a little later."""
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await sequencer.submit_many([an_issue(n + 1) for n in range(BUSY_MIN)])
+        await sequencer.submit(an_issue(1))
+        await sequencer.submit_many([an_issue(n + 1) for n in range(BUSY_MIN)])
+    assert [group.commands for group in journal.groups] == [BUSY_MIN, 1, BUSY_MIN]
+
+
+async def test_a_quiet_market_never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a few commands, one after the other, waits for the disk alone."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 3_600)
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        for _ in range(3):
+            await sequencer.submit_many([an_issue(n + 1) for n in range(BUSY_MIN - 1)])
+    assert len(journal.groups) == 3
+
+
+async def test_a_stop_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for more when the market stops is written and answered."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 3_600)
+    journal = MemoryJournal()
+    async with running(journal) as sequencer:
+        await sequencer.submit_many([an_issue(n + 1) for n in range(BUSY_MIN)])
+        last = sequencer.enter([an_issue(1)])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sequencer.market.state.now_ms
+        assert not last.done()
+    assert isinstance((await last)[0], Applied)
+    assert journal.seq == BUSY_MIN + 1
+
+
+async def test_nobody_waits_for_upkeep() -> None:
+    """Upkeep comes between two writes: who is in the first has the answer before it begins."""
+    journal = HoldingJournal()
+    async with running(journal) as sequencer:
+        assert isinstance(await sequencer.submit(an_issue(1)), Applied)
+        second = sequencer.enter([an_issue(2)])
+        await journal.reached.wait()
+        assert not second.done()
+        assert journal.seq == 1
+        journal.gate.set()
+        assert isinstance((await second)[0], Applied)
+    assert journal.kept_up == [1, 2]
+
+
+async def test_upkeep_that_fails_stops_the_market() -> None:
+    """A sync that fails between two writes is as bad as one in a write: nothing more is taken."""
+    journal = HoldingJournal()
+    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
+    task = asyncio.create_task(sequencer.run())
+    assert isinstance(await sequencer.submit(an_issue(1)), Applied)
+    journal.failing = True
+    journal.gate.set()
+    with pytest.raises(JournalWriteFailed):
+        await task
+    assert isinstance(await sequencer.submit(an_issue(1)), Reject)
+    assert journal.seq == 1
 
 
 async def test_a_reject_is_not_journaled_and_changes_nothing() -> None:

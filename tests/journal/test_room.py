@@ -67,9 +67,11 @@ def fill(journal: Journal, numbers: range) -> list[bytes]:
     for number in numbers:
         try:
             journal.append(a_group(number))
+            written.append(a_group(number).payload)
+            if journal.is_upkeep_due():
+                journal.keep_up()
         except JournalWriteFailed as failed:
             raise Failed(written) from failed
-        written.append(a_group(number).payload)
     return written
 
 
@@ -152,13 +154,27 @@ def test_a_log_that_cannot_be_moved_grows_on(monkeypatch: pytest.MonkeyPatch) ->
     disk = MemoryDisk()
     journal = a_journal(disk)
     disk.failing[Kind.WRITE, "journal.db"] = apsw.FullError
-    for number in range(1, 20):
-        journal.append(a_group(number))
+    fill(journal, range(1, 20))
     assert reopened(disk) == [a_group(number).payload for number in range(1, 20)]
     disk.failing.clear()
-    for number in range(20, 25):
-        journal.append(a_group(number))
+    fill(journal, range(20, 25))
     assert len(reopened(disk)) == 24
+
+
+def test_a_log_is_moved_between_writes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write never moves the log, however long it is; upkeep does, and has nothing left to do."""
+    monkeypatch.setattr(module, "LOG_BYTES_MAX", 3 * PAYLOAD_BYTES)
+    disk = MemoryDisk()
+    journal = a_journal(disk)
+    size = len(disk.files[str(PATH)])
+    for number in range(1, 10):
+        journal.append(a_group(number))
+    assert journal.is_upkeep_due()
+    assert len(disk.files[str(PATH)]) == size
+    journal.keep_up()
+    assert not journal.is_upkeep_due()
+    assert len(disk.files[str(PATH)]) >= size + 9 * PAYLOAD_BYTES
+    assert len(reopened(disk)) == 9
 
 
 @pytest.mark.parametrize("file", ["journal.db-wal", "journal.db"])
@@ -179,6 +195,17 @@ def test_a_failed_sync_is_never_tried_again(monkeypatch: pytest.MonkeyPatch, fil
         a_group(1).payload,
         *caught.value.written,
     ]
+
+
+def test_upkeep_fails_as_a_write_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps the journal up is told of a failed sync, as who writes is, and so stops."""
+    monkeypatch.setattr(module, "LOG_BYTES_MAX", PAYLOAD_BYTES)
+    disk = MemoryDisk()
+    journal = a_journal(disk)
+    journal.append(a_group(1))
+    disk.failing[Kind.SYNC, "journal.db"] = apsw.IOError
+    with pytest.raises(JournalWriteFailed):
+        journal.keep_up()
 
 
 def test_a_failed_write_is_never_tried_again() -> None:

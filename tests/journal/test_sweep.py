@@ -55,6 +55,8 @@ def written(log: tuple[Command, ...], disk: MemoryDisk, seed: int, longest: int)
     for together in in_groups(log, seed, longest):
         history.journal.append(history.group_of(together))
         disk.acknowledged(history.journal.seq)
+        if history.journal.is_upkeep_due():
+            history.journal.keep_up()
         history.hashes[history.journal.seq] = history.market.state.hash()
     files = {name: bytearray(content) for name, content in disk.files.items()}
     history.journal.close()

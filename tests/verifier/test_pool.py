@@ -21,7 +21,7 @@ from intents.reject import Reject, RejectCode
 from solver.verifier import batch, pool, worker
 from solver.verifier.batch import Kind, Verdict, read
 from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge, Task, encode
-from solver.verifier.pool import Bounds, Verifiers, weight_of
+from solver.verifier.pool import TASK_WEIGHT_MAX, Bounds, Verifiers, weight_of
 from solver.verifier.process import Verifier, VerifierFailed
 from tests.builder import START_S, alice, an_intent, an_offer, unverified
 from tests.verifier.test_batch import RULES, sent
@@ -140,6 +140,19 @@ async def test_intents_that_come_together_share_a_task_and_nothing_else(
     assert found[0].code is RejectCode.LIMIT_OUT_OF_RANGE
     told = [one.document for one in found[1:] if isinstance(one, Verified)]
     assert told == documents[1:]
+
+
+async def test_bodies_of_many_come_back_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waiting is cut into tasks of a millisecond, so that the market need not wait."""
+    bodies = [batch_of(64) for _ in range(12)]
+    async with running(1) as verifiers:
+        await until(lambda: verifiers._verifiers)
+        tasks = sent_by(monkeypatch)
+        await asyncio.gather(*(verifiers.many(Kind.MANDATED, body, START_S) for body in bodies))
+    weights = [sum(weight_of(Kind(kind), raw) for kind, raw in task.bodies) for task in tasks]
+    assert max(weights) <= TASK_WEIGHT_MAX
+    assert sum(len(task.bodies) for task in tasks) == 12
+    assert len(tasks) < 12, "nor each by itself"
 
 
 async def test_what_comes_while_a_verifier_works_goes_together(
@@ -268,13 +281,19 @@ async def test_what_a_killed_verifier_had_is_verified_by_another() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
 async def test_a_verifier_gives_way_to_the_market() -> None:
-    """Woken by a task, it does not take the processor from the process that wrote it."""
+    """Woken by a task, it does not take the processor from the process that wrote it.
+
+    Linux weighs the two against each other only if they are of one session.
+    """
     async with running(1) as verifiers:
         await until(lambda: verifiers._verifiers)
         assert isinstance(await verified(verifiers, signed(), START_S), Verified)
         (pid,) = pids(verifiers)
         assert os.sched_getscheduler(pid) == os.SCHED_BATCH
-        assert os.getsid(pid) == pid, "Ctrl-C is for the market"
+        nicer = os.getpriority(os.PRIO_PROCESS, pid) - os.getpriority(os.PRIO_PROCESS, 0)
+        assert nicer == min(worker.NICER, 19 - os.getpriority(os.PRIO_PROCESS, 0))
+        assert os.getsid(pid) == os.getsid(0)
+        assert os.getpgid(pid) == pid, "Ctrl-C is for the market"
 
 
 async def test_what_kills_two_verifiers_is_refused() -> None:
