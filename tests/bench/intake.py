@@ -11,11 +11,14 @@ counts. Signing is done once, before. What is printed:
                  bare recoveries, as two cores could at most.
 `durable_bulk`, `durable_session`  the same with one signature for 64, and under a mandate;
                  peer: durable_ecdsa.
+`durable_single`  the same one by one, 512 at a time; peer: durable_ecdsa.
 `single_post`    requests a second of one signed intent each, through the whole gateway;
                  peer: an aiohttp handler on uvloop that only reads the body.
 `ack_ms_p99`     milliseconds from when a single intent was due to its durable answer, at
                  half of durable_ecdsa, arrivals at random times; the least of five rounds.
 `ack_ms_p50`     the same round's median.
+`ack_single_ms_p99`, `ack_single_ms_p50`  the same at half of durable_single: of what intents that
+                 come one by one can have.
 `sync_ms_p50`, `sync_ms_p99`  of a write and a sync alone on this disk, in the same round.
 
 Verifiers have started before anything is timed, as those of a market that runs.
@@ -41,6 +44,7 @@ ROUNDS: Final = 5
 BATCHES: Final = 500
 BULKS: Final = 2_000
 TAKEN_SECONDS_MAX: Final = 300
+DURABLE: Final = ("durable_ecdsa", "durable_single", "durable_bulk", "durable_session")
 
 
 def main() -> None:
@@ -83,7 +87,7 @@ class _Bench:
             self._print_rates("digest", "digests/CPU-s", "eth_account")
         if self._wants("verify_pipe"):
             self._print_rates("verify_pipe", "documents/CPU-s", "libsecp256k1")
-        if self._wants("durable_ecdsa", "durable_bulk", "durable_session", "ack_ms_p99"):
+        if self._wants(*DURABLE, "ack_ms_p99"):
             self._durable()
         if self._wants("single_post"):
             self._single_post()
@@ -97,23 +101,26 @@ class _Bench:
         print_figure(name, best.ours, unit, peer, best.peer)
 
     def _durable(self) -> None:
-        kinds = ("bare", "ecdsa", "bulk", "session")
+        kinds = ("bare", "ecdsa", "single", "bulk", "session")
         rounds = [[self._found(float, kind) for kind in kinds] for _ in range(self._rounds)]
-        bare, ecdsa, bulk, session = (max(one) for one in zip(*rounds, strict=True))
+        bare, ecdsa, single, bulk, session = (max(one) for one in zip(*rounds, strict=True))
         print_figure("durable_ecdsa", ecdsa, "intents/s", "2 x libsecp256k1", 2 * bare)
+        print_figure("durable_single", single, "intents/s", "durable_ecdsa", ecdsa)
         print_figure("durable_bulk", bulk, "intents/s", "durable_ecdsa", ecdsa)
         print_figure("durable_session", session, "intents/s", "durable_ecdsa", ecdsa)
         if self._wants("ack_ms_p99"):
-            self._latency(ecdsa / 2)
+            best = self._latency("ack", ecdsa / 2)
+            self._latency("ack_single", single / 2)
+            print_figure("sync_ms_p50", best.sync_p50_ms, "ms")
+            print_figure("sync_ms_p99", best.sync_p99_ms, "ms")
 
-    def _latency(self, per_second: float) -> None:
+    def _latency(self, name: str, per_second: float) -> intake_market.Latency:
         kind = intake_market.Latency
         found = [self._found(kind, "latency", str(per_second)) for _ in range(self._rounds)]
-        best = min(found, key=lambda one: one.p99_ms)
-        print_figure("ack_ms_p99", best.p99_ms, "ms")
-        print_figure("ack_ms_p50", best.p50_ms, "ms")
-        print_figure("sync_ms_p50", best.sync_p50_ms, "ms")
-        print_figure("sync_ms_p99", best.sync_p99_ms, "ms")
+        best: intake_market.Latency = min(found, key=lambda one: one.p99_ms)
+        print_figure(f"{name}_ms_p99", best.p99_ms, "ms")
+        print_figure(f"{name}_ms_p50", best.p50_ms, "ms")
+        return best
 
     def _single_post(self) -> None:
         found = [[self._posted(kind) for kind in ("ours", "bare")] for _ in range(self._rounds)]

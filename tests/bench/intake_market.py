@@ -67,6 +67,8 @@ from tests.bench.intake_bodies import (
 VERIFIERS: Final = 2
 UNDER_WAY: Final = 16
 """Batches that are sent and not answered."""
+SINGLES_UNDER_WAY: Final = 512
+"""Single intents that are sent and not answered: as many connections."""
 MONEY: Final = 10**15
 TICK_SECONDS: Final = 0.0005
 """Between looks at what fell due."""
@@ -173,6 +175,23 @@ async def _bulk(gateway: Gateway, bodies: Bodies) -> float:
     return await _rate_of(bodies.bulks, lambda body: take(gateway, Kind.BULK, body, ""))
 
 
+async def _single(gateway: Gateway, bodies: Bodies) -> float:
+    """Intents that come one by one, each as soon as one before it is answered."""
+    left = iter(bodies.singles)
+
+    async def worker() -> None:
+        for body in left:
+            answer = await take_intent(gateway, body, "")
+            assert not isinstance(answer, Reject), answer
+            msgspec.json.encode(answer)
+
+    started = perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(SINGLES_UNDER_WAY):
+            tasks.create_task(worker())
+    return len(bodies.singles) / (perf_counter() - started)
+
+
 async def _session(gateway: Gateway, bodies: Bodies) -> float:
     mandate = await _register(gateway, bodies.mandate)
     secret = gateway.macs.secret_of(mandate)
@@ -243,7 +262,7 @@ async def _latencies(gateway: Gateway, bodies: Bodies, per_second: float) -> lis
     return found
 
 
-RATES: Final = {"ecdsa": _ecdsa, "bulk": _bulk, "session": _session}
+RATES: Final = {"ecdsa": _ecdsa, "single": _single, "bulk": _bulk, "session": _session}
 
 
 def rate(kind: str, bodies: Bodies) -> float:

@@ -1,5 +1,6 @@
 """The journal keeps what it acknowledged, and says where it does not."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from solver.journal import (
     JournalLocked,
     JournalWriteFailed,
 )
+from solver.journal.record import FORMAT_VERSION
 
 GENESIS = Genesis(chain_id=31337, settlement="0x" + "11" * 20, usdc="0x" + "22" * 20)
 
@@ -31,9 +33,9 @@ def a_journal(path: Path, records: int = 0) -> Journal:
     return journal
 
 
-def damage(path: Path, sql: str) -> None:
+def damage(path: Path, sql: str, *values: str) -> None:
     connection = sqlite3.connect(path / "journal.db")
-    connection.execute(sql)
+    connection.execute(sql, values)
     connection.commit()
     connection.close()
 
@@ -188,8 +190,10 @@ def test_a_failed_write_acknowledges_nothing(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """An old program on a new journal names both versions and the way out."""
     a_journal(tmp_path, 1).close()
-    damage(tmp_path, """UPDATE genesis SET body = CAST('{"format_version": 4}' AS BLOB)""")
-    with pytest.raises(JournalForeign, match=r"format 4.*install"):
+    newer = FORMAT_VERSION + 1
+    genesis = json.dumps({"format_version": newer})
+    damage(tmp_path, "UPDATE genesis SET body = CAST(? AS BLOB)", genesis)
+    with pytest.raises(JournalForeign, match=rf"format {newer}.*install"):
         a_journal(tmp_path)
 
 

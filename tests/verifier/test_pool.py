@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -293,7 +294,18 @@ async def test_a_verifier_gives_way_to_the_market() -> None:
         nicer = os.getpriority(os.PRIO_PROCESS, pid) - os.getpriority(os.PRIO_PROCESS, 0)
         assert nicer == min(worker.NICER, 19 - os.getpriority(os.PRIO_PROCESS, 0))
         assert os.getsid(pid) == os.getsid(0)
+        assert _turn_ns(pid) in {None, worker.TURN_NS}
         assert os.getpgid(pid) == pid, "Ctrl-C is for the market"
+
+
+def _turn_ns(pid: int) -> int | None:
+    """How long its turns are; None where Linux does not let a process say so, or does not tell."""
+    place = Path(f"/proc/{pid}/sched")
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if release is None or (int(release[1]), int(release[2])) < (6, 12) or not place.exists():
+        return None
+    turn = re.search(r"se\.slice +: +(\d+)", place.read_text())
+    return None if turn is None else int(turn[1])
 
 
 async def test_what_kills_two_verifiers_is_refused() -> None:
