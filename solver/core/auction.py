@@ -14,12 +14,16 @@ from solver.core.command import ClearedBook
 from solver.core.event import Won
 
 BOOKS_MAX: Final = BUCKETS_MAX
+ORDERS_PER_SIDE_MAX: Final = 4_096
+"""Of one book, the best first: what is behind waits for an epoch in which it is among them."""
+ORDERS_MAX: Final = 65_536
+"""Of all books; those of which no order fits any more wait for the next auction."""
 SOLUTIONS_PER_SOLVER_MAX: Final = BIDS_PER_SOLVER_MAX
 SOLUTIONS_MAX: Final = BIDS_MAX
 FILLS_MAX: Final = 4_096
 """Of one solution."""
 FILLS_PER_SOLVER_MAX: Final = 16_384
-FILLS_PER_AUCTION_MAX: Final = 262_144
+FILLS_PER_AUCTION_MAX: Final = 131_072
 
 
 class SnapshotOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +42,11 @@ class SnapshotBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     resource: str
     intents: tuple[SnapshotOrder, ...]
     offers: tuple[SnapshotOrder, ...]
+
+    @property
+    def orders_count(self) -> int:
+        """Of both sides."""
+        return len(self.intents) + len(self.offers)
 
 
 class SnapshotBundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

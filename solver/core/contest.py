@@ -1,5 +1,7 @@
 """Auctions of resources that trade in epochs: opened, bid for, judged, carried out."""
 
+from heapq import merge
+from itertools import islice
 from typing import Final
 
 from intents.reject import Reject, RejectCode, reject
@@ -8,6 +10,8 @@ from solver.core.auction import (
     FILLS_MAX,
     FILLS_PER_AUCTION_MAX,
     FILLS_PER_SOLVER_MAX,
+    ORDERS_MAX,
+    ORDERS_PER_SIDE_MAX,
     SOLUTIONS_MAX,
     SOLUTIONS_PER_SOLVER_MAX,
     Auction,
@@ -46,16 +50,15 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
     refused = _fault_in(state, command)
     if refused is not None:
         return refused
-    books = [_seen_book(state, resource, command.asset) for resource in command.resources]
-    contested = tuple(book for book in books if _is_contested(state, book))
-    if command.closes_at_ms <= state.now_ms or not contested:
+    books = _contested(state, command)
+    if command.closes_at_ms <= state.now_ms or not books:
         return reject(RejectCode.NOT_OPEN, "nothing to trade in this epoch")
     snapshot = Snapshot(
         auction=state.next_seq(),
         asset=command.asset,
         closes_at_ms=command.closes_at_ms,
         seed_hash=seed_hash(command.seed),
-        books=contested,
+        books=books,
     )
     digest = snapshot.digest()
     state.auctions[snapshot.auction] = Auction(
@@ -185,16 +188,32 @@ def _resources(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple([book.resource for book in snapshot.books])
 
 
+def _contested(state: State, command: OpenAuction) -> tuple[SnapshotBook, ...]:
+    """The books in which there is anything to decide, as far as they fit."""
+    books: list[SnapshotBook] = []
+    room = ORDERS_MAX
+    for resource in command.resources:
+        book = _seen_book(state, resource, command.asset)
+        if book.orders_count <= room and _is_contested(state, book):
+            room -= book.orders_count
+            books.append(book)
+    return tuple(books)
+
+
 def _seen_book(state: State, resource: str, asset: str) -> SnapshotBook:
     book = state.books.get((resource, asset))
     if book is None:
         return SnapshotBook(resource=resource, intents=(), offers=())
-    bids = sorted([*book.bids(), *book.waiting()], key=lambda order: (-order.tick, order.seq))
+    bids = merge(book.bids(), book.waiting_from(0, ORDERS_PER_SIDE_MAX), key=_priority)
     return SnapshotBook(
         resource=resource,
-        intents=tuple([_seen(order) for order in bids]),
-        offers=tuple([_seen(order) for order in book.asks()]),
+        intents=tuple([_seen(order) for order in islice(bids, ORDERS_PER_SIDE_MAX)]),
+        offers=tuple([_seen(order) for order in islice(book.asks(), ORDERS_PER_SIDE_MAX)]),
     )
+
+
+def _priority(bid: Order) -> tuple[int, int]:
+    return -bid.tick, bid.seq
 
 
 def _is_contested(state: State, book: SnapshotBook) -> bool:
@@ -268,5 +287,5 @@ def _forget_old_auctions(state: State) -> None:
 
 def _rows(auction: Auction) -> int:
     """Orders and fills that a record holds."""
-    orders = sum([len(book.intents) + len(book.offers) for book in auction.snapshot.books])
+    orders = sum([book.orders_count for book in auction.snapshot.books])
     return orders + sum([proposed.solution.fills_count for proposed in auction.proposed])

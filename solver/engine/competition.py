@@ -38,12 +38,17 @@ class Competition:
         self._epoch_ms = epoch_ms
         self._assets: Final = tuple(assets)
         self._randomness = randomness
+        self._epoch = 0
 
     async def run(self) -> None:
         """Open an auction per asset and epoch, until cancelled."""
         while True:
             listed = self._sequencer.market.state.resources.items()
             resources = tuple(resource for resource, mode in listed if mode is Mode.EPOCH)
+            # Each is first in its turn: an auction has room for so many orders.
+            first = self._epoch % max(1, len(resources))
+            resources = resources[first:] + resources[:first]
+            self._epoch += 1
             for start in range(0, len(resources), BOOKS_MAX):
                 for asset in self._assets:
                     await self._open(resources[start : start + BOOKS_MAX], asset)

@@ -208,7 +208,7 @@ def book_told(state: State, resource: str, asset: str, depth: int) -> BookTold:
         asset=asset,
         bids=bids,
         asks=asks,
-        waiting=len(book.waiting()),
+        waiting=book.waiting_count,
         truncated=bids_left or asks_left,
     )
 

@@ -135,6 +135,42 @@ def test_all_solutions_together_have_so_many_fills() -> None:
     assert bench.refuse(_proposal(opened, "late", 1)) is RejectCode.SOLUTION_LIMIT
 
 
+@pure_only
+def test_a_snapshot_has_a_bounded_number_of_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of each side, minimum or not; a book for which no room is left waits."""
+    monkeypatch.setattr(contest, "ORDERS_PER_SIDE_MAX", 3)
+    monkeypatch.setattr(contest, "ORDERS_MAX", 8)
+    bench = _bench()
+    for resource in (SEARCH, TOKENS):
+        for price in (5, 9, 6, 8):
+            bench.do(an_intent().of(resource).limit(price).signed_by(alice))
+            bench.do(
+                an_intent().of(resource).units(2).limit(2 * price).at_least(2).signed_by(alice)
+            )
+        for price in (4, 1, 3, 2):
+            bench.do(an_offer().of(resource).limit(price).signed_by(bob))
+    opened = only(
+        bench.do(
+            OpenAuction(
+                resources=(SEARCH, TOKENS),
+                asset=USDC,
+                closes_at_ms=bench.now_ms + 1_000,
+                seed=SEED,
+            )
+        ),
+        AuctionOpened,
+    )
+    (book,) = bench.market.state.auctions[opened.auction].snapshot.books
+    assert book.resource == SEARCH
+    million = 10**6
+    assert [(one.tick, one.minimum) for one in book.intents] == [
+        (9 * million, 1),
+        (9 * million, 2),
+        (8 * million, 1),
+    ]
+    assert [one.tick for one in book.offers] == [million, 2 * million, 3 * million]
+
+
 def test_an_auction_has_the_books_that_are_contested() -> None:
     """Several at once, each once; a book is in one auction at a time, in each asset."""
     bench = _bench()
