@@ -34,8 +34,10 @@ prove: setup ## what CI runs after the tests: a million commands, machines step 
 	@KEYFILL_HYPOTHESIS=full $(PY) -m pytest -q -n 2 $(MACHINES)
 	@$(MAKE) --no-print-directory swarm
 
-test-full: setup lint ## the long runs: ten times more of everything, deeper invariants, mutants
-	cd contracts && FOUNDRY_PROFILE=full tool/forge test
+test-full: export KEYFILL_SEED := free
+test-full: setup lint ## the long runs: new seeds, ten times more of everything, deeper invariants, mutants
+	cd contracts && seed=0x$$(od -An -N8 -tx8 /dev/urandom | tr -d ' ') && echo "--fuzz-seed $$seed" && \
+		FOUNDRY_PROFILE=full tool/forge test --fuzz-seed $$seed
 	$(MAKE) proofs
 	$(PY) contracts/tool/mutants.py
 	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=10 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \

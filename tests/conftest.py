@@ -1,11 +1,11 @@
-"""Profiles and seeds of every test: random, printed, and repeatable on request.
+"""Profile and seed of every test; README.md says how tests stay repeatable.
 
-`KEYFILL_HYPOTHESIS=full` runs the heavier profile; `--hypothesis-seed=N` repeats a run.
-Neither profile derandomises: each run looks at new cases, and a failure prints its seed.
+`KEYFILL_HYPOTHESIS=full` runs the heavier profile. One seed decides what Hypothesis draws,
+the order of the tests and all other chance: the same in every run, unless `KEYFILL_SEED` is
+another number, or `free` for a new one. It is printed at the start.
 """
 
 import os
-import secrets
 import sys
 from collections import Counter
 from typing import Final
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Verbosity, settings
 
 from solver.settlement.chain import RECURSION_MAX
+from tests.seed import SEED
 
 PROFILE: Final = os.environ.get("KEYFILL_HYPOTHESIS", "quick")
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -24,7 +25,6 @@ settings.register_profile(
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
-    derandomize=False,
     suppress_health_check=_SLOW,
     verbosity=Verbosity.normal,
 )
@@ -44,16 +44,18 @@ MACHINE: Final = settings(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the run's seed here, so that the header can print it."""
+    """What has no seed of its own gets the run's; before the plugins look, which come later."""
     if config.getoption("--hypothesis-seed", None) is None:
-        config.option.hypothesis_seed = str(secrets.randbits(32))
+        config.option.hypothesis_seed = str(SEED)
+    if config.getoption("--randomly-seed", None) == "default":
+        config.option.randomly_seed = SEED
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The full profile takes its time."""
-    if PROFILE == "full":
-        for item in items:
-            item.add_marker(pytest.mark.timeout(7_200))
+    """Only what hangs takes so long, however busy the machine; the full profile takes its time."""
+    seconds_max = 7_200 if PROFILE == "full" else 600
+    for item in items:
+        item.add_marker(pytest.mark.timeout(seconds_max))
 
 
 def pytest_collection_finish() -> None:
@@ -61,10 +63,9 @@ def pytest_collection_finish() -> None:
     sys.setrecursionlimit(RECURSION_MAX)
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_report_header() -> str:
     """Name the profile and the seed of this run."""
-    seed = config.getoption("--hypothesis-seed")
-    return f"keyfill: hypothesis profile {PROFILE}, --hypothesis-seed={seed}"
+    return f"keyfill: hypothesis profile {PROFILE}, KEYFILL_SEED={SEED}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Final
 
 import aiohttp
 
-_STOP_SECONDS_MAX: Final = 5
+_STOP_SECONDS_MAX: Final = 30
+_PORTS: Final = range(20_000, 30_000)
+"""Below those that systems give to whoever asks for any."""
+_PORTS_TRIED_MAX: Final = 100
 
 
 class StartFailed(Exception):
@@ -18,10 +22,12 @@ class StartFailed(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that is free now, and that nobody gets by chance before it is used."""
+    for port in secrets.SystemRandom().sample(_PORTS, _PORTS_TRIED_MAX):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StartFailed(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")
 
 
 class Subprocess:

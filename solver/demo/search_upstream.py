@@ -14,7 +14,7 @@ from solver.demo.process import Subprocess, free_port
 
 _TOKENS: Final = "CREATE TABLE token (id TEXT PRIMARY KEY, secret TEXT, owner TEXT)"
 _LOOKUP: Final = "SELECT secret AS token_secret, owner AS actor_id FROM token WHERE id = :token_id"
-_START_SECONDS_MAX: Final = 30
+_START_SECONDS_MAX: Final = 60
 
 
 class SearchUpstream:

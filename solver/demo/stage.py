@@ -39,7 +39,7 @@ SESSION_CAP_ATOMS: Final = 5 * 10**6
 DAY_SECONDS: Final = 86_400
 METERED_ATOMS_MAX: Final = 50_000
 """What an intent may cost that is paid by a sum that its buyer signs."""
-_START_SECONDS_MAX: Final = 30
+_START_SECONDS_MAX: Final = 120
 
 
 class Buyer(msgspec.Struct, kw_only=True):

@@ -1,7 +1,5 @@
 """A solver that comes right after the market's start."""
 
-import asyncio
-
 import pytest
 
 from intents.reject import Reject
@@ -10,6 +8,7 @@ from solver.core.command import OpenAuction
 from tests.builder import USDC, alice, bob, carol
 from tests.gateway.world import EPOCHS, a_world
 from tests.judging import SEED
+from tests.patience import patiently
 
 
 async def test_a_solver_that_is_early_signs_again_by_itself() -> None:
@@ -20,7 +19,7 @@ async def test_a_solver_that_is_early_signs_again_by_itself() -> None:
         world.gateway.authenticator._started_at_s = world.sequencer.now_ms() // 1_000
         closes = world.sequencer.now_ms() + 20_000
         await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
-        async with asyncio.timeout(15), world.solver(carol).connect() as desk:
+        async with patiently(), world.solver(carol).connect() as desk:
             assert (await anext(aiter(desk))).snapshot.books[0].resource == EPOCHS
 
 

@@ -12,6 +12,7 @@ from solver.client.fault import Rejected
 from solver.client.market import Identity
 from solver.client.model import Event, Intent, Now
 from solver.client.watch import Watch
+from tests.patience import patience_s
 
 FIRST, SECOND = "0x01", "0x02"
 
@@ -101,7 +102,7 @@ def an_intent(digest: str, filled_units: int) -> Intent:
 
 def waiting(watch: Watch, digest: str) -> "asyncio.Task[Intent]":
     """A task that waits until an intent is filled."""
-    return asyncio.create_task(watch.until(digest, lambda it: bool(it.filled_units), 5))
+    return asyncio.create_task(watch.until(digest, lambda it: bool(it.filled_units), patience_s()))
 
 
 async def test_whoever_registers_while_the_follower_closes_is_woken() -> None:

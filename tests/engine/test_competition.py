@@ -24,6 +24,7 @@ from tests.builder import (
     key_of,
 )
 from tests.engine.memory_journal import MemoryJournal
+from tests.patience import patiently
 
 
 def _commands() -> list[Command]:
@@ -66,7 +67,7 @@ async def test_each_asset_has_auctions_of_its_own() -> None:
     for command in _commands():
         await _submit(sequencer, command)
     epochs = asyncio.create_task(competition.run())
-    async with asyncio.timeout(10):
+    async with patiently():
         await asked.wait()
     assert [snapshot.asset for snapshot in seen] == [CREDITS]
     for task in (epochs, running):

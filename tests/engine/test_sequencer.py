@@ -31,6 +31,7 @@ from solver.journal import JournalWriteFailed
 from solver.runtime.clock import ManualClock
 from tests.builder import CREDITS, SEARCH, START_S, alice, an_intent, record_of
 from tests.engine.memory_journal import MemoryJournal
+from tests.patience import a_while, patience_s, until
 
 USDC = "0x" + "22" * 20
 ALICE = "0x" + "aa" * 20
@@ -47,7 +48,7 @@ class SlowJournal(MemoryJournal):
 
     def append(self, group: Group) -> int:
         self._loop.call_soon_threadsafe(self.reached.set)
-        self.gate.wait(10)
+        self.gate.wait(patience_s())
         return super().append(group)
 
 
@@ -512,8 +513,7 @@ async def test_after_a_failed_write_nothing_that_was_applied_meanwhile_is_answer
     answers = [asyncio.create_task(sequencer.submit(an_issue(1)))]
     await journal.reached.wait()
     answers += [asyncio.create_task(sequencer.submit(an_issue(n))) for n in (2, 3)]
-    await asyncio.sleep(0.01)
-    assert sequencer.market.state.ledger.balance(ALICE, CREDIT).total == 6
+    await until(lambda: sequencer.market.state.ledger.balance(ALICE, CREDIT).total == 6)
     durable = asyncio.create_task(sequencer.durable())
     await asyncio.sleep(0)
     journal.gate.set()
@@ -541,7 +541,7 @@ async def test_a_violation_leaves_what_is_being_written_its_true_answer() -> Non
 
     sequencer.market.apply = broken  # type: ignore[assignment,method-assign]
     second = asyncio.create_task(sequencer.submit(an_issue(2)))
-    await asyncio.sleep(0.01)
+    await a_while()
     journal.gate.set()
     with pytest.raises(Violation):
         await task
@@ -561,9 +561,9 @@ async def test_a_clean_stop_writes_what_was_applied_during_a_write() -> None:
     first = asyncio.create_task(sequencer.submit(an_issue(1)))
     await journal.reached.wait()
     second = asyncio.create_task(sequencer.submit(an_issue(2)))
-    await asyncio.sleep(0.01)
+    await a_while()
     task.cancel()
-    await asyncio.sleep(0.01)
+    await a_while()
     assert not first.done()
     journal.gate.set()
     with suppress(asyncio.CancelledError):

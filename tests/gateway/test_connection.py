@@ -19,8 +19,8 @@ from solver.gateway.limit import Limits
 from solver.gateway.reply import Reply
 from solver.gateway.server import serve
 from tests.gateway.test_http import Line
+from tests.patience import a_while, patience_s, patiently, until
 
-SECONDS_MAX = 5
 GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
 Handler = Callable[[web.BaseRequest], Awaitable[Response]]
 
@@ -82,14 +82,14 @@ async def test_an_answer_that_began_is_finished_before_the_server_stops() -> Non
     server = a_server(slow)
     port = await server.__aenter__()
     async with a_line(port, GET % b"/") as busy, a_line(port, b"") as idle:
-        await asyncio.wait_for(begun.wait(), SECONDS_MAX)
+        await asyncio.wait_for(begun.wait(), patience_s())
         stopping = asyncio.create_task(server.__aexit__(None, None, None))
         assert await idle.is_over()
         assert not stopping.done()
         go_on.set()
         assert (await busy.answer())[2] == b'"done"'
         assert await busy.is_over()
-        await asyncio.wait_for(stopping, SECONDS_MAX)
+        await asyncio.wait_for(stopping, patience_s())
 
 
 async def test_a_body_that_nobody_wanted_is_passed_over() -> None:
@@ -121,8 +121,9 @@ async def test_one_who_leaves_within_a_body_that_nobody_wanted_gives_its_place_b
         async with a_line(port, head) as line:
             assert (await line.answer())[0] == 200
             line.writer.transport.abort()
-        tries = (await _is_served(port) for _ in range(200))
-        assert await anext((one async for one in tries if one), False)
+        async with patiently():
+            while not await _is_served(port):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def _is_served(port: int) -> bool:
@@ -131,7 +132,6 @@ async def _is_served(port: int) -> bool:
         try:
             return (await line.answer())[0] == 200
         except (asyncio.IncompleteReadError, ConnectionError):
-            await asyncio.sleep(0.01)
             return False
 
 
@@ -175,7 +175,7 @@ async def test_an_idle_connection_is_closed_and_a_waiting_one_is_not() -> None:
 
 async def test_a_connection_stays_between_requests() -> None:
     """Its time begins with the last answer, and the next request ends it."""
-    async with a_server(ok, idle_seconds_max=SECONDS_MAX) as port, a_line(port, b"") as line:
+    async with a_server(ok, idle_seconds_max=patience_s()) as port, a_line(port, b"") as line:
         for _ in range(3):
             line.writer.write(GET % b"/")
             assert (await line.answer())[0] == 200
@@ -195,19 +195,21 @@ async def test_one_who_leaves_does_not_end_what_it_began() -> None:
 
     async with a_server(slow) as port:
         async with a_line(port, GET % b"/first" + GET % b"/second") as line:
-            await asyncio.wait_for(begun.wait(), SECONDS_MAX)
+            await asyncio.wait_for(begun.wait(), patience_s())
             line.writer.transport.abort()
-        await asyncio.sleep(0.05)
+        await a_while()
         go_on.set()
-        await asyncio.sleep(0.05)
+        await until(lambda: done)
+        await a_while()
     assert done == ["/first"]
 
 
 async def test_a_body_that_stops_when_its_sender_leaves_is_not_waited_for() -> None:
     """Who reads it is told at once."""
-    told = asyncio.Event()
+    begun, told = asyncio.Event(), asyncio.Event()
 
     async def read(request: web.BaseRequest) -> Response:
+        begun.set()
         try:
             await request.content.read()
         finally:
@@ -217,9 +219,9 @@ async def test_a_body_that_stops_when_its_sender_leaves_is_not_waited_for() -> N
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
     async with a_server(read) as port:
         async with a_line(port, head) as line:
-            await asyncio.sleep(0.02)
+            await asyncio.wait_for(begun.wait(), patience_s())
             line.writer.transport.abort()
-        await asyncio.wait_for(told.wait(), SECONDS_MAX)
+        await asyncio.wait_for(told.wait(), patience_s())
 
 
 async def test_a_body_larger_than_every_buffer_comes_whole() -> None:

@@ -3,20 +3,26 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+
+import msgspec
 
 from solver.verifier.pool import Bounds, Verifiers
 from tests.builder import alice
 from tests.gateway.test_intake import BATCH, encoded, signed
 from tests.gateway.world import RULES, World, a_world
-from tests.verifier.test_pool import pids, until
+from tests.patience import PATIENCE_S, patience_s, until
+from tests.verifier.test_pool import pids
+
+Reply = tuple[int, dict[str, Any], dict[str, str]]
 
 
 @asynccontextmanager
 async def a_busy_world(processes: int, bounds: Bounds) -> AsyncIterator[World]:
     """A market whose verifiers are processes, with these bounds."""
+    bounds = msgspec.structs.replace(bounds, seconds_max=PATIENCE_S)
     async with (
         Verifiers(RULES, processes=processes, bounds=bounds).running() as verifiers,
         a_world(verifiers=verifiers) as world,
@@ -24,9 +30,21 @@ async def a_busy_world(processes: int, bounds: Bounds) -> AsyncIterator[World]:
         yield world
 
 
-async def posted(
-    world: World, path: str, body: object
-) -> tuple[int, dict[str, Any], dict[str, str]]:
+async def while_stopped(world: World, posts: Sequence[Coroutine[Any, Any, Reply]]) -> list[Reply]:
+    """Post all of them; the one verifier does nothing until somebody is refused."""
+    verifiers = world.gateway.verifiers
+    await until(lambda: verifiers._verifiers)
+    (pid,) = pids(verifiers)
+    os.kill(pid, signal.SIGSTOP)
+    tasks = [asyncio.create_task(post) for post in posts]
+    try:
+        await until(lambda: any(task.done() for task in tasks))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    return await asyncio.gather(*tasks)
+
+
+async def posted(world: World, path: str, body: object) -> Reply:
     """A post of the test's own."""
     return await world.raw("POST", path, encoded(body))
 
@@ -35,7 +53,7 @@ async def test_a_flood_is_refused_with_a_time_to_come_back() -> None:
     """429, busy, a hint and Retry-After; what was accepted is there, once, and nothing waits."""
     async with a_busy_world(1, Bounds(weight_max=20, bytes_max=20_000)) as world:
         sent = [signed(world, alice) for _ in range(300)]
-        told = await asyncio.gather(*(posted(world, "/v1/intents", one) for one in sent))
+        told = await while_stopped(world, [posted(world, "/v1/intents", one) for one in sent])
         accepted = [body["digest"] for status, body, _ in told if status == 201]
         refused = [(status, body, headers) for status, body, headers in told if status != 201]
         assert accepted
@@ -52,7 +70,7 @@ async def test_a_batch_that_finds_no_room_is_refused_as_a_whole() -> None:
     """Nothing of it is taken; the same batch is, once there is room."""
     async with a_busy_world(1, Bounds(weight_max=100, bytes_max=100_000)) as world:
         batches = [[signed(world) for _ in range(60)] for _ in range(5)]
-        told = await asyncio.gather(*(posted(world, BATCH, one) for one in batches))
+        told = await while_stopped(world, [posted(world, BATCH, one) for one in batches])
         assert {status for status, _, _ in told} == {200, 429}
         taken = sum(len(body["outcomes"]) for status, body, _ in told if status == 200)
         assert len(world.gateway.state.intents) == taken
@@ -69,7 +87,7 @@ async def test_the_socket_is_not_read_while_there_is_no_room() -> None:
         async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
             for number, body in enumerate(sent):
                 await socket.send_bytes(encoded({"id": number, "take": "batch"}) + b"\n" + body)
-            told = [await socket.receive_json(timeout=20) for _ in sent]
+            told = [await socket.receive_json(timeout=patience_s()) for _ in sent]
         assert [one["id"] for one in told] == list(range(20))
         assert len(world.gateway.state.intents) == 300
 

@@ -15,7 +15,8 @@ from solver.gateway.wire import IntentBody
 from solver.verifier.decode import CONTAINERS_MAX, DEPTH_MAX, decode_json, parse_json
 from tests.builder import alice, an_intent
 from tests.gateway.test_reject import body_of
-from tests.gateway.world import BODY_LIMIT, World
+from tests.gateway.world import BODY_LIMIT, GENEROUS, World, a_world
+from tests.patience import patiently
 
 DEEP = b"[" * 60_000
 CORPUS: list[bytes] = [
@@ -278,18 +279,20 @@ def test_only_hashes_pass_as_hashes(text: str) -> None:
     assert isinstance(decoded, Reject) or decoded.intent == text.lower()
 
 
-async def test_a_body_that_trickles_is_given_up(world: World) -> None:
+async def test_a_body_that_trickles_is_given_up() -> None:
     """A body that does not come in time is refused; the connection is not held."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-    writer.write(
-        b"POST /v1/intents HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 100\r\n\r\n{"
-    )
-    async with asyncio.timeout(3):
-        answer = await reader.readuntil(b"}")
-    assert b"400 Bad Request" in answer
-    assert b"did not come" in answer
-    writer.close()
+    hasty = msgspec.structs.replace(GENEROUS, body_seconds_max=0.5)
+    async with a_world(limits=hasty) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(
+            b"POST /v1/intents HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        async with patiently():
+            answer = await reader.readuntil(b"}")
+        assert b"400 Bad Request" in answer
+        assert b"did not come" in answer
+        writer.close()
 
 
 async def test_framing_that_two_servers_could_read_differently_is_refused(world: World) -> None:
@@ -305,7 +308,7 @@ async def test_framing_that_two_servers_could_read_differently_is_refused(world:
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
         writer.write(b"POST /v1/intents HTTP/1.1\r\nHost: x\r\n" + head)
-        async with asyncio.timeout(3):
+        async with patiently():
             answer = await reader.read(4_000)
         writer.close()
         assert answer[:10] in (b"HTTP/1.1 4", b"HTTP/1.0 4"), (head[:60], answer[:80])

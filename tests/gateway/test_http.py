@@ -10,8 +10,7 @@ import pytest
 from tests.builder import alice, an_intent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import World
-
-ANSWER_SECONDS_MAX = 5
+from tests.patience import patiently
 
 
 class Line:
@@ -23,7 +22,7 @@ class Line:
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """The status and the headers of the next answer."""
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with patiently():
             first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
         pairs = [line.split(": ", 1) for line in lines]
         assert len({name.lower() for name, _ in pairs}) == len(pairs), "a header came twice"
@@ -32,12 +31,12 @@ class Line:
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """The next answer."""
         status, headers = await self.head()
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with patiently():
             return status, headers, await self.reader.readexactly(int(headers["content-length"]))
 
     async def is_over(self) -> bool:
         """Whether the server has said all, and closed."""
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with patiently():
             return await self.reader.read(1) == b""
 
 
@@ -104,7 +103,7 @@ async def test_a_client_may_ask_before_it_sends(world: World) -> None:
         b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
     )
     async with a_line(world, head % len(body)) as line:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with patiently():
             assert await line.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         line.writer.write(body)
         assert (await line.answer())[0] == 201

@@ -19,6 +19,7 @@ from solver.verifier.batch import BATCH_MAX
 from tests.builder import DOMAIN, PREFIX, Person, alice, an_intent, an_offer, bob, carol, dave
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import DOCS, GENEROUS, RICH, UNLISTED, World, a_world
+from tests.patience import patience_s, until
 
 BATCH = "/v1/intents/batch"
 BULK = "/v1/intents/bulk"
@@ -173,6 +174,7 @@ async def test_contract_accounts_are_asked_side_by_side_and_within_their_rate() 
     """Each signature that nobody here can read costs a question; beyond the rate it waits."""
     slow = msgspec.structs.replace(GENEROUS, contract_checks_per_second=1, contract_checks_burst=2)
     async with a_world(limits=slow) as world:
+        world.stop_clock()
         world.contracts.valid.add(alice.address)
         sent = [body_of(world, an_intent().for_account(alice), bob) for _ in range(3)]
         found = await outcomes(world, BATCH, sent)
@@ -204,6 +206,7 @@ async def test_an_account_has_a_rate_over_all_its_batches() -> None:
         GENEROUS, account_documents_per_second=1, account_documents_burst=4
     )
     async with a_world(limits=slow) as world:
+        world.stop_clock()
         assert codes(await outcomes(world, BATCH, [signed(world)] * 3))[0] == ""
         mixed = [signed(world), signed(world), signed(world, carol)]
         found = await outcomes(world, BATCH, mixed)
@@ -217,6 +220,7 @@ async def test_a_network_has_a_rate_of_signatures() -> None:
         GENEROUS, address_documents_per_second=1, address_documents_burst=30
     )
     async with a_world(limits=slow) as world:
+        world.stop_clock()
         sent = [signed(world) for _ in range(20)]
         assert codes(await outcomes(world, BATCH, sent)) == [""] * 20
         status, told, headers = await world.raw("POST", BATCH, encoded(sent))
@@ -328,7 +332,7 @@ async def test_the_socket_answers_in_the_order_of_asking(world: World) -> None:
     async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
         for number, body in enumerate(sent, 7):
             await socket.send_bytes(encoded({"id": number, "take": "batch"}) + b"\n" + body)
-        told = [await socket.receive_json(timeout=5) for _ in sent]
+        told = [await socket.receive_json(timeout=patience_s()) for _ in sent]
     assert [one["id"] for one in told] == [7, 8, 9, 10, 11]
     assert [len(one["outcomes"]) for one in told] == [64, 1, 32, 1, 1]
 
@@ -376,12 +380,12 @@ async def test_nonsense_on_the_socket_is_answered(world: World, message: bytes) 
     """A refusal with a hint, and the socket goes on."""
     async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
         await socket.send_bytes(message)
-        told = await socket.receive_json(timeout=5)
+        told = await socket.receive_json(timeout=patience_s())
         assert told["code"] == "malformed"
         assert told["hint"]
         good = b'{"id":9,"take":"intent"}\n' + encoded(signed(world))
         await socket.send_bytes(good)
-        assert (await socket.receive_json(timeout=5))["id"] == 9
+        assert (await socket.receive_json(timeout=patience_s()))["id"] == 9
 
 
 @pytest.mark.parametrize(
@@ -395,7 +399,7 @@ async def test_a_message_is_as_large_as_its_route_takes(
     async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
         for size, code in ((bound + 1, "too_large"), (bound, "malformed")):
             await socket.send_bytes(b'{"id":5,"take":"%b"}\n' % take.encode() + b" " * size)
-            told = await socket.receive_json(timeout=5)
+            told = await socket.receive_json(timeout=patience_s())
             found = told["outcomes"][0] if "outcomes" in told else told
             assert (told["id"], found["code"]) == (5, code)
             assert found["hint"]
@@ -408,11 +412,7 @@ async def test_intake_sockets_are_limited() -> None:
         async with world.http.ws_connect(f"{world.url}/v1/intake"):
             status, told, _ = await world.raw("GET", "/v1/intake")
             assert (status, told["code"]) == (429, "busy")
-        for _ in range(100):
-            if not len(world.gateway.load.intakes):
-                break
-            await asyncio.sleep(0.01)
-        assert len(world.gateway.load.intakes) == 0
+        await until(lambda: not len(world.gateway.load.intakes))
 
 
 async def test_a_sender_that_is_too_fast_is_not_read_from() -> None:
@@ -426,7 +426,7 @@ async def test_a_sender_that_is_too_fast_is_not_read_from() -> None:
             for number in range(20):
                 body = b'{"id":%d,"take":"intent"}\n' % number + encoded(signed(world))
                 await socket.send_bytes(body)
-            told = [await socket.receive_json(timeout=5) for _ in range(20)]
+            told = [await socket.receive_json(timeout=patience_s()) for _ in range(20)]
             elapsed = asyncio.get_running_loop().time() - started
         assert [one["id"] for one in told] == list(range(20))
         assert all(codes(one["outcomes"]) == [""] for one in told)
@@ -438,11 +438,7 @@ async def test_what_was_sent_before_leaving_is_carried_out(world: World) -> None
     body = b'{"id":1,"take":"batch"}\n' + encoded([signed(world) for _ in range(20)])
     async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
         await socket.send_bytes(body)
-    for _ in range(100):
-        if len(world.gateway.state.intents) == 20:
-            break
-        await asyncio.sleep(0.01)
-    assert len(world.gateway.state.intents) == 20
+    await until(lambda: len(world.gateway.state.intents) == 20)
 
 
 async def test_heads_of_the_socket_are_what_the_document_says() -> None:

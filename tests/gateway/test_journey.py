@@ -27,6 +27,7 @@ from tests.builder import USDC, alice, bob, carol, dave
 from tests.canary import CANARY
 from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RECEIPT_KEY, RICH, World
 from tests.judging import SEED, solution
+from tests.patience import a_while, patience_s, patiently, until
 
 
 async def test_a_first_intent_takes_ten_lines(world: World) -> None:
@@ -58,8 +59,9 @@ async def test_waiting_hears_of_a_fill_that_comes_later(
         return await ask(path, *arguments, **query)
 
     monkeypatch.setattr(world.market, "get", counted)
-    waiting = asyncio.create_task(intent.filled(timeout_seconds=10))
-    await asyncio.sleep(0.2)
+    waiting = asyncio.create_task(intent.filled(timeout_seconds=patience_s()))
+    await until(lambda: len(world.gateway.load.feeds))
+    await a_while()
     assert len(asked) == 1, "one look, then the feed"
     await world.offering(bob)
     state = await waiting
@@ -71,8 +73,11 @@ async def test_many_waiters_share_one_feed(world: World) -> None:
     """Twenty intents of one agent are waited for over one socket."""
     agent = world.agent(alice)
     intents = [await agent.intent(DOCS, units=1, limit=100) for _ in range(20)]
-    waiting = [asyncio.create_task(intent.filled(timeout_seconds=10)) for intent in intents]
-    await asyncio.sleep(0.1)
+    waiting = [
+        asyncio.create_task(intent.filled(timeout_seconds=patience_s())) for intent in intents
+    ]
+    await until(lambda: len(world.gateway.load.feeds))
+    await a_while()
     assert len(world.gateway.load.feeds) == 1
     await world.offering(bob, units=20, limit=20)
     states = await asyncio.gather(*waiting)
@@ -91,7 +96,7 @@ async def test_from_signature_to_settled_payment(world: World) -> None:
     await intent.done()
     state = await intent.refresh()
     assert (state.status, state.owed, state.delivered_units) == ("delivered", 30, 3)
-    waiting = asyncio.create_task(intent.settled(timeout_seconds=10))
+    waiting = asyncio.create_task(intent.settled(timeout_seconds=patience_s()))
     await _settle(world)
     state = await waiting
     assert (state.status, state.paid, state.owed) == ("settled", 30, 0)
@@ -110,7 +115,7 @@ async def test_an_intent_that_ends_unfilled_says_so(world: World) -> None:
     """An immediate intent without supply is NotFilled, not a time-out."""
     intent = await world.agent(alice).intent(DOCS, units=1, limit=100, immediate=True)
     with pytest.raises(NotFilled) as caught:
-        await intent.filled(timeout_seconds=5)
+        await intent.filled(timeout_seconds=patience_s())
     assert (caught.value.code, caught.value.filled_units) == ("intent_unfilled", 0)
 
 
@@ -219,7 +224,7 @@ async def test_an_answer_streams_chunk_by_chunk(world: World) -> None:
     await intent.filled()
     async with intent.stream("GET", "/stream") as stream:
         chunks = aiter(stream)
-        async with asyncio.timeout(5):
+        async with patiently():
             assert await anext(chunks) == b"data: 1\n\n"
         assert not world.upstream.release.is_set()
         world.upstream.release.set()
@@ -236,7 +241,7 @@ async def test_a_client_that_leaves_ends_its_call(world: World) -> None:
     async with intent.stream("GET", "/stream") as stream:
         await anext(aiter(stream))
     world.upstream.release.set()
-    async with asyncio.timeout(5):
+    async with patiently():
         async for event in _events(world):
             if event == CallFinished.__name__:
                 break
@@ -257,7 +262,7 @@ async def test_a_broken_answer_is_cut_not_completed(world: World) -> None:
     await intent.filled()
     with pytest.raises(Unreachable):
         await intent.call("GET", "/cut")
-    assert world.sequencer.market.state.calls == {}
+    await until(lambda: world.sequencer.market.state.calls == {})
 
 
 async def test_upstream_errors_are_answers_and_ours_are_rejects(world: World) -> None:

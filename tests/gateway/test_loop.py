@@ -13,6 +13,7 @@ from solver.runtime.loop import loop_factory, run
 from solver.verifier.pool import Verifiers
 from tests.builder import alice, bob
 from tests.gateway.world import DOCS, GENEROUS, RULES, a_world
+from tests.patience import a_while
 
 
 async def _loop() -> asyncio.AbstractEventLoop:
@@ -63,7 +64,7 @@ def test_a_whole_journey_runs_on_uvloop_with_verifiers() -> None:
             assert [intent.state.filled_units for intent in intents] == [1] * 4
             assert (await intents[0].call("GET", "/a")).status == 200
             held = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(12)]
-            await asyncio.sleep(0.05)
+            await a_while()
             assert (await agent.balance()).account == alice.address
             for _, writer in held:
                 writer.close()

@@ -485,6 +485,7 @@ async def test_a_busy_mandate_is_held_to_its_account_s_rate() -> None:
         GENEROUS, account_documents_per_second=1, account_documents_burst=3
     )
     async with a_world(limits=slow) as world:
+        world.stop_clock()
         mandate = await world.agent(alice).mandate(limit=RICH, tick_max=10**9)
         purchases = [Purchase(resource=DOCS, units=1, limit=1)] * 3
         assert all(one.refused is None for one in await mandate.buy_many(purchases))

@@ -18,6 +18,7 @@ from tests.gateway.test_mandate import a_mandate, as_sent
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import DOCS, EPOCHS, World
 from tests.judging import SEED
+from tests.patience import patience_s
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +242,7 @@ async def test_the_intake_tells_what_the_document_says(world: World) -> None:
     async with world.http.ws_connect(f"{world.url}/v1/intake") as socket:
         for message in (b'{"id":1,"take":"intent"}\n' + good, b"nonsense"):
             await socket.send_bytes(message)
-            assert_matches(document, told, await socket.receive_json(timeout=5))
+            assert_matches(document, told, await socket.receive_json(timeout=patience_s()))
 
 
 async def signed_offer(world: World, key: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from solver.verifier.record import signed_records
 from tests.gateway import test_flood, test_intake, test_mandate
 from tests.gateway.test_property import patching
 from tests.gateway.world import a_world
+from tests.patience import impatient
 
 Check = Callable[..., Awaitable[None]]
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -164,7 +165,7 @@ def unpaced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stream._Intake, "_pace", at_once)
 
 
-def impatient(patch: pytest.MonkeyPatch) -> None:
+def refusing_at_once(patch: pytest.MonkeyPatch) -> None:
     """The socket does not ask whether verifiers have room."""
 
     async def at_once(*_: object) -> None:
@@ -236,7 +237,7 @@ PLANTED: list[tuple[Check, Plant]] = [
     (test_mandate.test_a_mandate_buys_for_its_account_alone, any_account),
 ]
 BOUNDS: list[tuple[Check, Plant]] = [
-    (test_flood.test_the_socket_is_not_read_while_there_is_no_room, impatient),
+    (test_flood.test_the_socket_is_not_read_while_there_is_no_room, refusing_at_once),
     (test_flood.test_a_flood_is_refused_with_a_time_to_come_back, boundless),
     (test_flood.test_a_batch_that_finds_no_room_is_refused_as_a_whole, boundless),
     (test_flood.test_a_verifier_killed_under_load_loses_and_doubles_nothing, doubled),
@@ -280,7 +281,7 @@ async def test_a_promise_is_broken_by_a_planted_bug(
     """The test of that name notices the bug."""
     async with a_world() as world:
         plant(monkeypatch)
-        with pytest.raises(FAILURES):
+        with impatient(), pytest.raises(FAILURES):
             await _in_time(check(world))
         monkeypatch.undo()
 
@@ -291,7 +292,7 @@ async def test_a_bound_is_broken_by_a_planted_bug(
 ) -> None:
     """The test of that name, which makes a world of its own, notices the bug."""
     plant(monkeypatch)
-    with pytest.raises(FAILURES):
+    with impatient(), pytest.raises(FAILURES):
         await _in_time(check())
 
 

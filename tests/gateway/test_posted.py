@@ -17,6 +17,7 @@ from tests.builder import alice, an_intent, bob
 from tests.gateway.test_http import Line, a_line
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import GENEROUS, World, a_world
+from tests.patience import a_while, patience_s
 
 HEAD = (
     b"POST /v1/intents HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -108,14 +109,14 @@ async def check_bytes_within_a_request_begin_none(world: World) -> None:
     inner = request(signed(world))
     outer = b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(inner)
     async with a_line(world, outer) as line:
-        await asyncio.sleep(0.05)
+        await a_while()
         line.writer.write(inner)
         assert (await line.answer())[0] == 404
         line.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await line.answer())[0] == 200
     assert not world.gateway.state.intents
     async with a_line(world, b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: b\r\n") as line:
-        await asyncio.sleep(0.05)
+        await a_while()
         line.writer.write(inner)
         assert (await line.answer())[0] == 400
     assert not world.gateway.state.intents
@@ -140,6 +141,7 @@ async def check_its_network_has_a_rate() -> None:
     """A posted intent counts for its network as every request."""
     slow = msgspec.structs.replace(GENEROUS, address_per_second=1, address_burst=3)
     async with a_world(limits=slow) as world, a_line(world, b"") as line:
+        world.stop_clock()
         found = [await _asked(line, request(b"{}")) for _ in range(5)]
     assert (found[0], found[-1]) == (400, 429)
 
@@ -191,14 +193,14 @@ async def test_it_is_answered_before_the_server_stops(monkeypatch: pytest.Monkey
     running = a_world()
     world = await running.__aenter__()
     async with a_line(world, request(signed(world))) as line:
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), patience_s())
         stopping = asyncio.create_task(running.__aexit__(None, None, None))
-        await asyncio.sleep(0.05)
+        await a_while()
         assert not stopping.done()
         go_on.set()
         assert (await line.answer())[0] in {201, 503}
         assert await line.is_over()
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, patience_s())
 
 
 GOOD = HEAD % 2 + b"\r\n{}"

@@ -15,6 +15,7 @@ async def test_a_network_has_few_probes_whatever_accounts_it_makes() -> None:
     """Contributions and health checks share one bucket per network, not one per account."""
     slow = msgspec.structs.replace(GENEROUS, probes_per_second=1, probes_burst=2)
     async with a_world(limits=slow) as world:
+        world.stop_clock()
         key = await world.key(bob)
         assert (await world.contributor(bob).health(key)).status == "healthy"
         body = {"provider": "datasette", "secret": "another"}

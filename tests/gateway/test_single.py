@@ -18,7 +18,8 @@ from tests.builder import alice, an_intent, bob
 from tests.gateway.test_intake import encoded, signed
 from tests.gateway.test_reject import body_of
 from tests.gateway.world import RULES, World, a_world
-from tests.verifier.test_pool import sent_by, until
+from tests.patience import until
+from tests.verifier.test_pool import sent_by
 
 
 def groups_of(patch: pytest.MonkeyPatch) -> list[int]:

@@ -18,6 +18,7 @@ from solver.gateway.feed import accounts_of
 from solver.gateway.limit import Places
 from tests.builder import alice, bob, carol
 from tests.gateway.world import DOCS, GENEROUS, World, a_world
+from tests.patience import patience_s, patiently, until
 
 
 async def lines_of(world: World, query: str, until: int) -> list[dict[str, Any]]:
@@ -25,7 +26,7 @@ async def lines_of(world: World, query: str, until: int) -> list[dict[str, Any]]
     lines: list[dict[str, Any]] = []
     async with world.http.ws_connect(f"{world.url}/v1/feed{query}") as socket:
         while not lines or lines[-1]["seq"] < until:
-            lines.append(await socket.receive_json(timeout=5))
+            lines.append(await socket.receive_json(timeout=patience_s()))
     return lines
 
 
@@ -54,7 +55,7 @@ async def test_a_quiet_feed_says_where_it_is(world: World) -> None:
     """With nothing to tell, a Cursor line comes; following from it misses nothing."""
     last = world.gateway.feed.seq
     async with world.http.ws_connect(f"{world.url}/v1/feed?cursor={last}") as socket:
-        line = await socket.receive_json(timeout=5)
+        line = await socket.receive_json(timeout=patience_s())
     assert (line["event"], line["seq"]) == ("Cursor", last)
 
 
@@ -62,7 +63,7 @@ async def test_a_cursor_that_is_too_old_is_told_so() -> None:
     """Instead of a gap: the error, and a close code of its own. The SDK raises it."""
     async with a_world(feed=Feed(kept_max=3)) as world:
         async with world.http.ws_connect(f"{world.url}/v1/feed?cursor=0") as socket:
-            told = await socket.receive_json(timeout=5)
+            told = await socket.receive_json(timeout=patience_s())
             assert told["code"] == "cursor_too_old"
             assert (await socket.receive()).type is WSMsgType.CLOSE
             assert socket.close_code == CLOSE_TOO_OLD
@@ -76,8 +77,8 @@ async def test_waiting_survives_a_feed_that_moved_on() -> None:
     """With a feed that forgets at once, a waiting agent still hears of its fill."""
     async with a_world(feed=Feed(kept_max=1)) as world:
         intent = await world.agent(alice).intent(DOCS, units=1, limit=100)
-        waiting = asyncio.create_task(intent.filled(timeout_seconds=10))
-        await asyncio.sleep(0.05)
+        waiting = asyncio.create_task(intent.filled(timeout_seconds=patience_s()))
+        await until(lambda: len(world.gateway.load.feeds))
         await world.offering(bob)
         assert (await waiting).filled_units == 1
 
@@ -95,11 +96,7 @@ async def test_a_reader_that_does_not_read_is_closed() -> None:
         entry = world.gateway.feed.after(0, 1)[0]
         events = [entry.event] * 100_000
         world.gateway.feed.append(entry.at_ms, events)
-        for _ in range(300):
-            if not len(world.gateway.load.feeds):
-                break
-            await asyncio.sleep(0.05)
-        assert len(world.gateway.load.feeds) == 0
+        await until(lambda: not len(world.gateway.load.feeds))
         received = b""
         with suppress(ConnectionError):
             while chunk := await reader.read(1 << 20):
@@ -115,7 +112,7 @@ async def test_a_reader_that_talks_is_closed(world: World) -> None:
     for said in ("hello", "x" * 2_000):
         async with world.http.ws_connect(f"{world.url}/v1/feed?cursor={last}") as socket:
             await socket.send_str(said)
-            while (message := await socket.receive(timeout=5)).type is WSMsgType.TEXT:
+            while (message := await socket.receive(timeout=patience_s())).type is WSMsgType.TEXT:
                 assert msgspec.json.decode(message.data)["event"] == "Cursor"
             assert socket.close_code in (1_008, 1_009)
 
@@ -156,12 +153,9 @@ async def test_one_network_cannot_take_every_socket(
         for socket in held:
             await socket.close()
         network[0] = "192.0.2.1"
-        for _ in range(100):
-            if (await world.raw("GET", path))[0] != 429:
-                break
-            await asyncio.sleep(0.01)
-        else:
-            pytest.fail("no place came free")
+        async with patiently():
+            while (await world.raw("GET", path))[0] == 429:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 def test_places_are_counted_in_all_and_for_each_network() -> None:
@@ -194,7 +188,7 @@ async def test_a_solver_must_say_who_it_is(world: World) -> None:
             await socket.send_str(first)
             if not code:
                 await socket.send_str("{}")
-            told = await socket.receive_json(timeout=5)
+            told = await socket.receive_json(timeout=patience_s())
             assert told["code"] == (code or "malformed")
 
 
@@ -205,10 +199,10 @@ async def test_a_solver_that_talks_nonsense_is_answered(world: World) -> None:
         await socket.send_str(encoded(hello))
         for said in ("", "[]", "{}", '{"type":"solution"}', "[" * 10_000, '{"a":1,"a":2}'):
             await socket.send_str(said)
-            told = await socket.receive_json(timeout=5)
+            told = await socket.receive_json(timeout=patience_s())
             assert (told["type"], told["code"]) == ("rejected", "malformed")
         await socket.send_bytes(b"\x00")
-        assert (await socket.receive_json(timeout=5))["code"] == "malformed"
+        assert (await socket.receive_json(timeout=patience_s()))["code"] == "malformed"
 
 
 async def test_stopping_says_goodbye() -> None:
@@ -217,7 +211,7 @@ async def test_stopping_says_goodbye() -> None:
         async with a_world() as world:
             last = world.gateway.feed.seq
             socket = await http.ws_connect(f"{world.url}/v1/feed?cursor={last}")
-        while (message := await socket.receive(timeout=5)).type is WSMsgType.TEXT:
+        while (message := await socket.receive(timeout=patience_s())).type is WSMsgType.TEXT:
             pass
         assert message.type is WSMsgType.CLOSE
         assert message.data == 1_001
@@ -227,11 +221,8 @@ async def test_the_sdk_comes_back_after_a_lost_connection(world: World) -> None:
     """A feed that breaks is followed again from where it broke."""
     async with Market(world.url) as market:
         intent = await Agent(market, alice.key).intent(DOCS, units=1, limit=100)
-        waiting = asyncio.create_task(intent.filled(timeout_seconds=10))
-        for _ in range(100):
-            if world.gateway.load.sockets:
-                break
-            await asyncio.sleep(0.02)
+        waiting = asyncio.create_task(intent.filled(timeout_seconds=patience_s()))
+        await until(lambda: world.gateway.load.sockets)
         for socket in list(world.gateway.load.sockets):
             await socket.close()
         await world.offering(bob)

@@ -1,6 +1,5 @@
 """Metered settlement over HTTP: what is owed is told, and signed by the SDK."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from solver.client.spending import Spending, Statement
 from solver.core.command import CutMetered, EpochBumped, SetMetering
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import DOCS, World
+from tests.patience import until
 
 CAP = 300
 MAY_SIGN_RECEIPTS = 16
@@ -38,12 +38,8 @@ async def use(agent: Agent, calls: int = 1) -> None:
 
 async def until_signed(world: World, spent: int) -> None:
     """Until a receipt over so much is in."""
-    async with asyncio.timeout(5):
-        while True:
-            meter = world.gateway.state.metering.meters.get(alice.address)
-            if meter is not None and meter.acknowledged >= spent:
-                return
-            await asyncio.sleep(0.01)
+    meters = world.gateway.state.metering.meters
+    await until(lambda: alice.address in meters and meters[alice.address].acknowledged >= spent)
 
 
 def silent(agent: Agent) -> Agent:

@@ -61,6 +61,7 @@ from solver.journal import Genesis, Journal
 from solver.runtime.clock import Clock, SystemClock
 from solver.verifier.pool import Verifiers
 from tests.builder import DOMAIN, USDC, Person, alice, bob, carol, dave
+from tests.patience import PATIENCE_S, a_while
 
 RULES: Final = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
 DOCS: Final = "datasette/docs:call"
@@ -89,11 +90,11 @@ GENEROUS: Final = Limits(
     probes_per_second=10**4,
     probes_burst=10**4,
     heartbeat_seconds=0.3,
-    head_seconds_max=2,
-    body_seconds_max=0.5,
-    send_seconds_max=2,
+    head_seconds_max=PATIENCE_S,
+    body_seconds_max=PATIENCE_S,
+    send_seconds_max=PATIENCE_S,
 )
-"""Rates that tests do not meet unless they mean to."""
+"""Rates and times that tests do not meet unless they mean to."""
 
 
 class TestAnswer:
@@ -249,7 +250,7 @@ class Contracts:
         if self.breaking is not None:
             raise self.breaking
         if self.hanging:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         return account in self.valid
 
     async def is_session(self, account: str, key: str, permissions: int) -> bool:
@@ -259,14 +260,20 @@ class Contracts:
 
 
 class OffsetClock:
-    """The system's clock, moved."""
+    """The system's clock, moved, or stopped: rates then do not depend on the machine's."""
 
     def __init__(self) -> None:
         self.ahead_ms = 0
+        self._stopped_at_ms: int | None = None
 
     def now_ms(self) -> int:
         """The time there."""
-        return SystemClock().now_ms() + self.ahead_ms
+        now_ms = SystemClock().now_ms() if self._stopped_at_ms is None else self._stopped_at_ms
+        return now_ms + self.ahead_ms
+
+    def stop(self) -> None:
+        """From now on it moves by hand alone."""
+        self._stopped_at_ms = SystemClock().now_ms()
 
 
 @dataclass
@@ -318,6 +325,13 @@ class World:
             )
         )
         return self
+
+    def stop_clock(self) -> None:
+        """Neither the market's time nor its client's goes on: rates refill by hand alone."""
+        self.clock.stop()
+        numbers = count(self.clock.now_ms())
+        self.market.time_s = lambda: self.clock.now_ms() // 1_000  # type: ignore[method-assign]
+        self.market.next_ms = lambda: next(numbers)  # type: ignore[method-assign]
 
     # -- people
 
@@ -441,7 +455,7 @@ class Upstream:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b"half")
-        await asyncio.sleep(0.05)
+        await a_while()
         assert request.transport is not None
         request.transport.abort()
         return response
@@ -566,7 +580,7 @@ async def a_world(
         await _furnish(sequencer)
         port = await stack.enter_async_context(serve(app, "127.0.0.1", 0))
         url = f"http://127.0.0.1:{port}"
-        market = await stack.enter_async_context(Market(url, timeout_seconds=10))
+        market = await stack.enter_async_context(Market(url, timeout_seconds=PATIENCE_S))
         yield World(
             url=url,
             port=port,

@@ -7,7 +7,7 @@ It forwards to a real Anvil. `strike` has the next requests of a method fail on 
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Any
@@ -18,9 +18,10 @@ from aiohttp import web
 from contracts.anvil import Anvil
 from contracts.gas import CHAIN_ID
 from solver.settlement.chain import ChainClient
+from tests.patience import PATIENCE_S
 
 TIMEOUT_S = 0.5
-"""How long the clients here wait; a node on this machine answers within a few milliseconds."""
+"""How long the client here waits while the node is about to be silent; else it is patient."""
 Lie = Callable[[list[Any], Any], Any]
 """From the parameters of a request and what the node says to what the caller hears; a Refusal
 is told as an error."""
@@ -55,6 +56,7 @@ class Strike(Enum):
     """502 of a proxy that did."""
 
 
+SILENT = (Strike.LOST, Strike.MUTE)
 ARRIVES = (Strike.MUTE, Strike.CUT, Strike.TWICE, Strike.GARBAGE, Strike.ECHO, Strike.BROKEN)
 
 
@@ -77,6 +79,10 @@ class FaultyNode:
     def lie(self, method: str, lie: Lie) -> None:
         """From now on the method's answers are told otherwise."""
         self._lies[method] = lie
+
+    def will_be_silent(self) -> bool:
+        """Whether the next request of some method gets no answer."""
+        return any(waiting and waiting[0] in SILENT for waiting in self._strikes.values())
 
     def move_to(self, anvil: Anvil) -> None:
         """From now on another node answers."""
@@ -162,11 +168,23 @@ def _hang_up(request: web.Request) -> web.StreamResponse:
     return web.Response(status=500)
 
 
+class HastyClient(ChainClient):
+    """Does not wait long for a node that is silent, and as long as it takes for any other."""
+
+    def __init__(self, node: FaultyNode) -> None:
+        super().__init__(node.url, chain_id=CHAIN_ID, timeout_s=PATIENCE_S)
+        self._node = node
+
+    async def _answered(self, name: str, request: Awaitable[Any]) -> Any:
+        self._timeout_s = TIMEOUT_S if self._node.will_be_silent() else PATIENCE_S
+        return await super()._answered(name, request)
+
+
 @asynccontextmanager
 async def a_faulty_node(anvil: Anvil) -> AsyncIterator[tuple[FaultyNode, ChainClient]]:
     """The proxy, and a client of it that does not wait long."""
     async with FaultyNode(anvil).running() as node:
-        chain = ChainClient(node.url, chain_id=CHAIN_ID, timeout_s=TIMEOUT_S)
+        chain = HastyClient(node)
         try:
             yield node, chain
         finally:

@@ -24,6 +24,7 @@ from contracts.deploy import (
 )
 from contracts.fault import WrongChain, WrongContract
 from intents.signature import SigningKey
+from solver.demo.process import free_port
 from solver.settlement.chain import ChainClient, Fees
 from solver.settlement.fault import (
     ChainForked,
@@ -41,6 +42,7 @@ from solver.settlement.submitter import SubmitStatus
 from solver.settlement.transaction import Transaction, bumped, sign
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy
+from tests.patience import patiently, until
 from tests.settlement.world import CHAIN_ID, DEPLOYER, USD, World, a_world
 
 
@@ -121,7 +123,7 @@ async def test_nothing_is_sent_before_its_batch_is_durable(world: World) -> None
     intent, leases = await world.buy(await world.a_buyer())
     await world.consume(intent, leases, units=8)
     async with world.writing(world.cut) as cut:
-        await world.until(lambda: len(world.state.batches) == 2)
+        await until(lambda: len(world.state.batches) == 2)
         step = asyncio.create_task(world.submitter.step())
         await asyncio.wait({step}, timeout=0.2)
         assert not step.done()
@@ -131,7 +133,7 @@ async def test_nothing_is_sent_before_its_batch_is_durable(world: World) -> None
     assert number == batch.number + 1
     assert [entry.number for entry in world.outbox.unfinished()] == [number]
     async with world.writing(world.finalize):
-        await world.until(lambda: world.state.batches[number].final)
+        await until(lambda: world.state.batches[number].final)
         step = asyncio.create_task(world.submitter.step())
         await asyncio.wait({step}, timeout=0.2)
         assert [entry.status for entry in world.outbox.unfinished()] == [Status.SENT]
@@ -422,7 +424,10 @@ async def test_a_restarted_chain_settles_once(tmp_path: Path, *, mined: bool) ->
 
     What was mined is found, what was not is sent again as it was.
     """
-    anvil = Anvil.start(Options(block_time_ms=None, state=tmp_path / "chain.json", history=True))
+    options = Options(
+        block_time_ms=None, state=tmp_path / "chain.json", history=True, port=free_port()
+    )
+    anvil = Anvil.start(options)
     try:
         async with a_world(anvil, tmp_path) as world:
             batch = await world.a_batch()
@@ -433,9 +438,6 @@ async def test_a_restarted_chain_settles_once(tmp_path: Path, *, mined: bool) ->
             anvil.stop()
             with pytest.raises(ChainUnreachable):
                 await world.submitter.step()
-            options = Options(
-                block_time_ms=None, state=tmp_path / "chain.json", history=True, port=anvil.port
-            )
             anvil = Anvil.start(options)
             await world.submitter.step()
             assert world.outbox.versions(batch.number) == versions
@@ -643,7 +645,7 @@ async def test_the_loops_survive_an_outage(world: World) -> None:
         tasks = [group.create_task(loop.run()) for loop in (world.submitter, world.watcher)]
         await failures.wait()
         world.chain._request = real  # type: ignore[method-assign]
-        async with asyncio.timeout(20):
+        async with patiently():
             while not batch.final:
                 world.mine()
                 await asyncio.sleep(0.01)

@@ -1,6 +1,5 @@
 """A node that times out, repeats, answers nonsense or lies costs time, and never money."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -21,6 +20,7 @@ from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import WatchPolicy
+from tests.patience import patiently
 from tests.settlement.faulty import (
     ARRIVES,
     FaultyNode,
@@ -285,7 +285,7 @@ async def test_a_node_that_serves_another_chain_by_now_is_left(
     world.submitter = world.new_submitter(SubmitPolicy(interval_ms=1))
     watcher = world.new_watcher(WatchPolicy(interval_ms=1))
     for loop in (world.submitter.run(), watcher.run()):
-        async with asyncio.timeout(10):
+        async with patiently():
             with pytest.raises(ChainMismatch, match="chain 1, not 31337"):
                 await loop
     assert node.seen[SEND] == 1

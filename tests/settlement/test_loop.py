@@ -22,6 +22,7 @@ from solver.settlement.fault import BatchTooLarge
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.transaction import GAS_MAX
 from solver.settlement.watcher import WatchPolicy
+from tests.patience import patiently
 from tests.settlement.test_metered_path import Metered
 from tests.settlement.world import USD, World, a_world
 
@@ -49,7 +50,7 @@ async def test_everything_runs_by_itself(tmp_path: Path) -> None:
             cutter = Cutter(world.sequencer, CutPolicy(fills_max=3))
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop.run()) for loop in (cutter, submitter, watcher)]
-                async with asyncio.timeout(20):
+                async with patiently():
                     while not any(batch.final for batch in world.state.batches.values()):  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
                 for task in tasks:

@@ -27,6 +27,7 @@ from solver.settlement.fault import (
 )
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.transaction import Transaction, sign
+from tests.patience import patience_s, patiently
 from tests.settlement.world import CHAIN_ID, DEPLOYER, World
 
 SEND, CALL, LOGS = "eth_sendRawTransaction", "eth_call", "eth_getLogs"
@@ -117,13 +118,14 @@ async def a_node(answer: bytes | None) -> AsyncIterator[tuple[ChainClient, list[
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    chain = ChainClient(f"http://127.0.0.1:{port}", chain_id=CHAIN_ID, timeout_s=0.5)
+    timeout_s = 0.5 if answer is None else patience_s()
+    chain = ChainClient(f"http://127.0.0.1:{port}", chain_id=CHAIN_ID, timeout_s=timeout_s)
     try:
         yield chain, seen
     finally:
         await chain.close()
         server.close()
-        await asyncio.wait_for(asyncio.gather(*open_ended), 5)
+        await asyncio.wait_for(asyncio.gather(*open_ended), patience_s())
 
 
 def _http(body: bytes, status: str = "200 OK") -> bytes:
@@ -378,5 +380,5 @@ async def test_a_hostile_account_contract_is_a_no(world: World, code: str) -> No
     account = SigningKey.generate().address
     world.anvil.rpc("anvil_setCode", account, "0x" + code)
     asked = ContractSignatures(world.chain, world.deployment)
-    async with asyncio.timeout(5):
+    async with patiently():
         assert not await asked.is_valid(account, "0x" + "5a" * 32, "0x" + "11" * 65)

@@ -1,11 +1,10 @@
 """One policy, two evaluators: `intents.policy` and the contracts', case by case on a real Anvil.
 
 `KEYFILL_POLICY_CASES` sets how many acts are judged (50,000 unless said). The seed is in
-every failure and repeats it as `KEYFILL_POLICY_SEED`.
+every failure and repeats it as `KEYFILL_SEED`.
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
@@ -22,9 +21,9 @@ from intents.bound import PERIOD_S_MAX, TEAM_MAX
 from intents.cap_word import Bearer
 from intents.document import SessionGrant
 from intents.policy import Act, CounterpartyRule, Line, Permission, Verdict, Words, evaluate
+from tests.seed import SEED
 
 CASES: Final = int(os.environ.get("KEYFILL_POLICY_CASES", "50000"))
-SEED: Final = int(os.environ.get("KEYFILL_POLICY_SEED", str(secrets.randbits(32))))
 PLANTED_CASES: Final = 8_000
 ACCOUNTS: Final = 500
 """Judged at once, in one call; each goes on with the words that the last act left."""
@@ -295,7 +294,7 @@ def _disagreements(lens: Lens, cases: int) -> tuple[list[str], Counter[Verdict]]
 def test_both_evaluators_agree(lens: Lens) -> None:
     """Python and Solidity give each act the same verdict and leave the same words behind."""
     differing, said = _disagreements(lens, CASES)
-    assert differing == [], f"KEYFILL_POLICY_SEED={SEED}"
+    assert differing == [], f"KEYFILL_SEED={SEED}"
     assert said.total() >= CASES
     assert {verdict for verdict in Verdict if said[verdict] < CASES // 2_500} == set(), said
 
@@ -320,7 +319,7 @@ def test_both_set_the_same_caps(lens: Lens) -> None:
             cap_word.with_cap(word, cap, period, now) if period else cap_word.without_cap(word)
             for word, cap, period in zip(words, caps, periods, strict=True)
         ]
-        assert ours == lens.capped(words, caps, periods, now), f"KEYFILL_POLICY_SEED={SEED}"
+        assert ours == lens.capped(words, caps, periods, now), f"KEYFILL_SEED={SEED}"
 
 
 def test_both_read_the_same_grants(lens: Lens) -> None:
@@ -337,7 +336,7 @@ def test_both_read_the_same_grants(lens: Lens) -> None:
             grants.append(grant)
             times.append(account.time_s)
             ours.append(after)
-        assert ours == lens.granted(words, grants, times), f"KEYFILL_POLICY_SEED={SEED}"
+        assert ours == lens.granted(words, grants, times), f"KEYFILL_SEED={SEED}"
 
 
 def _patch_ring(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,4 +373,4 @@ def test_a_planted_disagreement_is_found(
     """The comparison above can fail: on one bucket less, one rounding, one term."""
     plant(monkeypatch)
     differing, _ = _disagreements(lens, PLANTED_CASES)
-    assert differing, f"KEYFILL_POLICY_SEED={SEED}"
+    assert differing, f"KEYFILL_SEED={SEED}"

@@ -7,7 +7,6 @@ A transaction is mined when it arrives (unless `hold_blocks`), blocks become fin
 import asyncio
 import itertools
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -57,6 +56,7 @@ from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
+from tests.patience import patience_s, patiently, until_it_is
 from tests.settlement.faulty import FaultyNode
 
 CHAIN_ID = 31_337
@@ -64,8 +64,6 @@ RESOURCE = "tavily/search:call"
 USD = 10**6
 DEPLOYER = SigningKey(DEV_KEY)
 STEPS_MAX = 50
-PATIENCE_S = 60.0
-"""Only what hangs takes so long, on a slow machine with others at work too."""
 T = TypeVar("T")
 
 
@@ -78,7 +76,7 @@ class MemoryJournal:
         self.gate.set()
 
     def append(self, group: Group) -> int:
-        self.gate.wait(PATIENCE_S)
+        self.gate.wait(patience_s())
         self.records += decode(group.payload)
         return len(self.records)
 
@@ -211,18 +209,15 @@ class World:
 
         It answers a send a moment before it mines it. While blocks are held nothing is waited for.
         """
-        deadline = time.monotonic() + PATIENCE_S
-        while (mined := self._nonce("latest")) != self._nonce("pending") and not self._held:
-            assert time.monotonic() < deadline, "Anvil does not mine what it has taken"
-            time.sleep(0.002)
-        return mined
+        until_it_is(lambda: self._held or self._nonce("latest") == self._nonce("pending"))
+        return self._nonce("latest")
 
     def _nonce(self, block: str) -> int:
         return int(self.anvil.rpc("eth_getTransactionCount", self.session.address, block), 16)
 
     async def mined(self, transaction_hash: str) -> Receipt:
         """The receipt, which Anvil has a moment after it took the transaction."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with patiently():
             while (receipt := await self.chain.receipt(transaction_hash)) is None:  # noqa: ASYNC110  polling what has no event
                 await asyncio.sleep(0.002)
         return receipt
@@ -403,12 +398,6 @@ class World:
         finally:
             self.journal.gate.set()
         await task
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Let others run until something holds."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110  polling what has no event
-                await asyncio.sleep(0.002)
 
     async def a_batch(self, *, buyers: int = 1, units: int = 8) -> Batch:
         """Someone sells, others deposit, buy and use; what is owed is in a batch."""

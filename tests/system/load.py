@@ -11,6 +11,7 @@ import msgspec
 
 from solver.client import BoughtIntent, MarketFault
 from solver.demo.stage import Buyer, Seller, Stage
+from tests.patience import patience_s, patiently
 
 LISTING: Final = "openai-compatible/models:call"
 """Calls of the model server that cost it nothing: the market is what is loaded."""
@@ -59,7 +60,7 @@ class Load:
         await intent.done()
 
 
-async def start_small(stage: Stage) -> None:
+async def start_small(stage: Stage, port: int = 0) -> None:
     """Chain, model server over a tiny corpus, market."""
     await stage.start_chain()
     corpus = stage.folder / "docs.db"
@@ -67,7 +68,7 @@ async def start_small(stage: Stage) -> None:
         connection.execute("CREATE TABLE pages (id INTEGER, text TEXT)")
         connection.execute("INSERT INTO pages VALUES (1, 'the quick brown fox is the fox')")
     await stage.start_model(corpus)
-    await stage.start_market()
+    await stage.start_market(port)
 
 
 async def a_stocked_stage(
@@ -89,7 +90,7 @@ async def a_stocked_stage(
 
 async def funded(buyer: Buyer) -> None:
     """Wait until the market saw the buyer's deposit and session key in a final block."""
-    async with asyncio.timeout(60):
+    async with patiently():
         while True:
             with contextlib.suppress(MarketFault):
                 told = await buyer.agent.balance()
@@ -103,7 +104,7 @@ async def finished(buyer: Buyer, digest: str) -> BoughtIntent:
     intent = await buyer.agent.find(digest)
     if not intent.state.is_over:
         await intent.done()
-        await intent.settled(timeout_seconds=90)
+        await intent.settled(timeout_seconds=patience_s())
     return intent
 
 

@@ -15,7 +15,7 @@ from solver.client import Rejected, Unreachable
 from solver.core.command import ApplyBlocks
 from solver.core.command import FillSettled as FillSettledFact
 from solver.core.market import Market
-from solver.demo.process import StartFailed
+from solver.demo.process import StartFailed, free_port
 from solver.demo.stage import Stage, stage
 from solver.engine.feed import Feed
 from solver.engine.payload import decode
@@ -23,6 +23,7 @@ from solver.engine.recovery import Recovered, replay
 from solver.journal import Genesis, Journal
 from solver.journal.beancount import beancount
 from solver.journal.reader import JournalReader
+from tests.patience import until
 from tests.system.load import Load, Promise, a_stocked_stage, finished, start_small
 
 KILLS: Final = int(os.environ.get("KEYFILL_MARKET_KILLS", "5"))
@@ -38,8 +39,8 @@ async def test_p1_p6_p7_killed_at_any_moment_under_load(tmp_path: Path) -> None:
     replaying the journal gives the state hash that the process had when it stopped.
     """
     async with stage(tmp_path / "stage") as built:
-        await start_small(built)
-        port = int(built.market.url.rpartition(":")[2])
+        port = free_port()
+        await start_small(built, port)
         load = await a_stocked_stage(built)
         await _kill_again_and_again(built, load, port)
         await _everything_ends(load)
@@ -57,8 +58,8 @@ async def test_the_crash_test_finds_a_market_that_acknowledges_too_early(tmp_pat
     tells it: that one stops, at its start or while it is asked.
     """
     async with stage(tmp_path / "stage", "tests.system.forgetful") as built:
-        await start_small(built)
-        port = int(built.market.url.rpartition(":")[2])
+        port = free_port()
+        await start_small(built, port)
         load = await a_stocked_stage(built)
         with pytest.raises((AssertionError, Rejected, StartFailed, Unreachable)):
             await _kill_again_and_again(built, load, port)
@@ -70,9 +71,10 @@ async def _kill_again_and_again(built: Stage, load: Load, port: int) -> None:
 
 
 async def _kill_under_load(built: Stage, load: Load, port: int) -> None:
-    stop = asyncio.Event()
+    stop, before = asyncio.Event(), len(load.promises)
     task = asyncio.create_task(load.run(stop))
-    await asyncio.sleep(0.2 + secrets.randbelow(1_300) / 1_000)
+    await until(lambda: len(load.promises) > before + 1)
+    await asyncio.sleep(secrets.randbelow(1_300) / 1_000)
     await built.kill_market()
     stop.set()
     await task

@@ -5,7 +5,6 @@ import io
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from solver.demo.leak import find_secrets
 from solver.demo.report import print_report
 from solver.demo.scenario import Scenario
 from solver.demo.stage import CHAT, SEARCH, Stage, stage
+from tests.patience import patience_s, patiently, until_it_is
 from tests.system.load import keyfill
 
 
@@ -58,12 +58,9 @@ def test_a_demo_that_is_told_to_end_leaves_nothing_running(tmp_path: Path) -> No
     """SIGTERM takes down its market, its chain and its upstream, as Ctrl-C does."""
     command = (sys.executable, "-m", "solver.cli", "demo", "--folder", str(tmp_path / "demo"))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
-        started = time.monotonic()
-        while not list(tmp_path.rglob("node.json")):
-            assert time.monotonic() < started + 60
-            time.sleep(0.1)
+        until_it_is(lambda: list(tmp_path.rglob("node.json")))
         demo.terminate()
-        assert demo.wait(30) == 128 + signal.SIGTERM
+        assert demo.wait(patience_s()) == 128 + signal.SIGTERM
     listed = subprocess.run(("/bin/ps", "-eo", "args"), capture_output=True, text=True, check=True)
     assert [line for line in listed.stdout.splitlines() if str(tmp_path) in line] == []
 
@@ -93,7 +90,7 @@ async def test_the_cli_works_by_hand(tmp_path: Path) -> None:
         ):
             code, output = await keyfill(built.data_dir, words)
             assert code == 0, f"{words}: {output}"
-        async with asyncio.timeout(30):
+        async with patiently():
             while '"usdc available": "5.000000"' not in output:
                 _, output = await keyfill(built.data_dir, "balance --json")
         code, output = await keyfill(

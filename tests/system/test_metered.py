@@ -1,8 +1,7 @@
 """Metered settlement from a buyer's call to final blocks: a real market, upstream and chain."""
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from solver.runtime.config import Config, load_config
 from solver.settlement.owner import AccountOwner, fund_locally
 from solver.settlement.wallet import Wallet
 from tests.canary import CANARY
+from tests.patience import patience_s, until
 from tests.system.load import LISTING, keyfill
 
 CALLS = 12
@@ -89,13 +89,6 @@ def total(node: Node, account: str) -> int:
     return state.ledger.balance(account, state.usdc).total
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for what has no event."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
 async def test_calls_are_paid_by_what_the_sdk_signs(tmp_path: Path) -> None:
     """Twelve calls under a mandate, a receipt key in the registry, final payments, books agree.
 
@@ -109,7 +102,7 @@ async def test_calls_are_paid_by_what_the_sdk_signs(tmp_path: Path) -> None:
             await grant_receipts(node, wallet, key, receipt_key)
             agent = Agent(seen, key, receipt_key=receipt_key)
             for intent in await use(agent):
-                await intent.settled(timeout_seconds=60)
+                await intent.settled(timeout_seconds=patience_s())
             state = node.sequencer.market.state
             assert agent.spending.fault is None
             assert total(node, seller.account) == CALLS * PRICE

@@ -13,11 +13,13 @@ from contracts.bindings import SETTLEMENT, Deposited, FillSettled, Withdrawn, de
 from solver.client import BoughtIntent, Rejected
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.stage import Stage, stage
+from tests.patience import until
 from tests.system.load import LISTING, Load, a_stocked_stage, keyfill, start_small
 
 WINDOW_UNITS = 5
 WINDOW_SECONDS = 1
 HAMMER_SECONDS = 4.0
+PROMISES = 20
 
 
 class CountingUpstream(ModelUpstream):
@@ -64,7 +66,7 @@ async def test_p10_anyone_can_recompute_every_balance(built: Stage) -> None:
     load = await a_stocked_stage(built)
     stop = asyncio.Event()
     task = asyncio.create_task(load.run(stop))
-    await asyncio.sleep(2)
+    await until(lambda: len(load.promises) >= PROMISES)
     stop.set()
     await task
     for promise in load.promises.values():

@@ -10,7 +10,7 @@ from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.bindings import USDC
 from solver.client import Contributor, Market, SigningKey
 from solver.demo.model_upstream import ModelUpstream
-from solver.demo.process import StartFailed
+from solver.demo.process import StartFailed, free_port
 from solver.demo.stage import stage
 from solver.ground import StartRefused
 from solver.run import market
@@ -20,6 +20,7 @@ from solver.settlement.fault import TokenRefused
 from solver.settlement.wallet import Wallet
 from solver.vault import Egress, KeyStore, LocalKeyWrapper, Secret, Vault, load_catalogue
 from tests.canary import CANARY
+from tests.patience import patiently
 from tests.system.load import keyfill
 
 FOREIGN_CHAIN_ID = 7_331
@@ -30,7 +31,8 @@ OUTAGE_SECONDS = 7.0
 async def test_a_node_that_goes_away_only_makes_the_market_wait(tmp_path: Path) -> None:
     """The chain is gone for some seconds: the market answers on, and goes on when it is back."""
     state = tmp_path / "chain.json"
-    anvil = Anvil.start(Options(block_time_ms=200, state=state, history=True))
+    port = free_port()
+    anvil = Anvil.start(Options(block_time_ms=200, state=state, history=True, port=port))
     config = load_config(
         None,
         data_dir=tmp_path / "data",
@@ -41,10 +43,10 @@ async def test_a_node_that_goes_away_only_makes_the_market_wait(tmp_path: Path) 
         await asyncio.to_thread(anvil.stop)
         await asyncio.sleep(OUTAGE_SECONDS)
         assert (await seen.now()).time_ms
-        again = Options(block_time_ms=200, state=state, history=True, port=anvil.port)
+        again = Options(block_time_ms=200, state=state, history=True, port=port)
         anvil = await asyncio.to_thread(Anvil.start, again)
         cursor = node.sequencer.market.state.cursor
-        async with asyncio.timeout(60):
+        async with patiently():
             while node.sequencer.market.state.cursor <= cursor:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert (await node.reconcile()).is_clean

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from solver.demo.process import Subprocess
+from tests.patience import patiently
 from tests.system.load import keyfill
 
 UP = "up --port 0"
@@ -104,7 +105,7 @@ async def a_market(data_dir: Path) -> AsyncIterator[Subprocess]:
     command = [sys.executable, "-m", "solver.cli", *UP.split(), "--data-dir", str(data_dir)]
     market = await Subprocess.start(command, log=data_dir.parent / "market.log")
     try:
-        async with asyncio.timeout(40):
+        async with patiently():
             # A killed market leaves its note behind; it is fresh once it names this process.
             while not _is_noted(data_dir, market):
                 assert not market.ended, (data_dir.parent / "market.log").read_text()
@@ -123,6 +124,6 @@ def _is_noted(data_dir: Path, market: Subprocess) -> bool:
 
 async def _has_deposit(data_dir: Path, amount: str = "3.000000") -> None:
     output = ""
-    async with asyncio.timeout(40):
+    async with patiently():
         while f'"usdc available": "{amount}"' not in output:
             _, output = await keyfill(data_dir, "balance --json")

@@ -26,7 +26,7 @@ from solver.vault import (
     Vault,
 )
 from solver.vault.catalogue import parse_provider
-from solver.vault.template import Provider
+from solver.vault.template import Provider, Timeouts
 from tests.canary import CANARY
 
 KEY = CANARY.encode()
@@ -53,7 +53,7 @@ request_bytes_max = 20000
 limit = [{ units = 10, seconds = 60 }]
 key = { header = "authorization", format = "Bearer {key}" }
 probe = { path = "/probe", ok = [200], dead = [401, 403] }
-timeouts = { connect_ms = 300, headers_ms = 400, idle_ms = 300, total_ms = 2000 }
+timeouts = { connect_ms = 60_000, headers_ms = 60_000, idle_ms = 60_000, total_ms = 120_000 }
 
 [[resource]]
 name = "echo/search:call"
@@ -70,6 +70,10 @@ unit = "token"
 metering = { rule = "usage_tokens" }
 operation = [{ method = "POST", path = "/v1/chat/completions", require = { model = "small" } }]
 """
+
+
+QUICK = Timeouts(connect_ms=60_000, headers_ms=1_000, idle_ms=300, total_ms=120_000)
+"""For upstreams that are silent; for all others a time-out would be the machine's."""
 
 
 def a_provider(base_url: str = "http://127.0.0.1:1", **changes: Any) -> Provider:
@@ -176,7 +180,9 @@ class Engine:
         self.started: dict[str, StartedCall] = {}
         self.finished: dict[str, tuple[Outcome, int]] = {}
         self.refused: list[str] = []
-        self.start_pause_s = 0.0
+        self.starting = asyncio.Event()
+        self.may_start = asyncio.Event()
+        self.may_start.set()
 
     def lease(self, key: str, *, resource: str = SEARCH, units: int = 5) -> str:
         """Open a lease on a key."""
@@ -201,7 +207,8 @@ class Engine:
         self.started[call] = StartedCall(
             call=call, lease=lease, key=found.key, resource=found.resource
         )
-        await asyncio.sleep(self.start_pause_s)
+        self.starting.set()
+        await self.may_start.wait()
         return self.started[call]
 
     async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:

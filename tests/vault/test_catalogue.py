@@ -70,7 +70,7 @@ def test_an_operator_s_file_replaces_a_shipped_one(tmp_path: Path) -> None:
         ('path = "/search/{index}.json"', 'path = "search"', "path"),
         ('path = "/search/{index}.json"', 'path = "/a/%2e"', "path"),
         ('path = "/search/{index}.json", q', 'path = "/s", require = { a = "b" }, q', "require"),
-        ("idle_ms = 300", "idle_ms = 0", "timeouts.idle_ms"),
+        ("idle_ms = 60_000", "idle_ms = 0", "timeouts.idle_ms"),
         ("[[resource]]", "[[resource", "Expected"),
     ],
 )

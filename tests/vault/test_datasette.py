@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import pytest
 
 from intents.reject import Reject, RejectCode
 from solver.core.command import Outcome
+from solver.demo.process import free_port
 from solver.vault import (
     Answer,
     CallRequest,
@@ -26,6 +26,7 @@ from solver.vault import (
     Vault,
     load_catalogue,
 )
+from tests.patience import patiently
 from tests.vault.fixture import BUYER, INTENT, KEY, NOW_MS, OTHER_KEY, OWNER, Engine, read
 
 pytest.importorskip("datasette_auth_tokens")
@@ -50,9 +51,7 @@ def a_library(directory: Path) -> tuple[Path, Path]:
 @asynccontextmanager
 async def a_datasette(directory: Path) -> AsyncIterator[str]:
     """The base URL of a Datasette that wants KEY as its token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     database, metadata = a_library(directory)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "datasette", "serve", database, "-m", metadata, "-p", str(port)),
@@ -70,7 +69,7 @@ async def a_datasette(directory: Path) -> AsyncIterator[str]:
 
 async def until_it_answers(url: str) -> None:
     """Wait for a server that is starting."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, patiently():
         while True:
             try:
                 async with session.get(url):

@@ -26,7 +26,7 @@ from solver.vault.fault import (
 from solver.vault.operation import Outbound
 from solver.vault.secret import Secret
 from solver.vault.template import KeyPlace, Provider, Timeouts
-from tests.vault.fixture import KEY, a_provider, a_raw_upstream, an_upstream
+from tests.vault.fixture import KEY, QUICK, a_provider, a_raw_upstream, an_upstream
 
 GET = Outbound(method="GET", path="/search/a.json", query="q=1", headers=(), body=b"")
 
@@ -319,16 +319,16 @@ async def test_no_connection_means_nothing_was_sent() -> None:
 
 async def test_waiting_has_an_end() -> None:
     """For headers, between chunks, and for all of it."""
-    async with a_raw_upstream(b"", pause_s=1) as base_url:
+    async with a_raw_upstream(b"", pause_s=3) as base_url:
         with pytest.raises(UpstreamTimeout):
-            async with sent(a_provider(base_url)):
+            async with sent(a_provider(base_url, timeouts=QUICK)):
                 pass
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     async with a_raw_upstream(head, b"x", b"", pause_s=0.35) as base_url:
         with pytest.raises(UpstreamTimeout):
-            async with sent(a_provider(base_url)) as exchange:
+            async with sent(a_provider(base_url, timeouts=QUICK)) as exchange:
                 await body_of(exchange)
-    dribble = Timeouts(connect_ms=100, headers_ms=200, idle_ms=200, total_ms=200)
+    dribble = Timeouts(connect_ms=1_000, headers_ms=1_000, idle_ms=1_000, total_ms=1_000)
     async with a_raw_upstream(head, *[b"x"] * 100, pause_s=0.02) as base_url:
         with pytest.raises(AnswerCut):
             async with sent(a_provider(base_url, timeouts=dribble)) as exchange:

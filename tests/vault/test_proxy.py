@@ -14,12 +14,14 @@ from solver.core.command import Outcome
 from solver.vault import Answer, Catalogue, StartedCall, round_robin
 from solver.vault.fault import AnswerCut, SealFault, UpstreamBroken, UpstreamTimeout
 from solver.vault.template import Sharing, Timeouts
+from tests.patience import until
 from tests.vault.fixture import (
     CHAT,
     INTENT,
     KEY,
     OTHER_KEY,
     OWNER,
+    QUICK,
     SEARCH,
     World,
     a_chat,
@@ -245,12 +247,12 @@ async def test_a_redirect_is_a_failure(tmp_path: Path) -> None:
 
 async def test_silence_is_neither_used_nor_unused(tmp_path: Path) -> None:
     """No answer in time: unknown, and the call is not tried again."""
-    async with a_world(tmp_path) as world:
+    async with a_world(tmp_path, timeouts=QUICK) as world:
         for key in (KEY, OTHER_KEY):
             await world.pool(key)
 
         async def hang(request: web.BaseRequest) -> web.Response:
-            await asyncio.sleep(5)
+            await asyncio.Event().wait()
             return web.Response()
 
         world.upstream.handler = hang
@@ -267,7 +269,8 @@ async def test_an_answer_that_breaks_off_is_unknown(
     tmp_path: Path, pause_s: float, fault: type[Exception]
 ) -> None:
     """Part of a body is neither delivered nor failed; the client sees the break."""
-    async with a_world(tmp_path) as world:
+    changes = {"timeouts": QUICK} if pause_s else {}
+    async with a_world(tmp_path, **changes) as world:
         await world.pool()
 
         async def break_off(request: web.BaseRequest) -> web.StreamResponse:
@@ -344,11 +347,12 @@ async def test_a_lease_that_moved_to_another_resource_serves_nothing(tmp_path: P
     """What was planned for one resource is not sent under another."""
     async with a_world(tmp_path) as world:
         key = await world.pool()
-        world.engine.start_pause_s = 0.02
+        world.engine.may_start.clear()
         task = asyncio.create_task(world.call())
-        await asyncio.sleep(0.01)
+        await world.engine.starting.wait()
         moved = StartedCall(call="call-0", lease="lease-0", key=key, resource=CHAT)
         world.engine.started["call-0"] = moved
+        world.engine.may_start.set()
         assert isinstance(await task, Reject)
         assert world.engine.ends == [FAILED]
         assert world.upstream.requests == []
@@ -363,10 +367,12 @@ async def test_a_client_that_leaves_while_the_call_is_opened_leaves_no_call(
     """The reservation that was on its way is given back, and nothing is sent."""
     async with a_world(tmp_path) as world:
         await world.pool()
-        world.engine.start_pause_s = 0.05
+        world.engine.may_start.clear()
         task = asyncio.create_task(world.call())
-        await asyncio.sleep(0.01)
+        await world.engine.starting.wait()
         task.cancel()
+        await asyncio.sleep(0)
+        world.engine.may_start.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         await world.proxy.drain()
@@ -384,7 +390,7 @@ async def test_a_client_that_leaves_before_the_answer_leaves_an_unknown_call(
 
         async def hang(request: web.BaseRequest) -> web.Response:
             asked.set()
-            await asyncio.sleep(5)
+            await asyncio.Event().wait()
             return web.Response()
 
         world.upstream.handler = hang
@@ -430,12 +436,12 @@ async def test_an_answer_that_is_forgotten_ends_by_itself(
 ) -> None:
     """Neither read nor closed: the timer finishes the call."""
     monkeypatch.setattr("solver.vault.answer.GRACE_SECONDS", 0)
-    quick = Timeouts(connect_ms=50, headers_ms=50, idle_ms=50, total_ms=50)
+    quick = Timeouts(connect_ms=1_000, headers_ms=1_000, idle_ms=1_000, total_ms=1_000)
     async with a_world(tmp_path, timeouts=quick) as world:
         await world.pool()
         answer = await world.call()
         assert isinstance(answer, Answer)
-        await asyncio.sleep(0.1)
+        await until(lambda: world.engine.finished)
         await world.proxy.drain()
         assert world.engine.ends == [DELIVERED]
 

@@ -9,6 +9,7 @@ import pytest
 from intents.reject import Reject, RejectCode
 from solver.vault import Catalogue, Contributed, Health, LocalKeyWrapper, Secret, Sharing
 from solver.vault.fault import SealFault
+from tests.patience import patience_s
 from tests.vault.fixture import CHAT, KEY, OTHER_KEY, OWNER, SEARCH, World, a_world
 
 
@@ -163,7 +164,7 @@ async def test_the_loop_goes_on_while_the_disk_is_waited_for(tmp_path: Path) -> 
         held = sqlite3.connect(tmp_path / "keys.sqlite", isolation_level=None)
         held.execute("BEGIN IMMEDIATE")
         task = asyncio.create_task(contribute(world))
-        await asyncio.wait_for(asyncio.sleep(0.05), timeout=2)
+        await asyncio.wait_for(asyncio.sleep(0.05), timeout=patience_s())
         assert not task.done()
         held.execute("ROLLBACK")
         held.close()

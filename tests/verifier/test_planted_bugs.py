@@ -11,6 +11,7 @@ import pytest
 from solver.verifier import pool
 from solver.verifier.pool import Verifiers
 from solver.verifier.process import Verifier
+from tests.patience import impatient
 from tests.verifier import test_pool
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -158,7 +159,6 @@ async def test_a_promise_is_broken_by_a_planted_bug(
     plant(monkeypatch)
     if "monkeypatch" in signature(check).parameters:
         words = (*words, monkeypatch)
-    monkeypatch.setattr(test_pool, "PATIENCE_S", 2)
-    with pytest.raises(FAILURES):
+    with impatient(), pytest.raises(FAILURES):
         async with asyncio.timeout(4):
             await check(*words)

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,18 +25,17 @@ from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge
 from solver.verifier.pool import TASK_WEIGHT_MAX, Bounds, Verifiers, weight_of
 from solver.verifier.process import Verifier, VerifierFailed
 from tests.builder import START_S, alice, an_intent, an_offer, unverified
+from tests.patience import PATIENCE_S, patience_s, patiently, until
 from tests.verifier.test_batch import RULES, sent
-
-PATIENCE_S = 20
 
 
 @asynccontextmanager
 async def running(processes: int = 1, **bounds: float) -> AsyncIterator[Verifiers]:
-    """Verifiers at work."""
-    limits = msgspec.convert(bounds, Bounds)
-    async with asyncio.timeout(PATIENCE_S):
-        async with Verifiers(RULES, processes=processes, bounds=limits).running() as verifiers:
-            yield verifiers
+    """Verifiers at work; unless bounded otherwise they take as long as it takes."""
+    limits = msgspec.convert({"seconds_max": PATIENCE_S} | bounds, Bounds)
+    idle = Verifiers(RULES, processes=processes, bounds=limits)
+    async with patiently(), idle.running() as verifiers:
+        yield verifiers
 
 
 def signed() -> bytes:
@@ -74,15 +73,6 @@ def pids(verifiers: Verifiers) -> list[int]:
 def _pid(verifier: Verifier) -> int:
     assert verifier._process is not None
     return verifier._process.pid
-
-
-async def until(is_so: Callable[[], object]) -> None:
-    """Wait for something that will be."""
-    for _ in range(PATIENCE_S * 200):
-        if is_so():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not come")
 
 
 def is_there(pid: int) -> bool:
@@ -221,7 +211,7 @@ async def test_beyond_the_line_it_is_busy_and_memory_does_not_grow() -> None:
 async def test_who_can_wait_is_told_when_there_is_room() -> None:
     """`room` holds a sender back while the line is more than half full, and no longer."""
     async with running(1, weight_max=400) as verifiers:
-        await asyncio.wait_for(verifiers.room(), 1)
+        await asyncio.wait_for(verifiers.room(), patience_s())
         tasks = [asyncio.create_task(verified(verifiers, signed(), START_S)) for _ in range(350)]
         await asyncio.sleep(0)
         waiting = asyncio.create_task(verifiers.room())
@@ -391,11 +381,14 @@ async def test_a_verifier_that_answers_what_it_was_not_asked_is_replaced() -> No
 
 async def test_a_verifier_that_hangs_is_replaced() -> None:
     """One that does not answer in time is ended, and what it had goes to the next one."""
-    async with running(1, seconds_max=0.6) as verifiers:
+    async with running(1) as verifiers:
         await until(lambda: verifiers._verifiers)
         stuck = pids(verifiers)[0]
         os.kill(stuck, signal.SIGSTOP)
-        assert isinstance(await verified(verifiers, signed(), START_S), Verified)
+        waiting = asyncio.create_task(verified(verifiers, signed(), START_S))
+        await until(verifiers._taken)
+        verifiers._verifiers[0].silent_since -= PATIENCE_S
+        assert isinstance(await waiting, Verified)
         assert not is_there(stuck)
 
 
@@ -477,7 +470,7 @@ def test_a_verifier_is_reaped_although_its_keeper_is_cancelled_twice() -> None:
     async def keep() -> None:
         verifier.append(Verifier(RULES, lambda *_: None))
         async with verifier[0].running():
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.Event().wait()
 
     async def leave() -> None:
         loop = asyncio.get_running_loop()
@@ -499,13 +492,14 @@ def test_a_verifier_is_reaped_although_its_keeper_is_cancelled_twice() -> None:
 
 
 PARENT = """
-import asyncio, sys
-from tests.verifier.test_pool import running, until, pids
+import asyncio
+from tests.patience import until
+from tests.verifier.test_pool import running, pids
 async def main():
     async with running(2) as verifiers:
         await until(lambda: len(verifiers._verifiers) == 2)
         print(*pids(verifiers), flush=True)
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 asyncio.run(main())
 """
 
@@ -516,14 +510,13 @@ async def test_verifiers_never_outlive_the_market() -> None:
         sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+    line = await asyncio.wait_for(process.stdout.readline(), patience_s())
     there = [int(word) for word in line.split()]
     assert len(there) == 2
     assert all(map(is_there, there))
     process.kill()
     await process.wait()
-    async with asyncio.timeout(PATIENCE_S):
-        await until(lambda: not any(_runs(pid) for pid in there))
+    await until(lambda: not any(_runs(pid) for pid in there))
 
 
 def _runs(pid: int) -> bool:
