@@ -79,6 +79,7 @@ bench-settlement: setup ## batches a block takes from one sender, finality far a
 
 bench-auction: setup ## exact winners and rewards beside HiGHS and a greedy rule, as JSON lines
 	@$(PY) -m tests.bench.auction $(ARGS)
+	@$(PY) -m tests.bench.gain
 
 swarm: setup ## 1,000 simulated worlds of 5,000 steps with faults of every kind
 	@$(PY) -m simulations.swarm --worlds 1000 --steps 5000 --jobs 2 $(ARGS)
