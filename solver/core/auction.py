@@ -22,8 +22,8 @@ SOLUTIONS_PER_SOLVER_MAX: Final = BIDS_PER_SOLVER_MAX
 SOLUTIONS_MAX: Final = BIDS_MAX
 FILLS_MAX: Final = 4_096
 """Of one solution."""
-FILLS_PER_SOLVER_MAX: Final = 16_384
-FILLS_PER_AUCTION_MAX: Final = 131_072
+FILLS_PER_SOLVER_MAX: Final = 8_192
+FILLS_PER_AUCTION_MAX: Final = 65_536
 
 
 class SnapshotOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

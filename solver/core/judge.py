@@ -12,8 +12,8 @@ work is bounded (`WORK_MAX`); where it ends first, what was found wins, and the 
 how much the best could be better at most.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Final, Self
 
 import msgspec
@@ -127,19 +127,25 @@ def _place(ranked: Ranked) -> tuple[bool, bool, int, str]:
     )
 
 
+class _Book(msgspec.Struct, frozen=True, kw_only=True):
+    """One book of the snapshot, by id."""
+
+    bucket: int
+    intents: dict[str, SnapshotOrder]
+    offers: dict[str, SnapshotOrder]
+
+
 class _Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What all solutions of one auction are held against. `live` is of the close."""
 
-    books: dict[str, int]
-    """Each resource's bucket."""
+    books: dict[str, _Book]
     choices: dict[str, int]
     """Each any-of's bucket."""
     bundles: dict[str, SnapshotBundle]
     """Of each leg."""
-    intents: dict[str, SnapshotOrder]
-    offers: dict[str, SnapshotOrder]
-    resources: dict[str, str]
-    """Of each order."""
+    minimums: dict[str, int]
+    """Of each intent."""
+    shrunk: Mapping[str, int]
     cut: dict[str, int]
     live: dict[str, int]
 
@@ -149,14 +155,18 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
         choices = [bundle.id for bundle in snapshot.bundles if bundle.any_of]
         cut = {order.id: order.units for b in books for order in (*b.intents, *b.offers)}
         return cls(
-            books={book.resource: place for place, book in enumerate(books)},
+            books={
+                book.resource: _Book(
+                    bucket=place,
+                    intents={order.id: order for order in book.intents},
+                    offers={order.id: order for order in book.offers},
+                )
+                for place, book in enumerate(books)
+            },
             choices={name: len(books) + place for place, name in enumerate(choices)},
             bundles={leg: bundle for bundle in snapshot.bundles for leg in bundle.legs},
-            intents={order.id: order for book in books for order in book.intents},
-            offers={order.id: order for book in books for order in book.offers},
-            resources={
-                o.id: book.resource for book in books for o in (*book.intents, *book.offers)
-            },
+            minimums={order.id: order.minimum for book in books for order in book.intents},
+            shrunk=shrunk,
             cut=cut,
             live=cut | {order: units for order, units in shrunk.items() if order in cut},
         )
@@ -165,7 +175,7 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
 def _score(terms: _Terms, proposed: Proposed) -> Scored:
     solution, surplus = proposed.solution, dict[int, int]()
     reason = _fault_in(solution, terms, terms.cut)
-    if reason is None:
+    if reason is None and _is_touched(solution, terms.shrunk):
         solution = _still_live(solution, terms)
         reason = _fault_in_rest(proposed.solution, solution, terms)
     if reason is None:
@@ -173,14 +183,24 @@ def _score(terms: _Terms, proposed: Proposed) -> Scored:
     return Scored(proposed=proposed, solution=solution, surplus=surplus, reason=reason)
 
 
+def _is_touched(solution: Solution, shrunk: Mapping[str, int]) -> bool:
+    """Whether anything that it fills has less than in the snapshot."""
+    return bool(shrunk) and any(
+        fill.intent in shrunk or fill.offer in shrunk for fill in _fills(solution)
+    )
+
+
 def _surplus(solution: Solution, terms: _Terms) -> dict[int, int]:
-    surplus = {
-        terms.books[book.resource]: sum(
-            fill.units * (terms.intents[fill.intent].tick - terms.offers[fill.offer].tick)
-            for fill in book.fills
+    surplus: dict[int, int] = {}
+    for cleared in solution.books:
+        book = terms.books[cleared.resource]
+        intents, offers = book.intents, book.offers
+        surplus[book.bucket] = sum(
+            [
+                fill.units * (intents[fill.intent].tick - offers[fill.offer].tick)
+                for fill in cleared.fills
+            ]
         )
-        for book in solution.books
-    }
     for bundle in _bundles(solution, terms):
         if bundle.any_of:
             surplus[terms.choices[bundle.id]] = 0
@@ -224,7 +244,7 @@ def _cut_together(
                 cut[intent, offer] = units
                 rest[offer] = free - units
                 wanted -= units
-        if wanted == live or live - wanted < min(terms.intents[intent].minimum, live):
+        if wanted == live or live - wanted < min(terms.minimums[intent], live):
             return {}
     return cut
 
@@ -286,59 +306,55 @@ def _fault_in_books(solution: Solution, terms: _Terms) -> Reject | None:
 
 
 def _fault_in_fills(solution: Solution, terms: _Terms) -> Reject | None:
-    for book in solution.books:
-        for fill in book.fills:
-            fault = _fault_in_fill(fill, book, terms)
-            if fault is not None:
-                return fault
+    for cleared in solution.books:
+        book = terms.books[cleared.resource]
+        for fill in cleared.fills:
+            intent, offer = book.intents.get(fill.intent), book.offers.get(fill.offer)
+            if intent is None:
+                return reject(RejectCode.FILL_UNKNOWN_INTENT, _elsewhere(fill.intent, cleared))
+            if offer is None:
+                return reject(RejectCode.FILL_UNKNOWN_OFFER, _elsewhere(fill.offer, cleared))
+            if fill.units < 1:
+                return reject(RejectCode.FILL_UNITS_INVALID, f"{fill.units} units")
+            if intent.account == offer.account:
+                return reject(RejectCode.FILL_SELF_MATCH, f"{intent.account} on both sides")
+            if not offer.tick <= cleared.tick <= intent.tick:
+                return reject(
+                    RejectCode.FILL_PRICE_OUTSIDE_LIMITS,
+                    f"tick {cleared.tick} is outside {offer.tick} to {intent.tick}",
+                )
     return None
 
 
-def _fault_in_fill(fill: SolutionFill, book: ClearedBook, terms: _Terms) -> Reject | None:
-    intent = terms.intents.get(fill.intent)
-    offer = terms.offers.get(fill.offer)
-    if intent is None or terms.resources[fill.intent] != book.resource:
-        return reject(
-            RejectCode.FILL_UNKNOWN_INTENT, f"{fill.intent} is not in the book of {book.resource}"
-        )
-    if offer is None or terms.resources[fill.offer] != book.resource:
-        return reject(
-            RejectCode.FILL_UNKNOWN_OFFER, f"{fill.offer} is not in the book of {book.resource}"
-        )
-    if fill.units < 1:
-        return reject(RejectCode.FILL_UNITS_INVALID, f"{fill.units} units")
-    if intent.account == offer.account:
-        return reject(RejectCode.FILL_SELF_MATCH, f"{intent.account} on both sides")
-    if not offer.tick <= book.tick <= intent.tick:
-        return reject(
-            RejectCode.FILL_PRICE_OUTSIDE_LIMITS,
-            f"tick {book.tick} is outside {offer.tick} to {intent.tick}",
-        )
-    return None
+def _elsewhere(order: str, cleared: ClearedBook) -> str:
+    return f"{order} is not in the book of {cleared.resource}"
 
 
 def _fault_in_sums(
     solution: Solution, terms: _Terms, units_open: Mapping[str, int]
 ) -> Reject | None:
-    totals = Counter[str]()
+    totals, lines = dict[str, int](), dict[str, int]()
     for fill in _fills(solution):
-        totals[fill.intent] += fill.units
-        totals[fill.offer] += fill.units
-    lines = Counter(fill.intent for fill in _fills(solution))
+        intent, offer, units = fill.intent, fill.offer, fill.units
+        totals[intent] = totals.get(intent, 0) + units
+        totals[offer] = totals.get(offer, 0) + units
+        lines[intent] = lines.get(intent, 0) + 1
     if max(lines.values()) > MATCHES_MAX:
         return reject(RejectCode.SOLUTION_LIMIT, f"at most {MATCHES_MAX} fills of one intent")
-    for order_id, units in totals.items():
-        most, intent = units_open[order_id], terms.intents.get(order_id)
+    for name, units in totals.items():
+        most = units_open[name]
         if units > most:
-            return reject(RejectCode.FILL_OVERFILL, f"{units} units of {order_id}, open {most}")
-        if intent is not None and units < min(intent.minimum, most):
+            return reject(RejectCode.FILL_OVERFILL, f"{units} units of {name}, open {most}")
+        if name in lines and units < min(terms.minimums[name], most):
             return reject(
-                RejectCode.FILL_BELOW_MINIMUM, f"{units} of at least {intent.minimum} units"
+                RejectCode.FILL_BELOW_MINIMUM, f"{units} of at least {terms.minimums[name]} units"
             )
     return None
 
 
 def _fault_in_bundles(solution: Solution, terms: _Terms) -> Reject | None:
+    if not terms.bundles:
+        return None
     filled = {fill.intent for fill in _fills(solution)}
     for bundle in _bundles(solution, terms):
         count = len(filled.intersection(bundle.legs))
@@ -351,9 +367,11 @@ def _fault_in_bundles(solution: Solution, terms: _Terms) -> Reject | None:
 
 def _bundles(solution: Solution, terms: _Terms) -> Iterable[SnapshotBundle]:
     """Those of which a leg is filled, each once."""
+    if not terms.bundles:
+        return ()
     found = (terms.bundles.get(fill.intent) for fill in _fills(solution))
     return {bundle.id: bundle for bundle in found if bundle is not None}.values()
 
 
 def _fills(solution: Solution) -> Iterable[SolutionFill]:
-    return (fill for book in solution.books for fill in book.fills)
+    return chain.from_iterable([book.fills for book in solution.books])

@@ -54,7 +54,7 @@ def test_one_intent_with_too_many_fills_is_too_many(count: int, code: str) -> No
 def test_the_published_limits_of_solvers() -> None:
     """Solvers plan by them: an epoch's solutions, a solver's, and the fills of one."""
     assert (SOLUTIONS_MAX, SOLUTIONS_PER_SOLVER_MAX, FILLS_MAX) == (1_024, 64, 4_096)
-    assert (FILLS_PER_SOLVER_MAX, FILLS_PER_AUCTION_MAX) == (16_384, 131_072)
+    assert (FILLS_PER_SOLVER_MAX, FILLS_PER_AUCTION_MAX) == (8_192, 65_536)
     assert MATCHES_MAX == 128, "half of what the contract takes of an intent, or less"
 
 

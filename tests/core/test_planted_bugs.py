@@ -204,7 +204,7 @@ def _take_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
 def _score_units_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def units(solution: auction.Solution, terms: judge._Terms) -> dict[int, int]:
         return {
-            terms.books[book.resource]: sum(fill.units for fill in book.fills)
+            terms.books[book.resource].bucket: sum(fill.units for fill in book.fills)
             for book in solution.books
         }
 
