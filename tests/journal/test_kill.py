@@ -42,6 +42,8 @@ BATCH_MAX: Final = 6
 OUTSTANDING_MAX: Final = 32
 PIPE_BYTES: Final = 1 << 16
 ANSWER_SECONDS_MAX: Final = 60
+ANSWERS_MAX: Final = 20
+"""That a life is given at least, now and then none."""
 FOREVER_S: Final = 2**33
 
 
@@ -194,13 +196,14 @@ class Life:
         self.frames.append(commands)
         self._unsent += len(payload).to_bytes(LENGTH_BYTES, "big") + payload
 
-    def work(self, load: Load, seconds: float) -> None:
-        """Keep it busy for a while."""
+    def work(self, load: Load, seconds: float, answers: int = 0) -> None:
+        """Keep it busy for a while, and until so much is answered, however slow the machine."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 or len(self.answered) < answers:
+            assert left > -ANSWER_SECONDS_MAX, "the engine does not answer"
             if len(self.frames) - len(self.answered) < OUTSTANDING_MAX and not self._unsent:
                 self.send(load.batch())
-            self._exchange(left)
+            self._exchange(max(left, 0.01))
 
     def kill(self) -> None:
         """Kill it with -9, then read what it still said before."""
@@ -227,9 +230,12 @@ class Life:
         waiting = [self._to_engine] if self._unsent else []
         readable, writable, _ = select.select([self._from_engine], waiting, [], seconds)
         if writable:
-            self._unsent = self._unsent[os.write(self._to_engine, self._unsent) :]
+            with _while_it_lives():
+                self._unsent = self._unsent[os.write(self._to_engine, self._unsent) :]
         if readable:
-            self._unread += os.read(self._from_engine, PIPE_BYTES)
+            more = os.read(self._from_engine, PIPE_BYTES)
+            assert more, "the engine ended"
+            self._unread += more
             *lines, self._unread = self._unread.split(b"\n")
             for line in lines:
                 self._answer(line)
@@ -251,6 +257,14 @@ class Life:
             self._unread += more
         line, self._unread = self._unread.split(b"\n", 1)
         return line
+
+
+@contextmanager
+def _while_it_lives() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise AssertionError("the engine ended") from None
 
 
 class Ledger:
@@ -303,7 +317,7 @@ def kill_again_and_again(nursery: Nursery, folder: Path, kills: int, seed: int) 
         assert life.born.seq == ledger.seq, "recovery has what the journal has"
         if not ledger.seq:
             life.send(load.opening())
-        life.work(load, random.uniform(0.005, 0.12))
+        life.work(load, random.uniform(0.005, 0.12), random.randint(0, ANSWERS_MAX))
         life.kill()
         ledger.close(life)
         if kill % 7 == 3 and ledger.seq:
