@@ -1,20 +1,26 @@
 """Winners and rewards of an auction: how long they take, and what a greedy rule would do.
 
     python -m tests.bench.auction [--auctions 100] [--large 20] [--rewards 5] [--table 200]
+                                  [--hostile 20]
 
 Inside the clock: everything from sealed bids to winners with their proof, and then each
 winner's reference; CPU time of one process. The peer chooses among the same bids: HiGHS (of
 OR-tools, in C++) is asked for the best selection without a gap; its model is built outside
 the clock, and it gives no proof. The table's auctions have 8 buckets and 24 bids. CoW's rule
 there: highest score first, and rewards against what is greedily left without the winner's
-bids.
+bids. `close_delay_ms_max` is by the wall clock, in a running market: from an auction's deadline
+to when the best of 20 solvers, of which 14 hang, talk junk or come late, hears that it won.
 """
 
 import argparse
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from time import process_time_ns
 from typing import Final, TypeVar
 
+import structlog
+from msgspec.structs import replace
 from ortools.math_opt.python import mathopt
 
 from solver.core.bid import Bid
@@ -25,7 +31,11 @@ from tests.auction.bidding import LARGE, LARGEST, SMALL, Scenario, draw_bids, dr
 from tests.auction.ground import gain, misreports
 from tests.auction.oracle import greedy, highs_model
 from tests.bench.figure import print_figure
+from tests.gateway.hostile import compete
+from tests.gateway.world import GENEROUS, World, a_world
 
+EPOCH_MS: Final = 2_000
+"""Time for 20 solvers to connect and bid."""
 MILLION: Final = 10**6
 Result = TypeVar("Result")
 
@@ -37,11 +47,13 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=20, help="of 1,000 bids")
     parser.add_argument("--rewards", type=int, default=5, help="of 300 bids, with references")
     parser.add_argument("--table", type=int, default=200, help="beside the greedy rule")
+    parser.add_argument("--hostile", type=int, default=20, help="with 14 hostile solvers of 20")
     options = parser.parse_args()
     _winners("300", LARGE, options.auctions, 0.99)
     _winners("1000", LARGEST, options.large, 1.0)
     _rewards(options.rewards)
     _table(options.table)
+    asyncio.run(_close_delays(options.hostile))
 
 
 def _winners(name: str, scenario: Scenario, count: int, part: float) -> None:
@@ -109,6 +121,22 @@ def _table(count: int) -> None:
         ("auctions_where_lying_pays", counts["our_lies"], counts["lies"]),
     ):
         print_figure(name, ours / count * 100, "%", "greedy", theirs / count * 100)
+
+
+async def _close_delays(count: int) -> None:
+    """How late an auction is over among hostile solvers."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    delays, patient = [], replace(GENEROUS, heartbeat_seconds=20)
+    for _ in range(count):
+        async with a_world(limits=patient) as world:
+            outcome = await compete(world, _deadline, hostile=True, open_ms=EPOCH_MS)
+        assert outcome.won
+        delays.append(outcome.delay_ms)
+    print_figure("close_delay_ms_max", max(delays), "ms")
+
+
+async def _deadline(_: World) -> None:
+    """Whoever waits for its verdict waits for the deadline."""
 
 
 def _greedy_rewards(bids: Sequence[Bid]) -> dict[str, int]:
