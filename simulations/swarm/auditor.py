@@ -18,6 +18,7 @@ from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
 from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
 from simulations.swarm.payment import Payments
+from simulations.swarm.spending import Spendings
 from simulations.swarm.trust import Trusts
 from solver.core.command import Outcome
 from solver.core.event import (
@@ -29,6 +30,7 @@ from solver.core.event import (
     CallFinished,
     CallStarted,
     ChainApplied,
+    ClaimMoved,
     Event,
     Filled,
     IntentAccepted,
@@ -39,10 +41,13 @@ from solver.core.event import (
     LeaseMoved,
     MandateAccepted,
     MandateEnded,
+    MeteringSet,
     OfferAccepted,
     OfferEnded,
     PaymentSettled,
     PaymentSkipped,
+    ReceiptAccepted,
+    ReceiptLapsed,
     SolutionAccepted,
     SolutionJudged,
     TrustChanged,
@@ -64,7 +69,10 @@ class Auditor:
         self.contests = Contests(self.papers)
         self.mandates = Mandates()
         self.trusts = Trusts()
-        self.payments = Payments(usdc, self.papers, self.fills, self.mandates, self.trusts)
+        self.spendings = Spendings(usdc, self.papers, self.fills)
+        self.payments = Payments(
+            usdc, self.papers, self.fills, self.mandates, self.trusts, self.spendings
+        )
         self.open_fills: dict[str, dict[str, int]] = {}
         """By buyer and intent: how many of its fills may be used."""
         self.secrets: list[bytes] = []
@@ -103,6 +111,10 @@ class Auditor:
             SolutionJudged: self.contests.judged,
             AuctionClosed: self.contests.closed,
             TrustChanged: self.trusts.changed,
+            MeteringSet: self.spendings.ruled,
+            ReceiptAccepted: self.spendings.accepted,
+            ReceiptLapsed: self.spendings.lapsed,
+            ClaimMoved: self.payments.claim_moved,
         }
 
     @property
@@ -190,6 +202,7 @@ class Auditor:
             for event in events
             if isinstance(event, IntentAccepted | OfferAccepted)
         }
+        self.spendings.begin(events)
         for event in events:
             handler = self._handlers.get(type(event))
             if handler is not None:
@@ -258,6 +271,7 @@ class Auditor:
             tick=event.tick,
             until_ms=event.until_ms,
         )
+        self.spendings.filled(event)
         if intent.signer != event.buyer and intent.document.asset == self._usdc:
             self.trusts.bought(event.buyer, event.fill, self.fills[event.fill])
         fills = self.open_fills.setdefault(event.buyer, {})
@@ -331,7 +345,9 @@ class Auditor:
         expect(self._keys.get(event.key, False), "p4_no_call_on_a_dead_key", key=event.key)
         expect(0 < event.units <= fill.units - gone, "no_call_beyond_lease", call=event.call)
         fill.in_flight += event.units
-        self.trusts.served(self.papers[fill.intent].document.account, event.lease)
+        buyer = self.papers[fill.intent].document.account
+        self.trusts.served(buyer, event.lease)
+        self.spendings.served(buyer, event.lease)
         self.calls[event.call] = Call(fill=event.lease, key=event.key, units=event.units)
 
     def _call_finished(self, _: int, event: CallFinished) -> None:
@@ -352,7 +368,9 @@ class Auditor:
         expect(not fill.closed and not fill.in_flight, "lease_closes_once", lease=event.lease)
         fill.closed = True
         fill.payment = event.payment
-        fills = self.open_fills[self.papers[fill.intent].document.account]
+        buyer = self.papers[fill.intent].document.account
+        self.spendings.closed(buyer, event.lease)
+        fills = self.open_fills[buyer]
         fills[fill.intent] -= 1
         if not fills[fill.intent]:
             del fills[fill.intent]
@@ -386,7 +404,7 @@ class Auditor:
         for name, call in self.calls.items():
             if call.finished is None:
                 return f"call {name}"
-        parts = (self.payments, self.mandates, self.contests)
+        parts = (self.payments, self.spendings, self.mandates, self.contests)
         return next((left for part in parts if (left := part.unfinished())), "")
 
     def charged(self, key: str) -> int:

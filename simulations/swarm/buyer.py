@@ -2,17 +2,21 @@
 
 from typing import Final
 
+import msgspec
+
 from intents.bound import TICK_UNITS
 from intents.document import Mandate
-from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
+from simulations.swarm.client import PRICE_ATOMS, SESSION_CAP, Client, Surroundings, grant
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishUnder
 from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
+from simulations.swarm.spender import Spender
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.vault.operation import CallRequest
 
 CALLS_MAX: Final = 8
 BULK_MAX: Final = 4
+SHOPPED_MAX: Final = 3
 REQUESTS: Final = {
     SEARCH: CallRequest(method="GET", path="/search"),
     RERANK: CallRequest(method="GET", path="/rerank"),
@@ -27,6 +31,8 @@ class Buyer(Client):
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
         self._mandate: Mandate | None = None
+        self._spender = Spender(self)
+        self._is_metered = around.faults.has("metered")
         self.moves = (
             (self.demand, 10),
             (self.demand_many, 1),
@@ -36,11 +42,36 @@ class Buyer(Client):
             (self.cancel, 2),
             (self.done, 3),
             (self.move_money, 2),
+            (self.shop, 25 if self._is_metered else 0),
+            (self._spender.acknowledge, 25 if self._is_metered else 0),
         )
+
+    async def make_up(self) -> None:
+        """Sign at last for what is owed."""
+        await self._spender.make_up()
 
     async def demand(self) -> None:
         """Publish an intent."""
         await self.publish(self.fresh_intent(self.asset()))
+
+    async def shop(self) -> None:
+        """Buy little, at a price that somebody takes, and use it at once."""
+        units = self.random.randint(1, SHOPPED_MAX)
+        intent = msgspec.structs.replace(
+            self.fresh_intent(DEPLOYMENT.usdc, SEARCH),
+            units=units,
+            units_min=1,
+            limit=units * 2 * PRICE_ATOMS,
+            valid_from=0,
+        )
+        await self.publish(intent)
+        if identity(intent) in self.around.auditor.open_fills.get(self.person.account, ()):
+            message = Fetch(
+                sender=self.person.account, intent=identity(intent), request=REQUESTS[SEARCH]
+            )
+            for _ in range(units):
+                await self.ask(message)
+            await self._spender.acknowledge()
 
     async def demand_many(self) -> None:
         """Sign some intents at once; one of them may be no good."""
@@ -113,7 +144,7 @@ class Buyer(Client):
         chain, account = self.around.chain, self.person.account
         act = self.random.choices(
             ("deposit", "request", "take_back", "withdraw", "bump", "session"),
-            (8, 1, 1, 2, 0.3, 3 if self.person.is_session else 0),
+            (8, 1, 1, 2, 3 if self._is_metered else 0.3, 3 if self.person.is_session else 0),
         )[0]
         match act:
             case "deposit":

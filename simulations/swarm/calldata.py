@@ -1,8 +1,12 @@
-"""What a batch's calldata says, read a second time from BatchReader.sol."""
+"""What a batch's calldata says, read a second time from BatchReader.sol and MeteredReader.sol."""
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
+
+from intents.receipt import ReceiptLine
 
 
 class Revert(Exception):
@@ -35,6 +39,16 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[str, int]:
         """Account and nonce."""
         return self.fields["account"], self.fields["nonce"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A buyer's part of a metered batch, as packed."""
+
+    account: str
+    lines: tuple[ReceiptLine, ...]
+    authority: int
+    is_epoch_before: bool
+    signature: str
 
 
 _OFFER: Final = (
@@ -163,3 +177,51 @@ def _line(reader: _Reader, offers: int) -> Line:
     if line.offer >= offers:
         raise Revert("UnknownOffer")
     return line
+
+
+# ---------------------------------------------------------------- metered batches
+
+_CONTRACT: Final = 1
+_SIGNATURE_BYTES: Final = (64, 0, 64, 0)
+"""By authority; a contract's says its own size."""
+_EPOCH_BEFORE: Final = 4
+
+
+def unpack_metered(
+    packed: bytes, books: Mapping[str, tuple[str, ...]]
+) -> tuple[list[str], list[Record]]:
+    """The sellers of a metered batch, and its records. Raises Revert."""
+    reader = _Reader(packed)
+    addresses = ["0x" + reader.take(20).hex() for _ in range(reader.number(1))]
+    listed = [account for address in addresses for account in books.get(address, ())]
+    sellers = [_party(listed, reader.number(2)) for _ in range(reader.number(2))]
+    if any(left >= right for left, right in pairwise(sellers)):
+        raise Revert("BatchSellersUnsorted")
+    records = [_record(reader, listed, sellers) for _ in range(reader.number(2))]
+    reader.finish()
+    return sellers, records
+
+
+def _record(reader: _Reader, listed: list[str], sellers: list[str]) -> Record:
+    account = _party(listed, reader.number(2))
+    flags, count = reader.number(1), reader.number(1)
+    authority = flags & _AUTHORITY_MASK
+    lines, following = [], 0
+    for _ in range(count):
+        amount, skipped = reader.number(6), reader.number(2)
+        lines.append(ReceiptLine(seller=_party(sellers, following + skipped), amount=amount))
+        following += skipped + 1
+    size = reader.number(2) if authority == _CONTRACT else _SIGNATURE_BYTES[authority]
+    return Record(
+        account=account,
+        lines=tuple(lines),
+        authority=authority,
+        is_epoch_before=bool(flags & _EPOCH_BEFORE),
+        signature="0x" + reader.take(size).hex(),
+    )
+
+
+def _party(listed: list[str], place: int) -> str:
+    if place >= len(listed):
+        raise Revert("BatchMalformed")
+    return listed[place]

@@ -7,9 +7,12 @@ from typing import Any, Final
 import msgspec
 from tiny_keccak import keccak256
 
+from contracts.metered import book_code
 from simulations.swarm.calldata import Revert
-from simulations.swarm.contract import CREATED, Ledger, Log
+from simulations.swarm.contract import CREATED, Ledger
 from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.metered_contract import Log
+from simulations.swarm.person import LIBRARIAN, OPERATOR
 
 BLOCK_S: Final = 2
 AGE_S: Final = 60
@@ -19,19 +22,36 @@ BASE_FEE_WEI: Final = 10**9
 GAS_USED: Final = 300_000
 POOL_MAX: Final = 64
 BUMP_PERCENT: Final = 110
+_BOOK_HEAD: Final = 11
+"""Bytes before the first account: what copies the code, and the STOP that it begins with."""
+Place = tuple[str, int]
+"""A sender and its nonce."""
 _SHORT_MAX: Final = 55
 _SINGLE_BYTE_END: Final = 0x80
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
-    """Signed bytes of the operator's session key, decoded."""
+    """Signed bytes of one of the operator's keys, decoded."""
 
     hash: str
+    sender: str
     nonce: int
     max_wei: int
     tip_wei: int
     gas: int
     data: bytes
+
+    @property
+    def place(self) -> Place:
+        """What only one transaction can have."""
+        return self.sender, self.nonce
+
+    @property
+    def creates(self) -> str:
+        """The address of the book that it creates; empty if it calls something."""
+        if self.sender != LIBRARIAN.address or not self.data:
+            return ""
+        return "0x" + keccak256(f"{self.sender}:{self.nonce}".encode())[12:].hex()
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +75,8 @@ class ChainBlock(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     hash: str
     time_s: int
-    nonce: int
-    """Of the session key."""
+    nonces: dict[str, int]
+    """By sender, the next that it has."""
     ledger: Ledger
     logs: tuple[tuple[Log, str], ...] = ()
     """Each with the hash of its transaction."""
@@ -83,7 +103,7 @@ class Chain:
         self._random = random
         self._now_s = now_s
         self._salt = 0
-        self.pool: dict[int, Transaction] = {}
+        self.pool: dict[Place, Transaction] = {}
         self._acts: list[Act] = []
         self._stuck: dict[str, int] = {}
         self._seen: list[bytes] = []
@@ -93,7 +113,7 @@ class Chain:
                 number=0,
                 hash=self._hash(0),
                 time_s=now_s() - AGE_S,
-                nonce=0,
+                nonces={OPERATOR.address: 0, LIBRARIAN.address: 0},
                 ledger=ledger,
                 logs=made,
             )
@@ -125,9 +145,9 @@ class Chain:
     def send(self, raw: bytes) -> None:
         """Offer signed bytes. Raises PoolRefused with a node's words."""
         transaction = decode(raw)
-        if transaction.nonce < self.head.nonce:
+        if transaction.nonce < self.head.nonces[transaction.sender]:
             raise PoolRefused("nonce too low")
-        old = self.pool.get(transaction.nonce)
+        old = self.pool.get(transaction.place)
         if old is not None and old.hash == transaction.hash:
             raise PoolRefused("already known")
         if transaction.max_wei < BASE_FEE_WEI:
@@ -138,7 +158,7 @@ class Chain:
         ):
             raise PoolRefused("replacement transaction underpriced")
         if len(self.pool) < POOL_MAX:
-            self.pool[transaction.nonce] = transaction
+            self.pool[transaction.place] = transaction
             self._seen.append(raw)
 
     # ---------------------------------------------------------------- blocks
@@ -147,11 +167,11 @@ class Chain:
         """Make a block of what waits, now or at another time."""
         self._disturb()
         parent = self.head
-        ledger, logs, nonce = parent.ledger, [], parent.nonce
+        ledger, logs, nonces = parent.ledger, [], dict(parent.nonces)
         mined: list[Mined] = []
         time_s = max(time_s or self._now_s(), parent.time_s + 1)
         acts, self._acts = tuple(self._acts), []
-        chosen = self._chosen(nonce)
+        chosen = [each for sender in nonces for each in self._chosen(sender, nonces[sender])]
         if acts or chosen:
             ledger = ledger.copy()
         number = parent.number + 1
@@ -160,7 +180,7 @@ class Chain:
             found = ledger.act(act.name, act.account, time_s, **act.terms)
             logs += [(log, block_hash) for log in found]
         for transaction in chosen:
-            nonce += 1
+            nonces[transaction.sender] += 1
             succeeded, found = self._execute(ledger, transaction, time_s)
             logs += [(log, transaction.hash) for log in found]
             mined.append(Mined(transaction=transaction, succeeded=succeeded))
@@ -169,7 +189,7 @@ class Chain:
                 number=number,
                 hash=block_hash,
                 time_s=time_s,
-                nonce=nonce,
+                nonces=nonces,
                 ledger=ledger,
                 logs=tuple(logs),
                 mined=tuple(mined),
@@ -189,7 +209,7 @@ class Chain:
             for entry in block.mined:
                 # The pool may remember what was mined, or not.
                 if self._random.random() < 0.5:  # noqa: PLR2004  a coin
-                    self.pool.setdefault(entry.transaction.nonce, entry.transaction)
+                    self.pool.setdefault(entry.transaction.place, entry.transaction)
         for _ in range(depth):
             self.mine()
 
@@ -210,6 +230,9 @@ class Chain:
     ) -> tuple[bool, list[Log]]:
         if not transaction.data or self._faults.strike(FaultKind.TX_REVERTED):
             return not transaction.data, []
+        if transaction.creates:
+            ledger.books[transaction.creates] = _listed(transaction.data)
+            return True, []
         trial = ledger.copy()
         try:
             logs = trial.settle(transaction.data, time_s)
@@ -219,31 +242,31 @@ class Chain:
             setattr(ledger, name, getattr(trial, name))
         return True, logs
 
-    def _chosen(self, nonce: int) -> list[Transaction]:
+    def _chosen(self, sender: str, nonce: int) -> list[Transaction]:
         chosen = []
-        while (transaction := self.pool.get(nonce)) is not None:
+        while (transaction := self.pool.get((sender, nonce))) is not None:
             if self._stuck.get(transaction.hash, 0) > self.head.number:
                 break
-            del self.pool[nonce]
+            del self.pool[transaction.place]
             chosen.append(transaction)
             nonce += 1
-        for stale in [old for old in self.pool if old < nonce]:
+        for stale in [old for old in self.pool if old[0] == sender and old[1] < nonce]:
             del self.pool[stale]
         return chosen
 
     def _disturb(self) -> None:
         """What happens to a pool."""
         strike = self._faults.strike
-        for nonce, transaction in list(self.pool.items()):
+        for place, transaction in list(self.pool.items()):
             if transaction.hash not in self._stuck:
                 stuck = strike(FaultKind.TX_STUCK)
                 wait = self._random.randint(2, 12) if stuck else 0
                 self._stuck[transaction.hash] = self.head.number + wait
             if strike(FaultKind.TX_DROPPED):
-                del self.pool[nonce]
-            elif nonce == self.head.nonce and strike(FaultKind.TX_REPLACED):
+                del self.pool[place]
+            elif self._is_next(transaction) and strike(FaultKind.TX_REPLACED):
                 # Somebody uses the same key by hand.
-                self.pool[nonce] = _alien(nonce, transaction)
+                self.pool[place] = _alien(transaction)
         if self._seen and self._faults.may(FaultKind.TX_DUPLICATED):
             self._faults.note(FaultKind.TX_DUPLICATED)
             try:
@@ -251,16 +274,24 @@ class Chain:
             except PoolRefused:
                 return
 
+    def _is_next(self, transaction: Transaction) -> bool:
+        return transaction.nonce == self.head.nonces[transaction.sender]
+
     def _hash(self, number: int) -> str:
         self._salt += 1
         return "0x" + keccak256(f"{number}:{self._salt}".encode()).hex()
 
 
-def _alien(nonce: int, old: Transaction) -> Transaction:
+def _alien(old: Transaction) -> Transaction:
     hashed = "0x" + keccak256(b"alien" + old.hash.encode()).hex()
-    return Transaction(
-        hash=hashed, nonce=nonce, max_wei=2 * old.max_wei, tip_wei=old.tip_wei, gas=21_000, data=b""
-    )
+    return msgspec.structs.replace(old, hash=hashed, max_wei=2 * old.max_wei, gas=21_000, data=b"")
+
+
+def _listed(creation: bytes) -> tuple[str, ...]:
+    """The accounts of the address book that this creates; none if it creates something else."""
+    raw = creation[_BOOK_HEAD:]
+    accounts = tuple("0x" + raw[start : start + 20].hex() for start in range(0, len(raw), 20))
+    return accounts if accounts and creation == book_code(accounts) else ()
 
 
 def decode(raw: bytes) -> Transaction:
@@ -269,6 +300,8 @@ def decode(raw: bytes) -> Transaction:
     number = [int.from_bytes(field, "big") for field in fields[:5]]
     return Transaction(
         hash="0x" + keccak256(raw).hex(),
+        # Only books are created, and only the librarian creates.
+        sender=OPERATOR.address if fields[5] else LIBRARIAN.address,
         nonce=number[1],
         tip_wei=number[2],
         max_wei=number[3],

@@ -13,7 +13,7 @@ from intents.reject import Reject
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.chain import Chain
-from simulations.swarm.contract import MAY_SIGN, Registry
+from simulations.swarm.contract import MAY_SIGN
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import (
@@ -24,6 +24,7 @@ from simulations.swarm.gate import (
 )
 from simulations.swarm.network import Network
 from simulations.swarm.person import DEPLOYMENT, Paperwork, Person, paperwork
+from simulations.swarm.registry import Registry
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 
 PAUSE_S: Final = 0.9

@@ -1,5 +1,7 @@
 """The settlement contract's rules, written a second time from Settlement.sol, plainly.
 
+What it shares with metered settlement, and that itself, is in `metered_contract`.
+
 It reads the calldata that the submitter really sends, and knows what clients really
 signed: an intent or offer that differs in one field from any signed document has a bad
 signature here, as it would on chain.
@@ -12,22 +14,18 @@ from typing import Any, Final
 import msgspec
 from tiny_keccak import keccak256
 
-from contracts.abi import Item
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT
 from contracts.deploy import SESSION_PERIOD_S
 from intents.bound import TICK_UNITS
-from intents.bundle import signed_digest
-from intents.document import Document, Intent
 from simulations.swarm.calldata import Line, Revert, Signed, unpack
+from simulations.swarm.metered_contract import SETTLE_METERED, Log, MeteredLedger
+from simulations.swarm.registry import Registry
 
 BATCH_BYTES_MAX: Final = 120_000
 EXIT_DELAY_S: Final = 600
 SESSION: Final = 2
 MAY_SIGN: Final = 2
 ANY_RESOURCE: Final = keccak256(b"").hex()
-
-Log = tuple[Item, str, tuple[Any, ...]]
-"""An event's ABI, the address that emits it (empty: settlement), and its values."""
 
 EVENTS: Final = {
     name: SETTLEMENT.event(name)
@@ -74,41 +72,6 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     live: bool = True
 
 
-class Registry:
-    """What clients signed, by signature: how the contract's ecrecover knows a signer."""
-
-    def __init__(self, prefix: bytes, usdc: str, names: dict[str, str]) -> None:
-        self._prefix = prefix
-        self._usdc = usdc
-        self._names = names
-        self._documents: dict[str, tuple[Document, str]] = {}
-        self._bulks: dict[str, tuple[bytes, str]] = {}
-
-    def note(self, document: Document, signature: str, signer: str) -> None:
-        """A client signs a document."""
-        self._documents[signature] = (document, signer)
-
-    def note_bulk(self, digest: bytes, signature: str, signer: str) -> None:
-        """A client signs many intents at once."""
-        self._bulks[signature] = (digest, signer)
-
-    def signer_of(self, signed: Signed) -> str:
-        """Who signed exactly these fields; empty if nobody did."""
-        fields = signed.fields | {"resource": self._names[signed.fields["resource"]]}
-        if signed.height:
-            return self._bulk_signer(signed, fields)
-        document, signer = self._documents.get(signed.signature, (None, ""))
-        same = all(getattr(document, name, None) == value for name, value in fields.items())
-        return signer if same else ""
-
-    def _bulk_signer(self, signed: Signed, fields: dict[str, Any]) -> str:
-        """The signer of the tree that the proof leads to."""
-        terms = fields | {"asset": self._usdc, "immediate": bool(fields["immediate"])}
-        digest = signed_digest(self._prefix, Intent(**terms), signed.proof)
-        known, signer = self._bulks.get(signed.signature, (b"", ""))
-        return signer if digest == known else ""
-
-
 class Draft:
     """Sums of one batch while it is settled."""
 
@@ -117,14 +80,12 @@ class Draft:
         self.paid = self.settled = self.skipped = 0
 
 
-class Ledger:
+class Ledger(MeteredLedger):
     """The contract's storage. Values are immutable, so that `copy` is shallow."""
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self.balances: dict[str, int] = {}
+        super().__init__(registry)
         self.withdrawals: dict[str, tuple[int, int]] = {}
-        self.epochs: dict[str, tuple[int, int]] = {}
         self.cancelled: dict[tuple[str, int], int] = {}
         self.units: dict[tuple[str, int], int] = {}
         self.batches: dict[int, str] = {}
@@ -133,16 +94,8 @@ class Ledger:
     def copy(self) -> "Ledger":
         """For the next block, or for a simulation."""
         other = Ledger(self._registry)
-        for name in (
-            "balances",
-            "withdrawals",
-            "epochs",
-            "cancelled",
-            "units",
-            "batches",
-            "grants",
-        ):
-            setattr(other, name, dict(getattr(self, name)))
+        for name, kept in vars(self).items():
+            setattr(other, name, dict(kept) if isinstance(kept, dict) else kept)
         return other
 
     # ---------------------------------------------------------------- what accounts do
@@ -172,7 +125,8 @@ class Ledger:
         if not amount or now_s < at:
             raise Revert("SettlementWithdrawalEarly")
         del self.withdrawals[account]
-        paid = min(amount, self.balances.get(account, 0))
+        free = max(0, self.balances.get(account, 0) - self.claimed(account))
+        paid = min(amount, free)
         self.balances[account] = self.balances.get(account, 0) - paid
         yield EVENTS["Withdrawn"], "", (account, account, paid)
 
@@ -215,6 +169,8 @@ class Ledger:
         if calldata[:4] != _CALL_SETTLEMENT.selector or len(calldata) > BATCH_BYTES_MAX:
             raise Revert("unknown call")
         (inner,) = _CALL_SETTLEMENT.decode_inputs(calldata[4:])
+        if inner[:4] == SETTLE_METERED.selector:
+            return self.settle_metered(inner[4:], now_s)
         number, digest, packed = _SETTLE.decode_inputs(inner[4:])
         if number in self.batches:
             raise Revert(f"BatchAlreadySettled({number})")

@@ -78,6 +78,14 @@ class FaultKind(StrEnum):
 
     TWO_ENGINES = "operator.two_engines_on_one_journal"
 
+    LEFT_UNSIGNED = "metered.left_unsigned"
+    SIGNED_LATE = "metered.signed_late"
+    OLD_RECEIPT = "metered.old_receipt"
+    WRONG_RECEIPT = "metered.wrong_receipt"
+    SIGNED_AWAY = "metered.signed_away"
+    CLAIMED = "metered.claimed_by_seller"
+    CRASH_AT_RECEIPT = "metered.crash_at_receipt"
+
     @property
     def family(self) -> str:
         """The class that it is drawn with."""
@@ -140,6 +148,13 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.FOREIGN_DOCUMENT: 0.1,
     FaultKind.INBOX_FULL: 0.02,
     FaultKind.TWO_ENGINES: 0.02,
+    FaultKind.LEFT_UNSIGNED: 0.2,
+    FaultKind.SIGNED_LATE: 0.5,
+    FaultKind.OLD_RECEIPT: 0.2,
+    FaultKind.WRONG_RECEIPT: 0.9,
+    FaultKind.SIGNED_AWAY: 0.05,
+    FaultKind.CLAIMED: 0.5,
+    FaultKind.CRASH_AT_RECEIPT: 0.2,
 }
 """The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""
 

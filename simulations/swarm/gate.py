@@ -1,5 +1,6 @@
 """What the gateway does with a request, without HTTP: decode, admit, hand on, answer."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from intents.typed_data import digest
 from simulations.swarm.upstream import PROVIDER, RESOURCES, HeldKey, Vault
 from solver.core.auction import Snapshot
 from solver.core.command import (
+    AcceptReceipt,
     Authority,
     CancelDocument,
     ClearedBook,
@@ -26,7 +28,9 @@ from solver.core.command import (
     SubmitOffer,
 )
 from solver.core.document import IntentState, intent_record
-from solver.engine.sequencer import Applied, Sequencer
+from solver.engine.sequencer import Applied, Sequencer, SequencerStopped
+from solver.gateway.owed import SpendingBody, SpendingTold
+from solver.gateway.spending import spending_told
 from solver.vault.fault import EgressFault
 from solver.vault.operation import CallRequest
 from solver.vault.proxy import Proxy
@@ -79,6 +83,18 @@ class Fetch(Message, frozen=True, kw_only=True):
     request: CallRequest
 
 
+class Owe(Message, frozen=True, kw_only=True):
+    """What an account owes, which anyone may ask."""
+
+    account: str
+
+
+class Acknowledge(Message, frozen=True, kw_only=True):
+    """A buyer's word for what it owes."""
+
+    body: bytes
+
+
 class Contribute(Message, frozen=True, kw_only=True):
     """A key for the pool."""
 
@@ -126,17 +142,25 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[Applied | Reject, ...]
 
 
-Answer = Applied | Served | Seen | Told | Reject
+Answer = Applied | Served | Seen | Told | SpendingTold | Reject
 
 
 class Gate:
     """One process's public face."""
 
-    def __init__(self, sequencer: Sequencer, proxy: Proxy, vault: Vault, rules: Rules) -> None:
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        proxy: Proxy,
+        vault: Vault,
+        rules: Rules,
+        on_receipt: Callable[[], None],
+    ) -> None:
         self._sequencer = sequencer
         self._proxy = proxy
         self._vault = vault
         self._rules = rules
+        self._on_receipt = on_receipt
 
     async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911  one a route
         """Answer a request. Whatever this raises would be a 500."""
@@ -161,6 +185,10 @@ class Gate:
                 return await self._revoke(message)
             case Propose():
                 return await submit(_proposal(message))
+            case Owe():
+                return await self._owed(message)
+            case Acknowledge():
+                return await self._acknowledge(message)
             case Look():
                 return self._look()
         raise TypeError(f"no such request: {message}")
@@ -245,6 +273,32 @@ class Gate:
             return reject(RejectCode.NOT_AUTHORIZED)
         self._vault.erase(message.key)
         return await self._sequencer.submit(RetireKey(key=message.key, reason=KeyEnd.REVOKED))
+
+    async def _owed(self, message: Owe) -> Answer:
+        told = spending_told(self._sequencer.market.state, message.account)
+        try:
+            await self._sequencer.durable()
+        except SequencerStopped:
+            return reject(RejectCode.SHUTTING_DOWN)
+        return told
+
+    async def _acknowledge(self, message: Acknowledge) -> Answer:
+        sent = _decoded(message.body, SpendingBody)
+        if isinstance(sent, Reject):
+            return sent
+        verified = admit(sent.receipt, self._rules, self._now_s())
+        if isinstance(verified, Reject):
+            return verified
+        self._on_receipt()
+        return await self._sequencer.submit(
+            AcceptReceipt(
+                receipt=verified.document,
+                fills=sent.fills,
+                signer=verified.signer or "",
+                authority=Authority.KEY,
+                signature=verified.signature,
+            )
+        )
 
     def _look(self) -> Seen:
         auctions = self._sequencer.market.state.auctions.values()

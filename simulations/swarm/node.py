@@ -13,7 +13,7 @@ from simulations.swarm.clock import MachineClock
 from simulations.swarm.disk import JOURNAL, OUTBOX, Disk, JournalDisk
 from simulations.swarm.gate import Gate
 from simulations.swarm.loop import Process, VirtualLoop
-from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, OPERATOR
+from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, LIBRARIAN, OPERATOR
 from simulations.swarm.snapshot import SnapshotFolder
 from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import CATALOGUE, PROVIDER, FakeKeyring, Upstream, Vault
@@ -38,6 +38,7 @@ from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
 from solver.journal import Genesis, Journal
 from solver.journal.recovery import restore
+from solver.settlement.book import BookKeeper
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
@@ -45,6 +46,7 @@ from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
+from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
 from solver.strategies import STRATEGIES
 from solver.vault.proxy import Proxy
@@ -53,6 +55,10 @@ EPOCH_MS: Final = 5_000
 RECONCILE_S: Final = 20
 RETRY_S: Final = 10
 HASH_EVERY: Final = 32
+MINED_WITHIN_S: Final = 30
+CUT_POLICY: Final = CutPolicy(
+    fills_max=2, interval_ms=500, metered_interval_ms=3_000, unsigned_ms=9_000
+)
 GENESIS: Final = Genesis(chain_id=CHAIN_ID, settlement=DEPLOYMENT.settlement, usdc=DEPLOYMENT.usdc)
 RULES: Final = Rules(domain=DOMAIN, assets=frozenset({DEPLOYMENT.usdc, CREDIT}))
 
@@ -135,6 +141,9 @@ class Machine:
         self.applied = 0
         self.hashes: Final = blake2b(digest_size=32)
         self.on_recovered: Callable[[], None] = lambda: None
+        self.on_receipt: Callable[[], None] = lambda: None
+        self.rule = SetMetering(payment_max=0, uncovered_max=0, unsettled_max=UNSETTLED_MAX)
+        """What its owner has set."""
         self.last_blocks: ApplyBlocks | None = None
 
     def market_ms(self) -> int:
@@ -218,7 +227,15 @@ class Node:
         )
         await submitter.start()
         await watcher.start()
-        cutter = Cutter(sequencer, CutPolicy(fills_max=2, interval_ms=500))
+        cutter = Cutter(sequencer, CUT_POLICY)
+        keeper = BookKeeper(
+            chain=self.machine.chain,
+            outbox=outbox,
+            sequencer=sequencer,
+            wallet=Wallet(self.machine.chain, [LIBRARIAN], mined_within_s=MINED_WITHIN_S),
+            sender=LIBRARIAN.address,
+            interval_ms=2_000,
+        )
         competition = Competition(
             sequencer,
             STRATEGIES,
@@ -226,7 +243,8 @@ class Node:
             assets=(DEPLOYMENT.usdc, CREDIT),
             randomness=self._random.randbytes,
         )
-        for part in (submitter.run(), watcher.run(), cutter.run(), competition.run()):
+        settling = (submitter.run(), watcher.run(), keeper.run(), cutter.run())
+        for part in (*settling, competition.run()):
             self._run(part)
         self._run(self._reconcile_forever())
         self._run(self._retry_forever(submitter))
@@ -237,7 +255,7 @@ class Node:
             egress=self.machine.upstream,
             clock_ms=sequencer.now_ms,
         )
-        self.gate = Gate(sequencer, proxy, self.machine.vault, RULES)
+        self.gate = Gate(sequencer, proxy, self.machine.vault, RULES, self.machine.on_receipt)
 
     def _recover(self) -> Sequencer:
         journal = Journal.open(JOURNAL, GENESIS, JournalDisk(self.machine.disk))
@@ -262,8 +280,9 @@ class Node:
             if resource.name not in state.resources:
                 opened = OpenResource(resource=resource.name, mode=resource.trading)
                 await self._require(sequencer, opened)
-        if state.metering.unsettled_max != UNSETTLED_MAX:
-            rule = SetMetering(payment_max=0, uncovered_max=0, unsettled_max=UNSETTLED_MAX)
+        rule, metering = self.machine.rule, state.metering
+        known = (state.metered_max, metering.uncovered_max, metering.unsettled_max)
+        if known != (rule.payment_max, rule.uncovered_max, rule.unsettled_max):
             await self._require(sequencer, rule)
         for key in list(vault.keys):
             if key not in state.keys or not state.keys[key].live:

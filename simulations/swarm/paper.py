@@ -51,6 +51,7 @@ class Fill(msgspec.Struct, kw_only=True):
     payment: int = 0
     batch: int = -1
     over: bool = False
+    metered: bool = False
 
 
 class Call(msgspec.Struct, kw_only=True):

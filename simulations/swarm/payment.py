@@ -8,12 +8,14 @@ from simulations.swarm.chain import Chain
 from simulations.swarm.contract import SkipReason
 from simulations.swarm.finding import expect
 from simulations.swarm.paper import Fill, Mandates, Paper
+from simulations.swarm.spending import Spendings
 from simulations.swarm.trust import Trusts
 from solver.core.event import (
     BalanceChanged,
     BatchCut,
     BatchFinal,
     ChainApplied,
+    ClaimMoved,
     PaymentSettled,
     PaymentSkipped,
 )
@@ -25,19 +27,21 @@ BLOCKS_BEHIND_MAX: Final = 32
 class Payments:
     """From the feed and the final blocks alone: what was batched, paid, refused, and owned."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  each of another type
         self,
         usdc: str,
         papers: dict[str, Paper],
         fills: dict[str, Fill],
         mandates: Mandates,
         trusts: Trusts,
+        spendings: Spendings,
     ) -> None:
         self._usdc = usdc
         self._papers = papers
         self._fills = fills
         self._mandates = mandates
         self._trusts = trusts
+        self._spendings = spendings
         self.totals: dict[tuple[str, str], int] = {}
         self.revoked: set[str] = set()
         """Keys whose sessions ended, or got worse terms."""
@@ -60,14 +64,17 @@ class Payments:
             expect(fill.closed and fill.batch < 0 and not fill.over, "i16_batched_once")
             expect(line.payment == fill.payment, "batched_as_closed", fill=line.fill)
             fill.batch = event.number
+        self._spendings.cut(event)
         self._batches[event.number] = tuple(line.fill for line in event.lines)
 
     def final(self, _: int, event: BatchFinal) -> None:
         """The chain has spoken for good."""
         expect(event.number not in self._final_batches, "i16_settled_once", number=event.number)
         self._final_batches.add(event.number)
-        for fill in self._batches[event.number]:
-            expect(self._fills[fill].over, "batch_speaks_of_each_line", fill=fill)
+        self._spendings.spoken(event.number)
+        for name in self._batches[event.number]:
+            fill = self._fills[name]
+            expect(fill.over or fill.metered, "batch_speaks_of_each_line", fill=name)
 
     def settled(self, _: int, event: PaymentSettled) -> None:
         """A fill is paid."""
@@ -75,11 +82,15 @@ class Payments:
         intent, offer = self._papers[fill.intent], self._papers[fill.offer]
         paid = intent.document.asset
         parties = (intent.document.account, offer.document.account)
-        expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
         expect((event.buyer, event.seller) == parties, "settled_between_parties", fill=event.fill)
         if intent.mandate:
             self._mandates.paid(intent.mandate, event.payment)
-        expect(fill.batch >= 0 or paid != self._usdc or not event.payment, "usdc_is_batched")
+        if fill.metered:
+            self._spendings.settled(event.buyer, event.seller, event.fill, event.payment)
+        else:
+            expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
+            is_batched = fill.batch >= 0 or paid != self._usdc or not event.payment
+            expect(is_batched, "usdc_is_batched", fill=event.fill)
         self._move(event.buyer, event.seller, paid, event.payment)
 
     def skipped(self, _: int, event: PaymentSkipped) -> None:
@@ -87,12 +98,15 @@ class Payments:
         fill = self._end(event.fill)
         signers = {self._papers[fill.intent].signer, self._papers[fill.offer].signer}
         buyer = self._papers[fill.intent].document.account
+        if fill.metered:
+            self._spendings.skipped(buyer, event.fill, event.reason)
+            return
         allowed = {
             SkipReason.EPOCH_ENDED,
             SkipReason.CANCELLED,
             *([SkipReason.EXPIRED] if self.clock_may_be_wrong else []),
             *([SkipReason.SESSION_REFUSED] if signers & self.revoked else []),
-            *([SkipReason.INSUFFICIENT] if buyer in self._left else []),
+            *([SkipReason.INSUFFICIENT] if buyer in self._left | self._spendings.claimed else []),
             # What is left of an execution whose other lines were refused may be too little.
             *([SkipReason.BELOW_MINIMUM] if fill.intent in self._refused else []),
         }
@@ -130,9 +144,15 @@ class Payments:
         expect(event.total >= 0, "nobody_is_overdrawn", account=event.account)
         self.totals[key] = event.total
 
+    def claim_moved(self, _: int, event: ClaimMoved) -> None:
+        """A buyer's receipt moved money by itself."""
+        self._spendings.claim_moved(event)
+        self._move(event.buyer, event.seller, self._usdc, event.payment)
+
     def chain_applied(self, _: int, event: ChainApplied) -> None:
         """I17: the books are the contract's, as of that block."""
         assert self.chain is not None
+        self._spendings.applied(event.number)
         found = self.chain.blocks[event.number].ledger.balances
         mine = {
             account: sum_ for (account, asset), sum_ in self.totals.items() if asset == self._usdc

@@ -7,7 +7,7 @@ from tiny_keccak import keccak256
 
 from contracts.deploy import Deployment
 from intents.bulk import bulk_digest, tree
-from intents.document import Intent, Mandate, Offer
+from intents.document import Document, Intent, Mandate, Offer
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest, struct_hash
 
@@ -43,7 +43,7 @@ class Person:
         self.is_session: Final = session
         self.account: Final = _address(name) if session else self.key.address
 
-    def sign(self, document: Intent | Offer | Mandate) -> tuple[str, str]:
+    def sign(self, document: Document) -> tuple[str, str]:
         """Digest and signature."""
         hashed = digest(_PREFIX, document)
         return "0x" + hashed.hex(), self.key.sign(hashed)
@@ -53,6 +53,8 @@ BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), Person("dora", se
 SELLERS: Final = (Person("eli"), Person("fay"), Person("gus"), Person("hana", session=True))
 PEOPLE: Final = (*BUYERS, *SELLERS)
 OPERATOR: Final = SigningKey(keccak256(b"swarm:operator session"))
+LIBRARIAN: Final = SigningKey(keccak256(b"swarm:librarian"))
+"""The operator's key that creates address books, and does nothing else."""
 
 
 class Paperwork(msgspec.Struct, frozen=True, kw_only=True):

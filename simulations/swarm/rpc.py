@@ -9,6 +9,9 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final, NoReturn
 
+from eth_abi.abi import encode
+
+from contracts.abi import Parameter
 from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, USDC
 from contracts.deploy import Deployment
 from simulations.swarm.calldata import Revert
@@ -19,8 +22,8 @@ from simulations.swarm.chain import (
     ChainBlock,
     PoolRefused,
 )
-from simulations.swarm.contract import Log
 from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.metered_contract import Log
 from solver.settlement.chain import ChainClient
 
 ANSWER_S: Final = 0.02
@@ -28,6 +31,7 @@ TIMEOUT_S: Final = 4.0
 STALE_BLOCKS_MAX: Final = 4
 _ACCOUNT_OF: Final = SETTLEMENT.function("accountOf")
 _IS_SETTLED: Final = SETTLEMENT.function("isBatchSettled")
+_ROOT_SETTLED_AT: Final = SETTLEMENT.function("rootSettledAt")
 _BALANCE_OF: Final = USDC.function("balanceOf")
 _GETTERS: Final = {
     function.selector: (function, name)
@@ -126,14 +130,14 @@ class Provider:
         ]
         return [entry for entry in found if addresses is None or entry["address"] in addresses]
 
-    def _eth_getTransactionCount(self, _: str, tag: str) -> str:  # noqa: N802
+    def _eth_getTransactionCount(self, sender: str, tag: str) -> str:  # noqa: N802
         if tag == "pending":
-            nonce = self._chain.head.nonce
-            while nonce in self._chain.pool:
+            nonce = self._chain.head.nonces[sender]
+            while (sender, nonce) in self._chain.pool:
                 nonce += 1
             return hex(nonce)
         block = self._block(tag)
-        return hex(block.nonce if block else 0)
+        return hex(block.nonces[sender] if block else 0)
 
     def _eth_sendRawTransaction(self, raw: str) -> str:  # noqa: N802
         try:
@@ -153,6 +157,7 @@ class Provider:
             "blockNumber": hex(block.number),
             "blockHash": block.hash,
             "gasUsed": hex(GAS_USED),
+            "contractAddress": mined.transaction.creates or None,
         }
 
     def _eth_getTransactionByHash(self, transaction_hash: str) -> dict[str, str] | None:  # noqa: N802
@@ -164,9 +169,11 @@ class Provider:
     def _eth_feeHistory(*_: object) -> dict[str, Any]:  # noqa: N802
         return {"baseFeePerGas": [hex(BASE_FEE_WEI)], "reward": [[hex(10**8)]]}
 
-    @staticmethod
-    def _eth_getCode(*_: object) -> str:  # noqa: N802
-        return "0x00"
+    def _eth_getCode(self, address: str, tag: str) -> str:  # noqa: N802
+        """All other contracts are there, whatever their code is."""
+        block = self._block(tag)
+        listed = block.ledger.books.get(address, ()) if block else ()
+        return "0x00" + "".join(account[2:] for account in listed)
 
     def _eth_estimateGas(self, query: dict[str, str], _: str) -> str:  # noqa: N802
         self._simulate(query, self._chain.head)
@@ -181,7 +188,9 @@ class Provider:
 
     # ---------------------------------------------------------------- views
 
-    def _answer(self, query: dict[str, str], data: bytes, block: ChainBlock) -> bytes:
+    def _answer(  # noqa: PLR0911  one a view
+        self, query: dict[str, str], data: bytes, block: ChainBlock
+    ) -> bytes:
         ledger = block.ledger
         match data[:4]:
             case _ACCOUNT_OF.selector:
@@ -191,6 +200,9 @@ class Provider:
             case _IS_SETTLED.selector:
                 (number,) = _IS_SETTLED.decode_inputs(data[4:])
                 return int(number in ledger.batches).to_bytes(32, "big")
+            case _ROOT_SETTLED_AT.selector:
+                number, root = _ROOT_SETTLED_AT.decode_inputs(data[4:])
+                return ledger.roots.get((number, "0x" + root.hex()), 0).to_bytes(32, "big")
             case _BALANCE_OF.selector:
                 return sum(ledger.balances.values()).to_bytes(32, "big")
             case _IS_LIVE.selector:
@@ -235,12 +247,13 @@ def _log(
 ) -> dict[str, Any]:
     item, emitter, values = log
     address = {"": deployment.settlement, "factory": deployment.factory}.get(emitter, emitter)
-    pairs = list(zip(item.inputs, map(_word, values), strict=True))
-    topics = [item.topic, *(word for part, word in pairs if part.indexed)]
+    pairs = list(zip(item.inputs, values, strict=True))
+    topics = [item.topic, *(_word(value) for part, value in pairs if part.indexed)]
+    told = [(part, value) for part, value in pairs if not part.indexed]
     return {
         "address": address,
         "topics": ["0x" + topic.hex() for topic in topics],
-        "data": "0x" + b"".join(word for part, word in pairs if not part.indexed).hex(),
+        "data": "0x" + _data(told).hex(),
         "blockNumber": hex(block.number),
         "blockHash": block.hash,
         "logIndex": hex(place),
@@ -248,8 +261,15 @@ def _log(
     }
 
 
+def _data(told: list[tuple[Parameter, Any]]) -> bytes:
+    """What an event does not index; the general encoder is slow, and rarely needed."""
+    if any(part.type == "bytes" for part, _ in told):
+        return encode([part.type for part, _ in told], [value for _, value in told])
+    return b"".join(_word(value) for _, value in told)
+
+
 def _word(value: object) -> bytes:
-    """A static value as the ABI encodes it: all that our events carry."""
+    """A static value as the ABI encodes it."""
     if isinstance(value, bytes):
         return value.rjust(32, b"\0")
     number = int(value, 16) if isinstance(value, str) else int(value)  # type: ignore[call-overload]

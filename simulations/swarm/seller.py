@@ -3,13 +3,16 @@
 from typing import Final
 
 from intents.document import Offer
+from intents.receipt import ReceiptLine
 from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
-from simulations.swarm.gate import Contribute, Revoke
-from simulations.swarm.person import DEPLOYMENT, Person
+from simulations.swarm.gate import Contribute, Owe, Revoke
+from simulations.swarm.person import BUYERS, DEPLOYMENT, Person
+from simulations.swarm.registry import short
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Limit
 from solver.engine.sequencer import Applied
+from solver.gateway.owed import SpendingTold
 
 KEYS_MAX: Final = 8
 KEY_LIMITS: Final = (
@@ -32,6 +35,7 @@ class Seller(Client):
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 1),
+            (self.claim, 5 if around.faults.has("metered") else 0),
         )
 
     async def pool(self) -> None:
@@ -77,6 +81,25 @@ class Seller(Client):
             **self.life(),
         )
         await self.publish(document)
+
+    async def claim(self) -> None:
+        """Post the last receipt of a buyer, which anyone may read, on chain."""
+        if not self.around.faults.may(FaultKind.CLAIMED):
+            return
+        buyer = self.random.choice(BUYERS).account
+        told = await self.ask(Owe(sender=self.person.account, account=buyer))
+        if not isinstance(told, SpendingTold) or told.receipt is None:
+            return
+        self.around.faults.note(FaultKind.CLAIMED)
+        self.around.chain.act(
+            "claim",
+            self.person.account,
+            receipt=told.receipt.document,
+            lines=tuple(
+                ReceiptLine(seller=line.seller, amount=line.amount) for line in told.receipt.lines
+            ),
+            signature=short(told.receipt.signature),
+        )
 
     async def retire(self) -> None:
         """Take a key back; now and then somebody else's."""

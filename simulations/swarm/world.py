@@ -5,59 +5,54 @@ within a bounded time everything must have come to its end, and all books must a
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from logging import CRITICAL
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
-import structlog
 from tiny_keccak import keccak256
 
-import solver.bridge as bridge_module
-import solver.engine.sequencer as sequencer_module
-import solver.settlement.cutter as cutter_module
-import solver.settlement.outbox as outbox_module
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.buyer import Buyer
 from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, REORG_BLOCKS_MAX, Chain
 from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
 from simulations.swarm.clock import HOUR_MS, MachineClock
-from simulations.swarm.contract import Ledger, Registry
+from simulations.swarm.contract import Ledger
 from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
-from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.fault import NEVER, FaultKind, Faults
 from simulations.swarm.finding import Finding, expect
 from simulations.swarm.gate import Gate
 from simulations.swarm.loop import PowerCut, Process, VirtualLoop
+from simulations.swarm.metered_contract import UNCOVERED_CAP
+from simulations.swarm.mount import mounted
 from simulations.swarm.network import Network
 from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
 from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
+from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
 from simulations.swarm.seller import Seller
-from simulations.swarm.snapshot import PATCHES
 from simulations.swarm.solving import Solver
+from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
 from solver.core.check import Violation
-from solver.core.command import IssueCredits
+from solver.core.command import IssueCredits, SetMetering
 from solver.engine.feed import Feed
-from solver.engine.sequencer import INBOX_MAX, SequencerStopped
+from solver.engine.sequencer import SequencerStopped
 from solver.journal import Journal, JournalFault, JournalLocked, JournalWriteFailed
-from solver.journal import recovery as recovery_module
 from solver.journal.recovery import restore
 from solver.settlement.fault import ChainUnreachable, OutboxWriteFailed, RequestRefused
 from solver.settlement.watcher import WatchStopped
 
-TICK_S: Final = 0.25
-INBOX_FEW: Final = 3
-"""Commands that wait in a world that knows crowds."""
-POLL_S: Final = 1.0
 CALM_S_MAX: Final = 400
 CALM_LOOK_S: Final = 2.0
 CATCH_UP_MS: Final = 30_000
 CHAOS_S: Final = 1.0
 START_ATOMS: Final = 100_000
+METERED: Final = SetMetering(
+    payment_max=4_000, uncovered_max=UNCOVERED_CAP, unsettled_max=UNSETTLED_MAX
+)
+RECEIPT_STEPS: Final = 12
+"""About as many steps has a process to do from a receipt's arrival to its answer."""
 GRANT_ATOMS: Final = 20_000
 
 EXPECTED: Final = (
@@ -113,7 +108,7 @@ class World:
         names = {keccak256(name.encode()).hex(): name for name in ("", *RESOURCES)}
         self._registry = Registry(DOMAIN.prefix(), DEPLOYMENT.usdc, names)
         self.chain: Final = self._new_chain()
-        self.auditor.payments.chain = self.chain
+        self.auditor.payments.chain = self.auditor.spendings.chain = self.chain
         self.auditor.payments.clock_may_be_wrong = self.faults.has("clock")
         self.auditor.on_event = lambda event: self._tell("event", event)
         self.faults.on_strike = lambda kind: self._tell("fault", kind.value)
@@ -129,6 +124,9 @@ class World:
             self.auditor,
         )
         self.machine.on_recovered = self._notice_damage
+        self.machine.on_receipt = self._threaten
+        if self.faults.has("metered"):
+            self.machine.rule = METERED
         self.network: Final = Network(
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
         )
@@ -137,17 +135,18 @@ class World:
         self._granted = 0
         self._damage: Damage | None = None
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
+        self._doomed_at = NEVER
         self._next_look_s = 0.0
         self._is_closing = False
         self._promised = 0
         """Number of the last command that some process knew to be on disk."""
-        self._is_crowded = self.faults.has("load")
+        self._buyers: list[Buyer] = []
 
     # ---------------------------------------------------------------- the course of things
 
     def run(self) -> Report:
         """Live through it. Raises whatever the world finds wrong."""
-        with self._mounted():
+        with mounted(self.disk, self.seed, self._new_feed, is_crowded=self.faults.has("load")):
             try:
                 self._begin()
                 self.loop.run_steps(self._steps, lambda: False)
@@ -168,7 +167,8 @@ class World:
             faults=self.faults,
             seed=self.seed,
         )
-        clients: list[Client] = [Buyer(person, around) for person in BUYERS]
+        self._buyers = [Buyer(person, around) for person in BUYERS]
+        clients: list[Client] = [*self._buyers]
         clients += [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
         for person in PEOPLE:
             self.chain.act("deposit", person.account, amount=START_ATOMS)
@@ -194,6 +194,8 @@ class World:
         self.clock.catch_up(max(self.machine.market_ms(), late_ms))
         if self.node is not None and self.node.process.paused:
             self.loop.resume(self.node.process)
+        for buyer in self._buyers:
+            self.loop.spawn(buyer.make_up(), self._outside)
 
     def _settle(self) -> None:
         """P9: everything comes to its end within a bounded time."""
@@ -212,6 +214,8 @@ class World:
         up = self.node is not None and self.node.gate is not None
         if not up or self.auditor.unfinished() or not self.chain.is_settled:
             return False
+        if self.chain.head.ledger.claims:
+            return False
         return not self._differing()
 
     def _differing(self) -> list[str]:
@@ -228,6 +232,10 @@ class World:
         """The last audit; the hash of the final state."""
         node = self.node
         assert node is not None
+        assert node.sequencer is not None
+        # What waited for a full disk is applied, and nobody has heard of it yet.
+        durable = self.loop.spawn(node.sequencer.durable(), node.process)
+        self.loop.run_steps(self._steps, durable.done)
         state = node.state
         self.auditor.payments.reconcile(
             lambda owner, asset: (
@@ -341,6 +349,16 @@ class World:
             if self.faults.active:
                 self.faults.note(FaultKind.CRASH_AT_AWAIT)
                 process.die()
+        elif self.loop.steps >= self._doomed_at:
+            self._doomed_at = NEVER
+            if self.faults.active:
+                self.faults.note(FaultKind.CRASH_AT_RECEIPT)
+                process.die()
+
+    def _threaten(self) -> None:
+        """A receipt has arrived: its process may die at any await before it is answered."""
+        if self.faults.may(FaultKind.CRASH_AT_RECEIPT):
+            self._doomed_at = self.loop.steps + self._random.randint(1, RECEIPT_STEPS)
 
     # ---------------------------------------------------------------- what goes on outside
 
@@ -348,8 +366,16 @@ class World:
         while True:
             await asyncio.sleep(BLOCK_S)
             self.chain.mine()
+            self._execute_claims()
             if self.faults.strike(FaultKind.REORG):
                 self.chain.reorganise(self._random.randint(1, REORG_BLOCKS_MAX))
+
+    def _execute_claims(self) -> None:
+        """Whoever waits for money comes back for it, some time after it is due."""
+        head = self.chain.head
+        for account, claim in head.ledger.claims.items():
+            if head.time_s >= claim.executable_at and self._random.random() < 0.5:  # noqa: PLR2004
+                self.chain.act("execute", account, buyer=account)
 
     async def _issue_forever(self) -> None:
         """The operator hands out credits."""
@@ -436,27 +462,6 @@ class World:
             stream(self.seed, "chain"),
             lambda: self.clock.true_ms() // 1_000,
         )
-
-    @contextmanager
-    def _mounted(self) -> Iterator[None]:
-        """Put this world's disk, pace and dice under the production modules."""
-        dice = stream(self.seed, "names")
-        names = SimpleNamespace(token_hex=lambda size: dice.randbytes(size).hex())
-        with ExitStack() as stack:
-            stack.callback(structlog.configure, **structlog.get_config())
-            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(CRITICAL))
-            stack.enter_context(self.disk.mounted(outbox_module))
-            for module, name, value in (
-                (bridge_module, "secrets", names),
-                (recovery_module, "Feed", self._new_feed),
-                *PATCHES,
-                (sequencer_module, "TICK_INTERVAL_S", TICK_S),
-                (sequencer_module, "INBOX_MAX", INBOX_FEW if self._is_crowded else INBOX_MAX),
-                (cutter_module, "POLL_S", POLL_S),
-            ):
-                stack.callback(setattr, module, name, getattr(module, name))
-                setattr(module, name, value)
-            yield
 
     def _new_feed(self, *, seq: int = 0) -> Feed:
         """Whoever replays the journal tells the auditor what it led to: it is always the same."""

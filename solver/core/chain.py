@@ -168,11 +168,16 @@ def _skip_fill(state: State, fact: FillSkipped) -> None:
 
 
 def _skip_record(state: State, fact: RecordSkipped) -> None:
-    """A receipt that its account's own key signed can still be bad, but not on purpose."""
+    """A receipt that its account's own key signed can still be bad, but not on purpose.
+
+    One that counts again was not bad.
+    """
     record = state.metering.of(fact.account).record
     record_skipped(state, fact)
     receipt = None if record is None else record.receipt
     if receipt is None or receipt.authority is Authority.KEY:
+        return
+    if state.metering.of(fact.account).receipt is receipt:
         return
     unpaid = state.metering.of(fact.account).waiting[: receipt.fills]
     if unpaid and fact.problem in PROBLEMS_OF_BUYERS:

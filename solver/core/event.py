@@ -251,7 +251,10 @@ class TrustChanged(Event, frozen=True, kw_only=True):
 
 
 class ReceiptAccepted(Event, frozen=True, kw_only=True):
-    """A buyer acknowledged what it owes: `spent` atoms in all, the first `fills` that wait."""
+    """A buyer acknowledged what it owes: `spent` atoms in all, the first `fills` that wait.
+
+    Told again where its batch met an epoch that had just ended: the next one takes it.
+    """
 
     account: str
     spent: int

@@ -22,17 +22,20 @@ from solver.core.command import (
     PaidRecord,
     RecordSkipped,
 )
-from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus
+from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus, ReceiptAccepted
 from solver.core.ledger import transfer
-from solver.core.meter import Meter, Record
+from solver.core.meter import Meter, Record, SignedReceipt
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
-from solver.core.session import charge_purchase, charge_receipt
+from solver.core.session import charge_purchase, charge_receipt, may_sign_receipt
 from solver.core.settling import batch_line, finish_batch, resolve, settle
 from solver.core.state import Batch, Lease, State
 from solver.core.weight import RecordLoad, signed_digest
 
 CLAIM_PENDING: Final = 4
 """The contract's RecordProblem of an attestation that a posted receipt stands against."""
+BAD_SIGNATURE: Final = 7
+SESSION_REFUSED: Final = 8
+"""What it says of a receipt as of another epoch: of a key of the account's own, and of others."""
 
 
 def cut_metered(state: State, command: CutMetered) -> Reject | None:
@@ -92,8 +95,9 @@ def record_skipped(state: State, fact: RecordSkipped) -> None:
     """The chain took nothing of a buyer.
 
     A receipt is void then, and its fills wait for another one: whoever has it may still settle
-    it by a claim, as long as the ledger has not moved on. What the operator attested is not
-    paid, unless by the receipt that stands against it.
+    it by a claim, as long as the ledger has not moved on. Only one that was sent as of an epoch
+    that ended meanwhile counts again: the contract takes it as of the epoch before. What the
+    operator attested is not paid, unless by the receipt that stands against it.
     """
     batch = _batch_of(state, fact.number)
     record, lines = _record_in(batch, fact.account)
@@ -106,6 +110,8 @@ def record_skipped(state: State, fact: RecordSkipped) -> None:
             settle(state, lease, 0, skipped_reason=fact.problem)
     else:
         _wait_again(state, fact.account, leases)
+        if record.receipt is not None and _is_overtaken(state, fact, record.receipt):
+            _count_again(state, fact.account, record.receipt)
     list_meter(state, fact.account, state.metering.of(fact.account))
 
 
@@ -272,6 +278,30 @@ def _wait_again(state: State, account: str, leases: list[Lease]) -> None:
     meter.waiting[:0] = [lease.id for lease in leases]
     meter.owed += sum(lease.payment for lease in leases)
     state.metering.unsigned.pop(account, None)
+
+
+def _is_overtaken(state: State, fact: RecordSkipped, receipt: SignedReceipt) -> bool:
+    """Whether all that is wrong with a receipt is that its account ended the epoch under way.
+
+    Otherwise a buyer could unsay what it signed, by a transaction just before the batch's. A
+    signature of its own key was checked when it came: as of the right epoch it holds.
+    """
+    account = fact.account
+    if state.accounts[account].epoch != receipt.epoch + 1:
+        return False
+    if state.metering.of(account).base != receipt.base:
+        return False
+    if receipt.authority is Authority.KEY:
+        return fact.problem == BAD_SIGNATURE
+    amount = receipt.spent - receipt.base
+    allowed = may_sign_receipt(state, account, receipt.signer, amount) is None
+    return receipt.authority is Authority.SESSION and fact.problem == SESSION_REFUSED and allowed
+
+
+def _count_again(state: State, account: str, receipt: SignedReceipt) -> None:
+    """It is the next batch's; nothing newer can rest on the same base."""
+    state.metering.of(account).receipt = receipt
+    state.emit(ReceiptAccepted(account=account, spent=receipt.spent, fills=receipt.fills))
 
 
 def _batch_of(state: State, number: int) -> Batch:

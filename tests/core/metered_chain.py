@@ -1,30 +1,26 @@
-"""What the contract makes of metered batches and claims, in its plainest form."""
+"""What the contract makes of metered batches and claims, told as facts.
 
-from typing import Final
+The rules are those of the swarm's contract (`simulations.swarm.metered_contract`); here nobody
+signs, and what a batch carries is read from the market that cut it.
+"""
 
-from intents.receipt import ReceiptLine
+from simulations.swarm.calldata import Revert
+from simulations.swarm.metered_contract import Claim, RecordProblem, Sums
 from solver.core.command import ClaimPaid, Fact, MeteredSettled, PaidRecord, RecordSkipped
 from solver.core.event import BatchCut
 from solver.core.meter import Record, SignedReceipt
 from solver.core.state import State
 
-BALANCE_SHORT: Final = 2
-CLAIM_PENDING: Final = 4
-UNCOVERED_EXCEEDED: Final = 5
-BAD_SIGNATURE: Final = 7
-REFUSED: Final = 8
+BAD_SIGNATURE = RecordProblem.BAD_SIGNATURE
+CLAIM_PENDING = RecordProblem.CLAIM_PENDING
 
 
-class MeteredChain:
-    """Ledger, bases and attested sums. Of the market it reads what a batch carries."""
+class MeteredChain(Sums):
+    """The rules, and a market's batches."""
 
     def __init__(self, state: State, uncovered_cap: int) -> None:
+        super().__init__(uncovered_cap)
         self._state = state
-        self._cap = uncovered_cap
-        self.balances: dict[str, int] = {}
-        self.spent: dict[str, int] = {}
-        self.uncovered: dict[str, int] = {}
-        self.claimed: dict[str, SignedReceipt] = {}
 
     def deposit(self, account: str, amount: int) -> None:
         """Money comes in."""
@@ -33,63 +29,45 @@ class MeteredChain:
     def settle(self, cut: BatchCut, refused: frozenset[str] = frozenset()) -> list[Fact]:
         """What the contract says of a batch; it refuses the receipts of some accounts."""
         batch = self._state.batches[cut.number]
-        facts: list[Fact] = []
+        number = batch.root_number
+        skipped: list[Fact] = []
         paid: list[PaidRecord] = []
         for record in batch.records:
-            problem = self._problem(record, refused)
+            account = record.account
+            problem = self._settle_record(record, refused)
             if problem:
-                facts.append(
-                    RecordSkipped(number=batch.root_number, account=record.account, problem=problem)
-                )
+                skipped.append(RecordSkipped(number=number, account=account, problem=problem))
                 continue
-            self._pay(record.account, record.lines)
-            is_signed = record.receipt is not None
-            before = self.uncovered.get(record.account, 0)
-            self.uncovered[record.account] = 0 if is_signed else before + record.amount
-            spent = self.spent[record.account]
-            paid.append(PaidRecord(account=record.account, spent=spent, paid=record.amount))
-        settled = MeteredSettled(number=batch.root_number, root=cut.digest, records=tuple(paid))
-        return [*facts, settled]
+            spent = self.spent[account]
+            paid.append(PaidRecord(account=account, spent=spent, paid=record.amount))
+        for told in paid:
+            self.credit(next(one.lines for one in batch.records if one.account == told.account))
+        return [*skipped, MeteredSettled(number=number, root=cut.digest, records=tuple(paid))]
 
     def post_claim(self, account: str, receipt: SignedReceipt) -> bool:
-        """Somebody posts a receipt; whether its base is the ledger's."""
-        if receipt.base != self.spent.get(account, 0):
+        """Somebody posts a receipt; whether the contract takes it."""
+        claim = Claim(lines=receipt.lines, base=receipt.base, spent=receipt.spent, executable_at=0)
+        try:
+            self.post(account, claim)
+        except Revert:
             return False
-        self.claimed[account] = receipt
         return True
 
     def execute_claim(self, account: str) -> list[Fact]:
         """The posted receipt is paid, as far as the balance goes."""
-        receipt = self.claimed.pop(account, None)
-        if receipt is None or receipt.base != self.spent.get(account, 0):
+        if account not in self.claims:
             return []
-        owed = receipt.spent - receipt.base
-        available = min(owed, self.balances[account])
-        lines = tuple(
-            ReceiptLine(seller=line.seller, amount=line.amount * available // owed)
-            for line in receipt.lines
-        )
-        self._pay(account, lines)
-        self.uncovered[account] = 0
+        lines = self.pay_claim(account)
         return [ClaimPaid(account=account, spent=self.spent[account], lines=lines)]
 
-    def _problem(self, record: Record, refused: frozenset[str]) -> int:
-        account, base = record.account, self.spent.get(record.account, 0)
+    def _settle_record(self, record: Record, refused: frozenset[str]) -> int:
         assert sum(line.amount for line in record.lines) == record.amount
-        if self.balances[account] < record.amount:
-            return BALANCE_SHORT
-        if record.receipt is not None:
-            if record.receipt.base != base or record.receipt.spent != base + record.amount:
-                return BAD_SIGNATURE
-            return REFUSED if account in refused else 0
-        claim = self.claimed.get(account)
-        if claim is not None and claim.base == base:
-            return CLAIM_PENDING
-        above = self.uncovered.get(account, 0) + record.amount > self._cap
-        return UNCOVERED_EXCEEDED if above else 0
+        receipt = record.receipt
 
-    def _pay(self, account: str, lines: tuple[ReceiptLine, ...]) -> None:
-        for line in lines:
-            self.balances[account] -= line.amount
-            self.deposit(line.seller, line.amount)
-            self.spent[account] = self.spent.get(account, 0) + line.amount
+        def judge(base: int, spent: int) -> int:
+            assert receipt is not None
+            if (receipt.base, receipt.spent) != (base, spent):
+                return BAD_SIGNATURE
+            return RecordProblem.SESSION_REFUSED if record.account in refused else 0
+
+        return self.take(record.account, record.amount, None if receipt is None else judge)

@@ -61,7 +61,7 @@ from tests.builder import (
     person,
 )
 from tests.conftest import PROFILE
-from tests.core.metered_chain import CLAIM_PENDING, MeteredChain
+from tests.core.metered_chain import BAD_SIGNATURE, CLAIM_PENDING, MeteredChain
 
 RICH: Final = 10**9
 CAP: Final = 200
@@ -438,6 +438,53 @@ def test_a_refused_receipt_is_signed_anew() -> None:
     nothing_is_left(bench)
 
 
+def test_a_receipt_outlives_the_epoch_that_its_batch_met() -> None:
+    """Ended just before the batch is mined: nothing is unsaid, and the next batch carries it.
+
+    What was signed on top of it rests on a base that did not come, and lapses.
+    """
+    bench = a_metered_bench()
+    bid = _used(bench)
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    _used(bench, 2)
+    bench.do(bench.receipt(alice))
+    skipped = _skipped(batch, bench, BAD_SIGNATURE)
+    events = bench.chain(EpochBumped(account=alice.address, epoch=1), *skipped)
+    assert only(events, ReceiptLapsed).spent == 70
+    assert (only(events, ReceiptAccepted).spent, bench.meter(alice).exposure) == (50, 20)
+    again = bench.cut_metered()
+    (record,) = bench.market.state.batches[again.number].records
+    assert record.receipt is not None
+    assert (record.receipt.epoch, record.fills) == (0, 1)
+    assert _settled(bench, again) == [bench.lease(bid).id]
+
+
+@pytest.mark.parametrize(("epoch", "problem"), [(0, 7), (2, 7), (1, 6), (1, 2)])
+def test_another_refusal_voids_a_receipt_all_the_same(epoch: int, problem: int) -> None:
+    """Its epoch goes on, or is over for good, or it was refused for something else."""
+    bench = a_metered_bench()
+    _used(bench)
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    bench.chain(EpochBumped(account=alice.address, epoch=epoch))
+    bench.chain(*_skipped(batch, bench, problem))
+    assert (bench.meter(alice).receipt, bench.meter(alice).owed) == (None, 50)
+
+
+def test_a_claim_voids_a_receipt_that_met_the_end_of_an_epoch() -> None:
+    """The base has moved: nobody can settle what rests on the old one."""
+    bench = a_metered_bench()
+    _used(bench)
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    lines = (ReceiptLine(seller=dave.address, amount=33),)
+    claimed = ClaimPaid(account=alice.address, spent=33, lines=lines)
+    bumped = EpochBumped(account=alice.address, epoch=1)
+    bench.chain(bumped, claimed, *_skipped(batch, bench, BAD_SIGNATURE))
+    assert (bench.meter(alice).receipt, bench.meter(alice).owed) == (None, 50)
+
+
 def test_a_refused_attestation_pays_nobody() -> None:
     """The buyer's money is not there: the fill is final, and the seller unpaid."""
     bench = a_metered_bench()
@@ -671,7 +718,7 @@ class _Walk:
             self.chain.post_claim(who.address, receipt)
 
     def execute(self) -> None:
-        for account in list(self.chain.claimed):
+        for account in list(self.chain.claims):
             self.bench.chain(*self.chain.execute_claim(account))
             self.compare()
 

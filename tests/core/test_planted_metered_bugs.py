@@ -11,8 +11,11 @@ from tests.core.sabotage import Patch, edited, never, pure_only, seeds_until_cau
 from tests.core.test_metered import (
     a_walk_of_meters,
     test_a_batch_that_is_not_ours_stops_the_market,
+    test_a_claim_voids_a_receipt_that_met_the_end_of_an_epoch,
+    test_a_receipt_outlives_the_epoch_that_its_batch_met,
     test_a_refused_attestation_pays_nobody,
     test_a_refused_receipt_is_signed_anew,
+    test_another_refusal_voids_a_receipt_all_the_same,
     test_batches_take_whole_records_within_their_bounds,
     test_calls_under_way_count,
     test_receipts_that_do_not_fit_are_refused,
@@ -122,6 +125,29 @@ BY_TESTS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
     "a refused receipt is skipped for good": (
         edited(metered, "record_skipped", "record.receipt is None and", "True and"),
         test_a_refused_receipt_is_signed_anew,
+    ),
+    "who ends its epoch unsays what it signed": (
+        never("_count_again", metered),
+        test_a_receipt_outlives_the_epoch_that_its_batch_met,
+    ),
+    "whatever was refused counts again": (
+        edited(metered, "_is_overtaken", "return fact.problem == BAD_SIGNATURE", "return True"),
+        lambda: test_another_refusal_voids_a_receipt_all_the_same(1, 2),
+    ),
+    "a receipt counts in any epoch": (
+        edited(
+            metered,
+            "_is_overtaken",
+            "state.accounts[account].epoch != receipt.epoch + 1",
+            "False",
+        ),
+        lambda: test_another_refusal_voids_a_receipt_all_the_same(0, 7),
+    ),
+    "a receipt counts from any base": (
+        edited(
+            metered, "_is_overtaken", "state.metering.of(account).base != receipt.base", "False"
+        ),
+        test_a_claim_voids_a_receipt_that_met_the_end_of_an_epoch,
     ),
     "a batch has no bounds": (
         edited(metered, "_records", "(records and record.fills > fills_left)", "False"),

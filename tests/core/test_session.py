@@ -15,6 +15,7 @@ from solver.core.command import (
     BlockMined,
     CapChanged,
     CounterpartyRuleChanged,
+    EpochBumped,
     Fact,
     KeyGranted,
     KeyRotated,
@@ -23,6 +24,7 @@ from solver.core.command import (
     OwnCapChanged,
     PaidRecord,
     ReceiptClaimed,
+    RecordSkipped,
     SessionRevoked,
     SessionSpent,
     StartCall,
@@ -340,6 +342,33 @@ def test_a_revoked_keys_receipt_is_void() -> None:
     revoked(bench)
     assert bench.meter(alice).receipt is None
     assert len(bench.meter(alice).waiting) == 1
+
+
+def _refused_as_the_epoch_ends(*facts: Fact) -> Bench:
+    """A key's receipt is under way, its account ends its epoch, and the chain takes no receipt."""
+    bench = a_keyed_bench()
+    granted(bench)
+    used(bench)
+    bench.do(receipt_by(bench, erin))
+    batch = bench.cut_metered()
+    number = bench.market.state.batches[batch.number].root_number
+    skipped = RecordSkipped(number=number, account=alice.address, problem=8)
+    over = MeteredSettled(number=number, root=batch.digest, records=())
+    bench.chain(EpochBumped(account=alice.address, epoch=1), *facts, skipped, over)
+    return bench
+
+
+def test_a_key_is_not_to_blame_for_the_end_of_an_epoch() -> None:
+    """Its receipt counts again, and nobody is barred; unless the key itself has ended."""
+    bench = _refused_as_the_epoch_ends()
+    receipt = bench.meter(alice).receipt
+    assert receipt is not None
+    assert (receipt.signer, receipt.epoch) == (erin.address, 0)
+    assert not bench.market.state.metering.trusts[alice.address].barred
+    ended = SessionRevoked(account=alice.address, session=erin.address, registry=True)
+    other = _refused_as_the_epoch_ends(ended)
+    assert other.meter(alice).receipt is None
+    assert other.market.state.metering.trusts[alice.address].barred
 
 
 def test_rotation_moves_words_and_promises() -> None:

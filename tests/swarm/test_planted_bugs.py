@@ -25,6 +25,8 @@ from solver.core import (
     judge,
     ledger,
     market,
+    metered,
+    metering,
     settling,
     state,
     trade,
@@ -87,6 +89,12 @@ def _handled(name: str, patch: Patch, module: Any) -> Patch:
                 monkeypatch.setitem(market._HANDLERS, command, getattr(module, name))
 
     return both
+
+
+def _paid_twice(state: Any, fact: Any) -> None:
+    """What the chain said of a claim is heard twice."""
+    metered.claim_paid(state, fact)
+    metered.claim_paid(state, fact)
 
 
 def _the_worst_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +222,30 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "trust without a bound": never("fault_in_trust", delivery),
     "a reject leaves a trace": edited(
         market.Market, "_end", "state.now_ms = before_ms", "state.exchange.next_seq()"
+    ),
+    # Metered settlement.
+    "nobody has to sign": never("fault_in_meter", metering),
+    "calls in flight are not owed": edited(
+        metering,
+        "fault_in_meter",
+        "lease.delivered + lease.in_flight + units",
+        "lease.delivered",
+    ),
+    "anyone signs": edited(
+        metering, "_fault_in_receipt", "command.signer != receipt.account", "not command.signer"
+    ),
+    "a settled record leaves the base": edited(metered, "_pay", "meter.base += paid.paid", "pass"),
+    "calls are not metered": never("note_reach", delivery),
+    "the operator attests what was signed": edited(
+        metered, "_record_of", "receipt = meter.receipt", "receipt = None"
+    ),
+    "a claim is forgotten": _set(chain, "claim_paid", nothing),
+    "a claim counts twice": _set(chain, "claim_paid", _paid_twice),
+    "forget receipts on recovery": edited(
+        rerun._Commands,
+        "carry_out",
+        "return market.apply(command)",
+        "return market.apply(command) if 'Receipt' not in type(command).__name__ else []",
     ),
     # The engine.
     "publish before it is durable": edited(

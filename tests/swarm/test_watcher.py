@@ -7,9 +7,10 @@ from typing import Any, Final, cast
 from intents.reject import RejectCode, reject
 from simulations.stream import stream
 from simulations.swarm.chain import FINALITY_BLOCKS, Chain
-from simulations.swarm.contract import Ledger, Registry
+from simulations.swarm.contract import Ledger
 from simulations.swarm.fault import Faults
 from simulations.swarm.person import BUYERS, DEPLOYMENT
+from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
 from solver.core.command import ApplyBlocks, Deposited
 from solver.engine.sequencer import Applied, Result, Sequencer

@@ -1,0 +1,260 @@
+"""Metered settlement as the contract does it, written again from Metered.sol and Claims.sol.
+
+`Sums` are the plain rules: who may be taken how much on whose word. `MeteredLedger` reads what
+a batch or a claim carries and knows what buyers really signed. Nothing is taken off for a fee:
+what buyers pay is what sellers get.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+
+from contracts.abi import Item
+from contracts.bindings import SETTLEMENT
+from intents.document import SpendReceipt
+from intents.receipt import LINES_MAX, ReceiptLine, lines_hash, packed_lines
+from simulations.swarm.calldata import Record, Revert, unpack_metered
+from simulations.swarm.registry import Registry
+
+UNCOVERED_CAP: Final = 5_000
+"""Little enough that buyers in these worlds meet it."""
+CLAIM_DELAY_S: Final = 40
+"""Shorter than the contract's, which is its exit delay: so that claims are paid within a world."""
+ROOTS: Final = 4_096
+ATTESTED: Final = 3
+
+Log = tuple[Item, str, tuple[Any, ...]]
+"""An event's ABI, the address that emits it (empty: settlement), and its values."""
+Judge = Callable[[int, int], int]
+"""What is wrong with the receipt that goes from one sum to another; 0 if nothing is."""
+
+SETTLE_METERED: Final = SETTLEMENT.function("settleMetered")
+SETTLED: Final = SETTLEMENT.event("MeteredSettled")
+SKIPPED: Final = SETTLEMENT.event("RecordSkipped")
+CLAIMED: Final = SETTLEMENT.event("ReceiptClaimed")
+EXECUTED: Final = SETTLEMENT.event("ClaimExecuted")
+
+
+class RecordProblem:
+    """RecordProblem of IMetered, by number."""
+
+    LINES_INVALID: Final = 1
+    INSUFFICIENT: Final = 2
+    CLAIM_PENDING: Final = 4
+    UNCOVERED_EXCEEDED: Final = 5
+    EPOCH_ENDED: Final = 6
+    BAD_SIGNATURE: Final = 7
+    SESSION_REFUSED: Final = 8
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt that was posted and is not paid yet."""
+
+    lines: tuple[ReceiptLine, ...]
+    base: int
+    spent: int
+    executable_at: int
+
+
+class Sums:
+    """What each account has, what was ever taken of it, and how much of that on no word of its."""
+
+    def __init__(self, uncovered_cap: int) -> None:
+        self._uncovered_cap = uncovered_cap
+        self.balances: dict[str, int] = {}
+        self.spent: dict[str, int] = {}
+        self.uncovered: dict[str, int] = {}
+        self.claims: dict[str, Claim] = {}
+
+    def take(self, account: str, amount: int, judge: Judge | None) -> int:
+        """Take a record's sum of its buyer; what is wrong with that, or 0.
+
+        `judge` knows its receipt; None: there is only the operator's word.
+        """
+        base = self.spent.get(account, 0)
+        if not amount:
+            return RecordProblem.LINES_INVALID
+        if amount > self.balances.get(account, 0):
+            return RecordProblem.INSUFFICIENT
+        if judge is None:
+            return self._take_attested(account, base, amount)
+        problem = judge(base, base + amount)
+        if not problem:
+            self._take_signed(account, base, amount)
+        return problem
+
+    def credit(self, lines: Iterable[ReceiptLine]) -> None:
+        """Sellers get what was taken: after all of a batch, so that nobody spends it there."""
+        for line in lines:
+            self.balances[line.seller] = self.balances.get(line.seller, 0) + line.amount
+
+    def post(self, account: str, receipt: Claim) -> int:
+        """A receipt is claimed; from when on it is paid. A larger one keeps that time."""
+        if receipt.base != self.spent.get(account, 0):
+            raise Revert(f"ClaimBaseInvalid({receipt.base})")
+        old = self.claims.get(account)
+        if old is not None:
+            if receipt.spent <= old.spent:
+                raise Revert(f"ClaimNotLarger({old.spent})")
+            receipt = msgspec.structs.replace(receipt, executable_at=old.executable_at)
+        self.claims[account] = receipt
+        return receipt.executable_at
+
+    def pay_claim(self, account: str) -> tuple[ReceiptLine, ...]:
+        """A claim is paid; of what is too little each seller gets its share, rounded down."""
+        claim = self.claims[account]
+        owed = claim.spent - claim.base
+        available = min(owed, self.balances.get(account, 0))
+        lines = tuple(
+            ReceiptLine(seller=line.seller, amount=line.amount * available // owed)
+            for line in claim.lines
+        )
+        self._take_signed(account, claim.base, sum(line.amount for line in lines))
+        self.credit(lines)
+        return lines
+
+    def claimed(self, account: str) -> int:
+        """What a claim keeps from leaving."""
+        claim = self.claims.get(account)
+        return 0 if claim is None else claim.spent - claim.base
+
+    def _take_signed(self, account: str, base: int, amount: int) -> None:
+        """Whatever claim there was has another base now."""
+        self.balances[account] = self.balances.get(account, 0) - amount
+        self.spent[account] = base + amount
+        self.uncovered[account] = 0
+        self.claims.pop(account, None)
+
+    def _take_attested(self, account: str, base: int, amount: int) -> int:
+        if account in self.claims:
+            return RecordProblem.CLAIM_PENDING
+        uncovered = self.uncovered.get(account, 0) + amount
+        if uncovered > self._uncovered_cap:
+            return RecordProblem.UNCOVERED_EXCEEDED
+        self.balances[account] -= amount
+        self.spent[account], self.uncovered[account] = base + amount, uncovered
+        return 0
+
+
+class MeteredLedger(Sums):
+    """The same with what is signed, told and called."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(UNCOVERED_CAP)
+        self._registry = registry
+        self.epochs: dict[str, tuple[int, int]] = {}
+        self.roots: dict[tuple[int, str], int] = {}
+        """When each was settled, by number and root."""
+        self.books: dict[str, tuple[str, ...]] = {}
+        """What address books list, by their addresses."""
+
+    # ---------------------------------------------------------------- batches
+
+    def settle_metered(self, inputs: bytes, now_s: int) -> list[Log]:
+        """Settle a metered batch. Raises Revert."""
+        number, raw_root, packed = SETTLE_METERED.decode_inputs(inputs)
+        if number >= ROOTS or any(number == known for known, _ in self.roots):
+            raise Revert(f"MeteredNumberInvalid({number})")
+        sellers, records = unpack_metered(packed, self.books)
+        logs: list[Log] = []
+        credits_ = dict.fromkeys(sellers, 0)
+        told = b""
+        for record in records:
+            problem = self._settle_record(record, now_s)
+            if problem:
+                logs.append((SKIPPED, "", (number, record.account, problem)))
+                continue
+            told += self._told(record)
+            for line in record.lines:
+                credits_[line.seller] += line.amount
+        lines = [ReceiptLine(seller=seller, amount=sum_) for seller, sum_ in credits_.items()]
+        lines = [line for line in lines if line.amount]
+        self.credit(lines)
+        self.roots[number, "0x" + raw_root.hex()] = now_s
+        paid = sum(credits_.values())
+        return [*logs, (SETTLED, "", (number, raw_root, paid, told, packed_lines(lines)))]
+
+    def _settle_record(self, record: Record, now_s: int) -> int:
+        amount = sum(line.amount for line in record.lines)
+        if record.account in {line.seller for line in record.lines}:
+            return RecordProblem.LINES_INVALID
+        if record.authority == ATTESTED:
+            return self.take(record.account, amount, None)
+
+        def judge(base: int, spent: int) -> int:
+            epoch, ends_s = self.epochs.get(record.account, (0, 0))
+            if record.is_epoch_before and not (epoch and now_s < ends_s):
+                return RecordProblem.EPOCH_ENDED
+            receipt = SpendReceipt(
+                account=record.account,
+                epoch=epoch - record.is_epoch_before,
+                base=base,
+                spent=spent,
+                lines=lines_hash(record.lines),
+            )
+            signer = self._registry.receipt_signer(receipt, record.signature)
+            is_plain = not record.authority and signer == record.account
+            return 0 if is_plain else RecordProblem.BAD_SIGNATURE
+
+        return self.take(record.account, amount, judge)
+
+    def _told(self, record: Record) -> bytes:
+        """What the event says of a record that was settled."""
+        amount = sum(line.amount for line in record.lines)
+        spent = self.spent[record.account].to_bytes(8, "big")
+        address = bytes.fromhex(record.account[2:])
+        return address + spent + amount.to_bytes(8, "big") + bytes([record.authority])
+
+    # ---------------------------------------------------------------- claims
+
+    def _claim(
+        self,
+        _: str,
+        now_s: int,
+        *,
+        receipt: SpendReceipt,
+        lines: tuple[ReceiptLine, ...],
+        signature: str,
+    ) -> Iterator[Log]:
+        """Somebody posts a buyer's receipt."""
+        account = receipt.account
+        epoch, ends_s = self.epochs.get(account, (0, 0))
+        if receipt.epoch != epoch and not (receipt.epoch == epoch - 1 and now_s < ends_s):
+            raise Revert("ClaimEpochEnded")
+        self._check_lines(receipt, lines)
+        if self._registry.receipt_signer(receipt, signature) != account:
+            raise Revert("ClaimUnsigned")
+        claim = Claim(
+            lines=lines,
+            base=receipt.base,
+            spent=receipt.spent,
+            executable_at=now_s + CLAIM_DELAY_S,
+        )
+        executable_at = self.post(account, claim)
+        values = (account, account, claim.base, claim.spent, executable_at, packed_lines(lines))
+        yield CLAIMED, "", values
+
+    def _execute(self, _: str, now_s: int, *, buyer: str) -> Iterator[Log]:
+        """Somebody has a claim paid."""
+        claim = self.claims.get(buyer)
+        if claim is None or now_s < claim.executable_at:
+            raise Revert("ClaimEarly or ClaimMissing")
+        lines = self.pay_claim(buyer)
+        paid = sum(line.amount for line in lines)
+        yield EXECUTED, "", (buyer, self.spent[buyer], paid, packed_lines(lines))
+
+    @staticmethod
+    def _check_lines(receipt: SpendReceipt, lines: tuple[ReceiptLine, ...]) -> None:
+        sellers = [line.seller for line in lines]
+        good = (
+            0 < len(lines) <= LINES_MAX
+            and lines_hash(lines) == receipt.lines
+            and all(left < right for left, right in pairwise(sellers))
+            and receipt.account not in sellers
+            and receipt.base < receipt.spent
+            and receipt.base + sum(line.amount for line in lines) == receipt.spent
+        )
+        if not good:
+            raise Revert("ClaimLinesInvalid")
