@@ -25,6 +25,11 @@ COMMANDS = (
     ("up", "solver.cli.up:up", "Run a market, with a local chain of its own if none is named."),
     ("demo", "solver.cli.demo:demo", "The whole way once, on real upstreams and a real chain."),
     (
+        "playground",
+        "solver.cli.playground:playground",
+        "A busy market with three solvers to beat, for a solver of your own.",
+    ),
+    (
         "account",
         "solver.cli.account:app",
         "Your key and money: deposits, withdrawals, session keys.",

@@ -1,8 +1,6 @@
 """`keyfill solver`: one of our strategies as a competitor like anybody's."""
 
-import asyncio
 import json
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from rich.markup import escape
 
 from intents.signature import SigningKey
 from solver.cli.context import ERR, OUT, Context, stored_key
+from solver.cli.stop import until_stopped
 from solver.client.competitor import Competitor, Outcome, TimedStrategy
 from solver.client.fault import MarketFault
 from solver.core.auction import Snapshot
@@ -69,7 +68,7 @@ async def run(
         tell_fault=_tell_fault,
         shadow=shadow,
     )
-    await _until_told_to_stop(competitor)
+    await until_stopped(competitor.run())
 
 
 def _strategy(name: Name, seed: int) -> TimedStrategy:
@@ -82,19 +81,6 @@ def _strategy(name: Name, seed: int) -> TimedStrategy:
             return milp
         case "random":
             return lambda snapshot, _: by_chance(snapshot, seed)
-
-
-async def _until_told_to_stop(competitor: Competitor) -> None:
-    """Ctrl-C and SIGTERM end it as they should: nothing is lost, so there is nothing to say."""
-    competing = asyncio.ensure_future(competitor.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, competing.cancel)
-    try:
-        await competing
-    except asyncio.CancelledError:
-        if not competing.cancelled():
-            raise
 
 
 def _tell(outcome: Outcome, *, as_json: bool, shadow: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,10 @@ class Subprocess:
     async def wait(self) -> int:
         """Wait for the end; returns the exit code."""
         return await self._process.wait()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
 
     async def kill(self) -> None:
         """End the child at once, whatever it is doing."""

@@ -14,12 +14,14 @@ from solver.client import Agent, BoughtIntent, MarketFault, Purchase, Rejected, 
 from solver.client.model import Event, Pooled
 from solver.demo.leak import find_secrets
 from solver.demo.model_upstream import MODEL
-from solver.demo.stage import CHAT, SEARCH, Buyer, Seller, Stage
+from solver.demo.stage import CHAT, SEARCH, Seller, Stage, until_funded
 
 DEPOSIT_ATOMS: Final = 2 * 10**6
 CALLS_AT_ONCE: Final = 4
 CALLS_BEFORE_DEATH: Final = 12
 SMALL_UNITS: Final = 1_000
+EXTERNAL: Final = ("-m", "solver.demo.external_solver")
+"""A solver that is not ours."""
 SMALL_CALLS: Final = 40
 QUERIES: Final = ("socket", "asyncio", "json", "regular expression", "thread", "zip", "hash")
 PROMPTS: Final = (
@@ -136,7 +138,9 @@ class Scenario:
         self.story.pages = stage.search.pages
         await self._step("market: contracts deployed, open for business", stage.start_market())
         stage.market.keep(self._follow())
-        await self._step("a solver of somebody else's connects", stage.start_solver())
+        await self._step(
+            "a solver of somebody else's connects", stage.start_solver("solver", EXTERNAL)
+        )
         await self._step("parties: accounts, deposits, session keys", self._gather_parties())
         await self._step("keys: sealed, health-checked, pooled", self._contribute())
 
@@ -166,7 +170,7 @@ class Scenario:
         for name, seller in self.sellers.items():
             self.story.names[seller.contributor.account] = name
         for buyer in self.buyers.values():
-            await _funded(buyer)
+            await until_funded(buyer.agent)
 
     async def _contribute(self) -> None:
         stage = self._stage
@@ -434,23 +438,6 @@ class Scenario:
             for lease in told["leases"]:
                 earned[lease["seller"]] = earned.get(lease["seller"], 0) + lease["payment"]
         return paid, earned
-
-
-async def _funded(buyer: Buyer) -> None:
-    """Wait until the market has seen the deposit and the session in a final block."""
-    while True:
-        if await _balance_or_none(buyer.agent) is not None:
-            return
-        await asyncio.sleep(0.1)
-
-
-async def _balance_or_none(agent: Agent) -> object | None:
-    try:
-        told = await agent.balance()
-    except Rejected:
-        # The market does not know the session key before its grant is final.
-        return None
-    return told if told.usdc.total else None
 
 
 async def _read_stream(stream: Stream) -> tuple[str, int]:

@@ -1,12 +1,13 @@
-"""Everything the demo runs on: a chain, two upstreams, the market, a foreign solver."""
+"""Everything the demo and the playground run on: a chain, two upstreams, the market, solvers."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.deploy import Deployment, load
 from intents.policy import Permission
 from intents.signature import SigningKey
-from solver.client import Agent, Contributor, Market
+from solver.client import Agent, Contributor, Market, Rejected
 from solver.core.state import MAY_CANCEL, MAY_SIGN
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.process import StartFailed, Subprocess
@@ -119,9 +120,15 @@ class Stage:
         (self.data_dir / "node.json").unlink(missing_ok=True)
         await self.market_process.kill()
 
-    async def start_solver(self) -> None:
-        """A solver that is not ours, in a process of its own."""
-        await self._spawn("solver", ["-m", "solver.demo.external_solver", self.market.url])
+    async def start_solver(self, name: str, arguments: Sequence[str]) -> None:
+        """A solver in a process of its own: what Python runs, which the market's URL follows."""
+        await self._spawn(name, [*arguments, self.market.url])
+
+    async def fund(self, key: SigningKey, atoms: int) -> None:
+        """Money in a key's own account."""
+        self.wallet = Wallet(self.chain, [self._funder, key])
+        await fund_locally(self.wallet, self.deployment, self._funder.address, key.address, atoms)
+        await AccountOwner(self.wallet, self.deployment, key).deposit(atoms)
 
     async def buyer(self, name: str, deposit_atoms: int) -> Buyer:
         """Fund an owner, create its smart account, deposit, grant the agent's session key."""
@@ -253,6 +260,16 @@ async def stage(folder: Path, market_module: str = "solver.cli") -> AsyncIterato
         await built.stop()
 
 
+async def until_funded(agent: Agent) -> None:
+    """Wait until the market has seen the deposit, and the session, in a final block."""
+    while True:
+        # The market does not know a session key before its grant is final.
+        with contextlib.suppress(Rejected):
+            if (await agent.balance()).usdc.total:
+                return
+        await asyncio.sleep(0.1)
+
+
 def _empty(folder: Path) -> None:
     """An empty folder with our mark. Deletes only what carries the mark."""
     mark = folder / MARK
@@ -261,7 +278,9 @@ def _empty(folder: Path) -> None:
             raise StartFailed(f"{folder} is not empty and not a demo's: name another --folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text("made by `keyfill demo`, which empties this folder when it starts\n")
+    mark.write_text(
+        "made by `keyfill`, whose demo and playground empty this folder when it starts\n"
+    )
 
 
 def _tail(log: Path) -> str:

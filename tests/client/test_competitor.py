@@ -18,6 +18,7 @@ from solver.strategies import price_time, uniform_price
 from tests.builder import USDC, Person, alice, bob, carol, dave
 from tests.gateway.world import EPOCHS, World, a_world
 from tests.judging import SEED
+from tests.patience import patiently
 
 EPOCH_MS = 400
 
@@ -30,7 +31,7 @@ class Heard:
         self.faults: list[MarketFault] = []
 
     async def next(self) -> Outcome:
-        async with asyncio.timeout(30):
+        async with patiently():
             return await self.outcomes.get()
 
 
@@ -152,7 +153,7 @@ async def test_it_connects_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(competitor, "Solver", Watched)
     heard = Heard()
-    async with a_world() as world, _competing(world, carol, heard), asyncio.timeout(30):
+    async with a_world() as world, _competing(world, carol, heard), patiently():
         await world.offering(bob, resource=EPOCHS)
         await world.agent(alice).intent(EPOCHS, units=1, limit=100)
         await _open(world)
@@ -181,7 +182,7 @@ async def test_a_market_that_will_not_have_it_is_not_asked_for_ever(
     def never(_: Snapshot, __: float) -> Sequence[Solution]:
         raise AssertionError
 
-    async with a_world() as world, asyncio.timeout(30):
+    async with a_world() as world, patiently():
         asked = Competitor(
             world.url, SigningKey.generate(), never, tell=print, tell_fault=lambda _: None
         )

@@ -1,0 +1,62 @@
+"""`keyfill playground`: a busy market with solvers to beat."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from solver.cli.stop import until_stopped
+from solver.demo.playground import Entry, Playground
+from solver.demo.stage import Stage, stage
+
+FOLDER: Final = Path(".keyfill") / "playground"
+
+
+async def playground(
+    *,
+    seconds: Annotated[int | None, Parameter(help="Stop after so many seconds of traffic.")] = None,
+    folder: Annotated[Path, Parameter(help="Where it keeps its files; emptied first.")] = FOLDER,
+    json: Annotated[bool, Parameter(help="Print how to join as one JSON line.")] = False,
+) -> None:
+    """A chain, a market, three solvers and live traffic, until Ctrl-C.
+
+    Prints the line with which a solver of your own joins. It needs the extras demo and
+    substitutes.
+    """
+    console = Console(stderr=json)
+    await until_stopped(_play(folder.absolute(), console, seconds, as_json=json))
+
+
+async def _play(folder: Path, console: Console, seconds: int | None, *, as_json: bool) -> None:
+    async with stage(folder) as built:
+        playground = Playground(built, console)
+        entry = await playground.open()
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            _say_how_to_join(entry, built, console)
+        try:
+            async with asyncio.timeout(seconds):
+                await playground.trade()
+        except TimeoutError:
+            console.print(f"{seconds} s are over")
+
+
+def _say_how_to_join(entry: Entry, built: Stage, console: Console) -> None:
+    console.print(
+        f"\n  market   {entry.url}\n"
+        f"  key      {entry.key_file}  (an account with money)\n"
+        f"  rivals   {built.folder}/solver-*.log\n\n"
+        f"Join, in another terminal, with a solver that you then make your own:\n"
+        f"  {entry.join}\n"
+        f"Watch without bidding:\n"
+        f"  keyfill solver run --strategy milp --shadow --market {entry.url}\n\n"
+        f"Ctrl-C stops everything.",
+        soft_wrap=True,
+        highlight=False,
+    )
