@@ -37,6 +37,7 @@ class RejectCode(StrEnum):
     # Bundles: decided from all legs together.
     QUALITY_OUT_OF_RANGE = "quality_out_of_range"
     BUNDLE_MIXED = "bundle_mixed"
+    BUNDLE_NEEDS_EPOCHS = "bundle_needs_epochs"
     # Authority: who may speak for an account.
     UNAUTHENTICATED = "unauthenticated"
     NOT_AUTHORIZED = "not_authorized"
@@ -110,6 +111,9 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.MALFORMED: "Send a body of the form that GET /openapi.json describes.",
     RejectCode.WRONG_DOMAIN: "Sign for the chain and contract that GET /v1/eip712 names.",
     RejectCode.BUNDLE_MIXED: "Sign legs that stand and end together as one bundle, others apart.",
+    RejectCode.BUNDLE_NEEDS_EPOCHS: (
+        "GET /v1/market tells how each resource trades; sign single intents for others."
+    ),
     RejectCode.EXPIRED: "Sign again with a later validUntil.",
     RejectCode.SIGNATURE_HIGH_S: "Use the low-s form of the signature (EIP-2).",
     RejectCode.SIGNATURE_MALFORMED: "Send 64 bytes (EIP-2098) or 65 bytes (r, s, v = 27 or 28).",

@@ -12,8 +12,9 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 from tiny_keccak import keccak256
 
-from intents.admission import DeclaredDomain, Unverified
+from intents.admission import DeclaredDomain, Rules, Unverified
 from intents.bound import TICK_UNITS
+from intents.bundle import Bundle, UnverifiedBundle, VerifiedBundle, admit_bundle, sign_bundle
 from intents.document import (
     Attestation,
     Document,
@@ -41,6 +42,7 @@ from solver.core.command import (
     FinishCall,
     IssueCredits,
     KeyEnd,
+    Leg,
     Limit,
     Mode,
     OpenResource,
@@ -50,6 +52,7 @@ from solver.core.command import (
     SessionGranted,
     SetMetering,
     StartCall,
+    SubmitBundle,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
@@ -274,6 +277,33 @@ class MandateBuilder(DocumentBuilder):
             authority=authority,
             signature=signature,
         )
+
+
+def a_bundle(
+    signer: Person,
+    *legs: IntentBuilder,
+    any_of: bool = False,
+    account: Person | None = None,
+    authority: Authority = Authority.KEY,
+) -> SubmitBundle:
+    """Legs in one bundle, as the command that admission makes of it."""
+    built = tuple(leg.build(account or signer) for leg in legs)
+    bundle = Bundle(any=any_of, legs=built)
+    raw = UnverifiedBundle(
+        any=any_of, legs=built, signature=sign_bundle(signer.key, DOMAIN, bundle)
+    )
+    admitted = admit_bundle(raw, Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT})), START_S)
+    assert isinstance(admitted, VerifiedBundle), admitted
+    return SubmitBundle(
+        digest=admitted.digest,
+        any_of=any_of,
+        legs=tuple(
+            Leg(intent=leg.document, digest=leg.digest, proof=leg.proof) for leg in admitted.legs
+        ),
+        signer=signer.address,
+        authority=authority,
+        signature=raw.signature,
+    )
 
 
 def _signed(document: Document, signer: Person) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from intents.signature import SigningKey
 from solver.client.agent import Agent, Answer, BoughtIntent, Stream
+from solver.client.bundle import BoughtBundle
 from solver.client.contributor import Contributor
 from solver.client.fault import MarketFault, NotFilled, NotOwed, Rejected, Unexpected, Unreachable
 from solver.client.key import read_key
@@ -18,6 +19,7 @@ __all__ = [
     "Agent",
     "Answer",
     "Bought",
+    "BoughtBundle",
     "BoughtIntent",
     "ClearedBook",
     "Contributor",

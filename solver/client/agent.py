@@ -11,6 +11,13 @@ import msgspec
 
 from intents import document as signed
 from intents.signature import SigningKey
+from solver.client.bundle import (
+    BoughtBundle,
+    BundleState,
+    bundle_of,
+    recurring,
+    signed_bundle,
+)
 from solver.client.fault import NotFilled, Rejected, Unexpected
 from solver.client.mandate import MandateSession
 from solver.client.market import Identity, Market, rejected, whole
@@ -160,6 +167,45 @@ class Agent:
             )
             found += bought(self.market, part, told.outcomes)
         return found
+
+    async def buy_bundle(
+        self, purchases: Sequence[Purchase], *, any_of: bool = False
+    ) -> BoughtBundle:
+        """Sign and submit what is bought together, each in full, or not at all.
+
+        With `any_of` one of them is bought, and the others end. Raises Rejected; all are of
+        resources that trade in epochs, and good as long as the first.
+        """
+        try:
+            return await self._submit_bundle(purchases, any_of=any_of)
+        except Rejected as refused:
+            if refused.code != "epoch_ended":
+                raise
+            await self.balance()
+            return await self._submit_bundle(purchases, any_of=any_of)
+
+    async def _submit_bundle(self, purchases: Sequence[Purchase], *, any_of: bool) -> BoughtBundle:
+        bundle = bundle_of(self.market, self.account, self._epoch, purchases, any_of=any_of)
+        body = signed_bundle(self.market, self.identity, bundle)
+        told = await self.market.request(
+            "POST", "/v1/bundles", BundleState, body=body, repeatable=True
+        )
+        return BoughtBundle(self, told, [BoughtIntent(self, leg) for leg in told.legs])
+
+    async def find_bundle(self, digest: str) -> BoughtBundle:
+        """A handle on a bundle that was submitted before."""
+        told = await self.market.get(f"/v1/bundles/{digest}", BundleState)
+        return BoughtBundle(self, told, [BoughtIntent(self, leg) for leg in told.legs])
+
+    async def buy_recurring(
+        self, purchase: Purchase, *, every_seconds: int, times: int
+    ) -> list[Bought]:
+        """Buy the same in each of so many periods, over one signature: "so many a day".
+
+        The limits of all periods are held from now on.
+        """
+        document = self._document(purchase)
+        return await self.submit_many(recurring(self.market, document, every_seconds, times))
 
     async def mandate(
         self,

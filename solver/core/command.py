@@ -129,8 +129,30 @@ class SubmitMandate(Base, frozen=True, kw_only=True):
     signature: str
 
 
+class Leg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """An intent of a bundle; `proof` shows that what was signed has it, and the terms."""
+
+    intent: Intent
+    digest: str
+    proof: str
+
+
+class SubmitBundle(Base, frozen=True, kw_only=True):
+    """A verified bundle: its legs enter together or not at all.
+
+    All of them are filled in one auction, or none; with `any_of`, one of them.
+    """
+
+    digest: str
+    any_of: bool
+    legs: tuple[Leg, ...]
+    signer: str
+    authority: Authority
+    signature: str
+
+
 class CancelDocument(Base, frozen=True, kw_only=True):
-    """The account withdraws what is not filled of an intent or offer, or ends a mandate."""
+    """The account withdraws what is not filled of an intent, offer or bundle, or ends a mandate."""
 
     account: str
     digest: str
@@ -491,6 +513,7 @@ Command = (
     | SubmitIntent
     | SubmitOffer
     | SubmitMandate
+    | SubmitBundle
     | CancelDocument
     | OpenAuction
     | ProposeSolution

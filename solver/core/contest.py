@@ -23,6 +23,7 @@ from solver.core.auction import (
     seed_hash,
 )
 from solver.core.book import Order
+from solver.core.bundling import seen_bundles, without_parts
 from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
@@ -59,6 +60,7 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
         closes_at_ms=command.closes_at_ms,
         seed_hash=seed_hash(command.seed),
         books=books,
+        bundles=seen_bundles(state, books),
     )
     digest = snapshot.digest()
     state.auctions[snapshot.auction] = Auction(
@@ -189,15 +191,26 @@ def _resources(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _contested(state: State, command: OpenAuction) -> tuple[SnapshotBook, ...]:
-    """The books in which there is anything to decide, as far as they fit."""
-    books: list[SnapshotBook] = []
+    """The books in which there is anything to decide, as far as they fit.
+
+    Each turn leaves out what was a part of a bundle alone, or is the last.
+    """
+    books = tuple([_seen_book(state, name, command.asset) for name in command.resources])
+    while True:
+        contested = _fitting(state, books)
+        books = without_parts(state, contested)
+        if books is contested:
+            return contested
+
+
+def _fitting(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook, ...]:
+    fitting: list[SnapshotBook] = []
     room = ORDERS_MAX
-    for resource in command.resources:
-        book = _seen_book(state, resource, command.asset)
+    for book in books:
         if book.orders_count <= room and _is_contested(state, book):
             room -= book.orders_count
-            books.append(book)
-    return tuple(books)
+            fitting.append(book)
+    return tuple(fitting)
 
 
 def _seen_book(state: State, resource: str, asset: str) -> SnapshotBook:

@@ -73,6 +73,15 @@ class IntentAccepted(Event, frozen=True, kw_only=True):
     limit: int
 
 
+class BundleAccepted(Event, frozen=True, kw_only=True):
+    """A bundle was admitted with its legs, each an intent of its own."""
+
+    bundle: str
+    account: str
+    any_of: bool
+    legs: tuple[str, ...]
+
+
 class OfferAccepted(Event, frozen=True, kw_only=True):
     """An offer was admitted."""
 

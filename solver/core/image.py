@@ -7,6 +7,7 @@ import msgspec
 
 from intents.document import Mandate
 from solver.core.auction import Auction
+from solver.core.bundle import Bundle
 from solver.core.command import Authority, Mode
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.meter import Metering
@@ -185,6 +186,7 @@ class StateImage(Image, frozen=True):
     intents: list[IntentImage]
     offers: list[OfferImage]
     mandates: list[MandateImage]
+    bundles: list[Bundle]
     leases: list[LeaseImage]
     executions: list[ExecutionImage]
     calls: dict[str, Call]

@@ -1,5 +1,6 @@
 """Documents and keys entering and leaving the market. Rejects change nothing."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import astuple
@@ -8,6 +9,7 @@ from intents.bound import AMOUNT_MAX
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
 from solver.core.book import ask_order, bid_order
+from solver.core.bundle import Bundle
 from solver.core.command import (
     Authority,
     CancelDocument,
@@ -28,7 +30,7 @@ from solver.core.event import (
     ResourceOpened,
 )
 from solver.core.ledger import ISSUANCE, SUPPLY, Balance, hold, transfer
-from solver.core.session import fault_in_session
+from solver.core.session import fault_in_caps, fault_in_session
 from solver.core.state import (
     CREDIT,
     DOCUMENTS_MAX,
@@ -105,6 +107,36 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
     fault = fault or _fault_in_funds(state, intent, account, mandate)
     if fault is not None:
         return fault
+    _accept(state, intent, account, mandate)
+    return None
+
+
+def fault_in_leg(state: State, leg: IntentState, count: int) -> Reject | None:
+    """The same of one of `count` legs that a bundle enters with, each looked at by itself."""
+    account = state.accounts.get(leg.account)
+    fault = _fault_in_document(state, leg, account, count)
+    return fault or _fault_in_funds(state, leg, account, None)
+
+
+def fault_in_sum(state: State, legs: Sequence[IntentState]) -> Reject | None:
+    """Whether one signer can pay for all of these. Rejects: the last of those of `admit_intent`."""
+    leg, total = legs[0], sum(leg.limit for leg in legs)
+    available = _spendable(state, leg, state.accounts.get(leg.account))
+    if available < total:
+        return reject(RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limits {total}")
+    if leg.authority is _SESSION:
+        return fault_in_caps(state, leg.account, leg.signer, total)
+    return None
+
+
+def accept_intent(state: State, intent: IntentState) -> None:
+    """Have an intent in which there is no fault, and that is under no mandate, enter."""
+    _accept(state, intent, state.accounts.get(intent.account), None)
+
+
+def _accept(
+    state: State, intent: IntentState, account: Account | None, mandate: MandateState | None
+) -> None:
     _enter_intent(state, intent, account, mandate)
     state.emit(
         _accepted(
@@ -119,7 +151,6 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
         intent_entered(state, intent)
     else:
         state.schedule(intent.starts_ms, Due.ACTIVATE_INTENT, intent.digest)
-    return None
 
 
 def submit_offer(state: State, command: SubmitOffer) -> Reject | None:
@@ -185,7 +216,7 @@ def cancel_document(state: State, command: CancelDocument) -> Reject | None:
 
 
 def cancel(state: State, account: str, digest: str) -> Reject | None:
-    """Withdraw what is not filled, or a mandate with all that is open under it.
+    """Withdraw what is not filled, a bundle with all its legs, or a mandate with what is under it.
 
     Rejects: not_found, not_authorized, too_late, not_open.
     """
@@ -198,6 +229,9 @@ def cancel(state: State, account: str, digest: str) -> Reject | None:
     mandate = state.mandates.get(digest)
     if mandate is not None:
         return _fault_in_owner(mandate, account) or _cancel_mandate(state, mandate)
+    bundle = state.bundles.by_digest.get(digest)
+    if bundle is not None:
+        return _cancel_bundle(state, account, bundle)
     return reject(RejectCode.NOT_FOUND, f"no document {digest}")
 
 
@@ -290,6 +324,13 @@ def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
     return None
 
 
+def _cancel_bundle(state: State, account: str, bundle: Bundle) -> Reject | None:
+    """Any leg that can still be withdrawn takes the others along."""
+    legs = [state.intents[leg] for leg in bundle.legs if leg in state.intents]
+    leg = next((leg for leg in legs if leg.open_units), legs[0])
+    return _fault_in_owner(leg, account) or _cancel_intent(state, leg)
+
+
 def _cancel_offer(state: State, offer: OfferState) -> Reject | None:
     if not offer.live:
         return reject(RejectCode.NOT_OPEN, "the offer has ended")
@@ -305,11 +346,11 @@ def _cancel_mandate(state: State, mandate: MandateState) -> Reject | None:
 
 
 def _fault_in_document(
-    state: State, record: DocumentState, account: Account | None
+    state: State, record: DocumentState, account: Account | None, count: int = 1
 ) -> Reject | None:
     """What intents, offers and mandates can all be refused for; a mandate may name no resource.
 
-    `account` is that of the record, if it has one.
+    `account` is that of the record, if it has one; `count` documents enter together.
     """
     resource, digest = record.resource, record.digest
     is_used = account is not None and account.has_used(record.nonce)
@@ -321,7 +362,7 @@ def _fault_in_document(
         return reject(RejectCode.EXPIRED)
     fault = _fault_in_authority(state, record, account)
     fault = fault or _fault_in_nonce(record, account, is_used=is_used)
-    return fault or _fault_in_room(state, account)
+    return fault or _fault_in_room(state, account, count)
 
 
 def _fault_in_nonce(
@@ -339,11 +380,11 @@ def _fault_in_nonce(
     return None
 
 
-def _fault_in_room(state: State, account: Account | None) -> Reject | None:
-    if account is not None and account.standing_count >= STANDING_MAX:
+def _fault_in_room(state: State, account: Account | None, count: int) -> Reject | None:
+    if account is not None and account.standing_count + count > STANDING_MAX:
         standing = account.standing_count
         return reject(RejectCode.ACCOUNT_FULL, f"{standing} documents of the account stand")
-    if state.documents_kept >= DOCUMENTS_MAX:
+    if state.documents_kept + count > DOCUMENTS_MAX:
         return reject(
             RejectCode.BUSY,
             f"the market holds {DOCUMENTS_MAX} documents, as many as it may",

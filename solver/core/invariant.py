@@ -84,6 +84,20 @@ def no_overfill(state: State) -> None:
             violate("filled_units_are_leased", intent=intent.digest)
 
 
+def bundles_are_whole(state: State) -> None:
+    """All legs of a bundle were filled or none, in full; of an any-of, one at most."""
+    for bundle in state.bundles.by_digest.values():
+        legs = [state.intents[leg] for leg in bundle.legs if leg in state.intents]
+        filled = [leg for leg in legs if leg.filled_units]
+        if bundle.any_of:
+            check(len(filled) <= 1, "bundles_are_whole", bundle=bundle.digest)
+        elif filled:
+            whole = [leg for leg in legs if leg.filled_units == leg.units]
+            check(len(whole) == len(legs), "bundles_are_whole", bundle=bundle.digest)
+        if any(leg.open_units for leg in legs) and not filled:
+            check(all(leg.open_units for leg in legs), "bundles_end_together", bundle=bundle.digest)
+
+
 def chain_counters_fit(state: State) -> None:
     """What may still be counted on chain against a document never exceeds its units."""
     counted: dict[str, int] = {}
@@ -337,6 +351,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     credits_conserved,
     capacity_conserved,
     no_overfill,
+    bundles_are_whole,
     chain_counters_fit,
     price_within_limits,
     book_uncrossed,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from intents.reject import Reject
 from solver.core.book import Order
+from solver.core.bundling import submit_bundle
 from solver.core.chain import apply_blocks
 from solver.core.check import check, violate
 from solver.core.command import (
@@ -32,6 +33,7 @@ from solver.core.command import (
     RetireKey,
     SetMetering,
     StartCall,
+    SubmitBundle,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
@@ -78,6 +80,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     SubmitIntent: submit_intent,
     SubmitOffer: submit_offer,
     SubmitMandate: submit_mandate,
+    SubmitBundle: submit_bundle,
     CancelDocument: cancel_document,
     OpenAuction: open_auction,
     ProposeSolution: propose_solution,

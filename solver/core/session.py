@@ -38,12 +38,17 @@ def fault_in_session(state: State, intent: IntentState, signer: str) -> Reject |
     fault = _fault_in_terms(state, intent, session) if session.registry else None
     if fault is not None:
         return fault
-    left = left_of(state, intent.account, session)
-    if left >= intent.limit:
+    return fault_in_caps(state, intent.account, signer, intent.limit)
+
+
+def fault_in_caps(state: State, account: str, signer: str, limit: int) -> Reject | None:
+    """Whether a session key may promise so many atoms more. Rejects: session_cap_exceeded."""
+    left = left_of(state, account, state.accounts[account].sessions[signer])
+    if left >= limit:
         return None
     return reject(
         RejectCode.SESSION_CAP_EXCEEDED,
-        f"{left} atoms left under the session's caps, limit {intent.limit}",
+        f"{left} atoms left under the session's caps, limit {limit}",
     )
 
 

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from solver.core.book import Order, ask_order, bid_order
+from solver.core.bundle import Bundles
 from solver.core.command import Authority, Limit
 from solver.core.image import (
     IntentImage,
@@ -51,7 +52,7 @@ from solver.core.state import (
 )
 from solver.core.window import Window
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 ROWS_AT_ONCE: Final = 64
 """Rows that are encoded together: few enough that nothing of them leaves the processor's cache."""
 _ARRAY_16: Final = b"\xdc"
@@ -84,6 +85,7 @@ def load(data: bytes) -> State:
             owner=key.owner, provider=key.provider, resources=key.resources, live=key.live
         )
     orders = _load_documents(state, image)
+    state.bundles = Bundles(image.bundles)
     _load_leases(state, image)
     for windows in image.windows:
         shared = [_window_from(one) for one in windows.windows]
@@ -126,6 +128,7 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield from _rows(state.intents.values(), intent_row)
     yield from _rows(state.offers.values(), offer_row)
     yield from _rows(_mandates(state), mandate_row)
+    yield _encode(list(state.bundles.by_digest.values()))
     yield from _rows(state.leases.values(), lease_row)
     yield from _rows(state.executions.values(), execution_row)
     yield _encode(state.calls)

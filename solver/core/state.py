@@ -18,6 +18,7 @@ from intents.bound import ADDRESS_ZERO
 from intents.rounding import payment_at
 from solver.core.auction import Auction
 from solver.core.book import Book
+from solver.core.bundle import Bundles
 from solver.core.check import check
 from solver.core.command import Authority, Limit, Mode
 from solver.core.deadline import Deadlines, Timed
@@ -266,6 +267,7 @@ class State:
         self.intents: dict[str, IntentState] = {}
         self.offers: dict[str, OfferState] = {}
         self.mandates: dict[str, MandateState] = {}
+        self.bundles = Bundles()
         self.leases: dict[str, Lease] = {}
         self.lease_ends: Final = Deadlines()
         self.executions: dict[int, Execution] = {}
@@ -465,6 +467,7 @@ class State:
         if intent is not None:
             self._forget_leases(intent)
             self._forget_nonce(intent)
+            self.bundles.forget(digest)
             return
         offer = self.offers.pop(digest, None)
         if offer is not None:
@@ -472,8 +475,7 @@ class State:
                 self.windows.pop((digest, offer.resource), None)
             self._forget_nonce(offer)
             return
-        mandate = self.mandates.pop(digest)
-        self._forget_nonce(mandate)
+        self._forget_nonce(self.mandates.pop(digest))
 
     def _forget_leases(self, intent: IntentState) -> None:
         for lease_id in intent.leases:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from solver.core.bundle import Bundle
 from solver.core.check import violate
 from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
@@ -93,6 +94,8 @@ def carry_out(state: State) -> None:
     for intent in buyers:
         if len(intent.leases) >= LEASES_PER_INTENT_MAX:
             end_intent(state, intent, _UNFILLED)
+        if state.bundles.by_digest:
+            _end_alternatives(state, intent)
         update_status(state, intent)
 
 
@@ -161,6 +164,24 @@ def end_intent(state: State, intent: IntentState, status: IntentStatus) -> None:
     commit(state, intent, -order.held)
     state.exchange.end(order)
     update_status(state, intent)
+    bundle = state.bundles.of(intent.digest) if state.bundles.by_digest else None
+    if bundle is not None:
+        _end_legs(state, bundle, status)
+
+
+def _end_alternatives(state: State, intent: IntentState) -> None:
+    """One of an any-of was filled: the others end."""
+    bundle = state.bundles.of(intent.digest)
+    if bundle is not None and bundle.any_of:
+        _end_legs(state, bundle, _UNFILLED)
+
+
+def _end_legs(state: State, bundle: Bundle, status: IntentStatus) -> None:
+    """Legs that nothing was filled of end together; the rest of a chosen one goes on."""
+    for digest in bundle.legs:
+        leg = state.intents.get(digest)
+        if leg is not None and not leg.filled_units:
+            end_intent(state, leg, status)
 
 
 def update_status(state: State, intent: IntentState) -> None:

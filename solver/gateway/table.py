@@ -14,6 +14,7 @@ from solver.gateway import (
     solve,
     spending,
 )
+from solver.gateway.bundle import BUNDLE
 from solver.gateway.competition import (
     AcceptedTold,
     AuctionsTold,
@@ -89,6 +90,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         told=ProvidersTold,
     ),
     *SUBMISSION,
+    *BUNDLE,
     Route(
         method="GET",
         path="/v1/book",

@@ -51,6 +51,7 @@ from tests.builder import (
     IntentBuilder,
     MandateBuilder,
     a_bench,
+    a_bundle,
     a_mandate,
     alice,
     an_intent,
@@ -695,6 +696,14 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
     "end another's leases": (
         RejectCode.NOT_AUTHORIZED,
         lambda bench: EndLeases(account=dave.address, intent=_intent_of(bench, filled=True).digest),
+    ),
+    "a bundle of what trades continuously": (
+        RejectCode.BUNDLE_NEEDS_EPOCHS,
+        lambda _: a_bundle(alice, an_intent(), an_intent()),
+    ),
+    "a bundle of another's account": (
+        RejectCode.NOT_AUTHORIZED,
+        lambda _: a_bundle(carol, an_intent(), an_intent(), account=alice),
     ),
     "issue no credits": (
         RejectCode.LIMIT_OUT_OF_RANGE,

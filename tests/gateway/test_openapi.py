@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from solver.client import Purchase
 from solver.core.command import CutBatch, CutMetered, OpenAuction, SetMetering
 from solver.core.event import Event
 from solver.gateway import openapi
@@ -74,6 +75,7 @@ async def test_the_document_says_what_a_withdrawn_mandate_still_is(world: World)
         assert words in operation["description"]
 
 
+LEG = Purchase(resource=EPOCHS, units=1, limit=1)
 EXAMPLES: dict[str, str] = {
     "GET /healthz": "/healthz",
     "GET /v1/eip712": "/v1/eip712",
@@ -98,6 +100,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/keys/balance": "/v1/keys/balance",
     "GET /v1/keys/health": "/v1/keys/health?key={key}",
     "GET /v1/mandates/{digest}": "/v1/mandates/{mandate}",
+    "GET /v1/bundles/{digest}": "/v1/bundles/{bundle}",
 }
 
 
@@ -125,6 +128,7 @@ async def furnished(world: World) -> dict[str, str]:
         "key": next(iter(state.keys)),
         "auction": str(next(iter(state.auctions))),
         "mandate": (await world.agent(alice).mandate(limit=1, tick_max=1)).digest,
+        "bundle": (await world.agent(alice).buy_bundle([LEG, LEG])).digest,
     }
 
 
