@@ -79,6 +79,7 @@ class RejectCode(StrEnum):
     FILL_UNITS_INVALID = "fill_units_invalid"
     FILL_OVERFILL = "fill_overfill"
     FILL_BELOW_MINIMUM = "fill_below_minimum"
+    FILL_BELOW_QUALITY = "fill_below_quality"
     FILL_SELF_MATCH = "fill_self_match"
     FILL_PRICE_OUTSIDE_LIMITS = "fill_price_outside_limits"
     BUNDLE_SPLIT = "bundle_split"
@@ -139,6 +140,9 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.MANDATE_ENDED: "Sign and register a new mandate.",
     RejectCode.MANDATE_TERMS: "Stay within the mandate's account, resource, asset, price and time.",
     RejectCode.MANDATE_EXCEEDED: "Lower the limit, or sign a mandate with a higher one.",
+    RejectCode.FILL_BELOW_QUALITY: (
+        "Fill what asks for a quality from offers whose rating in the snapshot meets its floor."
+    ),
     RejectCode.BUNDLE_SPLIT: "Fill all legs of a bundle in one solution, of an any-of just one.",
     RejectCode.RECEIPT_DUE: (
         "Sign what GET /v1/spending says is due, and POST it there. What open leases served is"

@@ -64,6 +64,7 @@ from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.core.meter import Meter
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, document_of, statement
+from solver.core.quality import Floor
 from solver.core.state import (
     CREDIT,
     MAY_SIGN,
@@ -283,20 +284,23 @@ def a_bundle(
     signer: Person,
     *legs: IntentBuilder,
     any_of: bool = False,
+    success_min: int = 0,
+    latency_max: int = 0,
     account: Person | None = None,
     authority: Authority = Authority.KEY,
 ) -> SubmitBundle:
     """Legs in one bundle, as the command that admission makes of it."""
     built = tuple(leg.build(account or signer) for leg in legs)
-    bundle = Bundle(any=any_of, legs=built)
+    bundle = Bundle(any=any_of, success_min=success_min, latency_max=latency_max, legs=built)
     raw = UnverifiedBundle(
-        any=any_of, legs=built, signature=sign_bundle(signer.key, DOMAIN, bundle)
+        **msgspec.structs.asdict(bundle), signature=sign_bundle(signer.key, DOMAIN, bundle)
     )
     admitted = admit_bundle(raw, Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT})), START_S)
     assert isinstance(admitted, VerifiedBundle), admitted
     return SubmitBundle(
         digest=admitted.digest,
         any_of=any_of,
+        floor=Floor(success_min=success_min, latency_max=latency_max),
         legs=tuple(
             Leg(intent=leg.document, digest=leg.digest, proof=leg.proof) for leg in admitted.legs
         ),

@@ -23,6 +23,7 @@ from solver.core.auction import (
 from solver.core.command import ClearedBook
 from solver.core.event import Won
 from solver.core.judge import judge
+from solver.core.quality import Floor
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,15 @@ def snapshot_of(told: dict[str, Any]) -> Snapshot:
         seed_hash=told["seedHash"],
         books=msgspec.convert(told["books"], tuple[SnapshotBook, ...]),
         bundles=tuple(
-            SnapshotBundle(id=bundle["id"], any_of=bundle["anyOf"], legs=tuple(bundle["legs"]))
+            SnapshotBundle(
+                id=bundle["id"],
+                any_of=bundle["anyOf"],
+                legs=tuple(bundle["legs"]),
+                floor=Floor(
+                    success_min=bundle["floor"]["successMin"],
+                    latency_max=bundle["floor"]["latencyMax"],
+                ),
+            )
             for bundle in told["bundles"]
         ),
     )

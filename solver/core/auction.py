@@ -12,6 +12,7 @@ import msgspec
 from solver.core.bid import BIDS_MAX, BIDS_PER_SOLVER_MAX, BUCKETS_MAX
 from solver.core.command import ClearedBook
 from solver.core.event import Won
+from solver.core.quality import Floor, Rating
 
 BOOKS_MAX: Final = BUCKETS_MAX
 ORDERS_PER_SIDE_MAX: Final = 4_096
@@ -42,6 +43,8 @@ class SnapshotBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     resource: str
     intents: tuple[SnapshotOrder, ...]
     offers: tuple[SnapshotOrder, ...]
+    ratings: dict[str, Rating] = {}
+    """Of offers, where an intent of the book asks for a quality; an offer without one has none."""
 
     @property
     def orders_count(self) -> int:
@@ -50,11 +53,15 @@ class SnapshotBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class SnapshotBundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Intents of the books that are filled all or none; with `any_of`, one of them at most."""
+    """Intents of the books that are filled all or none; with `any_of`, one of them at most.
+
+    From offers alone whose rating meets `floor`.
+    """
 
     id: str
     any_of: bool
     legs: tuple[str, ...]
+    floor: Floor = Floor()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

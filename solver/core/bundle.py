@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from solver.core.quality import Floor
+
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was signed beside the legs, which are intents of their own."""
@@ -12,6 +14,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     account: str
     any_of: bool
     legs: tuple[str, ...]
+    floor: Floor
 
 
 class Bundles:

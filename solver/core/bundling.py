@@ -35,6 +35,7 @@ def submit_bundle(state: State, command: SubmitBundle) -> Reject | None:
         account=legs[0].account,
         any_of=command.any_of,
         legs=tuple(leg.digest for leg in legs),
+        floor=command.floor,
     )
     state.bundles.add(bundle)
     state.emit(
@@ -74,17 +75,21 @@ def _fault_in_legs(state: State, legs: list[IntentState]) -> Reject | None:
 
 
 def seen_bundles(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBundle, ...]:
-    """The bundles that bind intents of these books. An any-of with one leg left binds nothing."""
+    """The bundles that bind intents of these books.
+
+    An any-of with one leg left binds nothing but the keys that may serve it.
+    """
     seen: dict[str, list[str]] = {}
     for book in books:
         for order in book.intents:
             bundle = state.bundles.of(order.id)
             if bundle is not None:
                 seen.setdefault(bundle.digest, []).append(order.id)
+    bundles = [(state.bundles.by_digest[digest], tuple(legs)) for digest, legs in seen.items()]
     return tuple(
-        SnapshotBundle(id=digest, any_of=state.bundles.by_digest[digest].any_of, legs=tuple(legs))
-        for digest, legs in seen.items()
-        if len(legs) > 1
+        SnapshotBundle(id=bundle.digest, any_of=bundle.any_of, legs=legs, floor=bundle.floor)
+        for bundle, legs in bundles
+        if len(legs) > 1 or bundle.floor.asks
     )
 
 

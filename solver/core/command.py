@@ -12,6 +12,7 @@ import msgspec
 from intents.bound import AMOUNT_MAX
 from intents.document import Intent, Mandate, Offer, SpendReceipt
 from intents.receipt import ReceiptLine
+from solver.core.quality import Floor
 
 
 class Authority(IntEnum):
@@ -140,11 +141,13 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 class SubmitBundle(Base, frozen=True, kw_only=True):
     """A verified bundle: its legs enter together or not at all.
 
-    All of them are filled in one auction, or none; with `any_of`, one of them.
+    All of them are filled in one auction, or none; with `any_of`, one of them. `floor` is what
+    the keys that serve them have to meet.
     """
 
     digest: str
     any_of: bool
+    floor: Floor
     legs: tuple[Leg, ...]
     signer: str
     authority: Authority

@@ -4,6 +4,8 @@ from heapq import merge
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import (
     BOOKS_MAX,
@@ -33,6 +35,7 @@ from solver.core.event import (
     SolutionJudged,
 )
 from solver.core.judge import Scored, judge
+from solver.core.rating import ratings_of
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
 from solver.core.trade import carry_out, end_intent, open_units
 
@@ -200,7 +203,7 @@ def _contested(state: State, command: OpenAuction) -> tuple[SnapshotBook, ...]:
         contested = _fitting(state, books)
         books = without_parts(state, contested)
         if books is contested:
-            return contested
+            return _rated(state, contested)
 
 
 def _fitting(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook, ...]:
@@ -227,6 +230,13 @@ def _seen_book(state: State, resource: str, asset: str) -> SnapshotBook:
 
 def _priority(bid: Order) -> tuple[int, int]:
     return -bid.tick, bid.seq
+
+
+def _rated(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook, ...]:
+    """The same with what is known of the keys, if anyone asks."""
+    if not state.bundles.by_digest:
+        return books
+    return tuple([msgspec.structs.replace(book, ratings=ratings_of(state, book)) for book in books])
 
 
 def _is_contested(state: State, book: SnapshotBook) -> bool:

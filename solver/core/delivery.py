@@ -16,6 +16,7 @@ from solver.core.event import (
 from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
 from solver.core.metering import fault_in_meter, meter_closed, note_reach
 from solver.core.pool import forget_keys
+from solver.core.rating import is_good_enough
 from solver.core.session import fault_in_units, note_units
 from solver.core.settling import finish_execution
 from solver.core.state import (
@@ -87,6 +88,9 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
     )
     for window in state.windows_of(lease.key, lease.offer, lease.resource):
         window.finish(call.units, seen_upstream, state.now_ms)
+    state.keys[lease.key].seen.note(
+        state.now_ms - call.started_ms, succeeded=command.outcome is Outcome.DELIVERED
+    )
     before, delivered = lease.reach, lease.delivered
     lease.in_flight -= call.units
     _account_for(lease, call, command)
@@ -190,7 +194,7 @@ def _replacements(state: State, lease: Lease) -> list[tuple[Order, int]]:
     for ask in state.book(lease.resource, lease.asset).asks():
         if ask.tick > lease.tick or not wanted or len(plan) == room:
             break
-        if ask.money is money:
+        if ask.money is money or not is_good_enough(state, lease.intent, ask.id):
             continue
         units = min(wanted, ask.units)
         plan.append((ask, units))

@@ -50,6 +50,7 @@ class KeyImage(Image, frozen=True):
     provider: str
     resources: tuple[str, ...]
     live: bool
+    calls: list[int]
 
 
 class OrderImage(Image, frozen=True):

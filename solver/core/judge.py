@@ -24,6 +24,7 @@ from solver.core.bid import Bid
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook, SolutionFill
 from solver.core.event import Won
+from solver.core.quality import Floor, Rating
 from solver.core.reward import rewards
 from solver.core.winner import Competition, Selection
 
@@ -143,6 +144,10 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Each any-of's bucket."""
     bundles: dict[str, SnapshotBundle]
     """Of each leg."""
+    floors: dict[str, Floor]
+    """Of each leg that asks for a quality."""
+    ratings: dict[str, Rating]
+    """Of offers, where any does."""
     minimums: dict[str, int]
     """Of each intent."""
     shrunk: Mapping[str, int]
@@ -165,6 +170,13 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
             },
             choices={name: len(books) + place for place, name in enumerate(choices)},
             bundles={leg: bundle for bundle in snapshot.bundles for leg in bundle.legs},
+            floors={
+                leg: bundle.floor
+                for bundle in snapshot.bundles
+                if bundle.floor.asks
+                for leg in bundle.legs
+            },
+            ratings={offer: rating for b in books for offer, rating in b.ratings.items()},
             minimums={order.id: order.minimum for book in books for order in book.intents},
             shrunk=shrunk,
             cut=cut,
@@ -281,10 +293,11 @@ def _fault_in_rest(proposed: Solution, rest: Solution, terms: _Terms) -> Reject 
 
 
 def _fault_in(solution: Solution, terms: _Terms, units_open: Mapping[str, int]) -> Reject | None:
-    """Precedence: the books, then each fill by itself, pairs, sums, and bundles."""
+    """Precedence: the books, then each fill by itself, floors of quality, sums, and bundles."""
     return (
         _fault_in_books(solution, terms)
         or _fault_in_fills(solution, terms)
+        or _fault_in_quality(solution, terms)
         or _fault_in_sums(solution, terms, units_open)
         or _fault_in_bundles(solution, terms)
     )
@@ -328,6 +341,17 @@ def _fault_in_fills(solution: Solution, terms: _Terms) -> Reject | None:
 
 def _elsewhere(order: str, cleared: ClearedBook) -> str:
     return f"{order} is not in the book of {cleared.resource}"
+
+
+def _fault_in_quality(solution: Solution, terms: _Terms) -> Reject | None:
+    for fill in _fills(solution) if terms.floors else ():
+        floor, rating = terms.floors.get(fill.intent), terms.ratings.get(fill.offer)
+        if floor is not None and (rating is None or not rating.meets(floor)):
+            return reject(
+                RejectCode.FILL_BELOW_QUALITY,
+                f"the key of {fill.offer} is below the floor of {fill.intent}",
+            )
+    return None
 
 
 def _fault_in_sums(

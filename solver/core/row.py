@@ -47,7 +47,7 @@ def account_row(entry: tuple[str, Account]) -> Row:
 def key_row(entry: tuple[str, KeyState]) -> Row:
     """A key."""
     name, key = entry
-    return (name, key.owner, key.provider, key.resources, key.live)
+    return (name, key.owner, key.provider, key.resources, key.live, key.seen.calls)
 
 
 def order_row(order: Order) -> Row:

@@ -81,9 +81,9 @@ def load(data: bytes) -> State:
     state.resources = image.resources
     _load_accounts(state, image)
     for key in image.keys:
-        state.keys[key.key] = KeyState(
-            owner=key.owner, provider=key.provider, resources=key.resources, live=key.live
-        )
+        record = KeyState(owner=key.owner, provider=key.provider, resources=key.resources)
+        record.live, record.seen.calls = key.live, key.calls
+        state.keys[key.key] = record
     orders = _load_documents(state, image)
     state.bundles = Bundles(image.bundles)
     _load_leases(state, image)

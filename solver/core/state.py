@@ -34,6 +34,7 @@ from solver.core.event import Event, LeaseStatus
 from solver.core.exchange import Exchange
 from solver.core.ledger import Balance, Ledger
 from solver.core.meter import Metering
+from solver.core.quality import Seen
 from solver.core.record import Batch, Call, Session
 from solver.core.window import Window
 
@@ -123,15 +124,14 @@ class Listing:
 class KeyState:
     """A pooled key: public facts only, and its leases; its offers stand with its owner."""
 
-    __slots__ = ("leases", "live", "owner", "provider", "resources")
+    __slots__ = ("leases", "live", "owner", "provider", "resources", "seen")
 
-    def __init__(
-        self, *, owner: str, provider: str, resources: tuple[str, ...], live: bool = True
-    ) -> None:
+    def __init__(self, *, owner: str, provider: str, resources: tuple[str, ...]) -> None:
         self.owner = owner
         self.provider = provider
         self.resources = resources
-        self.live = live
+        self.live = True
+        self.seen = Seen()
         self.leases: dict[str, None] = {}
         """Its leases that are not closed, oldest first."""
 

@@ -8,6 +8,7 @@ from intents.reject import Reject, RejectCode, reject
 from intents.reject import RejectCode as R
 from solver.core.bundle import Bundle
 from solver.core.command import CancelDocument, Leg, SubmitBundle
+from solver.core.quality import SEEN_MAX, SEEN_MIN, Floor
 from solver.core.state import MAY_CANCEL, MAY_SIGN, State
 from solver.gateway.document import bind, may_withdraw
 from solver.gateway.gateway import Answer, Gateway, Inbound
@@ -26,6 +27,8 @@ class SubmittedBundleTold(Told, frozen=True, kw_only=True):
     digest: str
     account: str
     any: bool
+    success_min: int
+    latency_max: int
     legs: tuple[IntentTold, ...]
     cursor: int
 
@@ -38,7 +41,7 @@ async def submit_bundle(inbound: Inbound[UnverifiedBundle, Nothing]) -> Answer:
         return admitted
     found = gateway.state.bundles.by_digest.get(admitted.digest)
     if found is None:
-        refused = _fault_in_quality(admitted) or await _submit(gateway, admitted, inbound.sender)
+        refused = await _submit(gateway, admitted, inbound.sender)
         if refused is not None:
             return refused
         found = gateway.state.bundles.by_digest[admitted.digest]
@@ -83,6 +86,9 @@ async def _submit(gateway: Gateway, admitted: VerifiedBundle, sender: str) -> Re
         SubmitBundle(
             digest=admitted.digest,
             any_of=admitted.terms.any,
+            floor=Floor(
+                success_min=admitted.terms.success_min, latency_max=admitted.terms.latency_max
+            ),
             legs=tuple(
                 Leg(intent=leg.document, digest=leg.digest, proof=leg.proof)
                 for leg in admitted.legs
@@ -93,17 +99,6 @@ async def _submit(gateway: Gateway, admitted: VerifiedBundle, sender: str) -> Re
         )
     )
     return result if isinstance(result, Reject) else None
-
-
-def _fault_in_quality(admitted: VerifiedBundle) -> Reject | None:
-    """A floor that nobody holds keys against is no promise to take money for."""
-    if admitted.terms.success_min or admitted.terms.latency_max:
-        return reject(
-            RejectCode.QUALITY_OUT_OF_RANGE,
-            "this market does not measure its keys yet",
-            hint="Sign successMin and latencyMax as 0.",
-        )
-    return None
 
 
 def _find(inbound: Inbound[Nothing, Nothing]) -> Bundle | Reject:
@@ -119,6 +114,8 @@ def _told(state: State, bundle: Bundle, cursor: int) -> SubmittedBundleTold:
         digest=bundle.digest,
         account=bundle.account,
         any=bundle.any_of,
+        success_min=bundle.floor.success_min,
+        latency_max=bundle.floor.latency_max,
         legs=tuple(intent_told(state, leg, cursor) for leg in legs if leg is not None),
         cursor=cursor,
     )
@@ -134,7 +131,10 @@ BUNDLE: tuple[Route, ...] = (
             "Sign a `Bundle`; GET /v1/eip712 has its type for each height of its tree of legs. All "
             "legs enter or none. With `any` false all of them are filled in one auction, each in "
             "full, or none; with `any` true one is, and the others end. The limits of all legs are "
-            "held until then. Legs are of resources that trade in epochs."
+            "held until then. Legs are of resources that trade in epochs, and served from keys "
+            "alone of whose calls at least `successMin` in a thousand succeeded, and half took "
+            f"`latencyMax` ms at most. That is held against the newest {SEEN_MAX} calls of a key, "
+            f"and no key meets a floor before it served {SEEN_MIN}. 0 asks for nothing."
         ),
         body=UnverifiedBundle,
         told=SubmittedBundleTold,

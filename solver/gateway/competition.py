@@ -45,20 +45,42 @@ class OrderTold(Told, frozen=True, kw_only=True):
     minimum: int
 
 
+class RatingTold(Told, frozen=True, kw_only=True):
+    """Of a key's newest calls `success` in a thousand succeeded; half took `latency` ms at most."""
+
+    success: int
+    latency: int
+
+
+class FloorTold(Told, frozen=True, kw_only=True):
+    """What a rating has to meet; 0 asks for nothing."""
+
+    success_min: int
+    latency_max: int
+
+
 class SnapshotBookTold(Told, frozen=True, kw_only=True):
-    """What is traded of one resource, in price-time order."""
+    """What is traded of one resource, in price-time order.
+
+    `ratings` are of offers, where an intent of the book asks for a quality.
+    """
 
     resource: str
     intents: tuple[OrderTold, ...]
     offers: tuple[OrderTold, ...]
+    ratings: dict[str, RatingTold]
 
 
 class BundleTold(Told, frozen=True, kw_only=True):
-    """Intents that are filled all or none; with `anyOf`, one of them at most."""
+    """Intents that are filled all or none; with `anyOf`, one of them at most.
+
+    Only from offers whose rating meets `floor`.
+    """
 
     id: str
     any_of: bool
     legs: tuple[str, ...]
+    floor: FloorTold
 
 
 class SnapshotTold(Told, frozen=True, kw_only=True):

@@ -284,7 +284,7 @@ SABOTAGES: Final[dict[str, tuple[Patch, Callable[[pytest.MonkeyPatch], None]]]] 
             intake,
             "_fault_in_document",
             "is_used = account",
-            "fault = _fault_in_room(state, account)\n    if fault: return fault\n"
+            "fault = _fault_in_room(state, account, 1)\n    if fault: return fault\n"
             "    is_used = account",
         ),
         test_what_is_known_already_is_said_before_the_bound,

@@ -21,6 +21,7 @@ from solver.core.command import (
     ProposeSolution,
     SolutionFill,
 )
+from solver.core.quality import Floor
 from tests.builder import DOMAIN, USDC, alice, bob, carol, dave
 from tests.gateway.test_intake import zeros
 from tests.gateway.world import DOCS, EPOCHS, World
@@ -160,13 +161,31 @@ async def test_legs_are_refused_with_the_markets_codes(world: World) -> None:
     assert (status, told["code"]) == (402, "insufficient_funds")
 
 
-async def test_a_floor_that_nobody_measures_is_not_promised(world: World) -> None:
-    """Signed well, it is refused with what to sign instead."""
-    floors: tuple[dict[str, Any], ...] = ({"success_min": 990}, {"latency_max": 1_500})
-    for floor in floors:
-        status, told = await posted(world, a_body(world, **floor))
-        assert (status, told["code"]) == (422, "quality_out_of_range")
-        assert "0" in told["hint"]
+async def test_a_floor_is_taken_and_told(world: World) -> None:
+    """As it was signed: to its buyer, and to solvers with the snapshot."""
+    status, told = await posted(world, a_body(world, success_min=990, latency_max=1_500))
+    assert status == 201
+    assert (told["successMin"], told["latencyMax"]) == (990, 1_500)
+    await world.offering(bob, units=100, limit=100, resource=EPOCHS)
+    closes = world.sequencer.now_ms() + 10_000
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+    number = max(world.gateway.state.auctions)
+    _, auction, _ = await world.raw("GET", f"/v1/auctions/{number}")
+    (bundle,) = auction["snapshot"]["bundles"]
+    assert bundle["floor"] == {"successMin": 990, "latencyMax": 1_500}
+    assert auction["snapshot"]["books"][0]["ratings"] == {}
+
+
+async def test_a_solver_sees_the_floor(world: World) -> None:
+    """The SDK checks the snapshot's hash over it, so none of it is left out."""
+    await posted(world, a_body(world, success_min=990))
+    await world.offering(bob, units=100, limit=100, resource=EPOCHS)
+    async with world.solver(dave).connect() as desk:
+        closes = world.sequencer.now_ms() + 10_000
+        await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+        auction = await anext(aiter(desk))
+        (bundle,) = auction.snapshot.bundles
+        assert bundle.floor == Floor(success_min=990)
 
 
 async def test_a_session_signs_a_bundle(world: World) -> None:

@@ -13,6 +13,8 @@ SCORE_MIN: Final = 0.9
 _CORE: Final = (
     "auction",
     "book",
+    "bundle",
+    "bundling",
     "chain",
     "check",
     "contest",
@@ -28,6 +30,8 @@ _CORE: Final = (
     "metering",
     "nonce",
     "pool",
+    "quality",
+    "rating",
     "record",
     "roster",
     "row",
