@@ -40,7 +40,7 @@ PAUSE_SECONDS: Final = 0.002
 """From one write of a busy market to the next, if little waits."""
 BUSY_MIN: Final = 4
 """Commands of one write, from which on the market is busy: with fewer, nobody waits longer."""
-WORTH_MIN: Final = 64
+WORTH_MIN: Final = 256
 """Commands that are worth a write of their own at once: it costs as much as four intents that
 come alone, or as forty that come together, whatever is in it."""
 
