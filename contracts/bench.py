@@ -172,7 +172,6 @@ class Bench:
         nonce: int,
         *,
         authority: int = KEY_AUTHORITY,
-        account_of: Callable[[SigningKey], str] = lambda key: key.address,
         signer_of: Callable[[SigningKey], SigningKey] = lambda key: key,
         is_whole: bool = False,
     ) -> list[SignedIntent]:
@@ -181,7 +180,7 @@ class Bench:
         return [
             self.intent(
                 nonce,
-                account=account_of(buyer),
+                account=buyer.address,
                 signer=signer_of(buyer),
                 authority=authority,
                 lines=(self.line(place, offer=place % SELLERS, units=units, payment=payment),),

@@ -197,41 +197,8 @@ class BreachProven(Log, frozen=True, kw_only=True):
     paid: int
 
 
-class SessionGranted(Log, frozen=True, kw_only=True):
-    key: str
-    permissions: int
-    expires_at: int
-    cap: int
-    period: int
-
-
-class SessionRevoked(Log, frozen=True, kw_only=True):
-    key: str
-
-
-class AllSessionsRevoked(Log, frozen=True, kw_only=True):
-    epoch: int
-
-
-class SessionSpent(Log, frozen=True, kw_only=True):
-    key: str
-    to: str
-    amount: int
-
-
-class CapChanged(Log, frozen=True, kw_only=True):
-    bearer: str
-    cap: int
-    period: int
-
-
-class AccountCreated(Log, frozen=True, kw_only=True):
-    account: str
-    owner: str
-
-
 class RegistryLog(Log, frozen=True, kw_only=True):
-    """A log of the session registry; named so because accounts have others of the same name."""
+    """A log of the session registry; named so because accounts have others of the same names."""
 
     account: str
 
@@ -287,12 +254,6 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     ReceiptClaimed: SETTLEMENT,
     ClaimExecuted: SETTLEMENT,
     BreachProven: BOND,
-    SessionGranted: ACCOUNT,
-    SessionRevoked: ACCOUNT,
-    AllSessionsRevoked: ACCOUNT,
-    SessionSpent: ACCOUNT,
-    CapChanged: ACCOUNT,
-    AccountCreated: FACTORY,
     RegistrySessionGranted: SETTLEMENT,
     RegistrySessionRotated: SETTLEMENT,
     RegistrySessionRevoked: SETTLEMENT,

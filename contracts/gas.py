@@ -29,14 +29,13 @@ import msgspec
 from contracts.account_bench import account_figures
 from contracts.anvil import Anvil, Options
 from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, fund, key_of
-from contracts.bindings import ACCOUNT, DESK, SETTLEMENT
+from contracts.bindings import DESK, SETTLEMENT
 from contracts.deploy import (
     UNCOVERED_CAP,
     Deployment,
     Plan,
     Receipt,
     SessionPlan,
-    create_account,
     deploy,
     grant_session,
     send,
@@ -44,7 +43,7 @@ from contracts.deploy import (
 from contracts.fault import ContractsFault
 from contracts.gas_table import Shown, costs, table
 from contracts.metered import AUTHORITY_SESSION
-from contracts.metered_bench import METERED_BUYERS, MeteredBench
+from contracts.metered_bench import ANY_RESOURCE, KEY_PERIOD_S, METERED_BUYERS, MeteredBench
 from contracts.volume_bench import HUNDRED_THOUSAND, VolumeBench
 from intents.signature import SigningKey
 
@@ -104,15 +103,10 @@ async def measure(anvil: Anvil) -> Measurement:
     fresh = await bench.settle(standing, bench.intents(4), settled=BUYERS)
     new_offers = await bench.settle(bench.offers(8), bench.intents(8), settled=BUYERS)
     warm = await bench.settle(standing, bench.intents(5), settled=BUYERS)
-    accounts = await _session_accounts(chain, bench, deployer)
+    await _grant_sessions(chain, bench)
     by_session = await bench.settle(
         standing,
-        bench.intents(
-            12,
-            authority=SESSION_AUTHORITY,
-            account_of=lambda key: accounts[key.address],
-            signer_of=_session_key,
-        ),
+        bench.intents(12, authority=SESSION_AUTHORITY, signer_of=_session_key),
         settled=BUYERS,
     )
     stranger = key_of("stranger")
@@ -217,29 +211,16 @@ def _session_key(owner: SigningKey) -> SigningKey:
     return key_of(f"session of {owner.address}")
 
 
-async def _session_accounts(chain: UnlockedChain, bench: Bench, deployer: str) -> dict[str, str]:
-    """A funded session account of each buyer, with a key that may sign."""
-    accounts = {}
+async def _grant_sessions(chain: UnlockedChain, bench: Bench) -> None:
+    """A key of each buyer that may sign, within a rolling cap; it was charged before."""
+    grant = SETTLEMENT.function("grantSession")
     for owner in bench.buyers:
         chain.unlock(owner.address)
-        account = await create_account(
-            chain, bench.deployment.factory, sender=deployer, owner=owner.address
-        )
-        grant = ACCOUNT.function("grantSession").encode(
-            _session_key(owner).address, MAY_SIGN, SESSION_UNTIL_S, 10**12
-        )
-        await send(chain, owner.address, account, grant)
-        accounts[owner.address] = account
-    await fund(chain, bench.deployment, list(accounts.values()), FUNDS)
-    # Each key's first charge fills its slot; what runs on is the second.
-    intents = bench.intents(
-        9,
-        authority=SESSION_AUTHORITY,
-        account_of=lambda key: accounts[key.address],
-        signer_of=_session_key,
-    )
+        terms = (owner.address, _session_key(owner).address, 0, MAY_SIGN, ANY_RESOURCE, 0, 0)
+        caps = (10**12, KEY_PERIOD_S, SESSION_UNTIL_S, 0, 0)
+        await send(chain, owner.address, bench.deployment.settlement, grant.encode(terms + caps))
+    intents = bench.intents(9, authority=SESSION_AUTHORITY, signer_of=_session_key)
     await bench.settle(bench.offers(1), intents, settled=BUYERS)
-    return accounts
 
 
 async def _account_overhead(chain: UnlockedChain, bench: Bench, deployer: str) -> tuple[int, int]:

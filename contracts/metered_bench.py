@@ -44,7 +44,7 @@ KEY_PERIOD_S: Final = 86_400
 PERIOD_PARTS: Final = 8
 """A cap's window moves on by such a part of its period."""
 _FILL_ATOMS: Final = 1_500
-_ANY_RESOURCE: Final = keccak256(b"")
+ANY_RESOURCE: Final = keccak256(b"")
 
 
 class MeteredBench:
@@ -91,7 +91,7 @@ class MeteredBench:
         grant = SETTLEMENT.function("grantSession")
         for buyer in self.buyers:
             key = key_of(f"receipt key of {buyer.address}")
-            terms = (buyer.address, key.address, 0, MAY_SIGN_RECEIPTS, _ANY_RESOURCE, 0, 0)
+            terms = (buyer.address, key.address, 0, MAY_SIGN_RECEIPTS, ANY_RESOURCE, 0, 0)
             caps = (10**12, KEY_PERIOD_S, UNTIL_KEY_S, 0, 0)
             self._chain.unlock(buyer.address)
             data = grant.encode(terms + caps)

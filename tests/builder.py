@@ -12,8 +12,9 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 from tiny_keccak import keccak256
 
+from intents import cap_word
 from intents.admission import DeclaredDomain, Rules, Unverified
-from intents.bound import TICK_UNITS
+from intents.bound import PERIOD_S_MAX, TICK_UNITS
 from intents.bundle import Bundle, UnverifiedBundle, VerifiedBundle, admit_bundle, sign_bundle
 from intents.document import (
     Attestation,
@@ -42,6 +43,7 @@ from solver.core.command import (
     FinishCall,
     IssueCredits,
     KeyEnd,
+    KeyGranted,
     Leg,
     Limit,
     Mode,
@@ -49,7 +51,6 @@ from solver.core.command import (
     Outcome,
     PoolKey,
     RetireKey,
-    SessionGranted,
     SetMetering,
     StartCall,
     SubmitBundle,
@@ -72,6 +73,7 @@ from solver.core.state import (
     Lease,
     MandateState,
     OfferState,
+    State,
 )
 
 USDC: Final = "0x" + "05" * 20
@@ -408,6 +410,24 @@ def key_of(owner: Person, number: int = 0) -> str:
     return "0x" + keccak256(f"key:{owner.name}:{number}".encode()).hex()
 
 
+def key_granted(
+    state: State, account: str, session: str, *, permissions: int, expires_at: int, cap: int
+) -> KeyGranted:
+    """What the registry tells of a grant with a cap in any 91 days: what it charged is kept."""
+    record = state.accounts.get(account)
+    known = None if record is None else record.sessions.get(session)
+    word = 0 if known is None else int(known.word, 16)
+    word = cap_word.with_cap(word, cap, PERIOD_S_MAX, state.now_ms // 1_000)
+    bearer = cap_word.Bearer(expires_at=expires_at, permissions=permissions)
+    return KeyGranted(
+        account=account,
+        session=session,
+        word=hex(cap_word.with_bearer(word, bearer)),
+        terms="0x0",
+        units="0x0",
+    )
+
+
 class Bench:
     """A market with time in hand. Every command is logged, every state is checked.
 
@@ -502,11 +522,12 @@ class Bench:
         seconds: int = HOUR_S,
         permissions: int = MAY_SIGN,
     ) -> Self:
-        """Give `account` a session key."""
+        """Give `account` a session key, with a cap in any 91 days."""
         self.chain(
-            SessionGranted(
-                account=account.address,
-                session=session.address,
+            key_granted(
+                self.market.state,
+                account.address,
+                session.address,
                 permissions=permissions,
                 expires_at=self.now_ms // 1_000 + seconds,
                 cap=cap,

@@ -6,7 +6,7 @@ pragma solidity =0.8.37;
 /// at one returned word, so the most a hostile callee can burn is the gas it was given.
 library BoundedCall {
     /// @return whether `target`, asked without the right to write, answered with exactly `magic`
-    function staticAnswers(address target, uint256 gasLimit, bytes memory data, bytes4 magic)
+    function answers(address target, uint256 gasLimit, bytes memory data, bytes4 magic)
         internal
         view
         returns (bool)
@@ -17,22 +17,6 @@ library BoundedCall {
         // the callee returned at least 32 bytes, so stale scratch is never read as an answer.
         assembly ("memory-safe") {
             success := staticcall(gasLimit, target, add(data, 0x20), mload(data), 0x00, 0x20)
-            success := and(success, gt(returndatasize(), 0x1f))
-            word := mload(0x00)
-        }
-        return success && word == bytes32(magic);
-    }
-
-    /// @return whether `target`, allowed to write, answered with exactly `magic`
-    function answers(address target, uint256 gasLimit, bytes memory data, bytes4 magic)
-        internal
-        returns (bool)
-    {
-        bool success;
-        bytes32 word;
-        // Memory-safe for the same reason as above.
-        assembly ("memory-safe") {
-            success := call(gasLimit, target, 0, add(data, 0x20), mload(data), 0x00, 0x20)
             success := and(success, gt(returndatasize(), 0x1f))
             word := mload(0x00)
         }

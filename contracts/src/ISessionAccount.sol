@@ -3,14 +3,13 @@ pragma solidity =0.8.37;
 
 import {IAccountOwner} from "./IAccountOwner.sol";
 import {ISessionKeys} from "./ISessionKeys.sol";
-import {ISessionSigner} from "./ISessionSigner.sol";
 
 /// @title A smart account with limited session keys
 /// @notice The owner can do everything. A session key can do what its permissions name, until it
 /// expires: call one fixed settlement contract and pay one fixed token, within its cap, the
 /// account's and the payee's. It cannot call anything else, approve, change a session, or sign for the
 /// account anywhere else.
-interface ISessionAccount is IAccountOwner, ISessionKeys, ISessionSigner {
+interface ISessionAccount is IAccountOwner, ISessionKeys {
     struct Call {
         address target;
         uint256 value;
@@ -53,7 +52,7 @@ interface ISessionAccount is IAccountOwner, ISessionKeys, ISessionSigner {
     /// @notice Grants or changes a session. What the key has spent before still counts.
     function grantTerms(Terms calldata terms) external;
 
-    /// @notice Ends a session at once, also for documents that it signed. By the owner or the key.
+    /// @notice Ends a session at once. By the owner or the key.
     function revokeSession(address key) external;
 
     /// @notice Ends every session at once, at the same cost whatever their number.

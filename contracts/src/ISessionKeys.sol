@@ -7,7 +7,7 @@ pragma solidity =0.8.37;
 /// all keys share. Neither revoking, granting again nor rotating lowers what was spent.
 interface ISessionKeys {
     /// @param key who may act; never the account itself
-    /// @param permissions bits: 1 settle, 2 sign, 4 cancel, 8 spend, 16 spend to listed payees only
+    /// @param permissions bits: 1 settle, 4 cancel, 8 spend, 16 spend to listed payees only
     /// @param expiresAt last second of the session
     /// @param cap atoms that the key may move within any `period`; kept rounded down
     /// @param period in seconds, at most 91 days; kept rounded up

@@ -78,8 +78,8 @@ interface IVerified is ILedger {
     /// Sellers are credited at the end, so money received in a batch cannot be spent in it.
     /// @param batchHash commitment to the off-chain batch; recorded, not interpreted
     /// @param batch offers and intents with their signatures and lines, packed as {BatchReader} says.
-    /// A signature's authority is 0: plain, by the account's own key, 1: ERC-1271, 2: a session key,
-    /// through {ISessionSigner}
+    /// A signature's authority is 0: plain, by the account's own key, 1: ERC-1271, 2: a session key
+    /// of the registry, which is charged last, when nothing else can fail: what it is charged is paid
     /// @return paid atoms moved from buyers to sellers
     function settle(uint64 number, bytes32 batchHash, bytes calldata batch)
         external

@@ -104,9 +104,10 @@ abstract contract Ledger is ILedger, SessionCharges, EIP712, ReentrancyGuardTran
     {
         bytes memory question = abi.encodeCall(IERC1271.isValidSignature, (digest, signature));
         _requireAuthorityGas();
-        return BoundedCall.staticAnswers(
-            account, AUTHORITY_GAS, question, IERC1271.isValidSignature.selector
-        );
+        return
+            BoundedCall.answers(
+                account, AUTHORITY_GAS, question, IERC1271.isValidSignature.selector
+            );
     }
 
     /// @dev Otherwise a transaction with too little gas would skip good fills and still succeed, and

@@ -17,10 +17,8 @@ import {AccountOwner} from "./AccountOwner.sol";
 import {CapWord} from "./CapWord.sol";
 import {IMetered} from "./IMetered.sol";
 import {ISessionAccount} from "./ISessionAccount.sol";
-import {ISessionSigner} from "./ISessionSigner.sol";
 import {ISettlement} from "./ISettlement.sol";
 import {SessionKeys} from "./SessionKeys.sol";
-import {SignatureRecovery} from "./SignatureRecovery.sol";
 
 /// @title The account of {ISessionAccount}, on OpenZeppelin's ERC-4337 base
 /// @dev Used through clones, or as the code of an EIP-7702 account. User operations carry the owner's
@@ -163,18 +161,6 @@ contract SessionAccount is Account, ERC7739, AccountOwner, SessionKeys, ISession
         return _callSettlementBy(key, data);
     }
 
-    /// @inheritdoc ISessionSigner
-    function consume(bytes32 digest, bytes calldata signature, uint256 amount)
-        external
-        returns (bytes4)
-    {
-        require(msg.sender == address(_SETTLEMENT), SessionAccountUnauthorized(msg.sender));
-        address key = SignatureRecovery.recover(digest, signature);
-        require(_isSettleable(key), SessionNotLive(key));
-        if (amount != 0) _charge(address(this), key, amount);
-        return ISessionSigner.consume.selector;
-    }
-
     // ------------------------------------------------------------------ views
 
     /// @inheritdoc ISessionAccount
@@ -210,7 +196,8 @@ contract SessionAccount is Account, ERC7739, AccountOwner, SessionKeys, ISession
     /// @notice Only the owner signs for the account. The settlement contract, which makes its own
     /// digests with this account in them, takes the plain signature; everyone else ERC-7739, so that
     /// a signature cannot be replayed at another account of the same owner. Session signatures are
-    /// never valid here: they go through `consume`, where their cap is kept.
+    /// never valid here, or keys could sign around their caps: what keys sign for the market is the
+    /// settlement contract's own registry's ({ISessionRegistry}).
     function isValidSignature(bytes32 hash, bytes calldata signature)
         public
         view
@@ -337,15 +324,6 @@ contract SessionAccount is Account, ERC7739, AccountOwner, SessionKeys, ISession
         if (permission == PERMISSION_SETTLE) {
             _charge(address(this), key, abi.decode(result, (uint256)));
         }
-    }
-
-    /// @dev What a key signed while it was live can be settled for `exitDelay` after its expiry, as
-    /// long as an expired document can. A revoked key's documents are dead at once.
-    function _isSettleable(address key) private view returns (bool) {
-        (bool isGranted, uint256 expiresAt) = _grantOf(address(this), key, PERMISSION_SIGN);
-        if (!isGranted) return false;
-        return
-            block.timestamp <= expiresAt || block.timestamp <= expiresAt + _SETTLEMENT.exitDelay();
     }
 
     /// @dev The two functions that the entry point may call for a session, with the key that signed.

@@ -16,11 +16,10 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
     using CapWord for uint256;
 
     uint8 internal constant PERMISSION_SETTLE = 1;
-    uint8 internal constant PERMISSION_SIGN = 2;
     uint8 internal constant PERMISSION_CANCEL = 4;
     uint8 internal constant PERMISSION_SPEND = 8;
     uint8 internal constant ONLY_LISTED = 16;
-    uint8 internal constant PERMISSIONS_ALL = 31;
+    uint8 internal constant PERMISSIONS_ALL = 29;
 
     /// @dev Of the head, which every call asks for: epoch of the sessions u24 | two flags | the rest for
     /// whoever inherits, from the lowest bit.
@@ -58,7 +57,7 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
         address key = terms.key;
         require(key != address(0) && key != account, SessionKeyInvalid(key));
         require(
-            terms.permissions & ~ONLY_LISTED != 0 && terms.permissions <= PERMISSIONS_ALL,
+            terms.permissions & ~ONLY_LISTED != 0 && terms.permissions & ~PERMISSIONS_ALL == 0,
             SessionPermissionsInvalid(terms.permissions)
         );
         require(
@@ -248,18 +247,9 @@ abstract contract SessionKeys is EIP712, ISessionKeys {
     }
 
     function _isLive(address account, address key, uint8 permissions) internal view returns (bool) {
-        (bool isGranted, uint256 expiresAt) = _grantOf(account, key, permissions);
-        return isGranted && block.timestamp <= expiresAt;
-    }
-
-    /// @return isGranted whether the key has all of `permissions`, if it has not expired
-    function _grantOf(address account, address key, uint8 permissions)
-        internal
-        view
-        returns (bool isGranted, uint256 expiresAt)
-    {
         uint256 word = _at(_slotOf(KEY, key, account));
-        return (_isGranted(_headOf(account), word, permissions), word.expiresAtOf());
+        return
+            _isGranted(_headOf(account), word, permissions) && block.timestamp <= word.expiresAtOf();
     }
 
     function _sequenceOf(address account, address key) internal view returns (uint16) {

@@ -218,7 +218,7 @@ abstract contract SessionRegistry is
         if (account == address(0)) return false;
         if (SignatureRecovery.recover(digest, signature) == account) return true;
         return account.code.length != 0
-            && BoundedCall.staticAnswers(
+            && BoundedCall.answers(
             account,
             SIGNATURE_GAS,
             abi.encodeCall(IERC1271.isValidSignature, (digest, signature)),

@@ -6,13 +6,13 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {BatchReader} from "./BatchReader.sol";
-import {BoundedCall} from "./BoundedCall.sol";
 import {Documents} from "./Documents.sol";
 import {ILedger} from "./ILedger.sol";
-import {ISessionSigner} from "./ISessionSigner.sol";
 import {IVerified} from "./IVerified.sol";
 import {Ledger} from "./Ledger.sol";
 import {Metered} from "./Metered.sol";
+import {SessionPolicy} from "./SessionPolicy.sol";
+import {SignatureRecovery} from "./SignatureRecovery.sol";
 import {UnitLanes} from "./UnitLanes.sol";
 
 /// @title The ledger and checks of {ISettlement}
@@ -20,6 +20,7 @@ import {UnitLanes} from "./UnitLanes.sol";
 contract Settlement is Metered, Documents, IVerified {
     using AccountWord for uint256;
     using UnitLanes for uint256;
+    using SessionPolicy for SessionPolicy.Verdict;
     using MessageHashUtils for bytes32;
     using BatchReader for BatchReader.Cursor;
     using BatchReader for BatchReader.Intent;
@@ -41,7 +42,7 @@ contract Settlement is Metered, Documents, IVerified {
 
     /// @dev One intent, or mandate, while its lines are checked. `account` and `lanes` are the words of
     /// its buyer and of its counter; `spendable` is what of the balance it may pay. `accepted` has one
-    /// bit for each line that passed; `units` and `payment` are sums over these.
+    /// bit for each line that passed; `units`, `delivered` and `payment` are sums over these.
     struct Draft {
         bytes32 digest;
         bool isMandate;
@@ -51,6 +52,7 @@ contract Settlement is Metered, Documents, IVerified {
         uint256 unitsLeft;
         uint256 accepted;
         uint256 units;
+        uint256 delivered;
         uint256 payment;
     }
 
@@ -177,14 +179,15 @@ contract Settlement is Metered, Documents, IVerified {
         standing.units = offer.units;
         standing.limit = offer.limit;
         uint256 word;
-        (standing.problem,, word) = _termsProblem(
+        uint256 stored;
+        (standing.problem, stored, word) = _termsProblem(
             offer.account, offer.nonce, offer.validFrom, offer.validUntil, offer.epoch
         );
         standing.unitsLeft = word.unitsLeft(offer.nonce, offer.units);
         if (standing.problem != SkipReason.None) return;
         bytes32 digest = domain.toTypedDataHash(offer.hashOf());
         if (offer.authority == AUTHORITY_SESSION) {
-            if (!_isSessionCharged(offer.account, digest, offer.signatureOf(), 0)) {
+            if (!_isOfSession(offer.account, stored, digest, offer.signatureOf())) {
                 standing.problem = SkipReason.SessionRefused;
             }
         } else if (!_isSigned(offer.account, offer.authority, digest, offer.signatureOf())) {
@@ -235,7 +238,7 @@ contract Settlement is Metered, Documents, IVerified {
         if (problem != SkipReason.None) return _skipAll(run, intent, problem);
         _draftLines(run, intent, draft);
         if (draft.units == 0) return;
-        problem = _draftProblem(intent, draft);
+        problem = _draftProblem(run, intent, draft);
         if (problem != SkipReason.None) return _release(run, intent, draft, problem);
         _commit(run, intent, draft);
     }
@@ -332,6 +335,7 @@ contract Settlement is Metered, Documents, IVerified {
         draft.unitsLeft = word.unitsLeft(intent.nonce, intent.units);
         draft.accepted = 0;
         draft.units = 0;
+        draft.delivered = 0;
         draft.payment = 0;
     }
 
@@ -358,6 +362,7 @@ contract Settlement is Metered, Documents, IVerified {
             unchecked {
                 draft.accepted |= 1 << i;
                 draft.units += line.units;
+                draft.delivered += line.delivered;
                 draft.payment += line.payment;
                 standing.delivered += line.delivered;
             }
@@ -410,20 +415,16 @@ contract Settlement is Metered, Documents, IVerified {
 
     /// @dev What can only be judged on all good lines together. The session is charged last, when
     /// nothing else can fail: what it is charged is what is then paid.
-    function _draftProblem(BatchReader.Intent memory intent, Draft memory draft)
+    function _draftProblem(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
         private
         returns (SkipReason)
     {
         bool isLast = draft.units == draft.unitsLeft;
         if (draft.units < intent.unitsMin && !isLast) return SkipReason.UnitsBelowMinimum;
         if (intent.authority != AUTHORITY_SESSION) return SkipReason.None;
-        bool charged =
-            _isSessionCharged(intent.account, draft.digest, intent.signatureOf(), draft.payment);
-        return charged ? SkipReason.None : SkipReason.SessionRefused;
+        return _isCharged(run, intent, draft) ? SkipReason.None : SkipReason.SessionRefused;
     }
 
-    /// @dev The one external call before this, to a session's account, cannot have changed what was
-    /// read: everything that writes is behind the reentrancy guard.
     function _commit(Run memory run, BatchReader.Intent memory intent, Draft memory draft) private {
         _lanes[UnitLanes.keyOf(intent.account, intent.nonce)] =
             draft.lanes.add(intent.nonce, draft.isMandate ? draft.payment : draft.units);
@@ -525,15 +526,89 @@ contract Settlement is Metered, Documents, IVerified {
         }
     }
 
-    function _isSessionCharged(
-        address account,
-        bytes32 digest,
-        bytes calldata signature,
-        uint256 amount
-    ) private returns (bool) {
-        bytes memory question = abi.encodeCall(ISessionSigner.consume, (digest, signature, amount));
-        _requireAuthorityGas();
-        return
-            BoundedCall.answers(account, AUTHORITY_GAS, question, ISessionSigner.consume.selector);
+    // ------------------------------------------------------------------ private: sessions
+
+    /// @dev Whether a session of the account, whose word is `stored`, signed an offer. It may do so for as
+    /// long as its intents settle, and nothing is charged.
+    function _isOfSession(address account, uint256 stored, bytes32 digest, bytes calldata signature)
+        private
+        view
+        returns (bool)
+    {
+        address key = SignatureRecovery.recover(digest, signature);
+        SessionPolicy.Verdict verdict = SessionPolicy.sessionVerdict(
+            _wordOf(SessionPolicy.Bearer.Key, account, _id(key)),
+            SessionPolicy.PERMISSION_SIGN,
+            stored.sessionEpochOf(),
+            block.timestamp,
+            _sessionGraceS()
+        );
+        return verdict.isAllowed();
+    }
+
+    /// @dev Charges the session that signed an intent, or a mandate, for its good lines.
+    function _isCharged(Run memory run, BatchReader.Intent memory intent, Draft memory draft)
+        private
+        returns (bool)
+    {
+        // No name has this hash, and a key's terms are not held against it: it means a total.
+        if (intent.resource == 0) return false;
+        bool isRootCapped = draft.account.has(AccountWord.ROOT_CAPPED);
+        uint256[] memory lines;
+        if (isRootCapped) lines = _counterpartiesOf(run, intent, draft.accepted);
+        SessionPolicy.Verdict verdict = _charge(
+            intent.account,
+            SignatureRecovery.recover(draft.digest, intent.signatureOf()),
+            SessionPolicy.PERMISSION_SIGN,
+            draft.payment,
+            draft.account.sessionEpochOf(),
+            isRootCapped,
+            intent.resource,
+            draft.delivered,
+            lines
+        );
+        return verdict.isAllowed();
+    }
+
+    /// @return parties who is paid how much by the good lines, as {SessionPolicy.Act} says them
+    function _counterpartiesOf(Run memory run, BatchReader.Intent memory intent, uint256 accepted)
+        private
+        pure
+        returns (uint256[] memory parties)
+    {
+        BatchReader.Line memory line = run.line;
+        parties = new uint256[](intent.lineCount);
+        uint256 count;
+        for (uint256 i = 0; i < intent.lineCount; ++i) {
+            if (accepted & (1 << i) == 0) continue;
+            intent.readLine(i, line);
+            address seller = run.standings[line.offer].account;
+            // The cast is safe: the reader cuts payments to 96 bits.
+            count = _addParty(parties, count, SessionPolicy.lineOf(seller, uint96(line.payment)));
+        }
+        // Memory-safe: it becomes shorter.
+        assembly ("memory-safe") {
+            mstore(parties, count)
+        }
+    }
+
+    /// @dev By insertion, as most intents have a line or two. Its sums stay below a balance's 72 bits.
+    function _addParty(uint256[] memory parties, uint256 count, uint256 added)
+        private
+        pure
+        returns (uint256)
+    {
+        uint256 party = SessionPolicy.counterpartyOf(added);
+        uint256 place;
+        while (place < count && SessionPolicy.counterpartyOf(parties[place]) < party) ++place;
+        if (place < count && SessionPolicy.counterpartyOf(parties[place]) == party) {
+            parties[place] += SessionPolicy.amountOf(added);
+            return count;
+        }
+        for (uint256 i = count; i > place; --i) {
+            parties[i] = parties[i - 1];
+        }
+        parties[place] = added;
+        return count + 1;
     }
 }

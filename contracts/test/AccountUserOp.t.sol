@@ -86,7 +86,7 @@ abstract contract AccountUserOpTest is AccountTest {
 
     function test_RevertIf_userOp_withoutPermission() public {
         ISessionKeys.Terms memory terms = _termsWithFees(key);
-        terms.permissions = CANCEL | SIGN | SETTLE;
+        terms.permissions = CANCEL | SETTLE;
         _grantTerms(terms);
         _expectRefused(_signed(_spendOperation(account, key, 1), key), "AA24 signature error");
     }

@@ -3,7 +3,6 @@ pragma solidity =0.8.37;
 
 import {ISettlement} from "../src/ISettlement.sol";
 import {IVerified} from "../src/IVerified.sol";
-import {SessionAccount} from "../src/SessionAccount.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
 import {MarketTest} from "./MarketTest.sol";
 
@@ -192,7 +191,7 @@ contract GasTest is MarketTest {
 
     function test_gas_account() public {
         vm.prank(operatorOwner.addr);
-        operator.grantSession(seller.addr, SIGN, NOW + 30 days, 1_000_000);
+        operator.grantSession(seller.addr, CANCEL, NOW + 30 days, 1_000_000);
         _record("grant a session", vm.lastCallGas().gasTotalUsed);
         vm.prank(operatorOwner.addr);
         operator.revokeSession(seller.addr);
@@ -228,20 +227,13 @@ contract GasTest is MarketTest {
         }
     }
 
-    /// @dev As 50 buyers who each hold a SessionAccount, with intents signed by its session key.
+    /// @dev As 50 buyers with intents signed by a session key of each.
     function _sessionGas(uint64 nonce) private returns (uint256) {
         SettledIntent[] memory intents = new SettledIntent[](BUYERS);
         for (uint256 i = 0; i < BUYERS; ++i) {
-            SessionAccount account = _account(_buyers[i]);
             Party memory key = _party(string(abi.encode("agent", i)));
-            if (nonce == 4) {
-                _grant(account, _buyers[i], key, SIGN, type(uint88).max);
-                _fund(address(account), 1_000_000_000);
-                // A key in use has spent before.
-                vm.prank(address(settlement));
-                account.consume(bytes32(0), _sign(key, bytes32(0)), 1);
-            }
-            intents[i] = _intent(address(account), nonce, 1000, 2_000_000);
+            if (nonce == 4) _enable(_buyers[i].addr, key, 1_000_000_000);
+            intents[i] = _intent(_buyers[i].addr, nonce, 1000, 2_000_000);
             intents[i].authority = SESSION;
             intents[i].lines = _list(_gasLine(i));
             intents[i] = _signed(intents[i], key);

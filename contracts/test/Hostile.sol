@@ -22,6 +22,32 @@ contract FeeToken is ERC20 {
     }
 }
 
+/// @dev Does once what it was told to, in the middle of its next transfer.
+contract HookedToken is ERC20 {
+    address private _target;
+    bytes private _attack;
+
+    constructor() ERC20("Hooked", "HOOK") {
+        _mint(msg.sender, 1_000_000);
+    }
+
+    function set(address target, bytes calldata attack) external {
+        (_target, _attack) = (target, attack);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        super._update(from, to, value);
+        if (_attack.length == 0) return;
+        bytes memory attack = _attack;
+        delete _attack;
+        (bool success, bytes memory result) = _target.call(attack);
+        if (success) return;
+        assembly {
+            revert(add(result, 0x20), mload(result))
+        }
+    }
+}
+
 /// @dev An account that answers the settlement contract in any way it is told to.
 contract HostileAccount {
     enum Mood {

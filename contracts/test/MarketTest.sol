@@ -3,10 +3,13 @@ pragma solidity =0.8.37;
 
 import {IEntryPoint} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {CapWord} from "../src/CapWord.sol";
+import {ISessionRegistry} from "../src/ISessionRegistry.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {IVerified} from "../src/IVerified.sol";
 import {SessionAccountFactory} from "../src/SessionAccountFactory.sol";
 import {SessionAccount} from "../src/SessionAccount.sol";
+import {SessionPolicy} from "../src/SessionPolicy.sol";
 import {SettlementDesk} from "../src/SettlementDesk.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
@@ -16,6 +19,8 @@ import {Vm} from "./Vm.sol";
 
 /// @title A deployed market, and documents that read like sentences
 abstract contract MarketTest is Test {
+    using CapWord for uint256;
+
     enum Outcome {
         Unseen,
         Settled,
@@ -94,6 +99,46 @@ abstract contract MarketTest is Test {
     ) internal {
         vm.prank(owner.addr);
         account.grantSession(key.addr, permissions, NOW + 30 days, cap);
+    }
+
+    function _registry() internal view returns (ISessionRegistry) {
+        return ISessionRegistry(address(settlement));
+    }
+
+    /// @dev A key that may sign documents of the account, up to `spend` atoms in any 30 days; 0 is no cap.
+    function _enable(address account, Party memory key, uint96 spend) internal {
+        _enable(_sessionGrant(account, key, spend));
+    }
+
+    function _enable(ISessionRegistry.SessionGrant memory grant) internal {
+        vm.prank(grant.account);
+        _registry().grantSession(grant);
+    }
+
+    function _sessionGrant(address account, Party memory key, uint96 spend)
+        internal
+        pure
+        returns (ISessionRegistry.SessionGrant memory grant)
+    {
+        grant.account = account;
+        grant.key = key.addr;
+        grant.permissions = SIGN;
+        grant.resource = keccak256("");
+        grant.spend = spend;
+        grant.period = spend == 0 ? 0 : 30 days;
+        grant.expiresAt = NOW + 30 days;
+    }
+
+    function _disable(address account, Party memory key) internal {
+        vm.prank(account);
+        _registry().revokeSession(account, key.addr);
+    }
+
+    /// @dev What counts against the key's cap now.
+    function _charged(address account, Party memory key) internal view returns (uint256) {
+        uint256 word =
+            _registry().wordOf(SessionPolicy.Bearer.Key, account, uint256(uint160(key.addr)));
+        return word.spentOf(block.timestamp);
     }
 
     function _fund(address account, uint256 amount) internal {

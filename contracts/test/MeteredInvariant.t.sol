@@ -469,10 +469,6 @@ contract MeteredHandler is MeteredTest {
         }
     }
 
-    function _registry() private view returns (ISessionRegistry) {
-        return ISessionRegistry(address(settlement));
-    }
-
     function _random(uint256 seed, uint256 purpose) private pure returns (uint256) {
         return uint256(keccak256(abi.encode(seed, purpose)));
     }

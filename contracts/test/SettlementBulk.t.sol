@@ -72,18 +72,17 @@ contract SettlementBulkTest is MarketTest {
 
     /// @dev Each is charged when it settles; the cap bounds them together.
     function test_settle_chargesSessionForEach() public {
-        _grant(wallet, buyer, agent, SIGN, 3);
+        _enable(address(wallet), agent, 3);
         _settle(_list(_offerOf(1)), _shortened(_bulk(address(wallet), 5, SESSION, agent)));
         _assertSettledAll(3);
         _assertSkipped(bytes32(uint256(4)), IVerified.SkipReason.SessionRefused);
         _assertSkipped(bytes32(uint256(5)), IVerified.SkipReason.SessionRefused);
-        vm.assertEq(wallet.sessionOf(agent.addr).spent, 3);
+        vm.assertEq(_charged(address(wallet), agent), 3);
     }
 
     function test_settle_skipsBulkOfRevokedSession() public {
-        _grant(wallet, buyer, agent, SIGN, 1000);
-        vm.prank(buyer.addr);
-        wallet.revokeSession(agent.addr);
+        _enable(address(wallet), agent, 1000);
+        _disable(address(wallet), agent);
         _settle(_list(_offerOf(1)), _bulk(address(wallet), 2, SESSION, agent));
         _assertSkipped(bytes32(uint256(1)), IVerified.SkipReason.SessionRefused);
         _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.SessionRefused);
@@ -211,7 +210,7 @@ contract SettlementBulkTest is MarketTest {
     /// @dev The owner signed the tree, the key an intent of its own: the key's signature is no word on
     /// the owner's tree, and may not be charged for it.
     function test_settle_skipsOwnersTreeAsSessions() public {
-        _grant(wallet, buyer, agent, SIGN, 1000);
+        _enable(address(wallet), agent, 1000);
         SettledIntent[] memory tree = new SettledIntent[](2);
         tree[0] = _plain(address(wallet), 0, CONTRACT);
         tree[1] = _plain(address(wallet), 1, SESSION);
@@ -225,12 +224,12 @@ contract SettlementBulkTest is MarketTest {
         _assertSettled(bytes32(uint256(1)));
         _assertSettled(bytes32(uint256(3)));
         _assertSkipped(bytes32(uint256(2)), IVerified.SkipReason.SessionRefused);
-        vm.assertEq(wallet.sessionOf(agent.addr).spent, 1);
+        vm.assertEq(_charged(address(wallet), agent), 1);
     }
 
     /// @dev A session is asked when it is charged: until then nobody is found to have signed.
     function test_settle_skipsSessionsTreeAsOwners() public {
-        _grant(wallet, buyer, agent, SIGN, 1000);
+        _enable(address(wallet), agent, 1000);
         SettledIntent[] memory intents = new SettledIntent[](2);
         intents[0] = _plain(address(wallet), 0, SESSION);
         intents[1] = _plain(address(wallet), 1, CONTRACT);

@@ -56,7 +56,7 @@ contract SettlementBundleTest is MarketTest {
     }
 
     function test_settle_chargesSessionForEachLeg() public {
-        _grant(_wallet, buyer, _agent, SIGN, 2);
+        _enable(address(_wallet), _agent, 2);
         _settle(_list(_offerOf(1)), _bundle(_terms, _legs(address(_wallet), 3, SESSION), _agent));
         _assertSettled(bytes32(uint256(1)));
         _assertSettled(bytes32(uint256(2)));

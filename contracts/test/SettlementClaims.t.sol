@@ -501,10 +501,6 @@ contract SettlementClaimsTest is MeteredTest {
 
     // ------------------------------------------------------------------ helpers
 
-    function _registry() private view returns (ISessionRegistry) {
-        return ISessionRegistry(address(settlement));
-    }
-
     function _grantKey(uint96 spend, uint40 period) private {
         _grantPermitted(SessionPolicy.PERMISSION_RECEIPT, spend, period);
     }

@@ -308,18 +308,18 @@ contract SettlementMandateTest is MarketTest {
     }
 
     function test_settle_chargesSessionOfMandate() public {
-        _grant(wallet, buyer, agent, SIGN, 100);
+        _enable(address(wallet), agent, 100);
         SettledMandate memory mandate = _ofSession(1000);
         mandate.lines = _list(_line(0, 10, 10, 20, "good"), _line(0, 10, 10, 21, "dear"));
         _settle(_offerOf(1), mandate);
         _assertSettled("good");
         _assertSkipped("dear", IVerified.SkipReason.PriceAboveLimit);
-        vm.assertEq(wallet.sessionOf(agent.addr).spent, 20);
+        vm.assertEq(_charged(address(wallet), agent), 20);
     }
 
     /// @dev All or none of a mandate's lines in a batch, as with an intent's.
     function test_settle_skipsMandateAboveSessionsCap() public {
-        _grant(wallet, buyer, agent, SIGN, 39);
+        _enable(address(wallet), agent, 39);
         SettledMandate memory mandate = _ofSession(1000);
         mandate.lines = _list(_line(0, 10, 10, 20, "a"), _line(0, 10, 10, 20, "b"));
         _settle(_offerOf(1), mandate);
@@ -331,19 +331,18 @@ contract SettlementMandateTest is MarketTest {
         _settle(_offerOf(1), mandate);
         _assertSettled("c");
         _assertSettled("d");
-        vm.assertEq(wallet.sessionOf(agent.addr).spent, 39);
+        vm.assertEq(_charged(address(wallet), agent), 39);
     }
 
     function test_settle_skipsMandateOfRevokedSession() public {
-        _grant(wallet, buyer, agent, SIGN, 1000);
-        vm.prank(buyer.addr);
-        wallet.revokeSession(agent.addr);
+        _enable(address(wallet), agent, 1000);
+        _disable(address(wallet), agent);
         _expectSkipped(_ofSession(1000), IVerified.SkipReason.SessionRefused);
     }
 
     /// @dev A mandate that a key signed cannot be passed off as its account's own.
     function test_settle_skipsSessionsMandateAsContractSignature() public {
-        _grant(wallet, buyer, agent, SIGN, 1000);
+        _enable(address(wallet), agent, 1000);
         SettledMandate memory mandate = _ofSession(1000);
         mandate.authority = CONTRACT;
         _expectSkipped(mandate, IVerified.SkipReason.BadSignature);

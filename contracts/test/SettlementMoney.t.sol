@@ -3,12 +3,13 @@ pragma solidity =0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IEscrow} from "../src/IEscrow.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ILedger} from "../src/ILedger.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {IVerified} from "../src/IVerified.sol";
 import {SettlementDesk} from "../src/SettlementDesk.sol";
 import {TestUSDC} from "../src/TestUSDC.sol";
-import {FeeToken} from "./Hostile.sol";
+import {FeeToken, HookedToken} from "./Hostile.sol";
 import {MarketTest} from "./MarketTest.sol";
 
 /// @title Deposits, withdrawals, and the constructor
@@ -110,13 +111,40 @@ contract SettlementMoneyTest is MarketTest {
 
     function test_deposit_creditsWhatArrives() public {
         FeeToken token = new FeeToken();
-        SettlementDesk desk_ =
-            SettlementDesk(_deploy("SettlementDesk", abi.encode(token, operator, EXIT_DELAY)));
-        ISettlement other =
-            ISettlement(_deploy("Settlement", abi.encode(token, operator, EXIT_DELAY, 0, desk_)));
+        ISettlement other = _settlementOf(token);
         token.approve(address(other), 1000);
         other.deposit(buyer.addr, 1000);
         vm.assertEq(other.accountOf(buyer.addr).balance, 990);
+    }
+
+    /// @dev A token that calls back finds every door locked until it has answered.
+    function test_RevertIf_deposit_isReentered() public {
+        HookedToken token = new HookedToken();
+        ISettlement other = _settlementOf(token);
+        token.approve(address(other), 1000);
+        other.deposit(address(token), 100);
+        token.set(address(other), abi.encodeCall(other.requestWithdrawal, (100)));
+        token.transfer(address(1), 1);
+        vm.warp(NOW + EXIT_DELAY);
+        bytes[] memory attacks = new bytes[](10);
+        attacks[0] = abi.encodeCall(other.withdraw, (address(token)));
+        attacks[1] = abi.encodeCall(other.cancelWithdrawal, ());
+        attacks[2] = abi.encodeCall(other.requestWithdrawal, (1));
+        attacks[3] = abi.encodeCall(other.cancel, (77));
+        attacks[4] = abi.encodeCall(other.cancelAll, ());
+        attacks[5] = abi.encodeCall(other.settle, (99, 0, ""));
+        attacks[6] = abi.encodeCall(other.settleMetered, (99, 0, ""));
+        attacks[7] = abi.encodeCall(other.deposit, (address(token), 0));
+        attacks[8] = abi.encodeCall(other.accountOf, (address(token)));
+        attacks[9] = abi.encodeCall(other.settledUnits, (address(token), 1));
+        for (uint256 i = 0; i < attacks.length; ++i) {
+            token.set(address(other), attacks[i]);
+            vm.expectPartialRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+            other.deposit(buyer.addr, 1);
+        }
+        token.set(address(other), abi.encodeCall(other.exitDelay, ()));
+        other.deposit(buyer.addr, 1);
+        vm.assertEq(other.accountOf(buyer.addr).balance, 1);
     }
 
     function test_depositWithPermit_needsNoApproval() public {
@@ -331,5 +359,10 @@ contract SettlementMoneyTest is MarketTest {
             )
         );
         return _sign65(buyer, keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), hash)));
+    }
+
+    function _settlementOf(IERC20 token) private returns (ISettlement) {
+        address desk_ = _deploy("SettlementDesk", abi.encode(token, operator, EXIT_DELAY));
+        return ISettlement(_deploy("Settlement", abi.encode(token, operator, EXIT_DELAY, 0, desk_)));
     }
 }

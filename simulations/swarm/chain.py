@@ -9,7 +9,7 @@ from tiny_keccak import keccak256
 
 from contracts.metered import book_code
 from simulations.swarm.calldata import Revert
-from simulations.swarm.contract import CREATED, Ledger
+from simulations.swarm.contract import Ledger
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.metered_contract import Log
 from simulations.swarm.person import LIBRARIAN, OPERATOR
@@ -94,7 +94,6 @@ class Chain:
     def __init__(
         self,
         ledger: Ledger,
-        accounts: dict[str, str],
         faults: Faults,
         random: Random,
         now_s: Callable[[], int],
@@ -107,7 +106,6 @@ class Chain:
         self._acts: list[Act] = []
         self._stuck: dict[str, int] = {}
         self._seen: list[bytes] = []
-        made = tuple(((CREATED, "factory", item), "0x" + "00" * 32) for item in accounts.items())
         self.blocks: list[ChainBlock] = [
             ChainBlock(
                 number=0,
@@ -115,7 +113,6 @@ class Chain:
                 time_s=now_s() - AGE_S,
                 nonces={OPERATOR.address: 0, LIBRARIAN.address: 0},
                 ledger=ledger,
-                logs=made,
             )
         ]
 

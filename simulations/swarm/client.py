@@ -9,11 +9,11 @@ import msgspec
 
 from intents.bound import ADDRESS_ZERO
 from intents.document import Intent, Mandate, Offer
+from intents.policy import Permission
 from intents.reject import Reject
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.chain import Chain
-from simulations.swarm.contract import MAY_SIGN
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import (
@@ -194,7 +194,7 @@ def grant(chain: Chain, person: Person, now_s: int, *, cap: int) -> None:
         "grant",
         person.account,
         key=person.key.address,
-        permissions=MAY_SIGN,
+        permissions=Permission.SIGN,
         expires_at=now_s + 3_600,
         cap=cap,
     )

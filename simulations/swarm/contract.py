@@ -14,9 +14,11 @@ from typing import Any, Final
 import msgspec
 from tiny_keccak import keccak256
 
-from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT
-from contracts.deploy import SESSION_PERIOD_S
-from intents.bound import TICK_UNITS
+from contracts.bindings import ACCOUNT, SETTLEMENT
+from intents import cap_word
+from intents.bound import PERIOD_S_MAX, TICK_UNITS
+from intents.document import SessionGrant
+from intents.policy import Act, Permission, Verdict, Words, evaluate, granted
 from simulations.swarm.calldata import Line, Revert, Signed, unpack
 from simulations.swarm.metered_contract import SETTLE_METERED, Log, MeteredLedger
 from simulations.swarm.registry import Registry
@@ -24,8 +26,8 @@ from simulations.swarm.registry import Registry
 BATCH_BYTES_MAX: Final = 120_000
 EXIT_DELAY_S: Final = 600
 SESSION: Final = 2
-MAY_SIGN: Final = 2
-ANY_RESOURCE: Final = keccak256(b"").hex()
+_NO_NAME: Final = keccak256(b"")
+ANY_RESOURCE: Final = _NO_NAME.hex()
 
 EVENTS: Final = {
     name: SETTLEMENT.event(name)
@@ -39,11 +41,10 @@ EVENTS: Final = {
         "FillSettled",
         "FillSkipped",
         "BatchSettled",
+        "SessionGranted",
+        "SessionRevoked",
     )
 }
-GRANTED: Final = ACCOUNT.event("SessionGranted")
-REVOKED: Final = ACCOUNT.event("SessionRevoked")
-CREATED: Final = FACTORY.event("AccountCreated")
 
 _SETTLE: Final = SETTLEMENT.function("settle")
 _CALL_SETTLEMENT: Final = ACCOUNT.function("callSettlement")
@@ -60,16 +61,6 @@ class SkipReason:
     LINE: Final = 10
     BELOW_MINIMUM: Final = 11
     INSUFFICIENT: Final = 15
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """A session as its account keeps it."""
-
-    permissions: int
-    expires_at: int
-    cap: int
-    spent: int = 0
-    live: bool = True
 
 
 class Draft:
@@ -89,7 +80,7 @@ class Ledger(MeteredLedger):
         self.cancelled: dict[tuple[str, int], int] = {}
         self.units: dict[tuple[str, int], int] = {}
         self.batches: dict[int, str] = {}
-        self.grants: dict[tuple[str, str], Grant] = {}
+        self.keys: dict[tuple[str, str], Words] = {}
 
     def copy(self) -> "Ledger":
         """For the next block, or for a simulation."""
@@ -109,16 +100,16 @@ class Ledger(MeteredLedger):
 
     def _deposit(self, account: str, _: int, *, amount: int) -> Iterator[Log]:
         self.balances[account] = after = self.balances.get(account, 0) + amount
-        yield EVENTS["Deposited"], "", (account, account, amount, after)
+        yield EVENTS["Deposited"], (account, account, amount, after)
 
     def _request(self, account: str, now_s: int, *, amount: int) -> Iterator[Log]:
         self.withdrawals[account] = (amount, now_s + EXIT_DELAY_S)
-        yield EVENTS["WithdrawalRequested"], "", (account, amount, now_s + EXIT_DELAY_S)
+        yield EVENTS["WithdrawalRequested"], (account, amount, now_s + EXIT_DELAY_S)
 
     def _take_back(self, account: str, _: int) -> Iterator[Log]:
         if not self.withdrawals.pop(account, None):
             raise Revert("SettlementNoWithdrawal")
-        yield EVENTS["WithdrawalCancelled"], "", (account,)
+        yield EVENTS["WithdrawalCancelled"], (account,)
 
     def _withdraw(self, account: str, now_s: int) -> Iterator[Log]:
         amount, at = self.withdrawals.get(account, (0, 0))
@@ -128,39 +119,50 @@ class Ledger(MeteredLedger):
         free = max(0, self.balances.get(account, 0) - self.claimed(account))
         paid = min(amount, free)
         self.balances[account] = self.balances.get(account, 0) - paid
-        yield EVENTS["Withdrawn"], "", (account, account, paid)
+        yield EVENTS["Withdrawn"], (account, account, paid)
 
     def _cancel(self, account: str, now_s: int, *, nonce: int) -> Iterator[Log]:
         if (account, nonce) in self.cancelled:
             raise Revert("SettlementAlreadyCancelled")
         self.cancelled[account, nonce] = now_s + EXIT_DELAY_S
-        yield EVENTS["Cancelled"], "", (account, nonce, now_s + EXIT_DELAY_S)
+        yield EVENTS["Cancelled"], (account, nonce, now_s + EXIT_DELAY_S)
 
     def _bump(self, account: str, now_s: int) -> Iterator[Log]:
         epoch, at = self.epochs.get(account, (0, 0))
         if now_s < at:
             raise Revert("SettlementEpochPending")
         self.epochs[account] = (epoch + 1, now_s + EXIT_DELAY_S)
-        yield EVENTS["EpochBumped"], "", (account, epoch + 1, now_s + EXIT_DELAY_S)
+        yield EVENTS["EpochBumped"], (account, epoch + 1, now_s + EXIT_DELAY_S)
 
     def _grant(
-        self, account: str, _: int, *, key: str, permissions: int, expires_at: int, cap: int
+        self, account: str, now_s: int, *, key: str, permissions: int, expires_at: int, cap: int
     ) -> Iterator[Log]:
-        old = self.grants.get((account, key))
-        self.grants[account, key] = Grant(
+        grant = SessionGrant(
+            account=account,
+            key=key,
+            team=0,
             permissions=permissions,
+            resource="",
+            tick_max=0,
+            units=0,
+            spend=cap,
+            period=PERIOD_S_MAX,
             expires_at=expires_at,
-            cap=cap,
-            spent=old.spent if old else 0,
+            session_epoch=0,
+            nonce=0,
         )
-        yield GRANTED, account, (key, permissions, expires_at, cap, SESSION_PERIOD_S)
+        words = granted(self.keys.get((account, key), Words()), grant, now_s)
+        self.keys[account, key] = words
+        yield (
+            EVENTS["SessionGranted"],
+            (account, key, _NO_NAME, words.key, words.terms, words.units),
+        )
 
     def _revoke(self, account: str, _: int, *, key: str) -> Iterator[Log]:
-        old = self.grants.get((account, key))
-        if old is None or not old.live:
-            raise Revert("AccountSessionUnknown")
-        self.grants[account, key] = msgspec.structs.replace(old, live=False)
-        yield REVOKED, account, (key,)
+        old = self.keys.get((account, key), Words())
+        word = cap_word.with_bearer(old.key, cap_word.Bearer())
+        self.keys[account, key] = msgspec.structs.replace(old, key=word)
+        yield EVENTS["SessionRevoked"], (account, key)
 
     # ---------------------------------------------------------------- batches
 
@@ -188,7 +190,6 @@ class Ledger(MeteredLedger):
         logs.append(
             (
                 EVENTS["BatchSettled"],
-                "",
                 (number, digest, draft.paid, draft.settled, draft.skipped),
             )
         )
@@ -214,7 +215,7 @@ class Ledger(MeteredLedger):
             skipped += [(line, fault) for line in good]
             good = []
         draft.skipped += len(skipped)
-        logs: list[Log] = [(EVENTS["FillSkipped"], "", (line.fill, why)) for line, why in skipped]
+        logs: list[Log] = [(EVENTS["FillSkipped"], (line.fill, why)) for line, why in skipped]
         return logs + [self._pay(intent, line, offers[line.offer], draft) for line in good]
 
     def _pay(self, intent: Signed, line: Line, offer: Signed, draft: Draft) -> Log:
@@ -226,7 +227,7 @@ class Ledger(MeteredLedger):
         draft.paid += line.payment
         draft.settled += 1
         values = (line.fill, buyer, seller, line.units, line.delivered, line.payment)
-        return EVENTS["FillSettled"], "", values
+        return EVENTS["FillSettled"], values
 
     def _line_problem(
         self, intent: Signed, line: Line, offer: Signed, good: list[Line], added: dict[int, int]
@@ -270,20 +271,17 @@ class Ledger(MeteredLedger):
         return self._charge(intent, sum(line.payment for line in good), now_s)
 
     def _charge(self, signed: Signed, amount: int, now_s: int) -> int:
-        """What ISessionSigner.consume does; sessions are honoured a while after their end."""
-        key = self._registry.signer_of(signed)
-        grant = self.grants.get((signed.fields["account"], key))
-        if (
-            grant is None
-            or not grant.live
-            or not grant.permissions & MAY_SIGN
-            or now_s > grant.expires_at + EXIT_DELAY_S
-            or grant.spent + amount > grant.cap
-        ):
-            return SkipReason.SESSION_REFUSED
-        place = (signed.fields["account"], key)
-        self.grants[place] = msgspec.structs.replace(grant, spent=grant.spent + amount)
-        return 0
+        """What the registry does; sessions are honoured a while after their end."""
+        place = (signed.fields["account"], self._registry.signer_of(signed))
+        act = Act(
+            permission=Permission.SIGN,
+            amount=amount,
+            session_epoch=0,
+            time_s=now_s,
+            grace_s=EXIT_DELAY_S,
+        )
+        verdict, self.keys[place] = evaluate(self.keys.get(place, Words()), act)
+        return 0 if verdict is Verdict.ALLOWED else SkipReason.SESSION_REFUSED
 
     def _problem(self, signed: Signed, now_s: int) -> int:
         """What is wrong with a document whatever its lines are."""

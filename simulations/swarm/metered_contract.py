@@ -25,8 +25,8 @@ CLAIM_DELAY_S: Final = 40
 ROOTS: Final = 4_096
 ATTESTED: Final = 3
 
-Log = tuple[Item, str, tuple[Any, ...]]
-"""An event's ABI, the address that emits it (empty: settlement), and its values."""
+Log = tuple[Item, tuple[Any, ...]]
+"""An event of the settlement contract, and its values."""
 Judge = Callable[[int, int], int]
 """What is wrong with the receipt that goes from one sum to another; 0 if nothing is."""
 
@@ -164,7 +164,7 @@ class MeteredLedger(Sums):
         for record in records:
             problem = self._settle_record(record, now_s)
             if problem:
-                logs.append((SKIPPED, "", (number, record.account, problem)))
+                logs.append((SKIPPED, (number, record.account, problem)))
                 continue
             told += self._told(record)
             for line in record.lines:
@@ -174,7 +174,7 @@ class MeteredLedger(Sums):
         self.credit(lines)
         self.roots[number, "0x" + raw_root.hex()] = now_s
         paid = sum(credits_.values())
-        return [*logs, (SETTLED, "", (number, raw_root, paid, told, packed_lines(lines)))]
+        return [*logs, (SETTLED, (number, raw_root, paid, told, packed_lines(lines)))]
 
     def _settle_record(self, record: Record, now_s: int) -> int:
         amount = sum(line.amount for line in record.lines)
@@ -234,7 +234,7 @@ class MeteredLedger(Sums):
         )
         executable_at = self.post(account, claim)
         values = (account, account, claim.base, claim.spent, executable_at, packed_lines(lines))
-        yield CLAIMED, "", values
+        yield CLAIMED, values
 
     def _execute(self, _: str, now_s: int, *, buyer: str) -> Iterator[Log]:
         """Somebody has a claim paid."""
@@ -243,7 +243,7 @@ class MeteredLedger(Sums):
             raise Revert("ClaimEarly or ClaimMissing")
         lines = self.pay_claim(buyer)
         paid = sum(line.amount for line in lines)
-        yield EXECUTED, "", (buyer, self.spent[buyer], paid, packed_lines(lines))
+        yield EXECUTED, (buyer, self.spent[buyer], paid, packed_lines(lines))
 
     @staticmethod
     def _check_lines(receipt: SpendReceipt, lines: tuple[ReceiptLine, ...]) -> None:

@@ -245,13 +245,12 @@ class Provider:
 def _log(
     log: Log, block: ChainBlock, place: int, transaction: str, deployment: Deployment
 ) -> dict[str, Any]:
-    item, emitter, values = log
-    address = {"": deployment.settlement, "factory": deployment.factory}.get(emitter, emitter)
+    item, values = log
     pairs = list(zip(item.inputs, values, strict=True))
     topics = [item.topic, *(_word(value) for part, value in pairs if part.indexed)]
     told = [(part, value) for part, value in pairs if not part.indexed]
     return {
-        "address": address,
+        "address": deployment.settlement,
         "topics": ["0x" + topic.hex() for topic in topics],
         "data": "0x" + _data(told).hex(),
         "blockNumber": hex(block.number),

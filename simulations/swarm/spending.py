@@ -298,7 +298,7 @@ class Spendings:
         for number in applied:
             assert self.chain is not None
             for block in self.chain.blocks[self.blocks + 1 : number + 1]:
-                for (item, _, values), _ in block.logs:
+                for (item, values), _ in block.logs:
                     self._log(item.name, values)
 
     def _log(self, name: str, values: tuple[object, ...]) -> None:

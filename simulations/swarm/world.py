@@ -454,10 +454,8 @@ class World:
 
     def _new_chain(self) -> Chain:
         ledger = Ledger(self._registry)
-        accounts = {person.account: person.key.address for person in PEOPLE if person.is_session}
         return Chain(
             ledger,
-            accounts,
             self.faults,
             stream(self.seed, "chain"),
             lambda: self.clock.true_ms() // 1_000,

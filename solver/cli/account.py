@@ -11,6 +11,8 @@ from cyclopts import App, Parameter
 
 from contracts.anvil import DEV_KEY
 from contracts.deploy import Deployment, load
+from intents.bound import PERIOD_S_MAX
+from intents.policy import Permission
 from intents.signature import SigningKey
 from solver.cli.context import (
     ERR,
@@ -22,7 +24,6 @@ from solver.cli.context import (
     read_or_new_key,
     usdc,
 )
-from solver.core.state import MAY_CANCEL, MAY_SIGN
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import CallReverted
 from solver.settlement.owner import AccountOwner, fund_locally
@@ -116,7 +117,7 @@ async def grant(
 
     Args:
         session_key_file: The session key; made if the file does not exist.
-        cap: The most it can ever spend, in USDC.
+        cap: The most that it can spend while it lives, or in any 91 days, in USDC.
         days: Days that it lives.
         context: Options of every command.
     """
@@ -126,9 +127,10 @@ async def grant(
         owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
         await owner.grant_session(
             session.address,
-            permissions=MAY_SIGN | MAY_CANCEL,
+            permissions=Permission.SIGN | Permission.CANCEL | Permission.RECEIPT,
             expires_at=int(time.time()) + days * DAY_SECONDS,
             cap=atoms(cap),
+            period_s=min(days * DAY_SECONDS, PERIOD_S_MAX),
         )
         context.show(
             "session", {"account": owner.account, "session key": session.address, "cap": cap}

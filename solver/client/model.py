@@ -172,7 +172,6 @@ class Session(Model, frozen=True, kw_only=True):
     spent: int
     committed: int
     live: bool
-    registry: bool = False
 
 
 class Balance(Model, frozen=True, kw_only=True):

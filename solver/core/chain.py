@@ -24,12 +24,9 @@ from solver.core.command import (
     KeyTeamChanged,
     MeteredSettled,
     NonceCancelled,
-    OwnCapChanged,
     ReceiptClaimed,
     RecordSkipped,
-    SessionGranted,
     SessionRevoked,
-    SessionSpent,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -40,17 +37,14 @@ from solver.core.ledger import CHAIN, hold, release, transfer
 from solver.core.metered import claim_paid, metered_settled, record_skipped
 from solver.core.metering import void_receipt
 from solver.core.session import (
-    charge_receipt,
-    grant_of_account,
-    grant_of_registry,
+    charge,
+    grant,
     is_within_caps,
     left_of,
     rotate,
     set_cap,
-    set_own_cap,
     set_rule,
     set_team,
-    spend_of_account,
 )
 from solver.core.settling import batch_settled, fill_settled, fill_skipped
 from solver.core.state import (
@@ -116,17 +110,15 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
             state.account(fact.account)
             state.metering.claimed[fact.account] = None
             state.metering.claimants[fact.account] = fact.signer
-            charge_receipt(state, fact.account, fact.signer, fact.amount)
+            charge(state, fact.account, fact.signer, fact.amount)
             _end_demand(state, fact.account)
         case ClaimPaid():
             claim_paid(state, fact)
-        case SessionGranted():
-            _grant_session(state, fact)
         case SessionRevoked():
-            _revoke_session(state, fact.account, fact.session, registry=fact.registry)
+            _revoke_session(state, fact.account, fact.session)
         case AllSessionsRevoked():
             for session in sorted(state.account(fact.account).sessions):
-                _revoke_session(state, fact.account, session, registry=fact.registry)
+                _revoke_session(state, fact.account, session)
         case _:
             _apply_to_keys(state, fact)
 
@@ -148,13 +140,6 @@ def _apply_to_keys(state: State, fact: Fact) -> None:
             _end_beyond_caps(state, fact.account)
         case CounterpartyRuleChanged():
             set_rule(state, fact.account, fact.rule)
-            _end_beyond_caps(state, fact.account)
-        case OwnCapChanged():
-            set_own_cap(state, fact)
-            _end_beyond_caps(state, fact.account)
-        case SessionSpent():
-            session = state.account(fact.account).sessions.get(fact.session)
-            spend_of_account(state, fact.account, session, fact.amount)
             _end_beyond_caps(state, fact.account)
         case _:
             violate("fact_is_known", kind=type(fact).__name__)
@@ -240,20 +225,11 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
         _end_document(state, state.document(digest))
 
 
-def _grant_session(state: State, fact: SessionGranted) -> None:
+def _grant_key(state: State, fact: KeyGranted) -> None:
     """A new grant replaces the terms and keeps what was spent and committed."""
     regain_trust(state, fact.account)
     before = _terms_of(state, fact.account, fact.session)
-    session = grant_of_account(state, fact)
-    if session is not None:
-        _go_on(state, fact.account, fact.session, before)
-
-
-def _grant_key(state: State, fact: KeyGranted) -> None:
-    """The same of a key that the registry keeps."""
-    regain_trust(state, fact.account)
-    before = _terms_of(state, fact.account, fact.session)
-    grant_of_registry(state, fact)
+    grant(state, fact)
     _go_on(state, fact.account, fact.session, before)
 
 
@@ -277,7 +253,7 @@ def _takes_away(state: State, account: str, before: Session, after: Session) -> 
     return (
         not after.permissions & MAY_SIGN
         or after.expires_at < before.expires_at
-        or (after.registry, after.terms) != (before.registry, before.terms)
+        or after.terms != before.terms
         or left_of(state, account, after) < 0
     )
 
@@ -289,15 +265,14 @@ def _end_beyond_caps(state: State, account: str) -> None:
             _end_signed_by(state, account, signer)
 
 
-def _revoke_session(state: State, account: str, signer: str, *, registry: bool) -> None:
+def _revoke_session(state: State, account: str, signer: str) -> None:
     """At once: what the key signed ends, its leases serve no more calls, its receipt is void."""
     session = state.account(account).sessions.get(signer)
-    if session is None or not session.live or session.registry is not registry:
+    if session is None or not session.live:
         return
     session.live = False
     _end_signed_by(state, account, signer)
-    if registry:
-        void_receipt(state, account, signer)
+    void_receipt(state, account, signer)
     state.emit(SessionChanged(account=account, session=signer, live=False))
 
 

@@ -382,29 +382,17 @@ class ClaimPaid(ChainFact, frozen=True, kw_only=True):
     lines: tuple[ReceiptLine, ...]
 
 
-class SessionGranted(ChainFact, frozen=True, kw_only=True):
-    """The account lets `session` act, up to `cap` atoms, until `expires_at` (Unix seconds)."""
-
-    account: str
-    session: str
-    permissions: int
-    expires_at: int
-    cap: int
-
-
 class SessionRevoked(ChainFact, frozen=True, kw_only=True):
-    """The account ended one session, where it keeps it: itself, or in the registry."""
+    """The account ended one session."""
 
     account: str
     session: str
-    registry: bool = False
 
 
 class AllSessionsRevoked(ChainFact, frozen=True, kw_only=True):
-    """The account ended every session that it keeps itself, or in the registry."""
+    """The account ended every session."""
 
     account: str
-    registry: bool = False
 
 
 class BlockMined(ChainFact, frozen=True, kw_only=True):
@@ -454,22 +442,6 @@ class CounterpartyRuleChanged(ChainFact, frozen=True, kw_only=True):
     rule: int
 
 
-class OwnCapChanged(ChainFact, frozen=True, kw_only=True):
-    """An account caps what all keys that it keeps itself move together; a period of 0 lifts it."""
-
-    account: str
-    cap: int
-    period_s: int
-
-
-class SessionSpent(ChainFact, frozen=True, kw_only=True):
-    """A key that the account keeps itself paid somebody by another way than ours."""
-
-    account: str
-    session: str
-    amount: int
-
-
 Fact = (
     Deposited
     | WithdrawalRequested
@@ -483,7 +455,6 @@ Fact = (
     | RecordSkipped
     | ReceiptClaimed
     | ClaimPaid
-    | SessionGranted
     | SessionRevoked
     | AllSessionsRevoked
     | BlockMined
@@ -492,8 +463,6 @@ Fact = (
     | KeyTeamChanged
     | CapChanged
     | CounterpartyRuleChanged
-    | OwnCapChanged
-    | SessionSpent
 )
 
 

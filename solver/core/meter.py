@@ -94,10 +94,8 @@ class Caps(msgspec.Struct, kw_only=True):
     """What all keys of an account together stand under: words of `intents.cap_word`, as hex."""
 
     root: str = ""
-    """Of the registry's keys; it has the rule for counterparties too."""
+    """It has the rule for counterparties too."""
     teams: dict[int, str] = {}
-    own: str = ""
-    """Of those that the account's contract keeps."""
 
 
 class Trust(msgspec.Struct, kw_only=True):

@@ -26,7 +26,7 @@ from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus, Rece
 from solver.core.ledger import transfer
 from solver.core.meter import Meter, Record, SignedReceipt
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
-from solver.core.session import charge_purchase, charge_receipt, may_sign_receipt
+from solver.core.session import charge, charge_purchase, may_sign_receipt
 from solver.core.settling import batch_line, finish_batch, resolve, settle
 from solver.core.state import Batch, Lease, State
 from solver.core.weight import RecordLoad, signed_digest
@@ -246,7 +246,7 @@ def _pay(state: State, batch: Batch, paid: PaidRecord) -> None:
         resolve(batch, line.fill, paid=line.payment)
     receipt = record.receipt
     signer = "" if receipt is None or receipt.authority is not Authority.SESSION else receipt.signer
-    charge_receipt(state, paid.account, signer, paid.paid)
+    charge(state, paid.account, signer, paid.paid)
     for lease in _still_batched(state, batch, lines):
         left[lease.seller] -= lease.payment
         charge_purchase(state, lease, lease.payment, signer)

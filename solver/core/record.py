@@ -20,10 +20,8 @@ class Session(msgspec.Struct, kw_only=True):
     live: bool = True
     spent: int = 0
     committed: int = 0
-    registry: bool = False
-    """Kept by the ledger's registry, and not by the account's contract: what it buys is metered."""
     word: str = ""
-    """Of the registry's: its cap and what counts against it, as hex; the rest follows from it."""
+    """Its cap and what counts against it, as hex; the rest follows from it."""
     terms: str = ""
     units: str = ""
     """Another word, if it has a cap on units."""

@@ -1,19 +1,18 @@
 """Session keys as the chain knows them: what they may still buy, and what the chain counted.
 
-An account's contract keeps keys of its own; the ledger's registry keeps keys of any account,
-with caps of key, team and account in one word each (`intents.cap_word`). Those words are kept
-here as the chain has them: its events tell them, and what it charges is charged here, at the
-time of its block. What may not have been charged yet, `committed`, comes on top.
+The ledger's registry keeps keys of any account, with caps of key, team and account in one word
+each (`intents.cap_word`). Those words are kept here as the chain has them: its events tell them,
+and what it charges is charged here, at the time of its block. What may not have been charged
+yet, `committed`, comes on top.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from intents import cap_word
 from intents.policy import TERMED, CounterpartyRule, resource_of, rule_of
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
-from solver.core.command import CapChanged, KeyGranted, OwnCapChanged, SessionGranted
+from solver.core.command import CapChanged, KeyGranted
 from solver.core.meter import Caps
 from solver.core.record import Session
 from solver.core.state import IntentState, Lease, State
@@ -35,7 +34,7 @@ def fault_in_session(state: State, intent: IntentState, signer: str) -> Reject |
     `signer` signed the intent, or the mandate that it is under.
     """
     session = state.accounts[intent.account].sessions[signer]
-    fault = _fault_in_terms(state, intent, session) if session.registry else None
+    fault = _fault_in_terms(state, intent, session)
     if fault is not None:
         return fault
     return fault_in_caps(state, intent.account, signer, intent.limit)
@@ -53,16 +52,15 @@ def fault_in_caps(state: State, account: str, signer: str, limit: int) -> Reject
 
 
 def _fault_in_terms(state: State, intent: IntentState, session: Session) -> Reject | None:
-    """A key of the registry buys what is metered: nothing else of it settles."""
-    if intent.asset != state.usdc or intent.units_min > 1 or intent.limit > state.metered_max:
-        most = state.metered_max
-        return _not_within(f"it buys in USDC, without a minimum, for {most} atoms at most")
+    """Whom the account pays, and what its key may buy at which price."""
     if _rule(state, intent.account) != CounterpartyRule.ANY:
         return _not_within("the account lists whom its keys may pay, and the market picks sellers")
     terms = int(session.terms, 16)
     named = terms & ~_TICK_MASK
-    if named not in (0, resource_of(intent.resource) & ~_TICK_MASK):
-        return _not_within("it is for another resource")
+    mandate = state.mandates.get(intent.signer)
+    resource = intent.resource if mandate is None else mandate.resource
+    if named not in (0, resource_of(resource) & ~_TICK_MASK):
+        return _not_within("it is for another resource, and a mandate has to name it")
     tick_max = terms & _TICK_MASK
     if tick_max and bid_tick(intent.limit, intent.units) > tick_max:
         return _not_within(f"it pays {tick_max} atoms for a million units at most")
@@ -81,26 +79,29 @@ def fault_in_units(state: State, lease: Lease, units: int) -> Reject | None:
 
 
 def note_units(state: State, lease: Lease, in_flight: int, delivered: int) -> None:
-    """A call of a key with units began, or ended: both are counted by us alone."""
+    """A call began, or ended.
+
+    What is metered no chain counts by units, so it counts here at once. Else it stays promised
+    until the chain has counted it, at the time of its block: see `charge_fill`.
+    """
     session = buyers_session(state, lease)
-    if session is not None and session.units:
-        session.units_in_flight += in_flight
+    if session is None:
+        return
+    session.units_in_flight += in_flight
+    if lease.metered:
         session.units = _charged(session.units, delivered, state.now_ms // 1_000)
+    else:
+        session.units_in_flight += delivered
 
 
 def left_of(state: State, account: str, session: Session) -> int:
     """What a key may still promise, under all caps that it stands under."""
-    if not session.registry:
-        left = session.cap - session.spent - session.committed
-        own = caps_of(state, account).own
-        siblings = (one for one in _sessions(state, account) if not one.registry)
-        return min(left, _left(state, own, sum(one.committed for one in siblings)))
     committed = session.committed
     predecessor = state.accounts[account].sessions.get(session.predecessor)
     if predecessor is not None:
         committed += predecessor.committed
     caps = caps_of(state, account)
-    keys = [one for one in _sessions(state, account) if one.registry]
+    keys = list(state.accounts[account].sessions.values())
     team = sum(one.committed for one in keys if one.team == session.team)
     return min(
         _left(state, session.word, committed),
@@ -111,7 +112,7 @@ def left_of(state: State, account: str, session: Session) -> int:
 
 def is_within_caps(state: State, account: str, session: Session) -> bool:
     """Whether the chain can still pay all that a key has promised."""
-    if session.registry and _rule(state, account) != CounterpartyRule.ANY:
+    if _rule(state, account) != CounterpartyRule.ANY:
         return False
     return left_of(state, account, session) >= 0
 
@@ -119,28 +120,12 @@ def is_within_caps(state: State, account: str, session: Session) -> bool:
 # -- what the chain says
 
 
-def grant_of_account(state: State, fact: SessionGranted) -> Session | None:
-    """The terms of a key that the account's contract keeps; None: the registry has it."""
-    sessions = state.account(fact.account).sessions
-    session = sessions.get(fact.session)
-    if session is None:
-        session = sessions[fact.session] = Session(permissions=0, expires_at=0, cap=0)
-    elif session.registry and session.live:
-        return None
-    session.registry = False
-    session.permissions = fact.permissions
-    session.expires_at = fact.expires_at
-    session.cap = fact.cap
-    return session
-
-
-def grant_of_registry(state: State, fact: KeyGranted) -> Session:
+def grant(state: State, fact: KeyGranted) -> Session:
     """The words of a key in the registry; what was charged is in them."""
     sessions = state.account(fact.account).sessions
     session = sessions.get(fact.session)
     if session is None:
         session = sessions[fact.session] = Session(permissions=0, expires_at=0, cap=0)
-    session.registry = True
     is_termed = cap_word.permissions_of(int(fact.word, 16)) & TERMED
     session.terms, session.units = (fact.terms, fact.units) if is_termed else ("0x0", "")
     _set_word(state, session, fact.word)
@@ -157,7 +142,7 @@ def rotate(state: State, account: str, key: str, replacement: str) -> None:
     if new is None:
         new = sessions[replacement] = Session(permissions=0, expires_at=0, cap=0)
     new.permissions, new.expires_at, new.cap = old.permissions, old.expires_at, old.cap
-    new.registry, new.spent, new.predecessor = old.registry, old.spent, key
+    new.spent, new.predecessor = old.spent, key
     new.word, new.terms, new.units, new.team = old.word, old.terms, old.units, old.team
     new.live = True
 
@@ -169,17 +154,6 @@ def set_cap(state: State, fact: CapChanged) -> None:
         caps.teams[fact.team] = fact.word
     else:
         caps.root = fact.word
-
-
-def set_own_cap(state: State, fact: OwnCapChanged) -> None:
-    """The account's contract caps what all its keys move together; a period of 0 lifts it."""
-    caps = state.metering.caps.setdefault(fact.account, Caps())
-    word = int(caps.own or "0x0", 16)
-    if fact.period_s:
-        word = cap_word.with_cap(word, fact.cap, fact.period_s, _chain_s(state))
-    else:
-        word = cap_word.without_cap(word)
-    caps.own = hex(word)
 
 
 def set_rule(state: State, account: str, rule: int) -> None:
@@ -199,10 +173,10 @@ def set_team(state: State, account: str, key: str, team: int) -> None:
         _set_word(state, session, hex(cap_word.with_bearer(word, bearer)))
 
 
-def charge_receipt(state: State, account: str, signer: str, amount: int) -> None:
-    """The chain charged a key of the registry, and all above it."""
+def charge(state: State, account: str, signer: str, amount: int) -> None:
+    """The chain charged a key, and all above it."""
     session = state.account(account).sessions.get(signer)
-    if session is None or not session.registry:
+    if session is None:
         return
     time_s, caps = _chain_s(state), state.metering.caps.get(account)
     _set_word(state, session, _charged(session.word, amount, time_s))
@@ -210,6 +184,19 @@ def charge_receipt(state: State, account: str, signer: str, amount: int) -> None
         caps.root = _charged(caps.root, amount, time_s)
         if session.team in caps.teams:
             caps.teams[session.team] = _charged(caps.teams[session.team], amount, time_s)
+
+
+def charge_fill(state: State, lease: Lease, payment: int, units: int) -> None:
+    """A fill that is not metered is over: the chain charged its key for what it paid, if it did.
+
+    What no chain sees, a fill for credits, counts against the key as if one had.
+    """
+    signer = _signer_of(state, lease)
+    session = buyers_session(state, lease)
+    if session is not None:
+        session.units_in_flight -= lease.delivered
+        session.units = _charged(session.units, units, _chain_s(state))
+        charge(state, lease.buyer, signer, payment)
 
 
 def charge_purchase(state: State, lease: Lease, payment: int, charged: str) -> None:
@@ -222,24 +209,15 @@ def charge_purchase(state: State, lease: Lease, payment: int, charged: str) -> N
         _set_word(state, session, _charged(session.word, payment, _chain_s(state)))
 
 
-def spend_of_account(state: State, account: str, session: Session | None, amount: int) -> None:
-    """A key of the account's contract moved money: as a fill of ours, or by another way."""
-    caps = state.metering.caps.get(account)
-    if caps is not None:
-        caps.own = _charged(caps.own, amount, _chain_s(state))
-    if session is not None:
-        session.spent += amount
-
-
 def buyers_session(state: State, lease: Lease) -> Session | None:
-    """The key of the registry that a lease was bought with, if one was."""
-    intent = state.intents[lease.intent]
-    mandate = state.mandates.get(intent.signer)
-    signer = intent.signer if mandate is None else mandate.signer
-    if signer == lease.buyer:
-        return None
-    session = state.accounts[lease.buyer].sessions.get(signer)
-    return session if session is not None and session.registry else None
+    """The key that a lease was bought with, if its account did not sign itself."""
+    signer = _signer_of(state, lease)
+    return None if signer == lease.buyer else state.accounts[lease.buyer].sessions.get(signer)
+
+
+def may_receipt(state: State, account: str, signer: str) -> bool:
+    """Whether a key can sign for what it used; what others buy is settled fill by fill."""
+    return state.accounts[account].sessions[signer].permissions & MAY_RECEIPT != 0
 
 
 def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Reject | None:
@@ -250,7 +228,7 @@ def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Re
     """
     record = state.accounts.get(account)
     session = None if record is None else record.sessions.get(signer)
-    if session is None or not session.registry:
+    if session is None:
         return None
     if not session.live or not session.permissions & MAY_RECEIPT:
         return reject(RejectCode.NOT_AUTHORIZED, f"{signer} may sign no receipts of {account}")
@@ -279,8 +257,11 @@ def _not_within(message: str) -> Reject:
     return reject(RejectCode.SESSION_TERMS, message)
 
 
-def _sessions(state: State, account: str) -> Iterator[Session]:
-    yield from state.accounts[account].sessions.values()
+def _signer_of(state: State, lease: Lease) -> str:
+    """Who signed its intent, or the mandate that this is under."""
+    signer = state.intents[lease.intent].signer
+    mandate = state.mandates.get(signer)
+    return signer if mandate is None else mandate.signer
 
 
 def _rule(state: State, account: str) -> int:

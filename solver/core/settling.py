@@ -2,7 +2,6 @@
 
 from hashlib import blake2b
 from itertools import takewhile
-from typing import Final
 
 import msgspec
 
@@ -18,13 +17,11 @@ from solver.core.event import (
     PaymentSkipped,
 )
 from solver.core.ledger import post
-from solver.core.session import spend_of_account
+from solver.core.session import charge_fill
 from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
 from solver.core.trade import commit, spend, update_status
-from solver.core.trust import authority_of, count
+from solver.core.trust import count
 from solver.core.weight import Load
-
-_SESSION: Final = Authority.SESSION
 
 
 def finish_execution(state: State, execution: Execution) -> None:
@@ -111,8 +108,6 @@ def fill_settled(state: State, fact: FillSettled) -> None:
     lease = _batched_lease(state, fact.fill)
     check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
     resolve(state.batches[lease.batch], lease.id, paid=fact.payment)
-    if state.metering.caps and authority_of(state, state.intents[lease.intent]) is _SESSION:
-        spend_of_account(state, lease.buyer, None, fact.payment)
     settle(state, lease, fact.payment)
 
 
@@ -179,6 +174,8 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
     post(intent.order.money, offer.order.money, lease.held, payment)
     lease.held = 0
     spend(state, intent, payment)
+    if not lease.metered and intent.authority is not Authority.KEY:
+        charge_fill(state, lease, payment, lease.delivered if skipped_reason is None else 0)
     count(state, lease, -lease.payment)
     if skipped_reason is None:
         lease.status = LeaseStatus.SETTLED

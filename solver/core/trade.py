@@ -8,6 +8,7 @@ from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
 from solver.core.exchange import Fill
 from solver.core.ledger import LAPSED, hold, transfer
+from solver.core.session import may_receipt
 from solver.core.state import (
     LEASE_MS_MAX,
     LEASES_PER_INTENT_MAX,
@@ -282,16 +283,10 @@ def commit(state: State, intent: IntentState, atoms: int) -> None:
 
 
 def spend(state: State, intent: IntentState, atoms: int) -> None:
-    """Count what an intent has cost for good against whatever limits its signer."""
-    authority, signer = intent.authority, intent.signer
-    if authority is _MANDATE:
-        mandate = state.mandates[signer]
+    """Count what an intent has cost for good against the mandate that it is under."""
+    if intent.authority is _MANDATE:
+        mandate = state.mandates[intent.signer]
         mandate.spent += atoms
-        authority, signer = mandate.authority, mandate.signer
-    if authority is _SESSION:
-        session = state.accounts[intent.account].sessions[signer]
-        # What a key of the registry has spent is in its word, as the chain charged it.
-        session.spent += 0 if session.registry else atoms
 
 
 def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
@@ -304,14 +299,13 @@ def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
 def _is_metered(state: State, intent: IntentState) -> bool:
     """Whether its buyer can sign for what it used, and nothing but that sum has to be settled.
 
-    A minimum is judged on chain by the lines of an execution, and so is the cap of a session
-    that the account's contract keeps. What a key of the registry buys settles in no other way.
+    A minimum is judged on chain by the lines of an execution.
     """
     authority, signer = intent.authority, intent.signer
     if authority is _MANDATE:
         authority, signer = state.mandates[signer].authority, state.mandates[signer].signer
-    if authority is _SESSION:
-        return state.accounts[intent.account].sessions[signer].registry
+    if authority is _SESSION and not may_receipt(state, intent.account, signer):
+        return False
     is_small = intent.limit <= state.metered_max
     return is_small and intent.asset == state.usdc and not intent.has_minimum
 

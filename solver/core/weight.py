@@ -2,9 +2,10 @@
 
 Bytes are the widths of the packed layout (contracts/batch.py). Gas is taken from the
 contract's bounds and from contracts/gas.json: a new counter word 22,100, a seller's new
-balance word as much, `ecrecover` 3,100, an event 2,643; a session adds 11,900; a contract
-account is given 200,000 and may burn them all (`AUTHORITY_GAS` of Settlement). A proof costs
-a hash for each of its words, and its type.
+balance word as much, `ecrecover` 3,100, an event 2,643; a session's words 23,200 with those
+of its terms, team and account (only grants make new ones); a contract account is given
+200,000 and may burn them all (`AUTHORITY_GAS` of Settlement). A proof costs a hash for each
+of its words, and its type.
 """
 
 from collections.abc import Iterable
@@ -44,7 +45,7 @@ PROOF_GAS: Final = 1_500
 PROOF_BYTE_GAS: Final = 6
 AUTHORITY_GAS: Final = {
     Authority.KEY: 4_000,
-    Authority.SESSION: 18_000,
+    Authority.SESSION: 30_000,
     Authority.CONTRACT: 210_000,
 }
 

@@ -20,7 +20,6 @@ from contracts.deploy import Deployment, load
 from intents.policy import Permission
 from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, Rejected
-from solver.core.state import MAY_CANCEL, MAY_SIGN
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.process import StartFailed, Subprocess
 from solver.demo.search_upstream import SearchUpstream
@@ -141,17 +140,18 @@ class Stage:
         await owner.deposit(deposit_atoms)
         await owner.grant_session(
             agent_key.address,
-            permissions=MAY_SIGN | MAY_CANCEL,
+            permissions=Permission.SIGN | Permission.CANCEL,
             expires_at=int(time.time()) + DAY_SECONDS,
             cap=SESSION_CAP_ATOMS,
+            period_s=DAY_SECONDS,
         )
         return Buyer(name=name, owner=owner, agent=Agent(self.market, agent_key, owner.account))
 
     async def small_buyer(self, name: str, deposit_atoms: int) -> Buyer:
-        """The same, but the agent's key is in the registry: it signs for what it used, in sums."""
+        """The same, but the agent's key may sign receipts: for what it used, in sums."""
         buyer = await self.buyer(name, deposit_atoms)
         key = SigningKey.generate()
-        await buyer.owner.register_key(
+        await buyer.owner.grant_session(
             key.address,
             permissions=Permission.SIGN | Permission.CANCEL | Permission.RECEIPT,
             expires_at=int(time.time()) + DAY_SECONDS,

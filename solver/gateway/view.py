@@ -286,7 +286,6 @@ def _session_told(address: str, session: Session) -> SessionTold:
         spent=session.spent,
         committed=session.committed,
         live=session.live,
-        registry=session.registry,
     )
 
 

@@ -384,11 +384,7 @@ class AmountTold(Told, frozen=True, kw_only=True):
 
 
 class SessionTold(Told, frozen=True, kw_only=True):
-    """A session key, as the chain last said.
-
-    What one buys that the ledger's registry keeps is metered; `spent` is what counts against its
-    cap as of its last charge.
-    """
+    """A session key as the chain last said; `spent` is what its last charge left counted."""
 
     address: str
     permissions: int
@@ -397,7 +393,6 @@ class SessionTold(Told, frozen=True, kw_only=True):
     spent: int
     committed: int
     live: bool
-    registry: bool
 
 
 class BalanceTold(Told, frozen=True, kw_only=True):

@@ -3,6 +3,9 @@
 Auctions were of one resource then, a solution was fills at one price, and among equals the one
 that came first won. A solution names the hash of a snapshot, which is another one today:
 so the commands are applied to a market as they are read, and it is asked for that hash.
+
+An account's contract kept session keys too, with a cap for life. They are the registry's now,
+with the same cap in any 91 days; what else the contract told of them is left out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,10 +15,19 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from intents import cap_word
+from intents.bound import PERIOD_S_MAX
 from intents.reject import Reject
 from solver.core.auction import Auction, Proposed, SnapshotOrder, Solution
 from solver.core.check import Violation
-from solver.core.command import ClearedBook, Command, OpenAuction, ProposeSolution, SolutionFill
+from solver.core.command import (
+    ApplyBlocks,
+    ClearedBook,
+    Command,
+    OpenAuction,
+    ProposeSolution,
+    SolutionFill,
+)
 from solver.core.judge import judge
 from solver.core.market import Market
 from solver.engine.payload import UNREADABLE, PayloadUnreadable, Said, command_of
@@ -58,8 +70,16 @@ class _OldSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[SnapshotOrder, ...]
 
 
-_Old = Command | _OldOpenAuction | _OldProposeSolution
-_OLD: Final[dict[str, type[_OldOpenAuction | _OldProposeSolution]]] = {
+class _OldApplyBlocks(msgspec.Struct, frozen=True, kw_only=True):
+    at_ms: int
+    number: int
+    block_hash: str
+    facts: tuple[dict[str, Any], ...]
+
+
+_Old = Command | _OldApplyBlocks | _OldOpenAuction | _OldProposeSolution
+_OLD: Final[dict[str, type[_OldApplyBlocks | _OldOpenAuction | _OldProposeSolution]]] = {
+    "ApplyBlocks": _OldApplyBlocks,
     "OpenAuction": _OldOpenAuction,
     "ProposeSolution": _OldProposeSolution,
 }
@@ -72,6 +92,8 @@ class Translation:
         self._market = Market(usdc)
         self._scores: dict[int, list[int]] = {}
         """By auction, what each solution scored when it came."""
+        self._kept: dict[str, dict[str, None]] = {}
+        """By account, the keys that its contract kept."""
 
     def group(self, seq: int, payload: bytes) -> list[Command]:
         """The commands of the group that begins with `seq`.
@@ -101,7 +123,48 @@ class Translation:
             )
         if isinstance(old, _OldProposeSolution):
             return self._proposal(old)
+        if isinstance(old, _OldApplyBlocks):
+            return self._blocks(old)
         return old
+
+    def _blocks(self, old: _OldApplyBlocks) -> ApplyBlocks:
+        facts = [today for fact in old.facts for today in self._facts(fact)]
+        blocks = {"number": old.number, "block_hash": old.block_hash, "facts": facts}
+        return msgspec.convert({"type": "ApplyBlocks", "at_ms": old.at_ms, **blocks}, ApplyBlocks)
+
+    def _facts(self, fact: dict[str, Any]) -> list[dict[str, Any]]:
+        """What today's watcher would tell."""
+        kind, account, key = fact["type"], fact.get("account", ""), fact.get("session", "")
+        if kind in ("OwnCapChanged", "SessionSpent"):
+            return []
+        if kind == "SessionGranted":
+            self._kept.setdefault(account, {})[key] = None
+            return [self._granted(fact)]
+        if kind == "KeyGranted":
+            self._kept.get(account, {}).pop(key, None)
+        elif kind == "SessionRevoked":
+            return [{"type": kind, "account": account, "session": key}]
+        elif kind == "AllSessionsRevoked" and fact.get("registry"):
+            return [{"type": kind, "account": account}]
+        elif kind == "AllSessionsRevoked":
+            keys = self._kept.get(account, {})
+            return [{"type": "SessionRevoked", "account": account, "session": key} for key in keys]
+        return [fact]
+
+    def _granted(self, fact: dict[str, Any]) -> dict[str, Any]:
+        """The grant as the registry tells it; what the key has spent is kept."""
+        state = self._market.state
+        record = state.accounts.get(fact["account"])
+        known = None if record is None else record.sessions.get(fact["session"])
+        word = 0 if known is None else int(known.word, 16)
+        word = cap_word.with_cap(word, fact["cap"], PERIOD_S_MAX, state.now_ms // 1_000)
+        bearer = cap_word.Bearer(
+            expires_at=min(fact["expires_at"], cap_word.EXPIRES_AT_MAX),
+            permissions=fact["permissions"],
+        )
+        words = {"word": hex(cap_word.with_bearer(word, bearer)), "terms": "0x0", "units": "0x0"}
+        named = {"account": fact["account"], "session": fact["session"]}
+        return {"type": "KeyGranted", **named, **words}
 
     def _proposal(self, old: _OldProposeSolution) -> ProposeSolution:
         """The same solution; without its fills if it lost a tie to one before it."""

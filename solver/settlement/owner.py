@@ -78,15 +78,9 @@ class AccountOwner:
         return await self._settlement("cancelAll")
 
     async def grant_session(
-        self, key: str, *, permissions: int, expires_at: int, cap: int
-    ) -> Receipt:
-        """Let a key act for the account, within permissions, until a time, up to a sum."""
-        return await self._account("grantSession", key, permissions, expires_at, cap)
-
-    async def register_key(
         self, key: str, *, permissions: int, expires_at: int, cap: int, period_s: int
     ) -> Receipt:
-        """Let a key of the ledger's registry act for the account: what it buys is metered.
+        """Let a key act for the account, within permissions, until a time.
 
         It moves `cap` atoms at most in any window of `period_s`.
         """
@@ -94,17 +88,13 @@ class AccountOwner:
         terms = (0, permissions, _RESOURCE_ANY, 0, 0, cap, period_s, expires_at, epoch, 0)
         return await self._settlement("grantSession", (self.account, key, *terms))
 
-    async def revoke_key(self, key: str) -> Receipt:
-        """End a key of the registry at once."""
-        return await self._settlement("revokeSession", self.account, key)
-
     async def revoke_session(self, key: str) -> Receipt:
         """End a session at once."""
-        return await self._account("revokeSession", key)
+        return await self._settlement("revokeSession", self.account, key)
 
     async def revoke_all_sessions(self) -> Receipt:
         """End every session at once, however many there are."""
-        return await self._account("revokeAllSessions")
+        return await self._settlement("revokeSessions", self.account)
 
     async def escrow(self) -> Escrow:
         """The account at the settlement contract, in the newest block."""

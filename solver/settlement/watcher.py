@@ -7,14 +7,13 @@ process has to stop (P8).
 """
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from contracts import bindings
-from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, RawLog, decode_log, topics_of
+from contracts.bindings import SETTLEMENT, RawLog, decode_log, topics_of
 from contracts.deploy import Deployment
 from contracts.metered import paid_buyers
 from intents.receipt import lines_of
@@ -38,13 +37,10 @@ from solver.core.command import (
     KeyTeamChanged,
     MeteredSettled,
     NonceCancelled,
-    OwnCapChanged,
     PaidRecord,
     ReceiptClaimed,
     RecordSkipped,
-    SessionGranted,
     SessionRevoked,
-    SessionSpent,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -62,8 +58,6 @@ from solver.settlement.fault import (
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
 _SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
-_FACTORY_TOPICS: Final = topics_of(FACTORY)
-_ACCOUNT_TOPICS: Final = topics_of(ACCOUNT)
 
 _TIMED_TOPICS: Final = frozenset(
     bindings.topic_of(log)
@@ -71,16 +65,12 @@ _TIMED_TOPICS: Final = frozenset(
         bindings.MeteredSettled,
         bindings.ReceiptClaimed,
         bindings.BatchSettled,
-        bindings.SessionSpent,
-        bindings.CapChanged,
     )
 )
 """Of logs that say, or come with, what a session's cap counts."""
 _TEAM, _ROOT = 1, 2
 """Of the contract's Bearer."""
 
-ADDRESSES_MAX: Final = 1_000
-"""Accounts in one request for logs; geth takes no more."""
 INTEGER_MAX: Final = 2**63 - 1
 """The journal's largest integer. Caps and requests above it mean the same as it: "all"."""
 
@@ -120,13 +110,12 @@ class Watcher:
         self._deployment = deployment
         self._policy = policy or WatchPolicy()
         self._blocks_max = self._policy.blocks_max
-        self._accounts = {deployment.operator_account}
         self._scanned = deployment.deploy_block - 1
         """Up to here all is read; at or after the core's cursor."""
         self._scanned_hash = ""
 
     async def start(self) -> None:
-        """Hold the core's cursor against the chain, and learn whose session logs count.
+        """Hold the core's cursor against the chain.
 
         Raises ChainMismatch, ChainForked, ChainUnreachable.
         """
@@ -136,15 +125,6 @@ class Watcher:
             return
         self._scanned, self._scanned_hash = state.cursor, state.cursor_hash
         await self._check_cursor()
-        first = self._deployment.deploy_block
-        while first <= self._scanned:
-            last = min(self._scanned, first + self._blocks_max - 1)
-            try:
-                self._learn_accounts(await self._chain.read(self._factory_logs(first, last)))
-            except RangeTooLarge as fault:
-                self._halve_blocks(fault)
-            else:
-                first = last + 1
 
     async def run(self) -> None:
         """Pass after pass until cancelled; an unreachable node only slows it down.
@@ -184,46 +164,24 @@ class Watcher:
         self._blocks_max //= 2
 
     async def _read(self, last: int) -> None:
-        """All that counts of some blocks, in order.
-
-        Anyone can log what accounts log. Where that makes a single block too much for the node,
-        it is asked for what our accounts logged, and nobody can keep us from going on.
-        """
-        first = self._scanned + 1
-        try:
-            return await self._take(first, last, None)
-        except RangeTooLarge:
-            if first != last:
-                raise
-        self._learn_accounts(await self._chain.read(self._factory_logs(first, last)))
-        return await self._take(first, last, frozenset(self._accounts))
-
-    async def _take(self, first: int, last: int, accounts: frozenset[str] | None) -> None:
-        """Read some blocks, with what these accounts logged (None: all there are), and submit.
+        """Read some blocks, in order, and submit what counts of them.
 
         It is asked in one request, with the blocks at both ends: who answers has them, and so
         a node that is behind cannot pass off what it has not seen as nothing.
         """
-        settlement = [self._deployment.settlement]
+        first, settlement = self._scanned + 1, [self._deployment.settlement]
         asks: list[Ask[Any]] = [
             ask.block(last),
             ask.block(self._scanned),
-            self._factory_logs(first, last),
             ask.logs(first, last, topics=_SETTLEMENT_TOPICS, addresses=settlement),
-            *_session_logs(first, last, accounts),
         ]
-        block, scanned, made, money, *sessions = await self._chain.read_all(asks)
+        block, scanned, logs = await self._chain.read_all(asks)
         self._check_still_there(scanned)
         if block is None:
             raise ChainUnreachable(f"finalised block {last} is not there")
-        self._learn_accounts(made)
-        if accounts is not None and self._accounts - accounts:
-            raise ChainUnreachable("the node told of more accounts than a moment ago")
-        logs = (log for part in sessions for log in part)
-        counted = money + [log for log in logs if log.address in self._accounts]
-        counted.sort(key=lambda log: (log.block_number, log.log_index))
-        times = await self._times_of(counted)
-        await self._submit(_facts_of(counted, times), last, block.hash)
+        logs.sort(key=lambda log: (log.block_number, log.log_index))
+        times = await self._times_of(logs)
+        await self._submit(_facts_of(logs, times), last, block.hash)
         self._scanned, self._scanned_hash = last, block.hash
 
     async def _times_of(self, logs: list[RawLog]) -> dict[int, int]:
@@ -239,16 +197,6 @@ class Watcher:
                 raise ChainUnreachable(f"block {number} of a log is not there")
             times[number] = block.timestamp
         return times
-
-    def _factory_logs(self, first: int, last: int) -> Ask[list[RawLog]]:
-        addresses = [self._deployment.factory]
-        return ask.logs(first, last, topics=_FACTORY_TOPICS, addresses=addresses)
-
-    def _learn_accounts(self, logs: list[RawLog]) -> None:
-        for raw in logs:
-            log = decode_log(raw)
-            if isinstance(log, bindings.AccountCreated):
-                self._accounts.add(log.account)
 
     async def _check_cursor(self) -> None:
         self._check_still_there(await self._chain.block(self._scanned))
@@ -313,52 +261,21 @@ class Watcher:
 def _facts_of(logs: list[RawLog], times: dict[int, int]) -> list[tuple[RawLog, Fact]]:
     """What logs mean, in their order, with the times of blocks that have one."""
     facts: list[tuple[RawLog, Fact]] = []
-    told = ended = None
+    told = None
     for raw in logs:
         log = decode_log(raw)
-        fact = None if log is None else fact_of(raw.address, log)
+        fact = None if log is None else fact_of(log)
         if fact is None:
             continue
         if raw.block_number in times and raw.block_number != told:
             told = raw.block_number
             facts.append((raw, BlockMined(time_s=times[told])))
         facts.append((raw, fact))
-        if isinstance(fact, SessionGranted) and ended is not None:
-            facts += [(raw, rotated) for rotated in _rotation(ended, raw, fact)]
-        ended = (raw, fact) if isinstance(fact, SessionRevoked) and not fact.registry else None
     return facts
 
 
-def _rotation(
-    ended: tuple[RawLog, SessionRevoked], raw: RawLog, fact: SessionGranted
-) -> Iterator[KeyRotated]:
-    """An account tells a rotation as an end and a grant, one after the other.
-
-    Who does the same in two calls of one transaction is taken for it: the new key is then held
-    to what the old one has spent, too.
-    """
-    before, revoked = ended
-    place = (before.transaction_hash, before.log_index + 1)
-    if place == (raw.transaction_hash, raw.log_index) and revoked.account == fact.account:
-        yield KeyRotated(account=fact.account, session=revoked.session, replacement=fact.session)
-
-
-def _session_logs(
-    first: int, last: int, accounts: frozenset[str] | None
-) -> list[Ask[list[RawLog]]]:
-    if accounts is None:
-        return [ask.logs(first, last, topics=_ACCOUNT_TOPICS)]
-    listed = sorted(accounts)
-    return [
-        ask.logs(
-            first, last, topics=_ACCOUNT_TOPICS, addresses=listed[start : start + ADDRESSES_MAX]
-        )
-        for start in range(0, len(listed), ADDRESSES_MAX)
-    ]
-
-
-def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911, PLR0912  a table
-    """What a log of a contract at `address` means to the core."""
+def fact_of(log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911, PLR0912  a table
+    """What a log of the settlement contract means to the core."""
     match log:
         case bindings.Deposited():
             check(log.balance_after <= INTEGER_MAX, "deposit_fits_ledger", account=log.account)
@@ -390,25 +307,6 @@ def fact_of(address: str, log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0
         case bindings.ClaimExecuted():
             lines = lines_of(bytes.fromhex(log.sellers[2:]))
             return ClaimPaid(account=log.account, spent=log.spent, lines=lines)
-        case bindings.SessionGranted():
-            return SessionGranted(
-                account=address,
-                session=log.key,
-                permissions=log.permissions,
-                expires_at=log.expires_at,
-                cap=min(log.cap, INTEGER_MAX),
-            )
-        case bindings.SessionRevoked():
-            return SessionRevoked(account=address, session=log.key)
-        case bindings.AllSessionsRevoked():
-            return AllSessionsRevoked(account=address)
-        case bindings.SessionSpent():
-            amount = min(log.amount, INTEGER_MAX)
-            return SessionSpent(account=address, session=log.key, amount=amount)
-        case bindings.CapChanged():
-            cap = min(log.cap, INTEGER_MAX)
-            own = log.bearer == address
-            return OwnCapChanged(account=address, cap=cap, period_s=log.period) if own else None
         case bindings.RegistryLog():
             return _registry_fact(log)
     return None
@@ -428,9 +326,9 @@ def _registry_fact(log: bindings.RegistryLog) -> Fact | None:  # noqa: PLR0911  
         case bindings.RegistrySessionRotated():
             return KeyRotated(account=account, session=log.key, replacement=log.replacement)
         case bindings.RegistrySessionRevoked():
-            return SessionRevoked(account=account, session=log.key, registry=True)
+            return SessionRevoked(account=account, session=log.key)
         case bindings.RegistrySessionsRevoked():
-            return AllSessionsRevoked(account=account, registry=True)
+            return AllSessionsRevoked(account=account)
         case bindings.RegistrySessionTeamChanged():
             return KeyTeamChanged(account=account, session=log.key, team=log.team)
         case bindings.RegistryCounterpartyRuleChanged():

@@ -31,7 +31,6 @@ from solver.core.command import (
     PoolKey,
     ProposeSolution,
     RetireKey,
-    SessionGranted,
     SessionRevoked,
     SolutionFill,
     StartCall,
@@ -55,6 +54,7 @@ from tests.builder import (
     bob,
     carol,
     dave,
+    key_granted,
     key_of,
     person,
 )
@@ -436,9 +436,10 @@ class Floor(Ghosts):
         elif session not in self.fake.revoked:
             terms["cap"] = cap
         self.chain(
-            SessionGranted(
-                account=account,
-                session=session,
+            key_granted(
+                self.market.state,
+                account,
+                session,
                 permissions=permissions,
                 expires_at=expires_at,
                 cap=cap,

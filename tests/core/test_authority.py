@@ -14,7 +14,6 @@ from solver.core.command import (
     CancelDocument,
     EpochBumped,
     NonceCancelled,
-    SessionGranted,
     SessionRevoked,
     SubmitIntent,
     SubmitMandate,
@@ -32,6 +31,7 @@ from tests.builder import (
     an_offer,
     bob,
     carol,
+    key_granted,
     person,
 )
 from tests.conftest import MACHINE
@@ -95,9 +95,10 @@ class AuthorityMachine(RuleBasedStateMachine):
         """Terms that take something away end what was signed under the old ones."""
         now_s, old = self._now_s(), self.grants[who]
         self.bench.chain(
-            SessionGranted(
-                account=BUYERS[who].address,
-                session=SESSIONS[who].address,
+            key_granted(
+                self.bench.market.state,
+                BUYERS[who].address,
+                SESSIONS[who].address,
                 permissions=MAY_SIGN if may_sign else MAY_CANCEL,
                 expires_at=START_S + now_s + seconds,
                 cap=cap,

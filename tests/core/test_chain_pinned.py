@@ -2,12 +2,12 @@
 
 import pytest
 
+from intents import cap_word
 from intents.reject import RejectCode
 from solver.core.check import Violation, check, violate
 from solver.core.command import (
     ApplyBlocks,
     NonceCancelled,
-    SessionGranted,
     SessionRevoked,
     WithdrawalRequested,
     Withdrawn,
@@ -26,6 +26,7 @@ from tests.builder import (
     bob,
     dave,
     every,
+    key_granted,
     only,
 )
 
@@ -103,7 +104,7 @@ def test_a_new_grant_has_the_new_terms() -> None:
     """All of them, live again; what was spent and committed is kept."""
     bench = a_bench().granting(dave, alice, cap=50, seconds=60)
     session = bench.market.state.accounts[alice.address].sessions[dave.address]
-    session.spent = 7
+    session.word = hex(cap_word.charge(int(session.word, 16), 7, START_S) or 0)
     bench.chain(SessionRevoked(account=alice.address, session=dave.address))
     assert not session.live
     terms = MAY_SIGN | MAY_CANCEL
@@ -126,9 +127,10 @@ def test_a_grant_is_told_and_what_was_not_granted_is_not_revoked() -> None:
 def test_a_grant_tells_whose_and_that_it_lives() -> None:
     """Both the first grant and the one that replaces it."""
     bench = a_bench()
-    grant = SessionGranted(
-        account=alice.address,
-        session=dave.address,
+    grant = key_granted(
+        bench.market.state,
+        alice.address,
+        dave.address,
         permissions=MAY_SIGN,
         expires_at=START_S + 9,
         cap=1,

@@ -5,41 +5,53 @@ from typing import Final
 
 import pytest
 
-from solver.core import chain, delivery, intake, metered, metering, session, trade
+from solver.core import chain, delivery, intake, metered, metering, session, settling, trade
 from solver.core.check import Violation
 from tests.core.sabotage import Patch, edited, never, pure_only
 from tests.core.test_session import (
     test_a_claims_signer_is_charged,
+    test_a_fill_is_charged_as_on_chain,
     test_a_key_is_held_to_its_terms,
     test_a_key_without_the_permission_signs_no_receipt,
     test_a_keys_units_are_counted_call_by_call,
     test_a_receipt_beyond_the_caps_is_refused,
     test_a_revoked_keys_receipt_is_void,
     test_a_window_ends,
-    test_an_accounts_own_cap_is_shared_by_its_keys,
     test_another_keys_receipt_does_not_spare_who_bought,
     test_rotation_moves_words_and_promises,
-    test_the_registrys_grant_comes_before_the_accounts,
     test_the_smallest_cap_counts,
-    test_what_a_key_of_the_registry_buys_is_metered,
-    test_what_could_not_settle_is_refused,
-    test_what_is_spent_elsewhere_ends_what_it_cannot_pay,
+    test_units_of_a_fill_stay_promised_until_the_chain_counts_them,
+    test_what_a_key_for_receipts_buys_is_metered,
+    test_what_is_not_metered_is_settled_fill_by_fill,
     test_what_settles_is_charged_as_on_chain,
     test_whatever_takes_from_a_key_ends_what_it_signed,
 )
 
 BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
-    "keys of the registry are verified": (
-        edited(trade, "_is_metered", "].registry", "].live and False"),
-        test_what_a_key_of_the_registry_buys_is_metered,
+    "who signs no receipts is metered": (
+        edited(session, "may_receipt", "& MAY_RECEIPT", "& -1"),
+        test_what_a_key_for_receipts_buys_is_metered,
     ),
-    "what cannot settle is sold": (
-        edited(session, "_fault_in_terms", "intent.units_min > 1", "False"),
-        test_what_could_not_settle_is_refused,
+    "whatever a key buys is metered": (
+        edited(trade, "_is_metered", "and not intent.has_minimum", ""),
+        test_what_is_not_metered_is_settled_fill_by_fill,
     ),
-    "any size is sold": (
-        edited(session, "_fault_in_terms", "intent.limit > state.metered_max", "False"),
-        test_what_could_not_settle_is_refused,
+    "a fill is not charged": (never("charge_fill", settling), test_a_fill_is_charged_as_on_chain),
+    "a fill's units are not charged": (
+        edited(session, "charge_fill", "session.units, units,", "session.units, 0,"),
+        test_a_fill_is_charged_as_on_chain,
+    ),
+    "a fill's units are counted twice": (
+        edited(session, "note_units", "if lease.metered:", "if True:"),
+        test_units_of_a_fill_stay_promised_until_the_chain_counts_them,
+    ),
+    "what was skipped is charged": (
+        edited(settling, "settle", "if skipped_reason is None else 0)", ")"),
+        test_units_of_a_fill_stay_promised_until_the_chain_counts_them,
+    ),
+    "a mandate for anything will do": (
+        edited(session, "_fault_in_terms", "if mandate is None else mandate.resource", ""),
+        test_a_key_is_held_to_its_terms,
     ),
     "any resource is sold": (
         edited(session, "_fault_in_terms", "(0, resource_of", "(0, named, resource_of"),
@@ -76,7 +88,7 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_the_smallest_cap_counts,
     ),
     "what settles is not charged": (
-        never("charge_receipt", metered),
+        never("charge", metered),
         test_what_settles_is_charged_as_on_chain,
     ),
     "charges are of no time": (
@@ -91,7 +103,7 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         never("charge_purchase", metered),
         test_another_keys_receipt_does_not_spare_who_bought,
     ),
-    "a claim is not charged": (never("charge_receipt", chain), test_a_claims_signer_is_charged),
+    "a claim is not charged": (never("charge", chain), test_a_claims_signer_is_charged),
     "any receipt is taken": (
         never("may_sign_receipt", metering),
         test_a_receipt_beyond_the_caps_is_refused,
@@ -113,10 +125,6 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         never("_end_beyond_caps", chain),
         test_whatever_takes_from_a_key_ends_what_it_signed,
     ),
-    "one book's revocation ends the other's": (
-        edited(chain, "_revoke_session", "session.registry is not registry", "False"),
-        test_whatever_takes_from_a_key_ends_what_it_signed,
-    ),
     "a revoked key's receipt is kept": (
         never("void_receipt", chain),
         test_a_revoked_keys_receipt_is_void,
@@ -128,22 +136,6 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
     "rotation forgets promises": (
         edited(session, "left_of", "committed += predecessor.committed", "pass"),
         test_rotation_moves_words_and_promises,
-    ),
-    "what is spent elsewhere is not heard": (
-        never("spend_of_account", chain),
-        test_an_accounts_own_cap_is_shared_by_its_keys,
-    ),
-    "an account's own cap bounds nothing": (
-        never("set_own_cap", chain),
-        test_an_accounts_own_cap_is_shared_by_its_keys,
-    ),
-    "what is spent elsewhere ends nothing": (
-        never("_end_beyond_caps", chain),
-        test_what_is_spent_elsewhere_ends_what_it_cannot_pay,
-    ),
-    "the account's grant comes first": (
-        edited(session, "grant_of_account", "session.registry and session.live", "False"),
-        test_the_registrys_grant_comes_before_the_accounts,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Session keys of the registry: what they buy is metered, within the words that the chain has."""
+"""Session keys of the registry: what they buy stays within the words that the chain has."""
 
 from typing import Final
 
@@ -12,21 +12,22 @@ from solver.core.command import (
     AcceptReceipt,
     AllSessionsRevoked,
     Authority,
+    BatchSettled,
     BlockMined,
     CapChanged,
     CounterpartyRuleChanged,
+    EndLeases,
     EpochBumped,
     Fact,
+    FillSettled,
     KeyGranted,
     KeyRotated,
     KeyTeamChanged,
     MeteredSettled,
-    OwnCapChanged,
     PaidRecord,
     ReceiptClaimed,
     RecordSkipped,
     SessionRevoked,
-    SessionSpent,
     StartCall,
     SubmitIntent,
 )
@@ -145,40 +146,84 @@ def left(bench: Bench, key: Person = erin) -> int:
 # -- what such a key buys
 
 
-def test_what_a_key_of_the_registry_buys_is_metered() -> None:
-    """By itself and under a mandate that it signed, even where the threshold falls meanwhile."""
+def test_what_a_key_for_receipts_buys_is_metered() -> None:
+    """By itself and under a mandate that it signed; a key that signs none has its fills settled."""
     bench = a_keyed_bench()
     granted(bench)
+    granted(bench, frank, permissions=int(Permission.SIGN))
     assert bench.lease(bought(bench)).metered
     mandate = a_mandate().for_account(alice).signed_by(erin, SESSION)
     bench.do(mandate)
     bid = an_intent().units(2).limit(20).under(mandate, alice)
     bench.do(bid)
     assert bench.lease(bid).metered
-    resting = bid_by(erin, 1, 9)
-    bench.do(resting)
-    bench.metering(0, 0)
-    bench.do(an_offer().units(1).limit(9).signed_by(bob))
-    assert bench.lease(resting).metered
+    assert not bench.lease(bought(bench, frank)).metered
 
 
-def test_what_could_not_settle_is_refused() -> None:
-    """Above the threshold, under a minimum, in credits: no line of a batch can carry it."""
+def test_what_is_not_metered_is_settled_fill_by_fill() -> None:
+    """Above the threshold, under a minimum, in credits: as what its account signs itself."""
     bench = a_keyed_bench()
     granted(bench)
-    bid = an_intent().units(10).for_account(alice)
-    for refused in (bid.limit(301), bid.limit(100).at_least(2), bid.limit(100).paid_in(CREDITS)):
-        assert bench.refuse(refused.signed_by(erin, SESSION)) is RejectCode.SESSION_TERMS
+    bench.do(an_offer().units(100).limit(1_000).paid_in(CREDITS).signed_by(bob))
+    bid = an_intent().units(10).limit(100).for_account(alice)
+    for taken in (bid.units(31).limit(310), bid.at_least(2), bid.paid_in(CREDITS)):
+        command = taken.signed_by(erin, SESSION)
+        bench.do(command)
+        assert not bench.lease(command).metered
+
+
+def test_a_fill_is_charged_as_on_chain() -> None:
+    """To its key, the key's team and the account, with its units, at the time of its block."""
+    bench = a_keyed_bench()
+    words = granted(bench, permissions=int(Permission.SIGN), units=40, team=3)
+    bench.chain(a_cap(bench, 400, 3), a_cap(bench, 500))
+    before = bench.market.state.metering.caps[alice.address]
+    root, team = int(before.root, 16), int(before.teams[3], 16)
+    used(bench)
+    batch = bench.cut()
+    (line,) = batch.lines
+    time_s = bench.now_ms // 1_000 + DAY_S // 3
+    bench.chain(
+        BlockMined(time_s=time_s),
+        FillSettled(fill=line.fill, payment=line.payment),
+        BatchSettled(number=batch.number, digest=batch.digest),
+    )
+    after = bench.market.state.metering.caps[alice.address]
+    assert int(session_of(bench).word, 16) == cap_word.charge(words.key, 100, time_s)
+    assert int(session_of(bench).units, 16) == cap_word.charge(words.units, 10, time_s)
+    assert int(after.root, 16) == cap_word.charge(root, 100, time_s)
+    assert int(after.teams[3], 16) == cap_word.charge(team, 100, time_s)
+    assert (session_of(bench).committed, session_of(bench).units_in_flight) == (0, 0)
+
+
+def test_units_of_a_fill_stay_promised_until_the_chain_counts_them() -> None:
+    """It may count them later than they were used; what it skips is given back."""
+    bench = a_keyed_bench()
+    words = granted(bench, permissions=int(Permission.SIGN), units=10)
+    bid = bought(bench, units=20)
+    bench.use(bench.lease(bid), 10)
+    assert (session_of(bench).units_in_flight, session_of(bench).units) == (10, hex(words.units))
+    too_much = StartCall(lease=bench.lease(bid).id, call="call", units=1)
+    assert bench.refuse(too_much) is RejectCode.SESSION_TERMS
+    bench.do(EndLeases(account=alice.address, intent=bid.digest))
+    batch = bench.cut()
+    bench.settle(batch, skipping=(batch.lines[0].fill,))
+    assert (session_of(bench).units_in_flight, session_of(bench).units) == (0, hex(words.units))
 
 
 def test_a_key_is_held_to_its_terms() -> None:
-    """Another resource, or a higher price, than its grant names."""
+    """Another resource, or a higher price, than its grant names; a mandate has to name it too."""
     bench = a_keyed_bench()
     granted(bench, erin, resource="openai/chat:token")
     granted(bench, frank, resource="tavily/search:call", tick_max=10 * 10**6)
     assert bench.refuse(bid_by(erin)) is RejectCode.SESSION_TERMS
     assert bench.refuse(bid_by(frank, 10, 101)) is RejectCode.SESSION_TERMS
     used(bench, frank)
+    wide = a_mandate().of("").for_account(alice).signed_by(frank, SESSION)
+    bench.do(wide)
+    assert bench.refuse(an_intent().units(2).limit(20).under(wide, alice)) is (
+        RejectCode.SESSION_TERMS
+    )
 
 
 def test_a_keys_units_are_counted_call_by_call() -> None:
@@ -280,9 +325,10 @@ def test_a_receipt_beyond_the_caps_is_refused() -> None:
 def test_a_key_without_the_permission_signs_no_receipt() -> None:
     """Nor does one that was revoked; one that is not known yet is the chain's to judge."""
     bench = a_keyed_bench()
-    granted(bench, permissions=int(Permission.SIGN))
+    granted(bench, erin)
     used(bench)
-    assert bench.refuse(receipt_by(bench, erin)) is RejectCode.NOT_AUTHORIZED
+    granted(bench, frank, permissions=int(Permission.SIGN))
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.NOT_AUTHORIZED
     granted(bench, frank)
     revoked(bench, frank)
     assert bench.refuse(receipt_by(bench, frank)) is RejectCode.NOT_AUTHORIZED
@@ -291,7 +337,7 @@ def test_a_key_without_the_permission_signs_no_receipt() -> None:
 
 def revoked(bench: Bench, key: Person = erin) -> None:
     """In the registry."""
-    bench.chain(SessionRevoked(account=alice.address, session=key.address, registry=True))
+    bench.chain(SessionRevoked(account=alice.address, session=key.address))
 
 
 # -- what ends
@@ -313,16 +359,16 @@ def test_whatever_takes_from_a_key_ends_what_it_signed() -> None:
     bench = a_keyed_bench()
     account = alice.address
     taking: tuple[Fact, ...] = (
-        SessionRevoked(account=account, session=erin.address, registry=True),
-        AllSessionsRevoked(account=account, registry=True),
+        SessionRevoked(account=account, session=erin.address),
+        AllSessionsRevoked(account=account),
         a_cap(bench, 50),
         a_cap(bench, 50, 3),
         CounterpartyRuleChanged(account=account, rule=1),
     )
     assert [_ended_by(fact) for fact in taking] == [True] * len(taking)
     sparing: tuple[Fact, ...] = (
-        SessionRevoked(account=account, session=erin.address),
-        AllSessionsRevoked(account=account),
+        SessionRevoked(account=account, session=frank.address),
+        AllSessionsRevoked(account=bob.address),
         a_cap(bench, 500),
         a_cap(bench, 50, 4),
         KeyTeamChanged(account=account, session=erin.address, team=4),
@@ -365,7 +411,7 @@ def test_a_key_is_not_to_blame_for_the_end_of_an_epoch() -> None:
     assert receipt is not None
     assert (receipt.signer, receipt.epoch) == (erin.address, 0)
     assert not bench.market.state.metering.trusts[alice.address].barred
-    ended = SessionRevoked(account=alice.address, session=erin.address, registry=True)
+    ended = SessionRevoked(account=alice.address, session=erin.address)
     other = _refused_as_the_epoch_ends(ended)
     assert other.meter(alice).receipt is None
     assert other.market.state.metering.trusts[alice.address].barred
@@ -382,41 +428,6 @@ def test_rotation_moves_words_and_promises() -> None:
     assert session_of(bench, frank).word == session_of(bench).word
     assert (session_of(bench, frank).live, session_of(bench).live) == (True, False)
     assert left(bench, frank) == 400
-
-
-def test_an_accounts_own_cap_is_shared_by_its_keys() -> None:
-    """Of those that its contract keeps; what they spend elsewhere counts, too."""
-    bench = a_keyed_bench().granting(erin, alice).granting(frank, alice)
-    account = alice.address
-    bench.chain(OwnCapChanged(account=account, cap=500, period_s=DAY_S))
-    bought(bench, erin, 10)
-    assert left(bench, frank) == 400
-    bench.chain(SessionSpent(account=account, session=erin.address, amount=150))
-    assert left(bench, frank) == 250
-    assert session_of(bench).spent == 150
-    bench.chain(SessionSpent(account=account, session=erin.address, amount=300))
-    assert bench.refuse(bid_by(frank, 6)) is RejectCode.SESSION_CAP_EXCEEDED
-    bench.chain(OwnCapChanged(account=account, cap=0, period_s=0))
-    bought(bench, frank, 6)
-
-
-def test_what_is_spent_elsewhere_ends_what_it_cannot_pay() -> None:
-    """The cap that was promised to us is gone."""
-    bench = a_keyed_bench().granting(erin, alice, cap=150)
-    bid = bought(bench)
-    bench.chain(SessionSpent(account=alice.address, session=erin.address, amount=60))
-    assert bench.lease(bid).status is not LeaseStatus.OPEN
-
-
-def test_the_registrys_grant_comes_before_the_accounts() -> None:
-    """A key that both keep is the registry's, until it ends there."""
-    bench = a_keyed_bench()
-    granted(bench)
-    bench.granting(erin, alice)
-    assert session_of(bench).registry
-    revoked(bench)
-    bench.granting(erin, alice)
-    assert (session_of(bench).registry, session_of(bench).live) == (False, True)
 
 
 def test_a_snapshot_keeps_keys_and_caps() -> None:

@@ -22,8 +22,9 @@ from solver.core.command import (
 )
 from solver.core.event import BatchCut, IntentStatus, MandateEnded, TrustChanged
 from solver.core.meter import Trust
+from solver.core.session import MAY_RECEIPT
 from solver.core.snapshot import dump, load
-from solver.core.state import State
+from solver.core.state import MAY_SIGN, State
 from solver.core.trust import (
     BAD_SIGNATURE,
     INSUFFICIENT_BALANCE,
@@ -55,7 +56,8 @@ RECORD_SIGNATURE: Final = 7
 
 def a_wary_bench(payment_max: int = 0) -> Bench:
     """Bob sells 100 units at 10 atoms; what can be taken back is served up to 100 atoms."""
-    bench = a_bench().granting(session, alice)
+    permissions = MAY_SIGN | MAY_RECEIPT if payment_max else MAY_SIGN
+    bench = a_bench().granting(session, alice, permissions=permissions)
     bench.do(SetMetering(payment_max=payment_max, uncovered_max=1_000, unsettled_max=UNITS_CAP))
     bench.do(an_offer().units(100).limit(1_000).signed_by(bob))
     return bench

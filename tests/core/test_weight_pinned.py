@@ -92,7 +92,7 @@ def test_another_resource_is_listed_too() -> None:
 
 @pytest.mark.parametrize(
     ("authority", "gas"),
-    [(Authority.KEY, 4_000), (Authority.SESSION, 18_000), (Authority.CONTRACT, 210_000)],
+    [(Authority.KEY, 4_000), (Authority.SESSION, 30_000), (Authority.CONTRACT, 210_000)],
 )
 def test_authorities_cost_what_the_contract_gives_them(authority: Authority, gas: int) -> None:
     """On either side of a line."""

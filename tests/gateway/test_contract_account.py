@@ -3,9 +3,9 @@
 import pytest
 
 from solver.client import Rejected
-from solver.core.command import Deposited, SessionGranted
+from solver.core.command import Deposited
 from solver.core.state import MAY_CANCEL
-from tests.builder import alice, bob, carol
+from tests.builder import alice, bob, carol, key_granted
 from tests.gateway.world import DOCS, RICH, World
 
 SAFE = "0x" + "5afe" * 10
@@ -37,9 +37,10 @@ async def test_a_known_session_key_is_never_asked_of_the_chain(world: World) -> 
     """A session key without the permission is refused without a question to the chain."""
     world.contracts.valid.add(SAFE)
     await world.chain(
-        SessionGranted(
-            account=SAFE,
-            session=carol.address,
+        key_granted(
+            world.sequencer.market.state,
+            SAFE,
+            carol.address,
             permissions=MAY_CANCEL,
             expires_at=world.sequencer.now_ms() // 1_000 + 600,
             cap=RICH,

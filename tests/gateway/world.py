@@ -36,7 +36,6 @@ from solver.core.command import (
     Mode,
     OpenResource,
     Outcome,
-    SessionGranted,
     StartCall,
 )
 from solver.core.event import LeaseStatus
@@ -60,7 +59,7 @@ from solver.gateway.gateway import Gateway
 from solver.journal import Genesis, Journal
 from solver.runtime.clock import Clock, SystemClock
 from solver.verifier.pool import Verifiers
-from tests.builder import DOMAIN, USDC, Person, alice, bob, carol, dave
+from tests.builder import DOMAIN, USDC, Person, alice, bob, carol, dave, key_granted
 from tests.patience import PATIENCE_S, a_while
 
 RULES: Final = Rules(domain=DOMAIN, assets=frozenset({USDC, CREDIT}))
@@ -316,9 +315,10 @@ class World:
     ) -> Self:
         """Give `account` a session key."""
         await self.chain(
-            SessionGranted(
-                account=account.address,
-                session=session.address,
+            key_granted(
+                self.sequencer.market.state,
+                account.address,
+                session.address,
                 permissions=permissions,
                 expires_at=self.sequencer.now_ms() // 1_000 + seconds,
                 cap=cap,

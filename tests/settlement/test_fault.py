@@ -583,7 +583,7 @@ async def test_what_is_left_of_a_session_is_known(world: World) -> None:
     assert left.lasts(until, USD - 8_000)
     assert not left.lasts(until + 1, 0)
     assert not left.lasts(until, USD)
-    await world.revoke(DEPLOYER, world.deployment.operator_account, world.session)
+    await world.revoke_operator()
     for gone, spent in ((key, 8_000), (SigningKey.generate().address, 0)):
         left = await session_left(wallet, world.deployment, gone)
         assert left == SessionLeft(expires_at=0, cap_left=0, spent=spent)

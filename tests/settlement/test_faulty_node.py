@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from contracts.anvil import Anvil, Options
-from contracts.bindings import ACCOUNT, SETTLEMENT, topics_of
+from contracts.bindings import SETTLEMENT
 from contracts.deploy import SessionPlan, grant_session
 from intents.signature import SigningKey
-from solver.core.state import MAY_SIGN, Batch
+from solver.core.state import Batch
 from solver.settlement.chain import ATTEMPTS_MAX
 from solver.settlement.dispatch import Dispatch
 from solver.settlement.fault import ChainForked, ChainMismatch, ChainUnreachable
@@ -24,7 +24,6 @@ from tests.patience import patiently
 from tests.settlement.faulty import (
     ARRIVES,
     FaultyNode,
-    Refusal,
     Strike,
     a_faulty_node,
     a_receipt,
@@ -513,30 +512,6 @@ async def test_logs_that_are_kept_from_us_are_found_out(world: World, node: Faul
     assert (difference.ledger, difference.chain) == (USD, 2 * USD)
 
 
-async def test_nobody_fills_a_block_with_logs_to_keep_us_out(
-    world: World, node: FaultyNode
-) -> None:
-    """Anyone can log what accounts log; where that is too much, what ours logged still counts."""
-    owner, key = SigningKey.generate(), SigningKey.generate()
-    account = await world.session_account(owner)
-    await world.finalize()
-    world.hold_blocks()
-    until = world.clock.now_ms() // 1_000 + 86_400
-    grant = ACCOUNT.function("grantSession").encode(key.address, MAY_SIGN, until, USD)
-    logs = (b"\x7f" + topics_of(ACCOUNT)[0] + b"\x5f\x5f\xa1") * (LOGS_TAKEN + 1)
-    world.impersonate(owner.address, account, grant)
-    world.impersonate(DEPLOYER.address, None, logs)
-    world.hold_blocks(held=False)
-
-    def a_few(_asked: list[Any], told: Any) -> Any:
-        return Refusal("query returned more than allowed") if len(told) > LOGS_TAKEN else told
-
-    node.lie("eth_getLogs", a_few)
-    await world.finalize()
-    assert world.state.accounts[account].sessions[key.address].live
-    assert node.seen["eth_getLogs"] > 2
-
-
 async def _a_reverted_batch(world: World) -> Batch:
     """Mined and reverted: the key was revoked on the way."""
     batch = await world.a_batch()
@@ -545,7 +520,7 @@ async def _a_reverted_batch(world: World) -> Batch:
     (version,) = world.outbox.versions(batch.number)
     world.anvil.rpc("anvil_dropAllTransactions")
     world.hold_blocks(held=False)
-    await world.revoke(DEPLOYER, world.deployment.operator_account, world.session)
+    await world.revoke_operator()
     await world.chain.send(version.raw)
     assert not (await world.mined(version.hash)).succeeded
     return batch

@@ -1,9 +1,9 @@
-"""Session keys, of an account's contract and of the registry: from grants to bars, on Anvil."""
+"""Session keys of the registry: from grants to bars, on Anvil."""
 
 import pytest
 from tiny_keccak import keccak256
 
-from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, SETTLEMENT
 from intents.cap_word import left_at
 from intents.policy import Permission
 from intents.signature import SigningKey
@@ -18,9 +18,11 @@ from solver.core.trust import trust_of
 from solver.engine.sequencer import Applied
 from solver.settlement.book import BookKeeper
 from solver.settlement.wallet import Wallet
-from tests.settlement.world import CHAIN_ID, DEPLOYER, USD, World
+from tests.settlement.world import CHAIN_ID, DEPLOYER, RESOURCE, USD, World
 
-MAY_SIGN, MAY_SPEND = 2, 8
+MAY_SIGN = 2
+UNITS = 4
+"""Of the contract's Bearer."""
 PAID = 8_000
 """Eight units of what `consume` uses, at what `sell` asks."""
 DAY_S = 86_400
@@ -50,9 +52,7 @@ class Keys:
 
     async def by_account(self, name: str, *arguments: object) -> None:
         """The account itself calls the ledger; its owner sends it."""
-        call = SETTLEMENT.function(name).encode(*arguments)
-        execute = ACCOUNT.function("execute").encode(self.world.deployment.settlement, 0, call)
-        await self.world.transact(self.owner, self.account, execute)
+        await self.world.by_account(self.owner, self.account, name, *arguments)
         await self.world.finalize()
 
     async def by_owner(self, name: str, *arguments: object) -> None:
@@ -135,9 +135,6 @@ class Keys:
         data = asked.encode(bearer, self.account, named)
         answer = await self.world.chain.call(self.world.deployment.settlement, data)
         return int(asked.decode_outputs(answer)[0])
-
-
-# -- keys of the registry
 
 
 async def test_a_registry_keys_small_calls_settle_by_its_receipt(world: World) -> None:
@@ -262,7 +259,7 @@ async def test_whom_keys_may_pay_is_not_the_markets_to_know(world: World) -> Non
 
 async def test_a_stale_word_would_be_caught(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted bug: what the chain charged is not charged here, and the words differ."""
-    monkeypatch.setattr("solver.core.metered.charge_receipt", lambda *_: None)
+    monkeypatch.setattr("solver.core.metered.charge", lambda *_: None)
     with pytest.raises(AssertionError):
         await test_a_registry_keys_small_calls_settle_by_its_receipt(world)
 
@@ -276,7 +273,39 @@ async def test_a_deaf_watcher_would_be_caught(
         await test_revocation_in_the_registry_stops_a_key_at_once(world)
 
 
-# -- keys of the account's own contract: the attacks of who was served
+async def test_a_keys_fills_settle_within_its_caps(world: World) -> None:
+    """A key that signs no receipts: fill by fill, and our words of all it stands under are its."""
+    keys = Keys(world)
+    await keys.open()
+    await keys.register(spend=60_000, permissions=Permission.SIGN, team=7)
+    await keys.by_account("setCap", 1, 7, 40_000, DAY_S)
+    await keys.by_account("setCap", 2, 0, 30_000, DAY_S)
+    fill = await keys.use()
+    assert not world.state.leases[fill].metered
+    batch = await keys.settle()
+    assert (batch.paid, batch.skipped) == (PAID, 0)
+    caps = world.state.metering.caps[keys.account]
+    assert int(keys.session().word, 16) == await keys.word()
+    assert int(caps.teams[7], 16) == await keys.word(1, 7)
+    assert int(caps.root, 16) == await keys.word(2, 0)
+    assert "session_cap_exceeded" in await _too_much(keys)
+    assert (await world.reconcile()).is_clean
+
+
+async def test_a_keys_terms_are_held_against_its_fills(world: World) -> None:
+    """Resource, price and units: what we sell within them the chain pays, and counts."""
+    keys = Keys(world)
+    await keys.open()
+    named = keccak256(RESOURCE.encode())
+    grant = (keys.account, keys.agent.address, 0, Permission.SIGN, named, 10**10, 20, 0)
+    await keys.by_account("grantSession", (*grant, DAY_S, 2**32 - 1, 0, 0))
+    await keys.use()
+    assert (await keys.settle()).paid == PAID
+    assert int(keys.session().units, 16) == await keys.word(UNITS)
+    assert left_at(await keys.word(UNITS), world.clock.now_ms() // 1_000) == 12
+
+
+# -- the attacks of who was served
 
 
 async def test_who_lowers_a_cap_after_delivery_is_barred(world: World) -> None:
@@ -286,12 +315,11 @@ async def test_who_lowers_a_cap_after_delivery_is_barred(world: World) -> None:
     await world.grant(keys.owner, keys.account, keys.agent, permissions=MAY_SIGN)
     await world.finalize()
     await keys.use()
-    call = ACCOUNT.function("setCap").encode(keys.account, 1_000, DAY_S)
-    await world.transact(keys.owner, keys.account, call)
+    await world.by_account(keys.owner, keys.account, "setCap", 2, 0, 1_000, DAY_S)
     batch = await keys.settle()
     assert (batch.paid, batch.skipped, keys.barred) == (0, 1, True)
     assert "account_barred" in await keys.refused()
-    await keys.by_owner("setCap", keys.account, 0, 0)
+    await keys.by_account("setCap", 2, 0, 0, 0)
     await world.grant(keys.owner, keys.account, keys.agent, permissions=MAY_SIGN)
     await world.finalize()
     _, fills = await keys.buy()
@@ -318,65 +346,19 @@ async def test_a_contract_that_changes_its_mind_is_barred(world: World) -> None:
     assert not keys.barred
 
 
-async def test_what_a_key_spends_elsewhere_counts(world: World) -> None:
-    """Its cap is used by `spend`: the market, which did not see it asked, sells for the rest."""
-    keys = Keys(world)
-    await keys.open()
-    both = MAY_SIGN | MAY_SPEND
-    await world.grant(keys.owner, keys.account, keys.agent, permissions=both, cap=30_000)
-    token = world.deployment.usdc
-    mint = USDC.function("mint").encode(keys.account, USD)
-    await world.transact(DEPLOYER, token, mint)
-    await world.finalize()
-    before = keys.left()
-    spend = ACCOUNT.function("spend").encode(keys.seller.address, 25_000)
-    await world.transact(keys.agent, keys.account, spend)
-    await world.finalize()
-    assert keys.left() == before - 25_000
-    assert "session_cap_exceeded" in await keys.refused()
-
-
-async def test_rotation_of_an_accounts_key_keeps_what_was_spent(world: World) -> None:
-    """A new key is no new cap."""
-    keys = Keys(world)
-    await keys.open()
-    await world.grant(keys.owner, keys.account, keys.agent, permissions=MAY_SIGN, cap=30_000)
-    await world.finalize()
-    await keys.use()
-    await keys.settle()
-    old, keys.agent = keys.agent, SigningKey.generate()
-    await keys.by_owner("rotateSession", old.address, keys.agent.address)
-    assert keys.session().live
-    assert keys.session().spent == PAID
-
-
-async def test_an_accounts_own_cap_bounds_all_its_keys(world: World) -> None:
-    """What one key spent is not left for the other."""
-    keys = Keys(world)
-    await keys.open()
-    await world.grant(keys.owner, keys.account, keys.agent, permissions=MAY_SIGN)
-    await keys.by_owner("setCap", keys.account, 30_000, DAY_S)
-    assert keys.left() == 30_000
-    await keys.use()
-    await keys.settle()
-    assert keys.left() <= 30_000 - PAID
-    assert "session_cap_exceeded" in await _too_much(keys)
-
-
-@pytest.mark.parametrize("bug", ["bar", "spent", "rotation", "own cap"])
+@pytest.mark.parametrize("bug", ["bar", "fill", "rotation"])
 async def test_planted_bugs_would_be_caught(
     world: World, monkeypatch: pytest.MonkeyPatch, bug: str
 ) -> None:
     """Each attack succeeds where the market forgets what is meant to stop it."""
     planted, attack = {
         "bar": ("solver.core.chain._bar", test_who_lowers_a_cap_after_delivery_is_barred),
-        "spent": ("solver.core.chain.spend_of_account", test_what_a_key_spends_elsewhere_counts),
+        "fill": ("solver.core.settling.charge_fill", test_a_keys_fills_settle_within_its_caps),
         "rotation": (
             "solver.core.chain.rotate",
-            test_rotation_of_an_accounts_key_keeps_what_was_spent,
+            test_rotation_in_the_registry_keeps_what_was_spent,
         ),
-        "own cap": ("solver.core.chain.set_own_cap", test_an_accounts_own_cap_bounds_all_its_keys),
     }[bug]
     monkeypatch.setattr(planted, lambda *_: None)
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
+    with pytest.raises((AssertionError, KeyError, pytest.fail.Exception)):
         await attack(world)

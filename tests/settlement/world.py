@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tiny_keccak import keccak256
+
 from contracts.anvil import DEV_KEY, Anvil
 from contracts.bindings import ACCOUNT, SETTLEMENT, USDC
 from contracts.deploy import (
@@ -24,6 +26,7 @@ from contracts.deploy import (
     grant_session,
     send,
 )
+from intents.bound import PERIOD_S_MAX
 from intents.document import Intent, Offer
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
@@ -276,13 +279,26 @@ class World:
         permissions: int,
         cap: int = 10**12,
     ) -> None:
+        """A session of the account in the registry, within a cap in any 91 days."""
         expires_at = self.clock.now_ms() // 1_000 + 30 * 86_400
-        data = ACCOUNT.function("grantSession").encode(key.address, permissions, expires_at, cap)
-        await self.transact(owner, account, data)
+        terms = (0, permissions, keccak256(b""), 0, 0, cap, PERIOD_S_MAX, expires_at, 0, 0)
+        await self.by_account(owner, account, "grantSession", (account, key.address, *terms))
 
     async def revoke(self, owner: SigningKey, account: str, key: SigningKey) -> None:
-        data = ACCOUNT.function("revokeSession").encode(key.address)
-        await self.transact(owner, account, data)
+        await self.by_account(owner, account, "revokeSession", account, key.address)
+
+    async def revoke_operator(self) -> None:
+        """Our own key, which our account keeps itself."""
+        data = ACCOUNT.function("revokeSession").encode(self.session.address)
+        await self.transact(DEPLOYER, self.deployment.operator_account, data)
+
+    async def by_account(
+        self, owner: SigningKey, account: str, name: str, *arguments: object
+    ) -> None:
+        """A session account calls the ledger; its owner sends it."""
+        call = SETTLEMENT.function(name).encode(*arguments)
+        execute = ACCOUNT.function("execute").encode(self.deployment.settlement, 0, call)
+        await self.transact(owner, account, execute)
 
     async def balance(self, account: str) -> int:
         function = SETTLEMENT.function("accountOf")

@@ -131,8 +131,8 @@ def _deposits_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watcher tells twice what came in."""
     original = watcher.fact_of
 
-    def double(address: str, log: Any) -> Any:
-        fact = original(address, log)
+    def double(log: Any) -> Any:
+        fact = original(log)
         if isinstance(fact, Deposited):
             return Deposited(account=fact.account, amount=2 * fact.amount)
         return fact

@@ -45,7 +45,7 @@ def a_chain(*deposits: int) -> Chain:
     """Final blocks with so many deposits each."""
     now_s = iter(range(1_000, 10_000))
     ledger = Ledger(Registry(b"", DEPLOYMENT.usdc, {}))
-    chain = Chain(ledger, {}, Faults(CALM), stream(1, "chain"), lambda: next(now_s))
+    chain = Chain(ledger, Faults(CALM), stream(1, "chain"), lambda: next(now_s))
     for count in deposits:
         for _ in range(count):
             chain.act("deposit", BUYERS[0].account, amount=1)
