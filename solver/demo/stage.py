@@ -95,8 +95,9 @@ class Stage:
 
     async def start_upstreams(self) -> None:
         """Datasette behind tokens, and the model server behind keys."""
-        await self.search.start()
+        # Before it starts: who is told to end meanwhile ends what has started.
         self._exit.push_async_callback(self.search.stop)
+        await self.search.start()
         await self.start_model(self.folder / "upstream" / "docs.db")
 
     async def start_model(self, corpus: Path) -> None:
