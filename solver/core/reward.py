@@ -98,9 +98,8 @@ def reward_of(
         others = competition.without(solver, work).score_max
     else:
         others = competition.bound_without(solver)
-    return Reward(
-        solver=solver, score=score, reference=min(score, others - (winners.score - score))
-    )
+    reference = others - (winners.score - score)
+    return Reward(solver=solver, score=score, reference=min(score, reference))
 
 
 def payout(

@@ -56,11 +56,11 @@ BUGS: Final[dict[str, tuple[Check, Patch]]] = {
     ),
     "reference with the winner's own bids": (
         ground.check_rewards,
-        planted(reward, "reward_of", "competition.without(solver)", "competition.best()"),
+        planted(reward, "reward_of", "competition.without(solver, work)", "competition.best()"),
     ),
     "reference of one bid gone": (
         ground.check_rewards,
-        edited(Competition, "without", "if bid.solver == solver", "if bid.id == solver"),
+        edited(Competition, "_of", "if bid.solver == solver", "if bid.id == solver"),
     ),
     "paid what it says": (
         ground.check_truth,
