@@ -9,10 +9,8 @@ from intents.bound import AMOUNT_MAX
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
 from solver.core.book import ask_order, bid_order
-from solver.core.bundle import Bundle
 from solver.core.command import (
     Authority,
-    CancelDocument,
     IssueCredits,
     Limit,
     OpenResource,
@@ -24,7 +22,6 @@ from solver.core.document import intent_record, offer_record
 from solver.core.event import (
     BalanceChanged,
     IntentAccepted,
-    IntentStatus,
     MandateAccepted,
     OfferAccepted,
     ResourceOpened,
@@ -48,9 +45,6 @@ from solver.core.state import (
 from solver.core.trade import (
     carry_out,
     commit,
-    end_intent,
-    end_mandate,
-    end_offer,
     intent_entered,
     signed_until_ms,
 )
@@ -63,7 +57,6 @@ _astuple: Final = astuple
 _KEY: Final = Authority.KEY
 _SESSION: Final = Authority.SESSION
 _MANDATE: Final = Authority.MANDATE
-_CANCELLED: Final = IntentStatus.CANCELLED
 FULL_RETRY_MS: Final = 30_000
 _NONCE_HINT: Final = "Count up from the highest that you used, or take the time in microseconds."
 
@@ -210,31 +203,6 @@ def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
     return None
 
 
-def cancel_document(state: State, command: CancelDocument) -> Reject | None:
-    """Withdraw a document: see `cancel`."""
-    return cancel(state, command.account, command.digest)
-
-
-def cancel(state: State, account: str, digest: str) -> Reject | None:
-    """Withdraw what is not filled, a bundle with all its legs, or a mandate with what is under it.
-
-    Rejects: not_found, not_authorized, too_late, not_open.
-    """
-    intent = state.intents.get(digest)
-    if intent is not None:
-        return _fault_in_owner(intent, account) or _cancel_intent(state, intent)
-    offer = state.offers.get(digest)
-    if offer is not None:
-        return _fault_in_owner(offer, account) or _cancel_offer(state, offer)
-    mandate = state.mandates.get(digest)
-    if mandate is not None:
-        return _fault_in_owner(mandate, account) or _cancel_mandate(state, mandate)
-    bundle = state.bundles.by_digest.get(digest)
-    if bundle is not None:
-        return _cancel_bundle(state, account, bundle)
-    return reject(RejectCode.NOT_FOUND, f"no document {digest}")
-
-
 def issue_credits(state: State, command: IssueCredits) -> Reject | None:
     """Mint credits, the one place that does. Rejects: limit_out_of_range."""
     if not 1 <= command.amount <= AMOUNT_MAX:
@@ -307,42 +275,6 @@ def _enter_offer(state: State, offer: OfferState) -> None:
     if offer.window_seconds:
         window = Limit(units=offer.window_units, seconds=offer.window_seconds)
         state.set_limits(digest, (offer.resource,), (window,))
-
-
-def _fault_in_owner(record: DocumentState, account: str) -> Reject | None:
-    if record.account != account:
-        return reject(RejectCode.NOT_AUTHORIZED, "it belongs to another account")
-    return None
-
-
-def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
-    if intent.ended is not None:
-        return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
-    if not intent.open_units:
-        return reject(RejectCode.TOO_LATE, "all its units were filled")
-    end_intent(state, intent, _CANCELLED)
-    return None
-
-
-def _cancel_bundle(state: State, account: str, bundle: Bundle) -> Reject | None:
-    """Any leg that can still be withdrawn takes the others along."""
-    legs = [state.intents[leg] for leg in bundle.legs if leg in state.intents]
-    leg = next((leg for leg in legs if leg.open_units), legs[0])
-    return _fault_in_owner(leg, account) or _cancel_intent(state, leg)
-
-
-def _cancel_offer(state: State, offer: OfferState) -> Reject | None:
-    if not offer.live:
-        return reject(RejectCode.NOT_OPEN, "the offer has ended")
-    end_offer(state, offer, "cancelled")
-    return None
-
-
-def _cancel_mandate(state: State, mandate: MandateState) -> Reject | None:
-    if not mandate.live:
-        return reject(RejectCode.NOT_OPEN, "the mandate has ended")
-    end_mandate(state, mandate, "cancelled")
-    return None
 
 
 def _fault_in_document(

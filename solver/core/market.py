@@ -14,6 +14,7 @@ from typing import Any, Final
 from intents.reject import Reject
 from solver.core.book import Order
 from solver.core.bundling import submit_bundle
+from solver.core.cancel import cancel, cancel_document
 from solver.core.chain import apply_blocks
 from solver.core.check import check, violate
 from solver.core.command import (
@@ -45,8 +46,6 @@ from solver.core.event import Event, IntentStatus
 from solver.core.intake import (
     admit_intent,
     admit_offer,
-    cancel,
-    cancel_document,
     issue_credits,
     open_resource,
     submit_intent,

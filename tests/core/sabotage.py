@@ -3,14 +3,17 @@
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
-from solver.core import exchange
+from solver.core import exchange, judge
+from solver.core.bid import Bid
 from solver.core.check import Violation
+from solver.core.winner import Competition, Selection
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -80,3 +83,22 @@ def _plant(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, planted: Any
     for path, module in list(sys.modules.items()):
         if path.startswith(("solver.core.", "tests.core.")) and vars(module).get(name) is honest:
             monkeypatch.setattr(module, name, planted)
+
+
+def the_worst_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all sound bids the one that scores least wins alone."""
+
+    class Worst(Competition):
+        def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int) -> None:
+            super().__init__(bids, seed, work_max)
+            self._least = min(bids, key=lambda bid: bid.score, default=None)
+
+        def best(self) -> Selection:
+            best, least = super().best(), self._least
+            if least is None:
+                return best
+            return msgspec.structs.replace(
+                best, bids=(least.id,), score=least.score, score_max=least.score
+            )
+
+    monkeypatch.setattr(judge, "Competition", Worst)

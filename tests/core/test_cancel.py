@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from intents.reject import Reject, RejectCode
-from solver.core import intake
+from solver.core import cancel
 from solver.core.auction import Snapshot
 from solver.core.command import CancelDocument, Mode, OpenAuction, ProposeSolution, SubmitIntent
 from solver.core.event import AuctionOpened, Event, Filled
@@ -137,7 +137,7 @@ def test_a_cancel_that_only_says_so_is_found(monkeypatch: pytest.MonkeyPatch) ->
     def only_say_so(*_: Any) -> None:
         """Nothing happens."""
 
-    monkeypatch.setattr(intake, "_cancel_intent", only_say_so)
+    monkeypatch.setattr(cancel, "_cancel_intent", only_say_so)
     trade = Trade(1)
     trade.run(400)
     assert trade.broken()

@@ -7,7 +7,6 @@ in the exchange, the deadlines, the memory and the snapshot have tests of their 
 (`test_planted_exchange_bugs`, `test_planted_memory_bugs`).
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,9 +30,7 @@ from solver.core import (
     trade,
     window,
 )
-from solver.core.bid import Bid
 from solver.core.nonce import Nonces
-from solver.core.winner import Competition, Selection
 from tests.conftest import PROFILE
 from tests.core.floor import a_walk
 from tests.core.sabotage import (
@@ -45,6 +42,7 @@ from tests.core.sabotage import (
     nothing,
     pure_only,
     seeds_until_caught,
+    the_worst_wins,
 )
 
 WALKS_MAX: Final = 100
@@ -180,25 +178,6 @@ def _window_per_resource(monkeypatch: pytest.MonkeyPatch) -> None:
             original(self, subject, (resource,), *limits_and_use)
 
     monkeypatch.setattr(state.State, "set_limits", apart)
-
-
-def _take_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all sound bids the one that scores least wins alone."""
-
-    class Worst(Competition):
-        def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int) -> None:
-            super().__init__(bids, seed, work_max)
-            self._least = min(bids, key=lambda bid: bid.score, default=None)
-
-        def best(self) -> Selection:
-            best, least = super().best(), self._least
-            if least is None:
-                return best
-            return msgspec.structs.replace(
-                best, bids=(least.id,), score=least.score, score_max=least.score
-            )
-
-    monkeypatch.setattr(judge, "Competition", Worst)
 
 
 def _score_units_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +322,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "overfill": edited(
         exchange.Exchange, "_move", "ask.units -= units", "ask.units -= max(1, units - 1)"
     ),
-    "award the worst solution": _take_the_worst,
+    "award the worst solution": the_worst_wins,
     "score by units": _score_units_only,
     "judge no sums": _no_sums_in_auctions,
     "reward below zero": _promise_less_than_nothing,

@@ -13,6 +13,7 @@ SCORE_MIN: Final = 0.9
 _CORE: Final = (
     "auction",
     "book",
+    "cancel",
     "bundle",
     "bundling",
     "chain",

@@ -4,10 +4,9 @@ What finds it is a check of the core, an invariant, the auditor, the fake contra
 process that ends without a reason, the phase without faults, or the replay.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
 import pytest
 
 from intents import admission
@@ -18,6 +17,7 @@ from simulations.swarm.finding import Finding
 from simulations.swarm.world import World
 from solver import bridge
 from solver.core import (
+    cancel,
     chain,
     delivery,
     exchange,
@@ -32,10 +32,8 @@ from solver.core import (
     trade,
     window,
 )
-from solver.core.bid import Bid
 from solver.core.check import Violation
 from solver.core.command import Deposited, Outcome
-from solver.core.winner import Competition, Selection
 from solver.engine import rerun, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
@@ -43,7 +41,7 @@ from solver.settlement import follow, watcher
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import SettlementFault
 from solver.vault.scrub import Scrubber
-from tests.core.sabotage import Patch, all_of, edited, never, nothing, pure_only
+from tests.core.sabotage import Patch, all_of, edited, never, nothing, pure_only, the_worst_wins
 
 WORLDS_MAX: Final = 100
 FOUND: Final = (Finding, Violation, KeyError, JournalFault, SettlementFault, node.BooksDiffer)
@@ -95,25 +93,6 @@ def _paid_twice(state: Any, fact: Any) -> None:
     """What the chain said of a claim is heard twice."""
     metered.claim_paid(state, fact)
     metered.claim_paid(state, fact)
-
-
-def _the_worst_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all sound bids the one that scores least wins alone."""
-
-    class Worst(Competition):
-        def __init__(self, bids: Sequence[Bid], seed: bytes, work_max: int) -> None:
-            super().__init__(bids, seed, work_max)
-            self._least = min(bids, key=lambda bid: bid.score, default=None)
-
-        def best(self) -> Selection:
-            best, least = super().best(), self._least
-            if least is None:
-                return best
-            return msgspec.structs.replace(
-                best, bids=(least.id,), score=least.score, score_max=least.score
-            )
-
-    monkeypatch.setattr(judge, "Competition", Worst)
 
 
 def _unknown_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,14 +190,14 @@ SABOTAGES: Final[dict[str, Patch]] = {
         edited(delivery, "retire_key", "lease.status is LeaseStatus.OPEN", "lease.key is None"),
         delivery,
     ),
-    "the worst solution wins": _the_worst_wins,
+    "the worst solution wins": the_worst_wins,
     "judge no sums": _set(judge, "_fault_in_sums", nothing),
     "count blocks twice": _handled(
         "apply_blocks",
         edited(chain, "apply_blocks", "command.number <= state.cursor", "command.number < 0"),
         chain,
     ),
-    "cancel for strangers": _set(intake, "_fault_in_owner", nothing),
+    "cancel for strangers": _set(cancel, "_fault_in_owner", nothing),
     "trust without a bound": never("fault_in_trust", delivery),
     "a reject leaves a trace": edited(
         market.Market, "_end", "state.now_ms = before_ms", "state.exchange.next_seq()"
