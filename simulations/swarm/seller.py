@@ -12,7 +12,7 @@ from simulations.swarm.registry import short
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Limit
 from solver.engine.sequencer import Applied
-from solver.gateway.owed import SpendingTold
+from solver.gateway.owed import SignedTold, SpendingTold
 
 KEYS_MAX: Final = 8
 KEY_LIMITS: Final = (
@@ -83,22 +83,25 @@ class Seller(Client):
         await self.publish(document)
 
     async def claim(self) -> None:
-        """Post the last receipt of a buyer, which anyone may read, on chain."""
+        """Post the last receipt of some buyer that has one, which anyone may read, on chain."""
         if not self.around.faults.may(FaultKind.CLAIMED):
             return
-        buyer = self.random.choice(BUYERS).account
-        told = await self.ask(Owe(sender=self.person.account, account=buyer))
-        if not isinstance(told, SpendingTold) or told.receipt is None:
-            return
+        for buyer in self.random.sample(BUYERS, len(BUYERS)):
+            told = await self.ask(Owe(sender=self.person.account, account=buyer.account))
+            if isinstance(told, SpendingTold) and told.receipt is not None:
+                self._claim(told.receipt)
+                return
+
+    def _claim(self, receipt: SignedTold) -> None:
         self.around.faults.note(FaultKind.CLAIMED)
         self.around.chain.act(
             "claim",
             self.person.account,
-            receipt=told.receipt.document,
+            receipt=receipt.document,
             lines=tuple(
-                ReceiptLine(seller=line.seller, amount=line.amount) for line in told.receipt.lines
+                ReceiptLine(seller=line.seller, amount=line.amount) for line in receipt.lines
             ),
-            signature=short(told.receipt.signature),
+            signature=short(receipt.signature),
         )
 
     async def retire(self) -> None:
