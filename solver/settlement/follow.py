@@ -148,8 +148,15 @@ class Follower:
         )
 
     async def _note_collision(self, entry: Entry, view: View) -> None:
-        """The nonce is used, and not by us. Once that is final, take another nonce."""
+        """The nonce is used, and not by us. Once that is final, take another nonce.
+
+        A node that mines while it answers may tell the nonce of the block that is coming, so
+        what is not final is told when it is seen again.
+        """
         assert entry.nonce is not None
+        doubts = self._doubts[entry.number] = self._doubts.get(entry.number, 0) + 1
+        if doubts == 1 and entry.nonce >= view.nonce_final:
+            return
         self._alarms.tell(
             "nonce_collision", entry.number, f"nonce {entry.nonce} was used by another"
         )

@@ -277,6 +277,7 @@ async def test_a_foreign_use_of_the_nonce_is_survived(world: World) -> None:
             await world.new_submitter(chain=chain).step()
     await world.transact(world.session, DEPLOYER.address, b"", 1)
     await world.submitter.step()
+    await world.submitter.step()
     assert [alarm.name for alarm in world.alarms] == ["nonce_collision"]
     entry = world.outbox.entry(batch.number)
     assert entry is not None
