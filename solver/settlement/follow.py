@@ -162,6 +162,7 @@ class Follower:
         )
         if entry.nonce < view.nonce_final:
             await asyncio.to_thread(self._outbox.release, entry.number)
+            self._doubts.pop(entry.number, None)
 
     async def _bump_if_stuck(self, entry: Entry, versions: list[Version], view: View) -> None:
         """Replace what was not mined for some blocks, though it is next in line.
