@@ -70,6 +70,7 @@ class RejectCode(StrEnum):
     AUCTION_UNKNOWN = "auction_unknown"
     AUCTION_CLOSED = "auction_closed"
     SNAPSHOT_MISMATCH = "snapshot_mismatch"
+    SOLVER_BENCHED = "solver_benched"
     SOLUTION_DUPLICATE = "solution_duplicate"
     SOLUTION_EMPTY = "solution_empty"
     SOLUTION_LIMIT = "solution_limit"
@@ -140,6 +141,10 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.MANDATE_ENDED: "Sign and register a new mandate.",
     RejectCode.MANDATE_TERMS: "Stay within the mandate's account, resource, asset, price and time.",
     RejectCode.MANDATE_EXCEEDED: "Lower the limit, or sign a mandate with a higher one.",
+    RejectCode.SOLVER_BENCHED: (
+        "Too much of what your own offers won was not delivered. Wait until the time given; GET"
+        " /v1/solvers has your standing and the rule."
+    ),
     RejectCode.FILL_BELOW_QUALITY: (
         "Fill what asks for a quality from offers whose rating in the snapshot meets its floor."
     ),

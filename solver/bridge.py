@@ -49,9 +49,11 @@ class MarketDelivery:
         record = self._sequencer.market.state.leases[lease]
         return StartedCall(call=call, lease=lease, key=record.key, resource=record.resource)
 
-    async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:
+    async def finish_call(
+        self, call: str, outcome: Outcome, units: int, *, sellers_fault: bool = False
+    ) -> None:
         """Journal the end. A full inbox is waited out: an open call must be closed."""
-        command = FinishCall(call=call, outcome=outcome, units=units)
+        command = FinishCall(call=call, outcome=outcome, units=units, sellers_fault=sellers_fault)
         while True:
             result = await self._sequencer.submit(command)
             if isinstance(result, Applied) or result.code is not RejectCode.BUSY:

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from solver.core.bid import BIDS_MAX, BIDS_PER_SOLVER_MAX, BUCKETS_MAX
 from solver.core.command import ClearedBook
@@ -118,6 +119,8 @@ class Auction(msgspec.Struct, kw_only=True):
     score: str = "0"
     """As text: surplus in micro-atoms outgrows 64 bits."""
     gap: str = "0"
+    breaker: bool | UnsetType = UNSET
+    """Whether winners answer for their own offers; said only where they do."""
 
 
 def seed_hash(seed: str) -> str:

@@ -188,6 +188,8 @@ class OpenAuction(Base, frozen=True, kw_only=True):
     asset: str
     closes_at_ms: int
     seed: str
+    breaker: bool = False
+    """Whether winners answer for what their own offers do not deliver: see `conduct`."""
 
 
 class ProposeSolution(Base, frozen=True, kw_only=True):
@@ -213,6 +215,8 @@ class FinishCall(Base, frozen=True, kw_only=True):
     call: str
     outcome: Outcome
     units: int
+    sellers_fault: bool = False
+    """Its key was limited or dead, or its upstream out of reach or broken."""
 
 
 class EndLeases(Base, frozen=True, kw_only=True):

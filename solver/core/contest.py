@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import (
@@ -30,6 +31,7 @@ from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
+    Filled,
     IntentStatus,
     SolutionAccepted,
     SolutionJudged,
@@ -67,7 +69,10 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
     )
     digest = snapshot.digest()
     state.auctions[snapshot.auction] = Auction(
-        snapshot=snapshot, snapshot_digest=digest, seed=command.seed
+        snapshot=snapshot,
+        snapshot_digest=digest,
+        seed=command.seed,
+        breaker=command.breaker or UNSET,
     )
     state.schedule(command.closes_at_ms, Due.CLOSE_AUCTION, str(snapshot.auction))
     state.emit(
@@ -86,8 +91,8 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
 def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     """Take a sealed bid; it is judged when the auction closes.
 
-    Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solution_limit,
-    solution_duplicate.
+    Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solver_benched,
+    solution_limit, solution_duplicate.
     """
     auction = state.auctions.get(command.auction)
     if auction is None:
@@ -97,7 +102,8 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     if command.snapshot != auction.snapshot_digest:
         return reject(RejectCode.SNAPSHOT_MISMATCH, f"the snapshot is {auction.snapshot_digest}")
     solution = Solution(books=command.books)
-    refused = _beyond_limits(auction, command.solver, solution.fills_count)
+    refused = state.conduct.fault(command.solver, state.now_ms) if auction.breaker is True else None
+    refused = refused or _beyond_limits(auction, command.solver, solution.fills_count)
     if refused is not None:
         return refused
     bid = solution.digest(command.solver)
@@ -131,7 +137,7 @@ def close_auction(state: State, number: int) -> None:
     auction.winners = verdict.winners
     auction.score, auction.gap = str(verdict.score), str(verdict.gap)
     for win in verdict.wins:
-        _carry_out(state, win)
+        _carry_out(state, win, answered_for=auction.breaker is True)
     state.emit(
         AuctionClosed(
             auction=number,
@@ -261,12 +267,17 @@ def _shrunk(state: State, snapshot: Snapshot) -> dict[str, int]:
     return shrunk
 
 
-def _carry_out(state: State, win: Scored) -> None:
+def _carry_out(state: State, win: Scored, *, answered_for: bool) -> None:
     """Execute a winner's fills, intent by intent, at the one price of each book."""
+    told = len(state.events)
     for book in win.solution.books:
         for digest, lines in _lines(state, book).items():
             state.exchange.fill_together(state.intents[digest].order, lines, book.tick)
             carry_out(state)
+    solver = win.proposed.solver
+    for event in state.events[told:] if answered_for else ():
+        if isinstance(event, Filled) and event.seller == solver:
+            state.conduct.answer(event.fill, solver=solver, units=event.units, now_ms=state.now_ms)
 
 
 def _lines(state: State, book: ClearedBook) -> dict[str, list[tuple[Order, int]]]:

@@ -96,6 +96,8 @@ def finish_call(state: State, command: FinishCall) -> Reject | None:
     _account_for(lease, call, command)
     note_reach(state, lease, before)
     note_units(state, lease, -call.units, lease.delivered - delivered)
+    if command.sellers_fault:
+        state.conduct.note_failed(lease.id, call.units)
     state.emit(
         CallFinished(
             call=command.call, lease=lease.id, outcome=command.outcome, units=command.units
@@ -156,6 +158,7 @@ def _move(state: State, lease: Lease) -> None:
     and a seller who delivered must not lose its pay because another's key died.
     """
     intent, old = state.intents[lease.intent], state.offers[lease.offer]
+    state.conduct.note_failed(lease.id, lease.remaining)
     for ask, units in _replacements(state, lease):
         freed = lease.held - payment_at(lease.tick, lease.units - units)
         cost = payment_at(lease.tick, units)
@@ -272,6 +275,9 @@ def _close(state: State, lease: Lease) -> None:
             payment=lease.payment,
         )
     )
+    benched = state.conduct.close(lease.id, lease.delivered, state.now_ms)
+    if benched is not None:
+        state.emit(benched)
     end_if_sold(state, offer)
     execution = state.executions[lease.execution]
     execution.serving -= 1

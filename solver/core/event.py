@@ -240,6 +240,18 @@ class AuctionClosed(Event, frozen=True, kw_only=True):
     gap: int
 
 
+class SolverBenched(Event, frozen=True, kw_only=True):
+    """A solver's own offers did not deliver what auctions gave them: it proposes nothing till then.
+
+    `faded` of the `answered` units that were counted last.
+    """
+
+    solver: str
+    until_ms: int
+    answered: int
+    faded: int
+
+
 class MeteringSet(Event, frozen=True, kw_only=True):
     """Which fills are metered from now on, and how much a buyer may owe without its word."""
 

@@ -9,6 +9,7 @@ from intents.document import Mandate
 from solver.core.auction import Auction
 from solver.core.bundle import Bundle
 from solver.core.command import Authority, Mode
+from solver.core.conduct import Conduct
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.meter import Metering
 from solver.core.record import Batch, Call, Session
@@ -201,3 +202,5 @@ class StateImage(Image, frozen=True):
     finished: list[str]
     due: list[DueEntry]
     order_ends: list[str]
+    conduct: Conduct = msgspec.field(default_factory=Conduct)
+    """Missing where it is empty, as in every state from before it was kept."""

@@ -311,6 +311,17 @@ def what_stands_is_known(state: State) -> None:
         check(found == sorted(standing.get(address, ())), "what_stands_is_known", account=address)
 
 
+def answers_are_open(state: State) -> None:
+    """Solvers answer for leases of their own that are not over, and for nothing else."""
+    for lease_id, answer in state.conduct.answers.items():
+        lease = state.leases[lease_id]
+        check(lease.status in SERVING, "answers_are_open", lease=lease_id)
+        check(lease.seller == answer.solver, "answers_are_own", lease=lease_id)
+        check(lease.units <= answer.units, "answers_are_whole", lease=lease_id)
+    for solver, standing in state.conduct.standings.items():
+        check(0 <= standing.faded <= standing.answered, "fades_were_answered", solver=solver)
+
+
 def windows_kept(state: State) -> None:
     """I12, as far as the state shows: windows count the calls in flight, and no more than allowed.
 
@@ -364,6 +375,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     trust_adds_up,
     counters_add_up,
     what_stands_is_known,
+    answers_are_open,
     windows_kept,
     money_is_escrowed,
 )

@@ -95,7 +95,7 @@ def load(data: bytes) -> State:
     state.ready, state.finished = deque(image.ready), deque(image.finished)
     state.batch_next = image.batch_next
     state.metered_max, state.metering = image.metered_max, image.metering
-    state.due = image.due
+    state.due, state.conduct = image.due, image.conduct
     for order in image.order_ends:
         state.exchange.deadlines.add(orders[order], orders[order].until_ms)
     state.exchange.seq = image.seq
@@ -113,7 +113,9 @@ def state_hash(state: State) -> str:
 def _pieces(state: State) -> Iterator[bytes]:
     """The bytes of `dump` from the first to the last, never many of them at once."""
     ledger, accounts = state.ledger, state.accounts
-    yield _ARRAY_16 + len(StateImage.__struct_fields__).to_bytes(2, "big")
+    conduct = state.conduct
+    fields = len(StateImage.__struct_fields__) - conduct.is_empty
+    yield _ARRAY_16 + fields.to_bytes(2, "big")
     yield _encode(FORMAT_VERSION)
     yield _encode(state.usdc)
     yield _encode(state.now_ms)
@@ -143,6 +145,8 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
     yield _encode([order.id for order in ending if isinstance(order, Order)])
+    if not conduct.is_empty:
+        yield _encode(conduct)
 
 
 def _mandates(state: State) -> list[tuple[MandateState, list[str]]]:

@@ -21,6 +21,7 @@ from solver.core.book import Book
 from solver.core.bundle import Bundles
 from solver.core.check import check
 from solver.core.command import Authority, Limit, Mode
+from solver.core.conduct import Conduct
 from solver.core.deadline import Deadlines, Timed
 from solver.core.document import (
     Account,
@@ -275,6 +276,7 @@ class State:
         self.windows: dict[tuple[str, str], list[Window]] = {}
         """By subject (a key or an offer) and resource; a subject's resources share one list."""
         self.auctions: dict[int, Auction] = {}
+        self.conduct = Conduct()
         self.ready: deque[int] = deque()
         """Executions that wait for the next batch, oldest first."""
         self.batches: dict[int, Batch] = {}

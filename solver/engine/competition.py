@@ -62,6 +62,7 @@ class Competition:
                 asset=asset,
                 closes_at_ms=closes_at_ms,
                 seed=self._randomness(SEED_BYTES).hex(),
+                breaker=True,
             )
         )
         if not isinstance(result, Applied):

@@ -316,8 +316,14 @@ def _read_start(row: Row, at_ms: int, _names: Names) -> StartCall:
 
 
 def _read_finish(row: Row, at_ms: int, _names: Names) -> FinishCall:
-    call, outcome, units = row
-    return FinishCall(at_ms=at_ms, call=call, outcome=_OUTCOMES[outcome], units=units)
+    call, outcome, units, sellers_fault = row
+    return FinishCall(
+        at_ms=at_ms,
+        call=call,
+        outcome=_OUTCOMES[outcome],
+        units=units,
+        sellers_fault=sellers_fault,
+    )
 
 
 def _read_end(row: Row, at_ms: int, names: Names) -> EndLeases:

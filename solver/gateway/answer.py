@@ -41,6 +41,7 @@ STATUS: Final[dict[RejectCode, int]] = {
     RejectCode.AUCTION_CLOSED: 409,
     RejectCode.SNAPSHOT_MISMATCH: 409,
     RejectCode.SOLUTION_DUPLICATE: 409,
+    RejectCode.SOLVER_BENCHED: 403,
     RejectCode.OUTBID: 409,
     RejectCode.LEASE_UNKNOWN: 404,
     RejectCode.LEASE_ENDED: 409,

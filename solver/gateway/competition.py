@@ -151,6 +151,49 @@ class AuctionsTold(Told, frozen=True, kw_only=True):
     auctions: tuple[AuctionSummaryTold, ...]
 
 
+class ConductRuleTold(Told, frozen=True, kw_only=True):
+    """Who is benched, and for how long. Counts are of units that own offers won.
+
+    A fade that brings (faded + `fadedFirst`) / (answered + `answeredFirst`) above
+    `ratePercentMax` benches for `benchMs`, doubled for each level; `cleanMs` without a fade take a
+    level away. Beyond `answeredMax` both counts are halved; a bench begins them anew.
+    """
+
+    rate_percent_max: int
+    faded_first: int
+    answered_first: int
+    answered_max: int
+    bench_ms: int
+    level_max: int
+    clean_ms: int
+
+
+class SolverTold(Told, frozen=True, kw_only=True):
+    """A solver that won with offers of its own: what it answered for since its last bench.
+
+    `answering` leases are not over yet. Benched while `benchedUntilMs` is ahead; a next bench is
+    doubled `level` times.
+    """
+
+    solver: str
+    answering: int
+    answered: int
+    faded: int
+    level: int
+    benched_until_ms: int
+
+
+class SolversTold(Told, frozen=True, kw_only=True):
+    """Those whose leases ended last come first; who never won with offers of its own is not here.
+
+    `timeMs` is the market's.
+    """
+
+    time_ms: int
+    rule: ConductRuleTold
+    solvers: tuple[SolverTold, ...]
+
+
 class SolutionBody(Sent, frozen=True, kw_only=True):
     """A sealed bid for books of an auction: all of them, or none."""
 

@@ -18,6 +18,7 @@ from solver.gateway.view import (
     balance_told,
     batch_told,
     book_told,
+    solvers_told,
     unlisted,
 )
 from solver.gateway.wire import (
@@ -149,6 +150,11 @@ async def auction(inbound: Inbound[Nothing, Nothing]) -> Answer:
     if found is None:
         return reject(RejectCode.AUCTION_UNKNOWN, "never opened, or no longer kept")
     return auction_told(found)
+
+
+async def solvers(inbound: Inbound[Nothing, PageQuery]) -> Answer:
+    """How solvers deliver what they win with offers of their own."""
+    return solvers_told(inbound.gateway.state, inbound.gateway.now_ms(), inbound.query.limit)
 
 
 async def balance(inbound: Inbound[Nothing, Nothing]) -> Answer:

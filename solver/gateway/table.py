@@ -20,6 +20,7 @@ from solver.gateway.competition import (
     AuctionsTold,
     AuctionTold,
     SolutionBody,
+    SolversTold,
 )
 from solver.gateway.owed import LeavesTold, SpendingBody, SpendingQuery, SpendingTold
 from solver.gateway.port import KeyHealth
@@ -219,6 +220,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             R.AUCTION_UNKNOWN,
             R.AUCTION_CLOSED,
             R.SNAPSHOT_MISMATCH,
+            R.SOLVER_BENCHED,
             R.SOLUTION_LIMIT,
             R.SOLUTION_DUPLICATE,
             *SEQUENCED,
@@ -231,6 +233,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="One auction; its solutions once it has closed",
         told=AuctionTold,
         rejects=(R.AUCTION_UNKNOWN,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/solvers",
+        handler=market.solvers,
+        summary="How solvers deliver what they win with offers of their own, and who is benched",
+        query=PageQuery,
+        told=SolversTold,
     ),
     Route(
         method="GET",

@@ -1,5 +1,6 @@
 """Records of the core as the API tells them. Reads state, changes nothing."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
@@ -10,6 +11,17 @@ from intents.bound import RESOURCE_BYTES_MAX
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction, Proposed, Snapshot
 from solver.core.book import Order
+from solver.core.conduct import (
+    ANSWERED_FIRST,
+    ANSWERED_MAX,
+    BENCH_MS,
+    CLEAN_PERIODS,
+    FADED_FIRST,
+    LEVEL_MAX,
+    PERIOD_MS,
+    RATE_PERCENT_MAX,
+    Standing,
+)
 from solver.core.document import seconds
 from solver.core.event import LeaseStatus
 from solver.core.state import (
@@ -27,9 +39,12 @@ from solver.core.trust import trust_of, unsettled_max
 from solver.gateway.competition import (
     AuctionSummaryTold,
     AuctionTold,
+    ConductRuleTold,
     ProposedBook,
     SnapshotTold,
     SolutionTold,
+    SolversTold,
+    SolverTold,
     WinnerTold,
 )
 from solver.gateway.many import MandateTold
@@ -52,6 +67,15 @@ ORDERS_MAX: Final = 10_000
 """Offers of one resource that a question about its capacity looks at."""
 LEVEL_ORDERS_MAX: Final = 2_000
 """Orders of one side of a book that are added up into levels: about a millisecond."""
+CONDUCT_RULE: Final = ConductRuleTold(
+    rate_percent_max=RATE_PERCENT_MAX,
+    faded_first=FADED_FIRST,
+    answered_first=ANSWERED_FIRST,
+    answered_max=ANSWERED_MAX,
+    bench_ms=BENCH_MS,
+    level_max=LEVEL_MAX,
+    clean_ms=CLEAN_PERIODS * PERIOD_MS,
+)
 T = TypeVar("T", bound=Told)
 
 
@@ -176,6 +200,32 @@ def auction_summary_told(auction: Auction) -> AuctionSummaryTold:
     )
 
 
+def solvers_told(state: State, now_ms: int, count: int) -> SolversTold:
+    """Solvers that answer for offers of their own, the latest first, and the breaker's rule."""
+    conduct = state.conduct
+    answering = Counter(answer.solver for answer in conduct.answers.values())
+    names = dict.fromkeys([*reversed(conduct.standings), *answering])
+    return SolversTold(
+        time_ms=now_ms,
+        rule=CONDUCT_RULE,
+        solvers=tuple(
+            _solver_told(name, answering[name], conduct.standings.get(name, _NEW), now_ms)
+            for name in islice(names, count)
+        ),
+    )
+
+
+def _solver_told(name: str, answering: int, standing: Standing, now_ms: int) -> SolverTold:
+    return SolverTold(
+        solver=name,
+        answering=answering,
+        answered=standing.answered,
+        faded=standing.faded,
+        level=standing.level_at(now_ms),
+        benched_until_ms=standing.benched_until_ms,
+    )
+
+
 def balance_told(state: State, address: str) -> BalanceTold:
     """An account; one that was never seen has nothing."""
     account = state.accounts.get(address, _UNSEEN)
@@ -296,3 +346,4 @@ def _solution_told(proposed: Proposed) -> SolutionTold:
 
 _OVER: Final = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)
 _UNSEEN: Final = Account()
+_NEW: Final = Standing()

@@ -12,6 +12,8 @@ from solver.vault.fault import AnswerCut, EgressFault
 from solver.vault.meter import Meter
 from solver.vault.scrub import Scrubber
 
+SERVER_FAILED: Final = 500
+"""Statuses from here on say that the upstream failed, and not that it was asked badly."""
 GRACE_SECONDS: Final = 5
 """How much longer than the upstream's total time an answer may stay open."""
 
@@ -44,6 +46,7 @@ class Answer:
         self._meter = meter
         self._scrubber = scrubber
         self._outcome_at_end = outcome
+        self._sellers_fault = exchange.status >= SERVER_FAILED
         self._body = self._relay()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds_max + GRACE_SECONDS, self._expire)
@@ -101,6 +104,7 @@ class Answer:
             raise
         except EgressFault:
             # Part of an answer came, and then no more: neither used nor unused.
+            self._sellers_fault = True
             await self._end(Outcome.UNKNOWN)
             raise
         tail = self._scrubber.flush()
@@ -110,12 +114,13 @@ class Answer:
 
     async def _end(self, outcome: Outcome) -> None:
         self._release()
-        await self._call.finish(outcome, self._metered(outcome))
+        await self._call.finish(outcome, self._metered(outcome), sellers_fault=self._sellers_fault)
 
     def _expire(self) -> None:
         """The client neither read on nor left."""
         self._release()
-        self._call.finish_later(self._outcome_at_end, self._metered(self._outcome_at_end))
+        outcome = self._outcome_at_end
+        self._call.finish_later(outcome, self._metered(outcome), sellers_fault=self._sellers_fault)
 
     def _release(self) -> None:
         self._timer.cancel()

@@ -34,8 +34,10 @@ class Delivery(Protocol):
         """Reserve `units`, or say why not."""
         ...
 
-    async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:
-        """Account for a started call."""
+    async def finish_call(
+        self, call: str, outcome: Outcome, units: int, *, sellers_fault: bool = False
+    ) -> None:
+        """Account for a started call; say whether the key, or what is behind it, failed."""
         ...
 
     async def report_refused(self, key: str) -> None:
@@ -64,9 +66,13 @@ class Calls:
             raise
         return started if isinstance(started, Reject) else OpenCall(self, started, units)
 
-    async def finish(self, started: StartedCall, outcome: Outcome, units: int) -> None:
+    async def finish(
+        self, started: StartedCall, outcome: Outcome, units: int, *, sellers_fault: bool = False
+    ) -> None:
         """Tell the engine, whether or not the caller stays to hear of it."""
-        finishing = self._delivery.finish_call(started.call, outcome, units)
+        finishing = self._delivery.finish_call(
+            started.call, outcome, units, sellers_fault=sellers_fault
+        )
         await asyncio.shield(self.keep(finishing))
 
     async def report_refused(self, key: str) -> None:
@@ -101,15 +107,17 @@ class OpenCall:
         self._calls = calls
         self._units_reserved = units_reserved
 
-    async def finish(self, outcome: Outcome, units: int) -> None:
+    async def finish(self, outcome: Outcome, units: int, *, sellers_fault: bool = False) -> None:
         """Close the call with what was metered."""
         if self._settled(outcome, units):
-            await self._calls.finish(self.started, outcome, units)
+            await self._calls.finish(self.started, outcome, units, sellers_fault=sellers_fault)
 
-    def finish_later(self, outcome: Outcome, units: int) -> None:
+    def finish_later(self, outcome: Outcome, units: int, *, sellers_fault: bool = False) -> None:
         """`finish` for those who cannot await."""
         if self._settled(outcome, units):
-            self._calls.keep(self._calls.finish(self.started, outcome, units))
+            self._calls.keep(
+                self._calls.finish(self.started, outcome, units, sellers_fault=sellers_fault)
+            )
 
     def _settled(self, outcome: Outcome, units: int) -> bool:
         """Note how it ended; False if that was known before."""

@@ -235,17 +235,18 @@ class Proxy:
     async def _dropped(
         self, call: OpenCall, exchange: Exchange, outcome: Outcome, refusal: Reject
     ) -> Reject:
+        """What the key, or what is behind it, answered is nothing to hand on."""
         exchange.close()
-        await call.finish(outcome, 0)
+        await call.finish(outcome, 0, sellers_fault=True)
         return refusal
 
     async def _explained(self, call: OpenCall, fault: EgressFault) -> Reject | _Next:
         """An egress fault as an outcome: only what was surely not sent may be tried again."""
         LOG.warning("upstream_fault", call=call.started.call, fault=type(fault).__name__)
         if isinstance(fault, UpstreamUnreachable | DestinationForbidden):
-            await call.finish(Outcome.FAILED, 0)
+            await call.finish(Outcome.FAILED, 0, sellers_fault=True)
             return _Next(reject(RejectCode.UPSTREAM_FAILED, "the upstream cannot be reached"))
-        await call.finish(Outcome.UNKNOWN, 0)
+        await call.finish(Outcome.UNKNOWN, 0, sellers_fault=True)
         if isinstance(fault, UpstreamTimeout):
             return reject(RejectCode.UPSTREAM_TIMEOUT, "no answer in time; nothing is charged")
         return reject(RejectCode.UPSTREAM_FAILED, str(fault))

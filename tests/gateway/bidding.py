@@ -56,7 +56,9 @@ async def staged(world: World, open_ms: int = OPEN_MS) -> Stage:
         ids[name] = offer.digest
     await intents["cancelled"].cancel()
     closes = world.sequencer.now_ms() + open_ms
-    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+    await world.do(
+        OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED, breaker=True)
+    )
     await intents["leaver"].cancel()
     ((number, auction),) = world.gateway.state.auctions.items()
     return Stage(ids=ids, auction=number, snapshot=auction.snapshot_digest)

@@ -94,6 +94,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/batches/{number}/leaves": "/v1/batches/1/leaves",
     "GET /v1/spending": "/v1/spending?account={alice}",
     "GET /v1/auctions": "/v1/auctions?limit=1",
+    "GET /v1/solvers": "/v1/solvers",
     "GET /v1/auctions/{number}": "/v1/auctions/{auction}",
     "GET /v1/keys/capacity": "/v1/keys/capacity",
     "GET /v1/balance": "/v1/balance",

@@ -99,9 +99,11 @@ def _unknown_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever does not know what became of a call charges for it."""
     original = bridge.MarketDelivery.finish_call
 
-    async def charge(self: bridge.MarketDelivery, call: str, outcome: Outcome, units: int) -> None:
+    async def charge(
+        self: bridge.MarketDelivery, call: str, outcome: Outcome, units: int, **blame: bool
+    ) -> None:
         paid = Outcome.DELIVERED if outcome is Outcome.UNKNOWN else outcome
-        await original(self, call, paid, max(1, units))
+        await original(self, call, paid, max(1, units), **blame)
 
     monkeypatch.setattr(bridge.MarketDelivery, "finish_call", charge)
 

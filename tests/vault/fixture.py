@@ -179,6 +179,8 @@ class Engine:
         self.refusals: dict[str, Reject] = {}
         self.started: dict[str, StartedCall] = {}
         self.finished: dict[str, tuple[Outcome, int]] = {}
+        self.blamed: list[str] = []
+        """Calls that ended by the seller's fault."""
         self.refused: list[str] = []
         self.starting = asyncio.Event()
         self.may_start = asyncio.Event()
@@ -211,12 +213,16 @@ class Engine:
         await self.may_start.wait()
         return self.started[call]
 
-    async def finish_call(self, call: str, outcome: Outcome, units: int) -> None:
+    async def finish_call(
+        self, call: str, outcome: Outcome, units: int, *, sellers_fault: bool = False
+    ) -> None:
         """Note the end; a second end of the same call is an error."""
         assert call in self.started
         assert call not in self.finished, "a call was finished twice"
         await asyncio.sleep(0)
         self.finished[call] = (outcome, units)
+        if sellers_fault:
+            self.blamed.append(call)
 
     async def report_refused(self, key: str) -> None:
         """A dead key takes its leases along."""

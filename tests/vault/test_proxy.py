@@ -204,6 +204,7 @@ async def test_a_limited_key_gives_way_to_another(tmp_path: Path) -> None:
         world.upstream.handler = limit_one
         await world.fetch()
         assert world.engine.ends == [FAILED, DELIVERED]
+        assert world.engine.blamed == ["call-0"]
         # While it cools, the other one goes first.
         await world.fetch()
         assert world.engine.ends[2:] == [DELIVERED]
@@ -232,6 +233,7 @@ async def test_a_failure_goes_back_uncharged(tmp_path: Path, status: int) -> Non
         answer, body = await world.fetch()
         assert (answer.status, body) == (status, b"sorry")
         assert world.engine.ends == [FAILED]
+        assert len(world.engine.blamed) == (status >= 500), "what was asked badly is the buyer's"
 
 
 async def test_a_redirect_is_a_failure(tmp_path: Path) -> None:
@@ -259,6 +261,7 @@ async def test_silence_is_neither_used_nor_unused(tmp_path: Path) -> None:
         refusal = await refused(world)
         assert refusal.code is RejectCode.UPSTREAM_TIMEOUT
         assert [outcome for outcome, _ in world.engine.ends] == [UNKNOWN]
+        assert len(world.engine.blamed) == 1
         assert len(world.upstream.requests) == 1
 
 
@@ -290,6 +293,7 @@ async def test_an_answer_that_breaks_off_is_unknown(
             await relay(answer, got)
         assert b"".join(got) == b"half of it \n"
         assert [outcome for outcome, _ in world.engine.ends] == [UNKNOWN]
+        assert len(world.engine.blamed) == 1
 
 
 async def relay(answer: Answer, got: list[bytes], some: asyncio.Event | None = None) -> None:
@@ -324,6 +328,7 @@ async def test_an_upstream_that_is_not_there_is_a_failure(tmp_path: Path) -> Non
         refusal = await refused(world)
         assert refusal.code is RejectCode.UPSTREAM_FAILED
         assert world.engine.ends == [FAILED, FAILED]
+        assert len(world.engine.blamed) == 2
 
 
 async def test_an_upstream_that_hangs_up_is_unknown(tmp_path: Path) -> None:
@@ -401,6 +406,7 @@ async def test_a_client_that_leaves_before_the_answer_leaves_an_unknown_call(
             await task
         await world.proxy.drain()
         assert [outcome for outcome, _ in world.engine.ends] == [UNKNOWN]
+        assert not world.engine.blamed, "nobody knows whose fault it is"
 
 
 async def test_a_client_that_never_reads_pays_for_the_call(tmp_path: Path) -> None:
