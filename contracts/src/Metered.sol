@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity =0.8.37;
 
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {AccountWord} from "./AccountWord.sol";
 import {ClaimCharges} from "./ClaimCharges.sol";
 import {IMetered} from "./IMetered.sol";
@@ -12,14 +11,12 @@ import {SignatureRecovery} from "./SignatureRecovery.sol";
 /// @title The metered settlement of {IMetered}
 abstract contract Metered is ClaimCharges, IMetered {
     using AccountWord for uint256;
-    using MessageHashUtils for bytes32;
     using MeteredReader for MeteredReader.Books;
     using MeteredReader for MeteredReader.Record;
 
     /// @dev A batch while it is settled. `sellers` are words of {MeteredReader}.
     struct MeteredRun {
         uint64 number;
-        bytes32 domain;
         uint256[] sellers;
     }
 
@@ -58,7 +55,6 @@ abstract contract Metered is ClaimCharges, IMetered {
         (MeteredReader.Books memory books, uint256 next) = MeteredReader.open(batch);
         MeteredRun memory run;
         run.number = number;
-        run.domain = _domainSeparatorV4();
         (run.sellers, next) = books.readSellers(next);
         bytes memory buyers;
         (buyers, next) = _settleRecords(run, books, next);
@@ -146,13 +142,13 @@ abstract contract Metered is ClaimCharges, IMetered {
         private
         returns (bytes memory told, uint256 nextAfter)
     {
-        MeteredReader.Record memory record = MeteredReader.newRecord();
+        MeteredReader.Record memory record = MeteredReader.newRecord(_domainSeparatorV4());
         uint256[] memory sellers = run.sellers;
         uint256 count;
         (count, next) = MeteredReader.readCount(next);
         uint256 end;
         (told, end) = _newTold(count * BUYER_SIZE);
-        for (; count != 0; --count) {
+        while (count != 0) {
             uint256 amount;
             (amount, next) = books.readRecord(record, sellers, next);
             RecordProblem problem = _settleRecord(run, record, amount);
@@ -166,6 +162,10 @@ abstract contract Metered is ClaimCharges, IMetered {
             } else {
                 record.revokeLines(sellers);
                 emit RecordSkipped(run.number, record.account, problem);
+            }
+            // Unchecked: it is not 0.
+            unchecked {
+                --count;
             }
         }
         _endTold(told, end);
@@ -201,7 +201,7 @@ abstract contract Metered is ClaimCharges, IMetered {
         if (record.isEpochBefore) {
             if (!_turnEpochBack(record)) return RecordProblem.EpochEnded;
         }
-        bytes32 digest = run.domain.toTypedDataHash(record.hashOf());
+        bytes32 digest = record.digestOf();
         if (authority == AUTHORITY_CONTRACT) {
             bool isSigned = _isSignedByContract(buyer, digest, record.signatureOf());
             if (!isSigned) return RecordProblem.BadSignature;

@@ -35,8 +35,9 @@ library MeteredReader {
         uint256 end;
     }
 
-    /// @dev The first 6 words are the EIP-712 encoding of the receipt, in its order. Lines are in calldata
-    /// from `linesAt` up to `signatureAt`, and there is the signature.
+    /// @dev The first 6 words are the EIP-712 encoding of the receipt, in its order, and the last 3 what is
+    /// signed: its prefix, the domain, the receipt's hash. Lines are in calldata from `linesAt` up to
+    /// `signatureAt`, and there is the signature.
     struct Record {
         bytes32 typeHash;
         address account;
@@ -48,6 +49,9 @@ library MeteredReader {
         bool isEpochBefore;
         uint256 linesAt;
         uint256 signatureAt;
+        bytes32 prefix;
+        bytes32 domain;
+        bytes32 hash;
     }
 
     uint256 internal constant AUTHORITY_CONTRACT = 1;
@@ -68,6 +72,11 @@ library MeteredReader {
     /// these.
     uint256 private constant SIGNATURE_SIZES = 0x40024000 << 224;
     uint256 private constant RECEIPT_HASHED_BYTES = 6 * 32;
+    bytes32 private constant PREFIX = bytes32(uint256(0x1901));
+    /// @dev Where in a record what is signed begins, at the prefix's two bytes.
+    uint256 private constant SIGNED_AT = 10 * 32 + 30;
+    uint256 private constant SIGNED_BYTES = 2 + 2 * 32;
+    uint256 private constant HASH_AT = 12 * 32;
     /// @dev Of a seller's word: what it gets is below, its address above.
     uint256 private constant SELLER_SHIFT = 96;
 
@@ -137,8 +146,10 @@ library MeteredReader {
         }
     }
 
-    function newRecord() internal pure returns (Record memory record) {
+    function newRecord(bytes32 domain) internal pure returns (Record memory record) {
         record.typeHash = MarketTypes.SPEND_RECEIPT_TYPEHASH;
+        record.prefix = PREFIX;
+        record.domain = domain;
     }
 
     /// @dev Overwrites what is read; the receipt's other fields are the ledger's. Lines are hashed as they are
@@ -234,11 +245,12 @@ library MeteredReader {
         }
     }
 
-    /// @return result the EIP-712 struct hash of the receipt
-    function hashOf(Record memory record) internal pure returns (bytes32 result) {
+    /// @return result the EIP-712 digest of the receipt
+    function digestOf(Record memory record) internal pure returns (bytes32 result) {
         // A memory struct is its fields in order, a word each: nothing needs to be copied.
         assembly ("memory-safe") {
-            result := keccak256(record, RECEIPT_HASHED_BYTES)
+            mstore(add(record, HASH_AT), keccak256(record, RECEIPT_HASHED_BYTES))
+            result := keccak256(add(record, SIGNED_AT), SIGNED_BYTES)
         }
     }
 
