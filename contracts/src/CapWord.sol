@@ -85,16 +85,22 @@ library CapWord {
         return uint8(word >> PERMISSIONS_SHIFT);
     }
 
-    /// @dev One comparison for all that a live key's word is asked for but its end.
-    /// @return whether the session is of this epoch, and has all of these permissions
-    function isGranted(uint256 word, uint256 permission, uint24 sessionEpoch)
-        internal
-        pure
-        returns (bool)
-    {
+    /// @dev One comparison for epoch and permissions.
+    /// @return whether the session is of this epoch, has all of these permissions, at least one, and goes on
+    function isLive(
+        uint256 word,
+        uint256 permission,
+        uint24 sessionEpoch,
+        uint256 time,
+        uint256 graceS
+    ) internal pure returns (bool) {
         uint256 permissions = permission << SESSION_EPOCH_BITS;
-        return (word >> SESSION_EPOCH_SHIFT) & (permissions | SESSION_EPOCH_MAX)
+        bool isGranted = (word >> SESSION_EPOCH_SHIFT) & (permissions | SESSION_EPOCH_MAX)
             == permissions | sessionEpoch;
+        // Unchecked: 32 bits, and a delay of the ledger's.
+        unchecked {
+            return isGranted && time <= expiresAtOf(word) + graceS && permission != 0;
+        }
     }
 
     /// @return 0 for none

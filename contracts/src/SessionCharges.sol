@@ -62,10 +62,11 @@ abstract contract SessionCharges {
     ) internal returns (SessionPolicy.Verdict verdict) {
         Place storage place = _placeOf(SessionPolicy.Bearer.Key, root, _id(key));
         uint256 word = place.word;
-        verdict = SessionPolicy.sessionVerdict(
-            word, permission, sessionEpoch, block.timestamp, _sessionGraceS()
-        );
-        if (!verdict.isAllowed()) return verdict;
+        if (!word.isLive(permission, sessionEpoch, block.timestamp, _sessionGraceS())) {
+            return SessionPolicy.sessionVerdict(
+                word, permission, sessionEpoch, block.timestamp, _sessionGraceS()
+            );
+        }
         uint256 counted;
         uint256 countedAfter;
         if (SessionPolicy.isTermed(word, resource)) {

@@ -145,21 +145,13 @@ library SessionPolicy {
         uint256 time,
         uint256 graceS
     ) internal pure returns (Verdict) {
-        uint256 endsAt;
-        // Unchecked: 32 bits, and a delay of the ledger's.
-        unchecked {
-            endsAt = key.expiresAtOf() + graceS;
-        }
-        // What nearly every key is, at once, for each buyer of a metered batch.
-        if (permission != 0) {
-            if (key.isGranted(permission, sessionEpoch)) {
-                return time > endsAt ? Verdict.Expired : Verdict.Allowed;
-            }
-        }
         uint256 permissions = key.permissionsOf();
         if (permissions == 0 || key.sessionEpochOf() != sessionEpoch) return Verdict.NotLive;
-        if (time > endsAt) return Verdict.Expired;
-        return permission == 0 ? Verdict.Allowed : Verdict.PermissionMissing;
+        // Unchecked: 32 bits, and a delay of the ledger's.
+        unchecked {
+            if (time > key.expiresAtOf() + graceS) return Verdict.Expired;
+        }
+        return permissions & permission == permission ? Verdict.Allowed : Verdict.PermissionMissing;
     }
 
     /// @notice Whether what is bought is within the key's terms; counts its units.
