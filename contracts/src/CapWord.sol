@@ -85,21 +85,26 @@ library CapWord {
         return uint8(word >> PERMISSIONS_SHIFT);
     }
 
-    /// @dev One comparison for epoch and permissions.
-    /// @return whether the session is of this epoch, has all of these permissions, at least one, and goes on
+    /// @dev All at once, for each buyer of a metered batch: a branch less for each condition.
+    /// @return result whether the session is of this epoch, has all of these permissions, at least one of them,
+    /// and has not ended
     function isLive(
         uint256 word,
         uint256 permission,
         uint24 sessionEpoch,
         uint256 time,
         uint256 graceS
-    ) internal pure returns (bool) {
+    ) internal pure returns (bool result) {
         uint256 permissions = permission << SESSION_EPOCH_BITS;
         bool isGranted = (word >> SESSION_EPOCH_SHIFT) & (permissions | SESSION_EPOCH_MAX)
             == permissions | sessionEpoch;
+        bool isEnded;
         // Unchecked: 32 bits, and a delay of the ledger's.
         unchecked {
-            return isGranted && time <= expiresAtOf(word) + graceS && permission != 0;
+            isEnded = time > expiresAtOf(word) + graceS;
+        }
+        assembly ("memory-safe") {
+            result := and(and(isGranted, iszero(isEnded)), iszero(iszero(permission)))
         }
     }
 

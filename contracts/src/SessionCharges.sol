@@ -62,10 +62,12 @@ abstract contract SessionCharges {
     ) internal returns (SessionPolicy.Verdict verdict) {
         Place storage place = _placeOf(SessionPolicy.Bearer.Key, root, _id(key));
         uint256 word = place.word;
+        // Nearly every key is; if not, it is told why.
         if (!word.isLive(permission, sessionEpoch, block.timestamp, _sessionGraceS())) {
-            return SessionPolicy.sessionVerdict(
+            verdict = SessionPolicy.sessionVerdict(
                 word, permission, sessionEpoch, block.timestamp, _sessionGraceS()
             );
+            if (!verdict.isAllowed()) return verdict;
         }
         uint256 counted;
         uint256 countedAfter;

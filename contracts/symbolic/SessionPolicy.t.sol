@@ -36,6 +36,19 @@ contract SessionPolicyProof {
         assert(key.permissionsOf() & permission == permission);
     }
 
+    function check_session_liveIsWhatItsVerdictAllows(
+        uint256 key,
+        uint8 permission,
+        uint24 epoch,
+        uint40 time,
+        uint40 graceS
+    ) external pure {
+        SessionPolicy.Verdict verdict =
+            SessionPolicy.sessionVerdict(key, permission, epoch, time, graceS);
+        bool isAllowed = permission != 0 && verdict == SessionPolicy.Verdict.Allowed;
+        assert(key.isLive(permission, epoch, time, graceS) == isAllowed);
+    }
+
     function check_lines_areOfOneCounterparty(
         address one,
         uint96 amount,

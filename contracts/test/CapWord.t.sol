@@ -2,6 +2,7 @@
 pragma solidity =0.8.37;
 
 import {CapWord} from "../src/CapWord.sol";
+import {SessionPolicy} from "../src/SessionPolicy.sol";
 import {CapHistory} from "./CapHistory.sol";
 import {Test} from "./Test.sol";
 
@@ -269,6 +270,23 @@ contract CapWordTest is Test {
     }
 
     // ------------------------------------------------------------------ the bearer
+
+    /// @dev The short way, by which ledgers ask first, and the one that tells why not say the same; and
+    /// whoever asks for no permission goes the long way.
+    function testFuzz_isLive_isWhatItsVerdictAllows(uint256 seed) public pure {
+        uint8 held = uint8(_random(seed, "held"));
+        uint8 permission = uint8(_random(seed, "permission"));
+        uint24 epoch = uint24(_random(seed, "epoch") % 3);
+        uint256 graceS = _random(seed, "grace") % 30;
+        uint256 word = uint256(0).withSession(uint32(NOW), epoch, held, 0);
+        if (seed % 3 == 0) permission &= held;
+        uint24 asked = seed % 4 == 0 ? uint24(_random(seed, "asked") % 3) : epoch;
+        uint256 time = NOW - 30 + _random(seed, "time") % 100;
+        bool isAllowed = SessionPolicy.sessionVerdict(word, permission, asked, time, graceS)
+            == SessionPolicy.Verdict.Allowed;
+        bool isLive = word.isLive(permission, asked, time, graceS);
+        vm.assertTrue(isLive == (isAllowed && permission != 0), "not the same");
+    }
 
     /// @dev Each field keeps to its bits, whatever is in the others.
     function testFuzz_withSession_fieldsAreIndependent(uint256 word, uint256 seed) public pure {
