@@ -81,3 +81,14 @@ def test_mutants_name_tests_that_exist() -> None:
     assert names
     assert [name for name in names if name not in tests] == []
     assert len({mutant["name"] for mutant in table}) == len(table)
+
+
+def test_every_mutant_fits_its_source() -> None:
+    """The text that a mutant replaces stands there exactly once: a guard that moves takes it along."""
+    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
+    misfits = [
+        mutant["name"]
+        for mutant in table
+        if (CONTRACTS / "src" / f"{mutant['source']}.sol").read_text().count(mutant["text"]) != 1
+    ]
+    assert misfits == []
