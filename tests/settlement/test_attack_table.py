@@ -84,7 +84,7 @@ def test_mutants_name_tests_that_exist() -> None:
 
 
 def test_every_mutant_fits_its_source() -> None:
-    """The text that a mutant replaces stands there exactly once: a guard that moves takes it along."""
+    """The text that a mutant replaces stands there exactly once."""
     table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
     misfits = [
         mutant["name"]
