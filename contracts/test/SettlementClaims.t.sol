@@ -376,6 +376,7 @@ contract SettlementClaimsTest is MeteredTest {
         IMetered.SpendReceipt memory receipt = _receiptOf(BUYER, lines);
         bytes memory signature = _sign65(_key, settlement.receiptDigest(receipt));
         settlement.claimReceipt(receipt, _packed(lines), SESSION, signature);
+        vm.assertEq(_charged(buyer.addr, _key), 7);
         vm.prank(buyer.addr);
         _registry().revokeSessions(buyer.addr);
         vm.warp(NOW + EXIT_DELAY);

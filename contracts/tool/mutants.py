@@ -33,6 +33,9 @@ LEFT_OUT: Final = ("*.gas.sol", "Gas.t.sol")
 UNITS: Final = ("--no-match-contract", "InvariantTest$")
 FUZZ_RUNS: Final = "64"
 OUTPUT_TAIL: Final = 2_000
+# Has sources within itself; forge does not compile tests again where a source alone changes.
+HARNESS: Final = "RegistryHarness.sol"
+IMPORT: Final = re.compile(r'from "(?:\./|\.\./src/)(\w+)\.sol";')
 # An invariant's name is on a line of its own, after the sequence that breaks it.
 FAILURE: Final = re.compile(r"^(?:\[FAIL.*\])? (\w+)\(", re.MULTILINE)
 # Unoptimised, and tests are not compiled again when a source changes: a quarter of the time.
@@ -126,6 +129,23 @@ def source_of(folder: Path, mutant: Mutant) -> Path:
     return path
 
 
+def takers_of(folder: Path, mutant: Mutant) -> Iterator[Path]:
+    """What of the tests has the source within itself: its own, and the harness if it reaches it."""
+    own = folder / "test" / f"{mutant['source']}.t.sol"
+    if own.exists():
+        yield own
+    harness = folder / "test" / HARNESS
+    reached = set()
+    waiting = IMPORT.findall(harness.read_text())
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += IMPORT.findall((folder / "src" / f"{name}.sol").read_text())
+    if mutant["source"] in reached:
+        yield harness
+
+
 @contextmanager
 def mutated(folder: Path, mutant: Mutant) -> Iterator[None]:
     """The copy with this mutation in it, and what was built of it before any mutation.
@@ -136,12 +156,15 @@ def mutated(folder: Path, mutant: Mutant) -> Iterator[None]:
         shutil.rmtree(folder / part)
         shutil.copytree(folder / "clean" / part, folder / part)
     path = source_of(folder, mutant)
-    source = path.read_text()
-    path.write_text(source.replace(mutant["text"], mutant["mutation"]))
+    before = {each: each.read_text() for each in (path, *takers_of(folder, mutant))}
+    for each, text in before.items():
+        each.write_text(text + f"// {mutant['name']}\n")
+    path.write_text(before[path].replace(mutant["text"], mutant["mutation"]))
     try:
         yield
     finally:
-        path.write_text(source)
+        for each, text in before.items():
+            each.write_text(text)
 
 
 def copy_to(folder: Path) -> None:

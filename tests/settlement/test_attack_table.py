@@ -3,6 +3,9 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
+
+from contracts.tool.mutants import Mutant, takers_of
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 README = (CONTRACTS / "README.md").read_text()
@@ -32,6 +35,13 @@ def existing() -> set[str]:
     }
 
 
+def mutants() -> list[dict[str, Any]]:
+    """All that `tool/mutants.py` tries."""
+    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
+    assert isinstance(table, list)
+    return table
+
+
 def test_every_test_that_is_named_exists() -> None:
     """Thieves, replays and attacks: no table names a test that is not there."""
     tests = existing()
@@ -57,12 +67,11 @@ def test_ten_groups_of_attacks_have_forty_tests() -> None:
     assert [row[1].split(".")[0].strip() for row in groups] == [str(n) for n in range(1, 11)]
     assert all(named(row[2]) or "28 above" in row[2] for row in groups)
     assert len(set(named(section("Known attacks")))) >= ATTACKS_MIN
-    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
-    mutants = {mutant["name"] for mutant in table}
+    known = {mutant["name"] for mutant in mutants()}
     for row in groups:
         guards = re.findall(r'"([^"]+)"', row[3])
         assert guards
-        assert [guard for guard in guards if guard not in mutants] == []
+        assert [guard for guard in guards if guard not in known] == []
 
 
 def test_there_are_as_many_proofs_as_the_readme_says() -> None:
@@ -76,19 +85,42 @@ def test_there_are_as_many_proofs_as_the_readme_says() -> None:
 def test_mutants_name_tests_that_exist() -> None:
     """What a mutant has to break is there to be broken, and mutants have names of their own."""
     tests = existing()
-    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
+    table = mutants()
     names = [test for mutant in table for test in mutant.get("tests", ())]
     assert names
     assert [name for name in names if name not in tests] == []
     assert len({mutant["name"] for mutant in table}) == len(table)
 
 
+def test_every_attack_has_a_mutant_that_lets_it_succeed() -> None:
+    """Each test of the tables is named by a mutant, which is killed only if that test fails.
+
+    Or no guard of ours is behind it: then the README says what is.
+    """
+    broken = {test for mutant in mutants() for test in mutant.get("tests", ())}
+    exempt = named(section("Known attacks").split("No mutant: ")[1].split("\n\n")[0])
+    attacks = named(section("Replay")) + named(section("Known attacks").split("No mutant: ")[0])
+    assert [test for test in attacks if test not in {*broken, *exempt}] == []
+    assert [test for test in exempt if test in broken or test not in attacks] == []
+
+
 def test_every_mutant_fits_its_source() -> None:
     """The text that a mutant replaces stands there exactly once."""
-    table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
     misfits = [
         mutant["name"]
-        for mutant in table
+        for mutant in mutants()
         if (CONTRACTS / "src" / f"{mutant['source']}.sol").read_text().count(mutant["text"]) != 1
     ]
     assert misfits == []
+
+
+def test_tests_that_have_a_source_inside_are_compiled_again() -> None:
+    """Forge would run them as they were: a mutant that they alone see would survive."""
+
+    def takers(source: str) -> set[str]:
+        mutant = Mutant(name="any", source=source, text="", mutation="")
+        return {path.name for path in takers_of(CONTRACTS, mutant)}
+
+    assert takers("CapWord") == {"CapWord.t.sol", "RegistryHarness.sol"}
+    assert takers("SessionCharges") == {"RegistryHarness.sol"}
+    assert takers("Escrow") == set()
