@@ -21,6 +21,7 @@ from solver.core.auction import (
     seed_hash,
 )
 from solver.core.command import ClearedBook
+from solver.core.difference import BookDifference, SnapshotDifference
 from solver.core.event import Won
 from solver.core.judge import judge
 from solver.core.quality import Floor
@@ -62,18 +63,32 @@ def snapshot_of(told: dict[str, Any]) -> Snapshot:
         closes_at_ms=told["closesAtMs"],
         seed_hash=told["seedHash"],
         books=msgspec.convert(told["books"], tuple[SnapshotBook, ...]),
-        bundles=tuple(
-            SnapshotBundle(
-                id=bundle["id"],
-                any_of=bundle["anyOf"],
-                legs=tuple(bundle["legs"]),
-                floor=Floor(
-                    success_min=bundle["floor"]["successMin"],
-                    latency_max=bundle["floor"]["latencyMax"],
-                ),
-            )
-            for bundle in told["bundles"]
+        bundles=tuple(map(_bundle_of, told["bundles"])),
+    )
+
+
+def difference_of(told: dict[str, Any]) -> SnapshotDifference:
+    """What a snapshot has that the one before had not."""
+    return SnapshotDifference(
+        auction=told["auction"],
+        asset=told["asset"],
+        closes_at_ms=told["closesAtMs"],
+        seed_hash=told["seedHash"],
+        books=msgspec.convert(told["books"], tuple[BookDifference, ...]),
+        bundles_went=tuple(told.get("bundlesWent", ())),
+        bundles_came=tuple(
+            (place, _bundle_of(bundle)) for place, bundle in told.get("bundlesCame", ())
         ),
+    )
+
+
+def _bundle_of(told: dict[str, Any]) -> SnapshotBundle:
+    floor = told["floor"]
+    return SnapshotBundle(
+        id=told["id"],
+        any_of=told["anyOf"],
+        legs=tuple(told["legs"]),
+        floor=Floor(success_min=floor["successMin"], latency_max=floor["latencyMax"]),
     )
 
 

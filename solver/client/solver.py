@@ -13,12 +13,15 @@ from intents.signature import SigningKey
 from solver.client.fault import MarketFault, Rejected, Unreachable
 from solver.client.market import ATTEMPTS_MAX, Identity, Market, may_repeat, pause_seconds
 from solver.client.model import Auction, Verdict
-from solver.client.record import snapshot_of
-from solver.core.auction import Solution
+from solver.client.record import difference_of, snapshot_of
+from solver.core.auction import Snapshot, Solution
+from solver.core.difference import DifferenceMisfit, applied
 
 TARGET: Final = "/v1/solve"
 AUCTIONS_WAITING_MAX: Final = 256
 VERDICTS_KEPT_MAX: Final = 1_024
+SNAPSHOTS_KEPT_MAX: Final = 8
+"""Of the newest auctions: differences are from one of these."""
 
 
 class Solver:
@@ -47,6 +50,7 @@ class Solver:
                 socket = await sockets.enter_async_context(self._market.socket(TARGET))
                 hello = self._market.credentials(self._identity, "GET", TARGET, b"")
                 await socket.send_str(msgspec.json.encode(hello).decode())
+                await socket.send_str(_ask_deltas(full=False))
                 return socket
 
             desk = Desk(await reach(), reach)
@@ -70,7 +74,10 @@ class Desk:
         self._reach = reach
         self._welcome = False
         self._auctions: asyncio.Queue[Auction | None] = asyncio.Queue(AUCTIONS_WAITING_MAX)
-        self._answers: deque[asyncio.Future[str]] = deque()
+        # What was sent and is not answered yet: a solution, or None for a wish for deltas.
+        self._answers: deque[asyncio.Future[str] | None] = deque([None])
+        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._asked_anew = False
         self._verdicts: OrderedDict[int, list[Verdict]] = OrderedDict()
         self._accepted: OrderedDict[int, int] = OrderedDict()
         self._judged = asyncio.Condition()
@@ -132,6 +139,7 @@ class Desk:
                     raise
                 await asyncio.sleep(pause_seconds(refused, attempt))
                 self._socket = await self._reach()
+                self._answers = deque([None])
         return await self._hear()
 
     async def _hear(self) -> None:
@@ -143,9 +151,12 @@ class Desk:
     async def _take(self, told: dict[str, Any]) -> None:
         match told.get("type"):
             case "auction":
-                if self._auctions.full():
-                    self._auctions.get_nowait()
-                self._auctions.put_nowait(_auction(told))
+                self._open(snapshot_of(told["snapshot"]), told["snapshotHash"])
+            case "delta":
+                await self._open_by_delta(told)
+            case "deltas":
+                self._answers.popleft()
+                self._asked_anew = False
             case "accepted":
                 self._count(told["auction"])
                 self._resolve(told["bid"])
@@ -161,9 +172,38 @@ class Desk:
                     retry_after_ms=told.get("retryAfterMs"),
                 )
 
+    def _open(self, snapshot: Snapshot, digest: str) -> None:
+        """The hash is checked, not believed; what was told before is not told again."""
+        if snapshot.digest() != digest:
+            raise Rejected("snapshot_mismatch", "the snapshot does not have the hash it came with")
+        if snapshot.auction in self._snapshots:
+            return
+        self._snapshots[snapshot.auction] = snapshot
+        if len(self._snapshots) > SNAPSHOTS_KEPT_MAX:
+            self._snapshots.popitem(last=False)
+        if self._auctions.full():
+            self._auctions.get_nowait()
+        self._auctions.put_nowait(
+            Auction(number=snapshot.auction, snapshot=snapshot, snapshot_hash=digest)
+        )
+
+    async def _open_by_delta(self, told: dict[str, Any]) -> None:
+        """Where that does not lead to the hash, ask once for what is open in full."""
+        base = self._snapshots.get(told["base"])
+        try:
+            snapshot = None if base is None else applied(base, difference_of(told["delta"]))
+        except DifferenceMisfit:
+            snapshot = None
+        if snapshot is not None and snapshot.digest() == told["snapshotHash"]:
+            self._open(snapshot, told["snapshotHash"])
+        elif not self._asked_anew:
+            self._asked_anew = True
+            self._answers.append(None)
+            await self._socket.send_str(_ask_deltas(full=True))
+
     def _resolve(self, told: str | Exception) -> None:
         answer = self._answers.popleft()
-        if answer.done():
+        if answer is None or answer.done():
             return
         if isinstance(told, str):
             answer.set_result(told)
@@ -194,9 +234,6 @@ class Desk:
             self._judged.notify_all()
 
 
-def _auction(told: dict[str, Any]) -> Auction:
-    """An auction, its snapshot as strategies take it; the hash is checked, not believed."""
-    snapshot = snapshot_of(told["snapshot"])
-    if snapshot.digest() != told["snapshotHash"]:
-        raise Rejected("snapshot_mismatch", "the snapshot does not have the hash it came with")
-    return Auction(number=told["auction"], snapshot=snapshot, snapshot_hash=told["snapshotHash"])
+def _ask_deltas(*, full: bool) -> str:
+    """Auctions by what changed, from now on."""
+    return msgspec.json.encode({"type": "deltas", "full": full}).decode()

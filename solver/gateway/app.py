@@ -9,6 +9,7 @@ from solver.engine.sequencer import Sequencer
 from solver.gateway import openapi
 from solver.gateway.access import AccessLog
 from solver.gateway.answer import json_response
+from solver.gateway.auction_line import AuctionLines
 from solver.gateway.auth import Authenticator
 from solver.gateway.door import Door
 from solver.gateway.fill_index import FillIndex
@@ -85,6 +86,7 @@ def create_app(
         ),
         fills=FillIndex(state, sequencer.feed),
         lines=Lines(),
+        auction_lines=AuctionLines(),
         healths=Healths(cached_ms=limits.health_cached_ms, entries_max=limits.health_cached_max),
         alarms=alarms,
         receipt_key=receipt_key,

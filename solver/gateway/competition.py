@@ -1,6 +1,6 @@
 """What solvers send and are told: auctions, snapshots, solutions and what became of them."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -26,13 +26,22 @@ class ProposedBook(Sent, frozen=True, kw_only=True):
     fills: Annotated[tuple[ProposedFill, ...], Meta(max_length=FILLS_MAX)]
 
 
-class SolutionMessage(Sent, frozen=True, kw_only=True):
+class SolutionMessage(Sent, frozen=True, kw_only=True, tag_field="type", tag="solution"):
     """A solver's sealed bid for books of an auction: all of them, or none."""
 
-    type: Literal["solution"]
     auction: Counter
     snapshot: Hash
     books: Annotated[tuple[ProposedBook, ...], Meta(max_length=BOOKS_MAX)]
+
+
+class DeltasMessage(Sent, frozen=True, kw_only=True, tag_field="type", tag="deltas"):
+    """From now on tell what changed since the auction before, where that is shorter.
+
+    With `full`, auctions that are open are told in full again, and no difference is from one
+    before: ask so where a difference does not lead to its hash.
+    """
+
+    full: bool = False
 
 
 class OrderTold(Told, frozen=True, kw_only=True):
@@ -214,6 +223,58 @@ class AuctionMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="auc
     auction: int
     snapshot: SnapshotTold
     snapshot_hash: str
+
+
+class SideDeltaTold(Told, frozen=True, kw_only=True, omit_defaults=True):
+    """Of one side of a book, orders that went, have other units, and came. Places are from 0.
+
+    `went` has places, and `changed` [place, units], of the side before; `came` has [place, order]
+    of the side after.
+    """
+
+    went: tuple[int, ...] = ()
+    changed: tuple[tuple[int, int], ...] = ()
+    came: tuple[tuple[int, OrderTold], ...] = ()
+
+
+class BookDeltaTold(Told, frozen=True, kw_only=True, omit_defaults=True):
+    """Of one book; what is not said of it is as before, `ratings` are said whole.
+
+    A book that was not in the auction before has all its orders here.
+    """
+
+    resource: str
+    intents: SideDeltaTold | None = None
+    offers: SideDeltaTold | None = None
+    ratings: dict[str, RatingTold] | None = None
+
+
+class DeltaTold(Told, frozen=True, kw_only=True, omit_defaults=True):
+    """What a snapshot has that the one before had not; of its books, in their order.
+
+    Bundles go and come as orders do: a bundle with other terms is another one.
+    """
+
+    auction: int
+    asset: str
+    closes_at_ms: int
+    seed_hash: str
+    books: tuple[BookDeltaTold, ...]
+    bundles_went: tuple[int, ...] = ()
+    bundles_came: tuple[tuple[int, BundleTold], ...] = ()
+
+
+class DeltaMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="delta"):
+    """An auction is open, for those who asked: `delta` leads there from auction `base`."""
+
+    auction: int
+    base: int
+    delta: DeltaTold
+    snapshot_hash: str
+
+
+class DeltasAcceptedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="deltas"):
+    """Differences come from now on."""
 
 
 class AcceptedMessage(Told, frozen=True, kw_only=True, tag_field="type", tag="accepted"):

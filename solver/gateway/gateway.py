@@ -16,6 +16,7 @@ from solver.core.state import State
 from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
 from solver.gateway.access import AccessLog
+from solver.gateway.auction_line import AuctionLines
 from solver.gateway.auth import Authenticator, Caller
 from solver.gateway.fill_index import FillIndex
 from solver.gateway.grant import Grants
@@ -109,6 +110,7 @@ class Gateway:
     authenticator: Authenticator
     fills: FillIndex
     lines: Lines
+    auction_lines: AuctionLines
     healths: Healths
     alarms: Callable[[], Sequence[str]]
     receipt_key: SigningKey

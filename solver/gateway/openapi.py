@@ -13,6 +13,9 @@ from solver.gateway.auth import HEADER, LIFETIME_SECONDS_MAX, Credentials
 from solver.gateway.competition import (
     AcceptedMessage,
     AuctionMessage,
+    DeltaMessage,
+    DeltasAcceptedMessage,
+    DeltasMessage,
     JudgedMessage,
     RejectedMessage,
     SolutionMessage,
@@ -31,8 +34,16 @@ _REF: Final = "#/components/schemas/{name}"
 _SOCKETS: Final[dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
     "/v1/feed": ((), (*LINE_TYPES.values(), CursorLine, ErrorBody)),
     "/v1/solve": (
-        (Credentials, SolutionMessage),
-        (AuctionMessage, AcceptedMessage, RejectedMessage, JudgedMessage, ErrorBody),
+        (Credentials, SolutionMessage, DeltasMessage),
+        (
+            AuctionMessage,
+            DeltaMessage,
+            DeltasAcceptedMessage,
+            AcceptedMessage,
+            RejectedMessage,
+            JudgedMessage,
+            ErrorBody,
+        ),
     ),
     "/v1/intake": ((IntakeHead,), (IntakeTold, IntakeRefused)),
 }

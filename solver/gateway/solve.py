@@ -2,7 +2,8 @@
 
 The first message is a signed request (GET /v1/solve, empty body); it says for which
 account the solver bids. After that the server sends auctions and verdicts, the solver
-sends solutions, and every solution is answered: accepted, or rejected with its code.
+sends solutions, and every one is answered: accepted, or rejected with its code. A solver that
+asks for deltas is told what changed since the auction before.
 """
 
 import asyncio
@@ -13,18 +14,19 @@ import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from intents.reject import Reject, RejectCode, reject
-from solver.core.auction import Auction
 from solver.core.command import ClearedBook, ProposeSolution, SolutionFill
 from solver.core.event import AuctionOpened, SolutionAccepted, SolutionJudged
 from solver.core.state import MAY_SIGN
 from solver.engine.feed import CursorTooOld
 from solver.gateway.answer import error_body
+from solver.gateway.auction_line import Told
 from solver.gateway.auth import Caller, read_credentials
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.competition import (
     AcceptedMessage,
     AcceptedTold,
-    AuctionMessage,
+    DeltasAcceptedMessage,
+    DeltasMessage,
     JudgedMessage,
     ProposedBook,
     RejectedMessage,
@@ -34,13 +36,13 @@ from solver.gateway.competition import (
 from solver.gateway.contract import authenticate
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
-from solver.gateway.view import snapshot_told
 from solver.gateway.wire import (
     Nothing,
 )
 from solver.verifier.decode import decode_json
 
 TARGET: Final = "/v1/solve"
+MESSAGES: Final[Any] = SolutionMessage | DeltasMessage
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 STEP_MAX: Final = 256
 HELLO_SECONDS_MAX: Final = 10
@@ -70,15 +72,25 @@ async def _serve(channel: Channel, sender: str) -> None:
         await channel.send(_text(error_body(caller)))
         await channel.close(WSCloseCode.POLICY_VIOLATION, caller.code.encode())
         return
+    told = Told(gateway.auction_lines)
     # Before anything else is awaited: no auction falls between the two.
     cursor = gateway.feed.seq
-    for auction in list(gateway.state.auctions.values()):
-        if not auction.closed and not await channel.send(_auction_line(auction)):
-            return
+    if not await _tell_open(channel, told):
+        return
     await first_of(
-        lambda: _tell(channel, caller.account, cursor),
-        lambda: _hear(channel, caller),
+        lambda: _tell(channel, caller.account, told, cursor),
+        lambda: _hear(channel, caller, told),
     )
+
+
+async def _tell_open(channel: Channel, told: Told) -> bool:
+    """All auctions that are open now; False if the solver does not read."""
+    state = channel.gateway.state
+    for number in [number for number, auction in state.auctions.items() if not auction.closed]:
+        line = told.line(state, number)
+        if line and not await channel.send(line):
+            return False
+    return True
 
 
 async def _hello(channel: Channel, sender: str) -> Caller | Reject:
@@ -104,7 +116,7 @@ async def _hello(channel: Channel, sender: str) -> Caller | Reject:
     )
 
 
-async def _tell(channel: Channel, solver: str, cursor: int) -> None:
+async def _tell(channel: Channel, solver: str, told: Told, cursor: int) -> None:
     """Auctions as they open, and what became of this solver's solutions."""
     gateway = channel.gateway
     while True:
@@ -114,17 +126,16 @@ async def _tell(channel: Channel, solver: str, cursor: int) -> None:
             await channel.close(CLOSE_TOO_OLD, b"you fell behind")
             return
         for entry in entries:
-            line = _line_of(gateway, entry.event, solver)
+            line = _line_of(gateway, entry.event, solver, told)
             if line and not await channel.send(line):
                 return
         cursor = entries[-1].seq
 
 
-def _line_of(gateway: Gateway, event: object, solver: str) -> str:
+def _line_of(gateway: Gateway, event: object, solver: str, told: Told) -> str:
     match event:
         case AuctionOpened():
-            auction = gateway.state.auctions.get(event.auction)
-            return _auction_line(auction) if auction else ""
+            return told.line(gateway.state, event.auction)
         case SolutionJudged() if event.solver == solver:
             return _text(
                 JudgedMessage(
@@ -139,29 +150,41 @@ def _line_of(gateway: Gateway, event: object, solver: str) -> str:
     return ""
 
 
-async def _hear(channel: Channel, caller: Caller) -> None:
-    """One solution at a time, each answered; a socket that ends ends this."""
+async def _hear(channel: Channel, caller: Caller, told: Told) -> None:
+    """One message at a time, each answered; a socket that ends ends this."""
     async for message in channel:
-        line = await _propose(channel.gateway, caller, message)
+        line = await _answer(channel.gateway, caller, told, message)
         if not await channel.send(_text(line)):
+            return
+        if told.take_anew() and not await _tell_open(channel, told):
             return
 
 
-async def _propose(gateway: Gateway, caller: Caller, message: WSMessage) -> Any:  # noqa: ANN401
-    if message.type is not WSMsgType.TEXT:
-        return _rejected(0, reject(RejectCode.MALFORMED, "send text"))
-    refused = limited(gateway.rates.accounts, caller.account, gateway.now_ms())
-    if refused is not None:
-        return _rejected(0, refused)
-    sent = decode_json(message.data, SolutionMessage)
+async def _answer(gateway: Gateway, caller: Caller, told: Told, message: WSMessage) -> Any:  # noqa: ANN401
+    sent = _read(gateway, caller, message)
     if isinstance(sent, Reject):
         return _rejected(0, sent)
+    if isinstance(sent, DeltasMessage):
+        told.ask_deltas(full=sent.full)
+        return DeltasAcceptedMessage()
     if not _may_still_bid(gateway, caller):
         return _rejected(sent.auction, reject(RejectCode.NOT_AUTHORIZED, "your session ended"))
     bid = await _submit(gateway, sent.auction, caller.account, sent.snapshot, sent.books)
     if isinstance(bid, Reject):
         return _rejected(sent.auction, bid)
     return AcceptedMessage(auction=sent.auction, bid=bid)
+
+
+def _read(
+    gateway: Gateway, caller: Caller, message: WSMessage
+) -> SolutionMessage | DeltasMessage | Reject:
+    if message.type is not WSMsgType.TEXT:
+        return reject(RejectCode.MALFORMED, "send text")
+    refused = limited(gateway.rates.accounts, caller.account, gateway.now_ms())
+    if refused is not None:
+        return refused
+    sent: SolutionMessage | DeltasMessage | Reject = decode_json(message.data, MESSAGES)
+    return sent
 
 
 async def _submit(
@@ -191,16 +214,6 @@ def _cleared(book: ProposedBook) -> ClearedBook:
 
 def _may_still_bid(gateway: Gateway, caller: Caller) -> bool:
     return caller.permissions is None or gateway.authenticator.is_live(caller, gateway.now_ms())
-
-
-def _auction_line(auction: Auction) -> str:
-    return _text(
-        AuctionMessage(
-            auction=auction.snapshot.auction,
-            snapshot=snapshot_told(auction.snapshot),
-            snapshot_hash=auction.snapshot_digest,
-        )
-    )
 
 
 def _rejected(auction: int, refused: Reject) -> RejectedMessage:

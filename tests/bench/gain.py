@@ -1,19 +1,29 @@
 """What competition adds to a book alone, where buyers want bundles and minimums.
 
     python -m tests.bench.gain [--auctions 100]
+    python -m tests.bench.gain --deltas    # the bytes alone
 
 Each auction has six books, with sellers at rising prices, plain bids, bids with a minimum,
 bundles of two or three books and any-ofs of two; half of what is bid for is in bundles. The
 book alone serves the plain bids in price-time order. `gain` is how much more surplus the
 winners have together, judged as the market does, once the others compete as well.
+
+The bytes are of one market's auctions, each after the one before: what the uniform price clears
+is filled and leaves, and a tenth of another auction's orders come. They are what a solver's socket
+is sent, with ids and accounts as long as real ones.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from random import Random
 from typing import Final
 
-from solver.core.auction import Snapshot, SnapshotBook, SnapshotBundle, SnapshotOrder
+from msgspec.structs import replace
+
+from solver.core.auction import Auction, Snapshot, SnapshotBook, SnapshotBundle, SnapshotOrder
+from solver.gateway.auction_line import AuctionLines
 from solver.strategies import Strategy, price_time, uniform_price
 from solver.strategies.milp import milp
 from tests.bench.figure import print_figure
@@ -39,9 +49,17 @@ def main() -> None:
     """Print every figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--auctions", type=int, default=100)
+    parser.add_argument("--deltas", action="store_true")
     options = parser.parse_args()
+    print_bytes(options.auctions)
+    if not options.deltas:
+        print_gains(options.auctions)
+
+
+def print_gains(auctions: int) -> None:
+    """Surplus with and without competition."""
     totals = dict.fromkeys(FIELDS, 0)
-    for seed in range(options.auctions):
+    for seed in range(auctions):
         seen = bundle_heavy(seed)
         for name, field in FIELDS.items():
             bids = [(one.__name__, each) for one in field for each in one(seen)]
@@ -55,6 +73,73 @@ def main() -> None:
             totals["book"] / ATOM,
         )
     print_figure("surplus_gain_over_book", (totals["milp"] / totals["book"] - 1) * 100, "%")
+
+
+def print_bytes(auctions: int) -> None:
+    """Of all auctions but the first: told in full, and as what changed since the one before."""
+    lines, full, delta = AuctionLines(), 0, 0
+    before = _an_auction(0, bundle_heavy(0))
+    for number in range(1, auctions):
+        after = _an_auction(number, _later(before.snapshot, number))
+        full += len(lines.full(after))
+        delta += len(lines.since(after, before))
+        before = after
+    count = auctions - 1
+    print_figure("snapshot_bytes_delta", delta / count, "bytes", "in full", full / count)
+
+
+def _an_auction(number: int, seen: Snapshot) -> Auction:
+    seen = replace(seen, auction=number, books=tuple(map(_named, seen.books)))
+    return Auction(snapshot=seen, snapshot_digest=seen.digest(), seed="")
+
+
+def _named(told: SnapshotBook) -> SnapshotBook:
+    """With ids and accounts as long as real ones."""
+    return replace(
+        told,
+        intents=tuple(map(_with_hashes, told.intents)),
+        offers=tuple(map(_with_hashes, told.offers)),
+    )
+
+
+def _with_hashes(one: SnapshotOrder) -> SnapshotOrder:
+    if one.id.startswith("0x"):
+        return one
+    name, account = (sha256(text.encode()).hexdigest() for text in (one.id, one.account))
+    return replace(one, id="0x" + name, account="0x" + account[:40])
+
+
+def _later(seen: Snapshot, seed: int) -> Snapshot:
+    """The books after an epoch: what was filled has left, and others have come."""
+    filled = Counter[str]()
+    for found in uniform_price(seen):
+        for cleared in found.books:
+            for fill in cleared.fills:
+                filled[fill.intent] += fill.units
+                filled[fill.offer] += fill.units
+    coming = {one.resource: one for one in bundle_heavy(seed).books}
+    random = Random(seed)  # noqa: S311  test data
+    books = []
+    for old in seen.books:
+        new = coming[old.resource]
+        bids = _left(old.intents, filled) + _some(random, new.intents, seed)
+        asks = _left(old.offers, filled) + _some(random, new.offers, seed)
+        books.append(_book(old.resource, bids, asks))
+    return snapshot(*books)
+
+
+def _left(orders: Sequence[SnapshotOrder], filled: Counter[str]) -> list[SnapshotOrder]:
+    return [
+        replace(one, units=one.units - filled[one.id])
+        for one in orders
+        if one.units - filled[one.id] >= one.minimum
+    ]
+
+
+def _some(random: Random, orders: Sequence[SnapshotOrder], seed: int) -> list[SnapshotOrder]:
+    """A tenth of them, under names of this epoch."""
+    count = -(-len(orders) // 10)
+    return [replace(one, id=f"{one.id}@{seed}") for one in random.sample(orders, count)]
 
 
 def bundle_heavy(seed: int) -> Snapshot:
