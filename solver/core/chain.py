@@ -218,11 +218,11 @@ def _withdraw(state: State, fact: Withdrawn) -> None:
 
 def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
     account = state.account(fact.account)
-    digest = account.nonces.get(fact.nonce)
-    if digest is None:
+    record = account.document_of(fact.nonce)
+    if record is None:
         account.use(fact.nonce)
     else:
-        _end_document(state, state.document(digest))
+        _end_document(state, record)
 
 
 def _grant_key(state: State, fact: KeyGranted) -> None:

@@ -14,6 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 from intents.document import Intent, Mandate, Offer
 from intents.place import Place
 from solver.core.book import Order
+from solver.core.check import violate
 from solver.core.command import Authority
 from solver.core.event import IntentStatus
 from solver.core.ledger import Balance
@@ -43,6 +44,7 @@ class DocumentState(Member):
         "resource",
         "signature",
         "signer",
+        "standing",
         "starts_ms",
         "until_ms",
     )
@@ -62,6 +64,8 @@ class DocumentState(Member):
         self.signer = signer
         self.authority = authority
         self.signature = signature
+        self.standing = False
+        """Whether it is admitted and not over."""
 
 
 @mypyc_attr(acyclic=True)
@@ -389,11 +393,12 @@ class Account(Nonces):
     """What is remembered of an account beside its balances."""
 
     __slots__ = (
-        "_standing",
+        "_by_nonce",
+        "_documents",
         "epoch",
         "money",
-        "nonces",
         "sessions",
+        "standing_count",
         "withdrawal_held",
         "withdrawing",
     )
@@ -404,35 +409,61 @@ class Account(Nonces):
         self.money: dict[str, Balance] = {}
         """Its accounts in the ledger, by asset, as far as they were looked for here."""
         self.sessions: dict[str, Session] = {}
-        self.nonces: dict[int, str] = {}
-        """Nonce → digest of the document that used it, while that is remembered."""
-        self._standing = Roster()
+        self._documents = Roster()
+        """Those of it that are remembered."""
+        self._by_nonce: dict[int, DocumentState] | None = None
+        """The same by nonce, from when that is asked for until they change."""
+        self.standing_count = 0
+        """How many documents of it are not over."""
         self.withdrawing = 0
         self.withdrawal_held = 0
 
     @property
-    def standing(self) -> list[DocumentState]:
-        """Its documents that are not over, oldest first; a copy."""
-        return [one for one in self._standing.members() if isinstance(one, DocumentState)]
+    def documents(self) -> list[DocumentState]:
+        """Its documents that are remembered, oldest first; a copy."""
+        return [one for one in self._documents.members() if isinstance(one, DocumentState)]
 
     @property
-    def standing_count(self) -> int:
-        """How many documents of it are not over."""
-        return len(self._standing)
+    def standing(self) -> list[DocumentState]:
+        """Those of them that are not over."""
+        return [record for record in self.documents if record.standing]
+
+    def document_of(self, nonce: int) -> DocumentState | None:
+        """The document that used this nonce, if it is remembered.
+
+        The first question after a change looks at all there are: a block may ask often.
+        """
+        if self._by_nonce is None:
+            self._by_nonce = {record.nonce: record for record in self.documents}
+        return self._by_nonce.get(nonce)
 
     def remember(self, record: DocumentState) -> None:
         """A new document of it is admitted, and stands."""
         self.use(record.nonce)
-        self.nonces[record.nonce] = record.digest
+        self.keep(record)
         self.stand(record)
 
+    def keep(self, record: DocumentState) -> None:
+        """A document of it is remembered, whose nonce was used."""
+        self._documents.add(record)
+        self._by_nonce = None
+
     def stand(self, record: DocumentState) -> None:
-        """A document that is remembered stands."""
-        self._standing.add(record)
+        """A document that is remembered is not over."""
+        record.standing = True
+        self.standing_count += 1
 
     def dismiss(self, record: DocumentState) -> None:
         """A document of it is over."""
-        self._standing.remove(record)
+        if not record.standing:
+            violate("stands_until_it_is_over", document=record.digest)
+        record.standing = False
+        self.standing_count -= 1
+
+    def forget(self, record: DocumentState) -> None:
+        """A document of it is not remembered any more; its nonce stays used, as on chain."""
+        self._documents.remove(record)
+        self._by_nonce = None
 
 
 def milliseconds(signed: i64) -> int:

@@ -16,8 +16,17 @@ from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.meter import Meter
+from solver.core.roster import Member
 from solver.core.settling import counted_units
-from solver.core.state import CREDIT, SERVING, State
+from solver.core.state import (
+    CREDIT,
+    SERVING,
+    DocumentState,
+    IntentState,
+    MandateState,
+    OfferState,
+    State,
+)
 from solver.core.trust import is_counted
 
 _STANDING = (IntentStatus.OPEN, IntentStatus.FILLED, IntentStatus.DELIVERED)
@@ -283,32 +292,38 @@ def counters_add_up(state: State) -> None:
         unsettled = len([lease for lease in leases if lease.status in _HOLDING])
         if (execution.serving, execution.unsettled) != (serving, unsettled):
             violate("counters_add_up", execution=execution.id)
-    served: dict[str, list[str]] = {}
+    served: dict[str, list[Member]] = {}
     for lease in state.leases.values():
         if lease.status in SERVING:
-            served.setdefault(lease.key, []).append(lease.id)
+            served.setdefault(lease.key, []).append(lease)
     for key_id, key in state.keys.items():
-        check(list(key.leases) == served.get(key_id, []), "counters_add_up", key=key_id)
+        check(key.leases.members() == served.get(key_id, []), "counters_add_up", key=key_id)
     under = Counter([one.signer for one in state.intents.values()] if state.mandates else ())
     for mandate in state.mandates.values():
         check(mandate.intents_kept == under[mandate.digest], "counters_add_up")
 
 
 def what_stands_is_known(state: State) -> None:
-    """An account's standing documents are those of it that are not over, and no others."""
-    standing: dict[str, list[str]] = {}
-    for intent in state.intents.values():
-        if intent.status in _STANDING:
-            standing.setdefault(intent.account, []).append(intent.digest)
-    for offer in state.offers.values():
-        if offer.live:
-            standing.setdefault(offer.account, []).append(offer.digest)
-    for mandate in state.mandates.values():
-        if mandate.live:
-            standing.setdefault(mandate.account, []).append(mandate.digest)
+    """An account knows its documents that are remembered, which of them stand, and no others."""
+    kept: dict[str, set[str]] = {address: set() for address in state.accounts}
+    standing: dict[str, set[str]] = {address: set() for address in state.accounts}
+    for record in (*state.intents.values(), *state.offers.values(), *state.mandates.values()):
+        kept[record.account].add(record.digest)
+        if _stands(record):
+            standing[record.account].add(record.digest)
     for address, account in state.accounts.items():
-        found = sorted(record.digest for record in account.standing)
-        check(found == sorted(standing.get(address, ())), "what_stands_is_known", account=address)
+        found = {record.digest for record in account.documents}
+        check(found == kept[address], "what_is_remembered_is_known", account=address)
+        found = {record.digest for record in account.standing}
+        check(found == standing[address], "what_stands_is_known", account=address)
+        check(len(found) == account.standing_count, "what_stands_is_known", account=address)
+
+
+def _stands(record: DocumentState) -> bool:
+    if isinstance(record, IntentState):
+        return record.status in _STANDING
+    assert isinstance(record, OfferState | MandateState)
+    return record.live
 
 
 def answers_are_open(state: State) -> None:

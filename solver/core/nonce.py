@@ -34,7 +34,7 @@ class Nonces:
         self._heap: list[int] = []
         """The words' numbers as a heap, once there are as many words as may be."""
         self._word = _NO_WORD
-        """The word that is at hand; its place in the dict is taken."""
+        """The word that is at hand; the dict has it as it was before, or not yet."""
         self._bits = 0
 
     def has_used(self, nonce: i64) -> bool:
@@ -69,12 +69,11 @@ class Nonces:
         words = self.used()
         bits = words.get(word)
         self._word, self._bits = word, bits or 0
-        if bits is None:
+        if bits is None and len(words) + 1 >= NONCE_WORDS_MAX:
             words[word] = 0
-            if len(words) >= NONCE_WORDS_MAX:
-                if self._heap:
-                    heapq.heappush(self._heap, word)
-                self._forget_low()
+            if self._heap:
+                heapq.heappush(self._heap, word)
+            self._forget_low()
 
     def _forget_low(self) -> None:
         """Keep `NONCE_WORDS_MAX` words at most, the highest.

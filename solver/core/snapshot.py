@@ -42,6 +42,8 @@ from solver.core.row import (
 )
 from solver.core.state import (
     SERVING,
+    Account,
+    DocumentState,
     Execution,
     IntentState,
     KeyState,
@@ -63,6 +65,8 @@ _FIXED_ARRAY_MAX: Final = 15
 """The longest array whose length is in its first byte."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _T = TypeVar("_T")
+_Queues = tuple[deque[DocumentState], deque[DocumentState], deque[DocumentState]]
+"""An account's mandates, intents and offers, each oldest first."""
 
 
 def dump(state: State) -> bytes:
@@ -92,10 +96,12 @@ def load(data: bytes) -> State:
         for resource in windows.resources:
             state.windows[windows.subject, resource] = shared
     state.calls, state.auctions, state.batches = image.calls, image.auctions, image.batches
-    state.ready, state.finished = deque(image.ready), deque(image.finished)
+    state.ready = deque(image.ready)
+    state.finished = deque(_document(state, digest) for digest in image.finished)
     state.batch_next = image.batch_next
     state.metered_max, state.metering = image.metered_max, image.metering
-    state.due, state.conduct = image.due, image.conduct
+    state.due = image.due
+    state.conduct = image.conduct
     for order in image.order_ends:
         state.exchange.deadlines.add(orders[order], orders[order].until_ms)
     state.exchange.seq = image.seq
@@ -141,7 +147,7 @@ def _pieces(state: State) -> Iterator[bytes]:
     yield _encode(state.batch_next)
     yield _encode(state.metered_max)
     yield _encode(state.metering)
-    yield _encode(list(state.finished))
+    yield _encode([record.digest for record in state.finished])
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
     yield _encode([order.id for order in ending if isinstance(order, Order)])
@@ -222,16 +228,44 @@ def _load_documents(state: State, image: StateImage) -> dict[str, Order]:
         state.intents[intent.digest] = _intent_from(state, intent)
     for offer in _taken(image.offers):
         state.offers[offer.digest] = _offer_from(state, offer)
-    for records in (state.mandates, state.intents, state.offers):
-        for record in records.values():
-            state.accounts[record.account].nonces[record.nonce] = record.digest
+    queues = _queues(state)
     for row in image.accounts:
-        account = state.accounts[row.address]
-        for nonce in row.standing:
-            standing = state.document(account.nonces[nonce])
-            assert standing is not None
-            account.stand(standing)
+        _give_documents(state.accounts[row.address], queues[row.address], row.standing)
     return _load_orders(state, in_book)
+
+
+def _queues(state: State) -> dict[str, _Queues]:
+    """What is remembered of each account."""
+    queues: dict[str, _Queues] = {
+        address: (deque(), deque(), deque()) for address in state.accounts
+    }
+    for mandate in state.mandates.values():
+        queues[mandate.account][0].append(mandate)
+    for intent in state.intents.values():
+        queues[intent.account][1].append(intent)
+    for offer in state.offers.values():
+        queues[offer.account][2].append(offer)
+    return queues
+
+
+def _give_documents(account: Account, queues: _Queues, standing: list[int]) -> None:
+    """An account's documents, oldest first as far as that is known: of a kind, of what stands."""
+    queue_of = {record.nonce: queue for queue in queues for record in queue}
+    for nonce in standing:
+        queue = queue_of[nonce]
+        while queue[0].nonce != nonce:
+            account.keep(queue.popleft())
+        account.stand(queue[0])
+        account.keep(queue.popleft())
+    for queue in queues:
+        for record in queue:
+            account.keep(record)
+
+
+def _document(state: State, digest: str) -> DocumentState:
+    record = state.document(digest)
+    assert record is not None
+    return record
 
 
 def _taken(rows: list[_T]) -> Iterator[_T]:
@@ -346,7 +380,7 @@ def _load_leases(state: State, image: StateImage) -> None:
         if row.execution in state.executions:
             state.executions[row.execution].leases.append(row.id)
         if row.status in SERVING:
-            state.keys[lease.key].leases[row.id] = None
+            state.keys[lease.key].leases.add(lease)
             if row.until_ms > image.now_ms:
                 state.lease_ends.add(lease, row.until_ms)
 

@@ -37,6 +37,8 @@ from solver.core.ledger import Balance, Ledger
 from solver.core.meter import Metering
 from solver.core.quality import Seen
 from solver.core.record import Batch, Call, Session
+from solver.core.roster import Roster
+from solver.core.table import large_dict
 from solver.core.window import Window
 
 __all__ = [
@@ -133,8 +135,8 @@ class KeyState:
         self.resources = resources
         self.live = True
         self.seen = Seen()
-        self.leases: dict[str, None] = {}
-        """Its leases that are not closed, oldest first."""
+        self.leases = Roster()
+        """Its leases that are not closed."""
 
 
 @mypyc_attr(acyclic=True)
@@ -186,6 +188,7 @@ class Lease(Timed):
         metered: bool,
     ) -> None:
         self.due_slot = None
+        self.place = -1
         self.id = id
         self.execution = execution
         self.intent = intent.digest
@@ -265,11 +268,11 @@ class State:
         self._listings: dict[str, Listing] = {}
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, KeyState] = {}
-        self.intents: dict[str, IntentState] = {}
-        self.offers: dict[str, OfferState] = {}
+        self.intents: dict[str, IntentState] = large_dict()
+        self.offers: dict[str, OfferState] = large_dict()
         self.mandates: dict[str, MandateState] = {}
         self.bundles = Bundles()
-        self.leases: dict[str, Lease] = {}
+        self.leases: dict[str, Lease] = large_dict()
         self.lease_ends: Final = Deadlines()
         self.executions: dict[int, Execution] = {}
         self.calls: dict[str, Call] = {}
@@ -284,7 +287,7 @@ class State:
         self.metered_max = 0
         """What an intent may cost in all for its fills to be metered; 0: none is."""
         self.metering = Metering()
-        self.finished: deque[str] = deque()
+        self.finished: deque[DocumentState] = deque()
         """Documents that are over, oldest first."""
         self.events: list[Event] = []
         self.due: list[DueEntry] = []
@@ -432,9 +435,9 @@ class State:
         kept = len(self.intents) + len(self.offers) + len(self.mandates)
         return kept - len(self.finished)
 
-    def finish(self, digest: str) -> None:
+    def finish(self, record: DocumentState) -> None:
         """A document is over: it is remembered for a while (`forget_finished`)."""
-        self.finished.append(digest)
+        self.finished.append(record)
 
     def forget_finished(self) -> None:
         """Forget what was over long ago: between commands, as nobody holds a record then."""
@@ -464,36 +467,31 @@ class State:
             return offer is not None and offer.live
         return True
 
-    def _forget(self, digest: str) -> None:
-        intent = self.intents.pop(digest, None)
-        if intent is not None:
-            self._forget_leases(intent)
-            self._forget_nonce(intent)
+    def _forget(self, record: DocumentState) -> None:
+        digest = record.digest
+        if isinstance(record, IntentState):
+            del self.intents[digest]
+            self._forget_leases(record)
             self.bundles.forget(digest)
-            return
-        offer = self.offers.pop(digest, None)
-        if offer is not None:
-            if offer.window_seconds:
-                self.windows.pop((digest, offer.resource), None)
-            self._forget_nonce(offer)
-            return
-        self._forget_nonce(self.mandates.pop(digest))
+        elif isinstance(record, OfferState):
+            del self.offers[digest]
+            if record.window_seconds:
+                self.windows.pop((digest, record.resource), None)
+        else:
+            del self.mandates[digest]
+        self.accounts[record.account].forget(record)
 
     def _forget_leases(self, intent: IntentState) -> None:
         for lease_id in intent.leases:
             offer = self.offers[self.leases.pop(lease_id).offer]
             offer.leases_kept -= 1
             if not offer.live and not offer.leases_kept:
-                self.finished.append(offer.digest)
+                self.finished.append(offer)
         if intent.authority is _MANDATE:
             mandate = self.mandates[intent.signer]
             mandate.intents_kept -= 1
             if not mandate.live and not mandate.intents_kept:
-                self.finished.append(mandate.digest)
-
-    def _forget_nonce(self, record: DocumentState) -> None:
-        """The chain counts nonces through all epochs, so a used one stays used here too."""
-        del self.accounts[record.account].nonces[record.nonce]
+                self.finished.append(mandate)
 
 
 def capacity_asset(resource: str) -> str:

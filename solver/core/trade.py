@@ -132,7 +132,7 @@ def open_lease(
     )
     state.leases[lease.id] = lease
     state.lease_ends.add(lease, lease.until_ms)
-    state.keys[lease.key].leases[lease.id] = None
+    state.keys[lease.key].leases.add(lease)
     execution.leases.append(lease.id)
     execution.serving += 1
     execution.unsettled += 1
@@ -203,7 +203,7 @@ def update_status(state: State, intent: IntentState) -> None:
             account = intent.account
             state.emit(IntentEnded(intent=intent.digest, account=account, status=status))
             state.accounts[account].dismiss(intent)
-            state.finish(intent.digest)
+            state.finish(intent)
 
 
 def end_offer(state: State, offer: OfferState, reason: str) -> None:
@@ -218,7 +218,7 @@ def end_offer(state: State, offer: OfferState, reason: str) -> None:
     state.accounts[account].dismiss(offer)
     state.emit(OfferEnded(offer=offer.digest, account=account, reason=reason))
     if not offer.leases_kept:
-        state.finish(offer.digest)
+        state.finish(offer)
 
 
 def end_if_sold(state: State, offer: OfferState) -> None:
@@ -240,7 +240,7 @@ def end_mandate(state: State, mandate: MandateState, reason: str) -> None:
     account.dismiss(mandate)
     state.emit(MandateEnded(mandate=digest, account=address, reason=reason))
     if not mandate.intents_kept:
-        state.finish(mandate.digest)
+        state.finish(mandate)
 
 
 def open_units(state: State, digest: str) -> int:

@@ -195,7 +195,7 @@ def _page(
     """Digests of the page, by the order in which the account's nonces were used."""
     query = inbound.query
     account = inbound.gateway.state.accounts.get(query.account, _UNSEEN)
-    mine = (digest for digest in account.nonces.values() if digest in table)
+    mine = (record.digest for record in account.documents if record.digest in table)
     if query.after is not None:
         for digest in mine:
             if digest == query.after:

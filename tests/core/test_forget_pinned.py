@@ -33,6 +33,22 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pure_only
+def test_the_chain_cancels_by_nonce_what_is_remembered(forgetful: Bench) -> None:
+    """Whichever documents came and were forgotten since it last named a nonce."""
+    bench = forgetful
+    account = bench.market.state.account(alice.address)
+    for count in (1, 2):
+        bids = [an_intent().signed_by(alice) for _ in range(count)]
+        for bid in bids:
+            bench.do(bid)
+        assert [account.document_of(bid.intent.nonce) for bid in bids] == account.documents
+        facts = [NonceCancelled(account=alice.address, nonce=bid.intent.nonce) for bid in bids]
+        ended = every(bench.chain(*facts), IntentEnded)
+        assert [one.intent for one in ended] == [bid.digest for bid in bids]
+        assert [account.document_of(bid.intent.nonce) for bid in bids] == [None] * count
+
+
+@pure_only
 def test_a_settled_trade_is_forgotten_with_its_leases(forgetful: Bench) -> None:
     """The intent at once, the offer once its last lease is; both nonces stay used."""
     bench, records = forgetful, forgetful.market.state
@@ -57,8 +73,8 @@ def test_a_settled_trade_is_forgotten_with_its_leases(forgetful: Bench) -> None:
     for bid in bids:
         assert bench.refuse(bid) is RejectCode.NONCE_USED
     assert bench.refuse(ask) is RejectCode.NONCE_USED
-    assert records.accounts[alice.address].nonces == {}
-    assert records.accounts[bob.address].nonces == {}
+    assert records.accounts[alice.address].documents == []
+    assert records.accounts[bob.address].documents == []
 
 
 @pure_only
@@ -106,7 +122,7 @@ def test_a_mandate_is_forgotten_after_its_last_intent(forgetful: Bench) -> None:
     bench.use(bench.lease(bid))
     bench.settle(bench.cut())
     assert records.mandates == {}
-    assert records.accounts[alice.address].nonces == {}
+    assert records.accounts[alice.address].documents == []
     for one in (leave, unused):
         assert bench.refuse(one) is RejectCode.NONCE_USED
 
@@ -140,7 +156,8 @@ def test_what_is_over_ends_once() -> None:
         (part.digest, IntentStatus.SETTLED),
         (full.digest, IntentStatus.SETTLED),
     ]
-    assert sorted(bench.market.state.finished) == sorted(set(bench.market.state.finished))
+    finished = [record.digest for record in bench.market.state.finished]
+    assert sorted(finished) == sorted(set(finished))
 
 
 def test_what_is_not_known_has_nothing_open() -> None:

@@ -59,7 +59,7 @@ def _nothing_stands(state: State) -> None:
         assert (deadlines.entries(), deadlines.next_ms) == ([], None)
     assert (state.calls, state.executions, list(state.ready), state.due) == ({}, {}, [], [])
     for key in state.keys.values():
-        assert key.leases == {}
+        assert key.leases.members() == []
     assert not any(account.standing for account in state.accounts.values())
 
 
@@ -68,7 +68,7 @@ def _nothing_is_remembered(state: State) -> None:
     assert (state.intents, state.offers, state.mandates, state.leases) == ({}, {}, {}, {})
     assert not state.finished
     assert {subject for subject, _ in state.windows} <= state.keys.keys()
-    assert not any(digest for one in state.accounts.values() for digest in one.nonces.values())
+    assert not any(account.documents for account in state.accounts.values())
 
 
 @pytest.mark.parametrize("seed", range(8))

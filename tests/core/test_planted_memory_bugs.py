@@ -11,9 +11,10 @@ from solver.core.deadline import Deadlines
 from solver.core.exchange import Exchange
 from solver.core.nonce import Nonces
 from solver.core.roster import Roster
-from solver.core.state import State
+from solver.core.state import Account, State
 from solver.core.window import Window
-from tests.core import test_memory, test_roster
+from tests.builder import a_bench
+from tests.core import test_forget_pinned, test_memory, test_roster
 from tests.core.floor import a_walk
 from tests.core.relay import a_relay
 from tests.core.sabotage import (
@@ -86,6 +87,10 @@ def _nothing_stays(_: int) -> None:
     test_memory._nothing_is_remembered(floor.market.state)
 
 
+def _nonces_find_documents(_: int) -> None:
+    test_forget_pinned.test_the_chain_cancels_by_nonce_what_is_remembered(a_bench())
+
+
 def _order_knows_nobody(_: int) -> None:
     test_memory.test_filled_orders_know_no_neighbours()
 
@@ -136,6 +141,21 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
     "let an offer stand that is over": (
         edited(trade, "end_offer", "state.accounts[account].dismiss(offer)", "pass"),
         lambda seed: a_walk(seed, 100),
+    ),
+    "let an account keep what is forgotten": (
+        all_of(
+            FORGETFUL,
+            edited(State, "_forget", "self.accounts[record.account].forget(record)", "pass"),
+        ),
+        _nothing_stays,
+    ),
+    "find by nonce what was there before": (
+        all_of(FORGETFUL, edited(Account, "keep", "self._by_nonce = None", "pass")),
+        _nonces_find_documents,
+    ),
+    "find by nonce what is forgotten": (
+        all_of(FORGETFUL, edited(Account, "forget", "self._by_nonce = None", "pass")),
+        _nonces_find_documents,
     ),
     "never close ranks": (never("_close_ranks", Roster), _rosters_are_short),
     "keep an empty level": (never("drop", Side), _nothing_stays),
