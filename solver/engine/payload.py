@@ -15,7 +15,7 @@ fit its kind is refused all the same. A name is one string in the whole process:
 it up sooner and keeps it once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sys import intern
 from typing import Any, Final, get_args
 
@@ -36,7 +36,8 @@ from solver.core.command import (
     SubmitOffer,
     Tick,
 )
-from solver.core.document import IntentState, seconds
+from solver.core.document import IntentState, intent_record, seconds
+from solver.engine.batch import Entry
 
 Column = list[Any]
 Names = list[str]
@@ -123,27 +124,27 @@ class Said:
             raise ValueError("a command of a kind that is not there")
 
 
-def encode(entries: Sequence[Command | IntentState], times_ms: Sequence[int] = ()) -> bytes:
+def encode(entries: Sequence[Entry], times_ms: Sequence[int] = ()) -> bytes:
     """The bytes of a group; where an intent's record is among them, each one's time is said."""
     names: dict[str, int] = {}
     kinds: dict[str, int] = {}
-    rows: list[list[Column]] = []
+    parts: list[list[Entry]] = []
     order = bytearray()
     times: Column = []
     for number, entry in enumerate(entries):
         if isinstance(entry, IntentState):
-            kind, row = INTENT, _record_row(entry, names)
+            kind = INTENT
             times.append(times_ms[number])
         else:
-            kind, row = type(entry).__name__, _row(entry, names)
+            kind = type(entry).__name__
             times.append(entry.at_ms)
         place = kinds.get(kind)
         if place is None:
             place = kinds[kind] = len(kinds)
-            rows.append([])
-        rows[place].append(row)
+            parts.append([])
+        parts[place].append(entry)
         order.append(place)
-    blocks = [_columns(kind, rows[place]) for kind, place in kinds.items()]
+    blocks = [_columns(kind, parts[place], names) for kind, place in kinds.items()]
     return _ENCODER.encode((list(names), list(kinds), order, _said(times), blocks))
 
 
@@ -172,33 +173,60 @@ def command_of(kind: str, row: Row, at_ms: int, names: Names) -> Command:
     return _read(kind, row, at_ms, names)
 
 
-def _row(command: Command, places: dict[str, int]) -> Column:
+def _row(command: Entry, places: dict[str, int]) -> Column:
+    assert not isinstance(command, IntentState)
     row = _fields(command, places)
     if type(command) in _SIGNED:
         row[1:2] = _fields(row[1], places)
     return row[1:]
 
 
-def _record_row(intent: IntentState, places: dict[str, int]) -> Column:
-    """What the SubmitIntent would be that has this record's fields."""
+def _record(entry: Entry) -> IntentState:
+    """An intent's record, made of its command if need be."""
+    if isinstance(entry, IntentState):
+        return entry
+    _, document, digest, signer, authority, signature, proof = astuple(entry)
+    return intent_record(
+        document,
+        digest=digest,
+        signer=signer,
+        authority=authority,
+        signature=signature,
+        proof=proof,
+    )
+
+
+def _intent_columns(intents: list[IntentState], places: dict[str, int]) -> list[Column]:
+    """What the SubmitIntents would be that have these records' fields, column by column."""
     return [
-        places.setdefault(intent.account, len(places)),
-        places.setdefault(intent.resource, len(places)),
-        places.setdefault(intent.asset, len(places)),
-        intent.units,
-        intent.units_min,
-        intent.limit,
-        seconds(intent.starts_ms),
-        seconds(intent.until_ms),
-        intent.immediate,
-        intent.epoch,
-        intent.nonce,
-        intent.digest,
-        places.setdefault(intent.signer, len(places)),
-        intent.authority,
-        intent.signature,
-        intent.proof_or_place,
+        _placed([intent.account for intent in intents], places),
+        _placed([intent.resource for intent in intents], places),
+        _placed([intent.asset for intent in intents], places),
+        [intent.units for intent in intents],
+        [intent.units_min for intent in intents],
+        [intent.limit for intent in intents],
+        [seconds(intent.starts_ms) for intent in intents],
+        [seconds(intent.until_ms) for intent in intents],
+        [intent.immediate for intent in intents],
+        [intent.epoch for intent in intents],
+        [intent.nonce for intent in intents],
+        [intent.digest for intent in intents],
+        _placed([intent.signer for intent in intents], places),
+        [intent.authority for intent in intents],
+        [intent.signature for intent in intents],
+        [intent.proof_or_place for intent in intents],
     ]
+
+
+def _placed(names: Names, places: dict[str, int]) -> Column:
+    """Each name's place; most often a name is the one before it."""
+    column: Column = []
+    before, place = "", -1
+    for name in names:
+        if name is not before or place < 0:
+            before, place = name, places.setdefault(name, len(places))
+        column.append(place)
+    return column
 
 
 def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Column:
@@ -208,8 +236,13 @@ def _fields(struct: msgspec.Struct, places: dict[str, int]) -> Column:
     return fields
 
 
-def _columns(kind: str, rows: list[Column]) -> list[Row]:
-    columns = [_said(column) for column in zip(*rows, strict=True)]
+def _columns(kind: str, entries: list[Entry], places: dict[str, int]) -> list[Row]:
+    whole: Iterable[Row]
+    if kind == INTENT:
+        whole = _intent_columns([_record(entry) for entry in entries], places)
+    else:
+        whole = zip(*[_row(entry, places) for entry in entries], strict=True)
+    columns = [_said(column) for column in whole]
     signatures = _SIGNATURES.get(kind, len(columns))
     for place in range(signatures, len(columns)):
         columns[place] = _shortened(columns[place])

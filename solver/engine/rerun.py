@@ -5,6 +5,7 @@ of: of intents' and offers' columns come the records that the market keeps, of c
 nothing, and no command in between. A group of an older version is read as its commands.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from intents.reject import Reject
@@ -16,7 +17,6 @@ from solver.core.market import Market
 from solver.engine.payload import (
     UNREADABLE,
     Block,
-    Column,
     Names,
     PayloadUnreadable,
     Said,
@@ -69,7 +69,7 @@ class _Commands:
 class _Cancels(_Commands):
     def __init__(self, block: Block, names: Names) -> None:
         accounts, self._digests = block.columns
-        self._accounts = _named(accounts, names)
+        self._accounts: list[str] = [names[account] for account in accounts]
         self._next = 0
 
     def carry_out(self, market: Market, at_ms: int) -> list[Event] | Reject:
@@ -82,98 +82,73 @@ class _Cancels(_Commands):
         return market.cancel(account, digest, at_ms)
 
 
-class _Intents(_Commands):
-    def __init__(self, block: Block, names: Names) -> None:
-        columns = block.columns
-        self._accounts = _named(columns[0], names)
-        self._resources = _named(columns[1], names)
-        self._assets = _named(columns[2], names)
-        self._units, self._units_min, self._limits = columns[3:6]
-        self._starts, self._ends = columns[6:8]
-        self._immediate, self._epochs, self._nonces = columns[8:11]
-        self._digests = columns[11]
-        self._signers = _named(columns[12], names)
-        self._authorities = [_AUTHORITIES[authority] for authority in columns[13]]
-        self._signatures, self._proofs = columns[14:]
-        self._next = 0
+class _Records(_Commands):
+    """Documents as the market keeps them, all of them made at once."""
+
+    _records: Sequence[IntentState | OfferState]
 
     def carry_out(self, market: Market, at_ms: int) -> list[Event] | Reject:
-        try:
-            record = self._record(self._next)
-        except UNREADABLE as error:
-            raise PayloadUnreadable(str(error)) from error
+        record = self._records[self._next]
         self._next += 1
         return market.admit(record, at_ms)
 
-    def _record(self, place: int) -> IntentState:
-        return IntentState(
-            self._accounts[place],
-            self._resources[place],
-            self._assets[place],
-            self._units[place],
-            self._units_min[place],
-            self._limits[place],
-            self._starts[place],
-            self._ends[place],
-            self._immediate[place],
-            self._epochs[place],
-            self._nonces[place],
-            self._digests[place],
-            self._signers[place],
-            self._authorities[place],
-            self._signatures[place],
-            self._proofs[place],
-        )
 
-
-class _Offers(_Commands):
+class _Intents(_Records):
     def __init__(self, block: Block, names: Names) -> None:
-        columns = block.columns
-        self._accounts = _named(columns[0], names)
-        self._resources = _named(columns[1], names)
-        self._assets = _named(columns[2], names)
-        self._keys = _named(columns[3], names)
-        self._units, self._limits = columns[4:6]
-        self._window_units, self._window_seconds = columns[6:8]
-        self._starts, self._ends = columns[8:10]
-        self._epochs, self._nonces, self._digests = columns[10:13]
-        self._signers = _named(columns[13], names)
-        self._authorities = [_AUTHORITIES[authority] for authority in columns[14]]
-        self._signatures = columns[15]
+        (accounts, resources, assets, units, units_min, limits, starts, ends) = block.columns[:8]
+        (immediate, epochs, nonces, digests, signers, authorities) = block.columns[8:14]
+        signatures, proofs = block.columns[14:]
+        self._records = [
+            IntentState(
+                names[accounts[place]],
+                names[resources[place]],
+                names[assets[place]],
+                units[place],
+                units_min[place],
+                limits[place],
+                starts[place],
+                ends[place],
+                immediate[place],
+                epochs[place],
+                nonces[place],
+                digests[place],
+                names[signers[place]],
+                _AUTHORITIES[authorities[place]],
+                signatures[place],
+                proofs[place],
+            )
+            for place in range(block.count)
+        ]
         self._next = 0
 
-    def carry_out(self, market: Market, at_ms: int) -> list[Event] | Reject:
-        try:
-            record = self._record(self._next)
-        except UNREADABLE as error:
-            raise PayloadUnreadable(str(error)) from error
-        self._next += 1
-        return market.admit(record, at_ms)
 
-    def _record(self, place: int) -> OfferState:
-        return OfferState(
-            self._accounts[place],
-            self._resources[place],
-            self._assets[place],
-            self._keys[place],
-            self._units[place],
-            self._limits[place],
-            self._window_units[place],
-            self._window_seconds[place],
-            self._starts[place],
-            self._ends[place],
-            self._epochs[place],
-            self._nonces[place],
-            self._digests[place],
-            self._signers[place],
-            self._authorities[place],
-            self._signatures[place],
-        )
-
-
-def _named(places: Column, names: Names) -> list[str]:
-    """The names that a column says by their places."""
-    return [names[place] for place in places]
+class _Offers(_Records):
+    def __init__(self, block: Block, names: Names) -> None:
+        (accounts, resources, assets, keys, units, limits) = block.columns[:6]
+        (window_units, window_seconds, starts, ends, epochs, nonces) = block.columns[6:12]
+        digests, signers, authorities, signatures = block.columns[12:]
+        self._records = [
+            OfferState(
+                names[accounts[place]],
+                names[resources[place]],
+                names[assets[place]],
+                names[keys[place]],
+                units[place],
+                limits[place],
+                window_units[place],
+                window_seconds[place],
+                starts[place],
+                ends[place],
+                epochs[place],
+                nonces[place],
+                digests[place],
+                names[signers[place]],
+                _AUTHORITIES[authorities[place]],
+                signatures[place],
+            )
+            for place in range(block.count)
+        ]
+        self._next = 0
 
 
 _READERS: Final[dict[str, tuple[type[_Commands], int]]] = {
