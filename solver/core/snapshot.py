@@ -63,7 +63,8 @@ _ARRAY_32: Final = b"\xdd"
 _ARRAY_16_BYTES: Final = 3
 _FIXED_ARRAY_MAX: Final = 15
 """The longest array whose length is in its first byte."""
-_encode: Final = msgspec.msgpack.Encoder().encode
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_encode: Final = _ENCODER.encode
 _T = TypeVar("_T")
 _Queues = tuple[deque[DocumentState], deque[DocumentState], deque[DocumentState]]
 """An account's mandates, intents and offers, each oldest first."""
@@ -71,7 +72,10 @@ _Queues = tuple[deque[DocumentState], deque[DocumentState], deque[DocumentState]
 
 def dump(state: State) -> bytes:
     """Everything that decides anything, in canonical form: the fields of `StateImage`, in order."""
-    return b"".join(_pieces(state))
+    image = bytearray()
+    for piece in _pieces(state):
+        image += piece
+    return bytes(image)
 
 
 def load(data: bytes) -> State:
@@ -116,8 +120,8 @@ def state_hash(state: State) -> str:
     return hashed.hexdigest()
 
 
-def _pieces(state: State) -> Iterator[bytes]:
-    """The bytes of `dump` from the first to the last, never many of them at once."""
+def _pieces(state: State) -> Iterator[bytes | memoryview]:
+    """The bytes of `dump` from the first to the last; each is good until the next is asked for."""
     ledger, accounts = state.ledger, state.accounts
     conduct = state.conduct
     fields = len(StateImage.__struct_fields__) - conduct.is_empty
@@ -164,13 +168,15 @@ def _mandates(state: State) -> list[tuple[MandateState, list[str]]]:
     return [(mandate, under[mandate.digest]) for mandate in state.mandates.values()]
 
 
-def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes]:
+def _rows(records: Collection[_T], row: Callable[[_T], Row]) -> Iterator[bytes | memoryview]:
     """A list of rows as MessagePack has it, a few at a time: they stay in the processor's cache."""
     yield _ARRAY_32 + len(records).to_bytes(4, "big")
-    left = iter(records)
+    left, encoded = iter(records), bytearray()
     while rows := [row(record) for record in islice(left, ROWS_AT_ONCE)]:
         head = _ARRAY_16_BYTES if len(rows) > _FIXED_ARRAY_MAX else 1
-        yield _encode(rows)[head:]
+        _ENCODER.encode_into(rows, encoded)
+        with memoryview(encoded) as whole, whole[head:] as piece:
+            yield piece
 
 
 def _fill_balance(balance: Balance, sums: Sums) -> None:
