@@ -412,7 +412,7 @@ def _verifier_count(config: Config) -> int:
 def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -> Competition:
     return Competition(
         sequencer,
-        STRATEGIES,
+        {name: STRATEGIES[name] for name in config.auction.strategies},
         epoch_ms=config.market.epoch_ms,
         assets=(deployment.usdc, CREDIT),
         randomness=secrets.token_bytes,

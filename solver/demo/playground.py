@@ -58,8 +58,7 @@ class Playground:
         await stage.start_market()
         self._console.print(f"solvers: {', '.join(RIVALS)}; buyers and sellers …")
         for name in RIVALS:
-            arguments = ("-m", "solver.cli", "solver", "run", "--strategy", name, "--market")
-            await stage.start_solver(f"solver-{name}", arguments)
+            await stage.start_strategy(name)
         self._buyers = [await self._buyer() for _ in range(BUYERS)]
         self._sellers = [await self._seller() for _ in range(SELLERS)]
         return await self._entry()

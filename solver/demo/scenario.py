@@ -20,6 +20,7 @@ DEPOSIT_ATOMS: Final = 2 * 10**6
 CALLS_AT_ONCE: Final = 4
 CALLS_BEFORE_DEATH: Final = 12
 SMALL_UNITS: Final = 1_000
+OURS: Final = ("book", "batch")
 EXTERNAL: Final = ("-m", "solver.demo.external_solver")
 """A solver that is not ours."""
 SMALL_CALLS: Final = 40
@@ -138,11 +139,15 @@ class Scenario:
         self.story.pages = stage.search.pages
         await self._step("market: contracts deployed, open for business", stage.start_market())
         stage.market.keep(self._follow())
-        await self._step(
-            "a solver of somebody else's connects", stage.start_solver("solver", EXTERNAL)
-        )
+        await self._step("solvers connect: two of ours, one of somebody else's", self._compete())
         await self._step("parties: accounts, deposits, session keys", self._gather_parties())
         await self._step("keys: sealed, health-checked, pooled", self._contribute())
+
+    async def _compete(self) -> None:
+        """Nobody competes within the market's process."""
+        for name in OURS:
+            await self._stage.start_strategy(name)
+        await self._stage.start_solver("solver", EXTERNAL)
 
     async def _step(self, name: str, work: Awaitable[None]) -> None:
         clock = asyncio.get_running_loop()

@@ -120,6 +120,11 @@ class Stage:
         (self.data_dir / "node.json").unlink(missing_ok=True)
         await self.market_process.kill()
 
+    async def start_strategy(self, name: str) -> None:
+        """One of our own strategies, which the market treats like anybody's solver."""
+        arguments = ("-m", "solver.cli", "solver", "run", "--strategy", name, "--market")
+        await self.start_solver(f"solver-{name}", arguments)
+
     async def start_solver(self, name: str, arguments: Sequence[str]) -> None:
         """A solver in a process of its own: what Python runs, which the market's URL follows."""
         await self._spawn(name, [*arguments, self.market.url])
@@ -237,6 +242,8 @@ class Stage:
                 "batch_interval_ms = 1500",
                 f"metered_atoms_max = {METERED_ATOMS_MAX}",
                 "metered_interval_ms = 4000",
+                "[auction]",
+                "strategies = []",
                 "[gateway]",
                 f"address_per_second = {RATE}",
                 f"account_per_second = {RATE}",

@@ -70,6 +70,13 @@ class MarketConfig(_Section):
     """How long what nobody has signed for waits until the market settles it on its own word."""
 
 
+class AuctionConfig(_Section):
+    """Who competes within the market's own process; all others come over /v1/solve."""
+
+    strategies: tuple[Literal["price-time", "uniform-price"], ...] = ("price-time",)
+    """The book alone: a market without solvers trades all the same. Empty: only who connects."""
+
+
 class GatewayConfig(_Section):
     """How fast anyone may ask. Bursts are twice as much."""
 
@@ -94,6 +101,7 @@ class Config(_Section):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     chain: ChainConfig = ChainConfig()
     market: MarketConfig = MarketConfig()
+    auction: AuctionConfig = AuctionConfig()
     gateway: GatewayConfig = GatewayConfig()
     providers_dir: Path | None = None
     """TOML files of providers beside the built-in ones."""
