@@ -6,6 +6,7 @@ EIP-2098), always with low s (EIP-2), so that a signature has one form only per 
 
 import threading
 from binascii import unhexlify
+from functools import lru_cache
 from typing import Final
 
 from coincurve import PrivateKey, PublicKey
@@ -22,6 +23,8 @@ COMPACT_BYTES: Final = 64
 """Length of an EIP-2098 signature."""
 FULL_BYTES: Final = 65
 """Length of r, s and v."""
+ADDRESSES_MAX: Final = 4_096
+"""Keys whose addresses are remembered: who signs once mostly signs again."""
 _PARITY: Final = (b"\x00", b"\x01")
 _HALF_ORDER_BYTES: Final = HALF_ORDER.to_bytes(32, "big")
 _DIGEST_BYTES: Final = 32
@@ -144,5 +147,6 @@ def _public_key(digest: bytes, normal: bytes) -> bytes | None:
     return public_key
 
 
+@lru_cache(ADDRESSES_MAX)
 def _address(public_key: bytes) -> str:
     return "0x" + keccak256(public_key)[12:].hex()

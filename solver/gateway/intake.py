@@ -28,7 +28,7 @@ from solver.gateway.limit import limited
 from solver.gateway.many import OutcomesTold, OutcomeTold
 from solver.gateway.wire import Nothing
 from solver.verifier.batch import Kind, Verdict, names_of, read_intent
-from solver.verifier.pool import weight_of
+from solver.verifier.line import weight_of
 from solver.verifier.record import counts_by_account, mandated_records, signed_records
 
 CREATED: Final = 201

@@ -9,6 +9,7 @@ contract can explain goes back to who asked: others do not wait for a chain.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from intents.admission import Verified
 from intents.document import Intent
@@ -33,12 +34,14 @@ class Singles:
         self._sequencer = sequencer
         self._verifiers = verifiers
         self._accounts = accounts
+        self._taken: Final = self._verified
+        """One for all: those of one `taken` are verified together."""
 
     def take(self, raw: bytes) -> _Asker:
         """Have the intent of a body verified, bound and submitted. Its contract is not asked."""
         asker: _Asker = asyncio.get_running_loop().create_future()
         now_s = self._sequencer.now_ms() // 1_000
-        self._verifiers.enter_intent(raw, now_s, asker, self._verified)
+        self._verifiers.enter_intent(raw, now_s, asker, self._taken)
         return asker
 
     def _verified(self, askers: Sequence[_Asker], verdict: Verdict) -> None:

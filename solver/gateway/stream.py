@@ -26,7 +26,7 @@ from solver.gateway.many import IntakeHead, IntakeRefused, IntakeTold, OutcomeTo
 from solver.gateway.wire import Nothing
 from solver.verifier.batch import Kind
 from solver.verifier.decode import Strict
-from solver.verifier.pool import weight_of
+from solver.verifier.line import weight_of
 
 HEAD_BYTES_MAX: Final = 512
 _HEADS: Final = Strict(IntakeHead, msgspec.json.encode)

@@ -10,7 +10,7 @@ The line is bounded in documents, bytes and time.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -22,14 +22,11 @@ from intents.document import Offer
 from intents.reject import Reject, RejectCode, reject
 from solver.verifier.batch import Kind, Verdict, answer, read, read_reject
 from solver.verifier.frame import Task
+from solver.verifier.line import Body, Line, Taken, weight_of
 from solver.verifier.process import Verifier, VerifierFailed
 
 LOG: Final = structlog.get_logger("solver.verifier")
 
-DOCUMENT_BYTES: Final = 400
-"""What a signed document takes, about: how many a body has is known once it is decoded."""
-SHARES: Final = (1, 1, 1, 8, 8)
-"""By kind: how many of its documents cost as much as one that is signed for itself."""
 TASK_WEIGHT_MAX: Final = 16
 """In signatures: about a millisecond, after which the market has something to go on with."""
 SINGLES_WEIGHT_MAX: Final = 64
@@ -60,42 +57,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """In line or with a verifier; one that takes longer over its task is ended."""
 
 
-Taken = Callable[[Sequence["asyncio.Future[Any]"], Verdict], None]
-"""Answers all who asked about intents that were verified together, now or later: a row for each.
-
-Who has left is done already.
-"""
-
-
-class _Body:
-    """A body in line, and who waits for it; who is `taken` learns of many at once."""
-
-    __slots__ = ("answered", "kind", "now_s", "raw", "since", "taken", "tries", "weight")
-
-    def __init__(
-        self,
-        kind: Kind,
-        raw: bytes,
-        now_s: int,
-        answered: "asyncio.Future[Any] | None" = None,
-        taken: Taken | None = None,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self.kind = kind
-        self.raw = raw
-        self.now_s = now_s
-        self.weight = weight_of(kind, raw)
-        self.tries = 0
-        self.since = loop.time()
-        self.answered = answered or loop.create_future()
-        self.taken = taken
-
-    def settle(self, verdict: Verdict | Reject) -> None:
-        """Answer whoever still waits."""
-        if not self.answered.done():
-            self.answered.set_result(verdict)
-
-
 class Verifiers:
     """Verifies signed bodies. With no processes it does so on the spot."""
 
@@ -103,14 +64,12 @@ class Verifiers:
         self.rules: Final = rules
         self.bounds: Final = bounds or Bounds()
         self._processes = processes
-        self._line: deque[_Body] = deque()
-        self._weight = 0
-        self._bytes = 0
+        self._line: Final = Line(self.bounds.weight_max, self.bounds.bytes_max)
         self._room = asyncio.Event()
         self._room.set()
         self._feeding = False
         self._verifiers: list[Verifier] = []
-        self._with: dict[Verifier, deque[list[_Body]]] = {}
+        self._with: dict[Verifier, deque[list[Body]]] = {}
         self._closed = False
 
     # -- what callers ask
@@ -123,7 +82,8 @@ class Verifiers:
         What is not verified, `asker` is told at once: busy, shutting_down.
         """
         if self._processes:
-            self._line_up(_Body(Kind.INTENT, raw, now_s, asker, taken))
+            since = asyncio.get_running_loop().time()
+            self._line_up(Body(Kind.INTENT, raw, now_s, since, asker, taken))
         else:
             taken([asker], answer(Kind.INTENT, raw, self.rules, now_s))
 
@@ -156,7 +116,7 @@ class Verifiers:
     @property
     def waiting(self) -> tuple[int, int]:
         """Signatures and bytes in line."""
-        return self._weight, self._bytes
+        return self._line.weight, self._line.bytes
 
     # -- life
 
@@ -175,11 +135,13 @@ class Verifiers:
         finally:
             self._closed = True
             self._room.set()
-            for body in [*self._line, *self._taken()]:
+            for body in [*self._left_in_line(), *self._taken()]:
                 body.settle(reject(RejectCode.SHUTTING_DOWN))
-            self._line.clear()
 
-    def _taken(self) -> list[_Body]:
+    def _left_in_line(self) -> list[Body]:
+        return [self._line.leave() for _ in range(len(self._line))]
+
+    def _taken(self) -> list[Body]:
         return [body for tasks in self._with.values() for task in tasks for body in task]
 
     # -- the line
@@ -189,47 +151,36 @@ class Verifiers:
         if not self._processes:
             verdict: Verdict | Reject = answer(kind, raw, self.rules, now_s)
         else:
-            body = _Body(kind, raw, now_s)
+            loop = asyncio.get_running_loop()
+            body = Body(kind, raw, now_s, loop.time(), loop.create_future())
             self._line_up(body)
             verdict = await body.answered
         if isinstance(verdict, Reject) or verdict.refused is None:
             return verdict
         return read_reject(verdict.refused)
 
-    def _line_up(self, body: _Body) -> None:
+    def _line_up(self, body: Body) -> None:
         if self._closed:
             body.settle(reject(RejectCode.SHUTTING_DOWN))
-        elif not self._has_room(body.weight, len(body.raw)):
+        elif not self._line.has_room(body.weight, len(body.raw)):
             body.settle(
                 reject(RejectCode.BUSY, "too much waits to be verified", retry_after_ms=1_000)
             )
         else:
-            self._enter(body)
+            self._line.enter(body)
+            if self._line.is_long():
+                self._room.clear()
             self._feed_soon()
 
     async def _let_in(self, kind: Kind, raw: bytes) -> None:
         """Return when there is room for a body; nothing may be awaited before it enters."""
-        while not self._closed and not self._has_room(weight_of(kind, raw), len(raw)):
+        while not self._closed and not self._line.has_room(weight_of(kind, raw), len(raw)):
             self._room.clear()
             await self._room.wait()
 
-    def _has_room(self, weight: int, size: int) -> bool:
-        """A body that is larger than all the room there is has to find the line empty."""
-        return not self._line or (
-            self._weight + weight <= self.bounds.weight_max
-            and self._bytes + size <= self.bounds.bytes_max
-        )
-
-    def _enter(self, body: _Body) -> None:
-        self._line.append(body)
-        self._count(body, 1)
-
-    def _count(self, body: _Body, sign: int) -> None:
-        self._weight += sign * body.weight
-        self._bytes += sign * len(body.raw)
-        if 2 * self._weight > self.bounds.weight_max or 2 * self._bytes > self.bounds.bytes_max:
-            self._room.clear()
-        else:
+    def _made_room(self) -> None:
+        """Somebody has left the line."""
+        if not self._line.is_long():
             self._room.set()
 
     def _feed_soon(self) -> None:
@@ -242,24 +193,18 @@ class Verifiers:
         self._feeding = False
         for depth in range(TASKS_MAX):
             for verifier in self._verifiers:
-                if len(self._with[verifier]) == depth and self._weight >= WAITING_MIN[depth]:
+                if len(self._with[verifier]) == depth and self._line.weight >= WAITING_MIN[depth]:
                     self._give(verifier)
 
     def _give(self, verifier: Verifier) -> None:
         """A verifier's share of what waits; a task has one time, its first body's."""
+        first = self._line.first()
+        assert first is not None
         idle = sum(not tasks for tasks in self._with.values())
-        most = TASK_WEIGHT_MAX if self._line[0].taken is None else SINGLES_WEIGHT_MAX
-        share = min(most, max(SHARE_MIN, -(-self._weight // max(1, idle))))
-        task: list[_Body] = []
-        weight = 0
-        while self._line and (not task or weight + self._line[0].weight <= share):
-            if task and not _go_together(task[0], self._line[0]):
-                break
-            body = self._line.popleft()
-            self._count(body, -1)
-            if not body.answered.done():
-                weight += body.weight
-                task.append(body)
+        most = TASK_WEIGHT_MAX if first.taken is None else SINGLES_WEIGHT_MAX
+        share = min(most, max(SHARE_MIN, -(-self._line.weight // max(1, idle))))
+        task = self._line.take(share)
+        self._made_room()
         if task:
             self._with[verifier].append(task)
             verifier.send(Task(task[0].now_s, [(body.kind, body.raw) for body in task]))
@@ -317,8 +262,7 @@ class Verifiers:
             for body in reversed(task):
                 body.tries += number == 0
                 if body.tries < TRIES_MAX:
-                    self._line.appendleft(body)
-                    self._count(body, 1)
+                    self._line.return_first(body)
                 else:
                     body.settle(_given_up())
         self._feed_soon()
@@ -329,29 +273,15 @@ class Verifiers:
         while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             since = loop.time() - self.bounds.seconds_max
-            while self._line and self._line[0].since < since:
-                body = self._line.popleft()
-                self._count(body, -1)
-                body.settle(_given_up())
+            while (first := self._line.first()) is not None and first.since < since:
+                self._line.leave().settle(_given_up())
+                self._made_room()
             for verifier in self._verifiers:
                 if verifier.silent_since < since and self._with[verifier]:
                     verifier.kill()
 
 
-def _go_together(first: _Body, other: _Body) -> bool:
-    """Whether one task may have both: it has one time, and what may kill goes alone.
-
-    Single intents go with others that the same asks for: they are answered in one Verdict.
-    """
-    return (
-        first.now_s == other.now_s
-        and first.taken == other.taken
-        and not first.tries
-        and not other.tries
-    )
-
-
-def _is_answer(task: list[_Body], answers: Sequence[Verdict | str]) -> bool:
+def _is_answer(task: list[Body], answers: Sequence[Verdict | str]) -> bool:
     """Whether these may be the answers to a task: one of many rows, or one for each body."""
     if len(answers) == len(task):
         return True
@@ -359,7 +289,7 @@ def _is_answer(task: list[_Body], answers: Sequence[Verdict | str]) -> bool:
     return isinstance(together, Verdict) and len(together.rows) == len(task)
 
 
-def _hand_over(bodies: list[_Body], verdict: Verdict) -> None:
+def _hand_over(bodies: list[Body], verdict: Verdict) -> None:
     """Have what was verified together taken; if that fails, tell everyone who is not answered."""
     taken = bodies[0].taken
     if taken is None:
@@ -372,11 +302,6 @@ def _hand_over(bodies: list[_Body], verdict: Verdict) -> None:
         for asker in askers:
             if not asker.done():
                 asker.set_exception(error)
-
-
-def weight_of(kind: Kind, raw: bytes) -> int:
-    """How many signatures a body costs, about: what it counts for in a bound or a rate."""
-    return max(1, len(raw) // (DOCUMENT_BYTES * SHARES[kind]))
 
 
 def _given_up() -> Reject:

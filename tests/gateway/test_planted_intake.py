@@ -21,7 +21,8 @@ from solver.gateway.mac import Macs, mac_of
 from solver.gateway.many import IntakeRefused, OutcomeTold
 from solver.verifier import batch
 from solver.verifier.batch import REJECT_FIELDS, Kind, Verdict
-from solver.verifier.pool import Verifiers, _Body
+from solver.verifier.line import Body, Line
+from solver.verifier.pool import Verifiers
 from solver.verifier.record import signed_records
 from tests.gateway import test_flood, test_intake, test_mandate
 from tests.gateway.test_property import patching
@@ -177,17 +178,17 @@ def refusing_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def boundless(patch: pytest.MonkeyPatch) -> None:
     """Whatever comes is let in line."""
-    patch.setattr(Verifiers, "_has_room", lambda *_: True)
+    patch.setattr(Line, "has_room", lambda *_: True)
 
 
 def doubled(patch: pytest.MonkeyPatch) -> None:
     """What a dead verifier had is answered as busy, and verified all the same."""
-    settle = _Body.settle
+    settle = Body.settle
 
-    def early(self: _Body, verdict: Any) -> None:
+    def early(self: Body, verdict: Any) -> None:
         settle(self, Verdict() if self.tries else verdict)
 
-    patch.setattr(_Body, "settle", early)
+    patch.setattr(Body, "settle", early)
 
 
 def cut_short(patch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Each test of verifiers fails for the bug that it is there for."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from inspect import signature
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 
 from solver.verifier import pool
+from solver.verifier.line import Body, Line
 from solver.verifier.pool import Verifiers
 from solver.verifier.process import Verifier
 from tests.patience import impatient
@@ -19,7 +19,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def boundless(patch: pytest.MonkeyPatch) -> None:
     """Whatever comes is let in."""
-    patch.setattr(Verifiers, "_has_room", lambda *_: True)
+    patch.setattr(Line, "has_room", lambda *_: True)
 
 
 def never_again(patch: pytest.MonkeyPatch) -> None:
@@ -58,13 +58,15 @@ def impatient_never(patch: pytest.MonkeyPatch) -> None:
 
 def uncounted(patch: pytest.MonkeyPatch) -> None:
     """Room is taken and never given back."""
-    count = Verifiers._count
+    leave = Line.leave
 
-    def upwards(self: Verifiers, body: Any, sign: int) -> None:
-        if sign > 0:
-            count(self, body, sign)
+    def for_nothing(self: Line) -> Body:
+        weight = self.weight
+        body = leave(self)
+        self.weight = weight
+        return body
 
-    patch.setattr(Verifiers, "_count", upwards)
+    patch.setattr(Line, "leave", for_nothing)
 
 
 def always_room(patch: pytest.MonkeyPatch) -> None:
@@ -79,18 +81,17 @@ def always_room(patch: pytest.MonkeyPatch) -> None:
 def left_waiting(patch: pytest.MonkeyPatch) -> None:
     """At the end nobody is told anything."""
     patch.setattr(Verifiers, "_taken", lambda _: [])
-    patch.setattr(pool, "deque", deque)
-    patch.setattr(pool._Body, "settle", lambda *_: None)
+    patch.setattr(Body, "settle", lambda *_: None)
 
 
 def wrong_time(patch: pytest.MonkeyPatch) -> None:
     """Validity is held against another time than the caller's."""
-    init = pool._Body.__init__
+    init = Body.__init__
 
     def late(self: Any, kind: Any, raw: bytes, now_s: int, *asked: Any) -> None:
         init(self, kind, raw, now_s - 10, *asked)
 
-    patch.setattr(pool._Body, "__init__", late)
+    patch.setattr(Body, "__init__", late)
 
 
 def swapped(patch: pytest.MonkeyPatch) -> None:
@@ -105,12 +106,12 @@ def swapped(patch: pytest.MonkeyPatch) -> None:
 
 def one_by_one(patch: pytest.MonkeyPatch) -> None:
     """Each has a task of its own, however many there are."""
-    patch.setattr(pool, "_go_together", lambda *_: False)
+    patch.setattr(Body, "goes_with", lambda *_: False)
 
 
 def never_apart(patch: pytest.MonkeyPatch) -> None:
     """What was with a poisoned body when it killed is sent with it again."""
-    patch.setattr(pool, "_go_together", lambda first, other: first.now_s == other.now_s)
+    patch.setattr(Body, "goes_with", lambda first, other: first.now_s == other.now_s)
 
 
 def all_suspected(patch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,11 @@ import uvloop
 from intents.admission import Verified, admit
 from intents.document import Intent
 from intents.reject import Reject, RejectCode
-from solver.verifier import batch, pool, worker
+from solver.verifier import batch, worker
 from solver.verifier.batch import Kind, Verdict, read
 from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge, Task, encode
-from solver.verifier.pool import TASK_WEIGHT_MAX, Bounds, Verifiers, weight_of
+from solver.verifier.line import Body, weight_of
+from solver.verifier.pool import TASK_WEIGHT_MAX, Bounds, Verifiers
 from solver.verifier.process import Verifier, VerifierFailed
 from tests.builder import START_S, alice, an_intent, an_offer, unverified
 from tests.patience import PATIENCE_S, patience_s, patiently, until
@@ -411,9 +412,10 @@ async def test_a_bug_of_ours_is_told_and_harms_nobody_else(
 ) -> None:
     """A verifier that raises says what; the caller's request fails, the verifier goes on."""
     async with running(1) as verifiers:
-        broken = pool._Body(Kind.INTENT, signed(), START_S)
+        loop = asyncio.get_running_loop()
+        broken = Body(Kind.INTENT, signed(), START_S, loop.time(), loop.create_future())
         broken.kind = 99  # type: ignore[assignment]
-        verifiers._enter(broken)
+        verifiers._line.enter(broken)
         verifiers._feed_soon()
         with pytest.raises(VerifierFailed, match="ValueError"):
             await broken.answered
