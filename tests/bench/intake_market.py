@@ -65,8 +65,9 @@ from tests.bench.intake_bodies import (
 )
 
 VERIFIERS: Final = 2
-UNDER_WAY: Final = 16
-"""Batches that are sent and not answered."""
+UNDER_WAY: Final = 32
+"""Batches that are sent and not answered: one group is written, one applied, and verifiers have
+tasks and what comes next. With half as many they sometimes wait for a write to end."""
 SINGLES_UNDER_WAY: Final = 512
 """Single intents that are sent and not answered: as many connections."""
 MONEY: Final = 10**15
