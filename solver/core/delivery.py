@@ -141,8 +141,8 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
     for record in () if owner is None else owner.standing:
         if isinstance(record, OfferState) and record.key == command.key:
             end_offer(state, record, f"key {command.reason}")
-    for lease in key.leases.members():
-        assert isinstance(lease, Lease)
+    for lease_id in list(key.leases):
+        lease = state.leases[lease_id]
         if lease.status is LeaseStatus.OPEN:
             lease.status = LeaseStatus.ORPHANED
             _move(state, lease)
@@ -257,7 +257,7 @@ def _close(state: State, lease: Lease) -> None:
     """Release what was not delivered, keep what is owed, see whether the execution is over."""
     lease.status = LeaseStatus.CLOSED
     state.lease_ends.remove(lease)
-    state.keys[lease.key].leases.remove(lease)
+    state.keys[lease.key].leases.pop(lease.id, None)
     intent, offer = state.intents[lease.intent], state.offers[lease.offer]
     freed = lease.held - lease.payment
     lease.held -= freed

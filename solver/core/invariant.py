@@ -16,7 +16,6 @@ from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.core.ledger import Balance
 from solver.core.meter import Meter
-from solver.core.roster import Member
 from solver.core.settling import counted_units
 from solver.core.state import (
     CREDIT,
@@ -292,12 +291,12 @@ def counters_add_up(state: State) -> None:
         unsettled = len([lease for lease in leases if lease.status in _HOLDING])
         if (execution.serving, execution.unsettled) != (serving, unsettled):
             violate("counters_add_up", execution=execution.id)
-    served: dict[str, list[Member]] = {}
+    served: dict[str, list[str]] = {}
     for lease in state.leases.values():
         if lease.status in SERVING:
-            served.setdefault(lease.key, []).append(lease)
+            served.setdefault(lease.key, []).append(lease.id)
     for key_id, key in state.keys.items():
-        check(key.leases.members() == served.get(key_id, []), "counters_add_up", key=key_id)
+        check(list(key.leases) == served.get(key_id, []), "counters_add_up", key=key_id)
     under = Counter([one.signer for one in state.intents.values()] if state.mandates else ())
     for mandate in state.mandates.values():
         check(mandate.intents_kept == under[mandate.digest], "counters_add_up")

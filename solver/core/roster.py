@@ -15,16 +15,13 @@ SPARE_MAX: Final = 64
 
 @mypyc_attr(acyclic=True)
 class Member:
-    """Whoever can stand in a roster: in one at a time. Whoever makes one gives it no place (−1).
-
-    It has no `__init__`, as orders are made of it: in plain Python that takes twice as long as
-    setting the attributes of a new object where it is made.
-    """
+    """Whoever can stand in a roster: in one at a time."""
 
     __slots__ = ("place",)
 
-    place: int
-    """Where it stands; below 0 if nowhere."""
+    def __init__(self) -> None:
+        self.place = -1
+        """Where it stands; below 0 if nowhere."""
 
 
 @mypyc_attr(acyclic=True)

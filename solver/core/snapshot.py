@@ -386,7 +386,7 @@ def _load_leases(state: State, image: StateImage) -> None:
         if row.execution in state.executions:
             state.executions[row.execution].leases.append(row.id)
         if row.status in SERVING:
-            state.keys[lease.key].leases.add(lease)
+            state.keys[lease.key].leases[row.id] = None
             if row.until_ms > image.now_ms:
                 state.lease_ends.add(lease, row.until_ms)
 

@@ -37,7 +37,6 @@ from solver.core.ledger import Balance, Ledger
 from solver.core.meter import Metering
 from solver.core.quality import Seen
 from solver.core.record import Batch, Call, Session
-from solver.core.roster import Roster
 from solver.core.table import large_dict
 from solver.core.window import Window
 
@@ -135,8 +134,8 @@ class KeyState:
         self.resources = resources
         self.live = True
         self.seen = Seen()
-        self.leases = Roster()
-        """Its leases that are not closed."""
+        self.leases: dict[str, None] = {}
+        """Its leases that are not closed, oldest first."""
 
 
 @mypyc_attr(acyclic=True)
@@ -188,7 +187,6 @@ class Lease(Timed):
         metered: bool,
     ) -> None:
         self.due_slot = None
-        self.place = -1
         self.id = id
         self.execution = execution
         self.intent = intent.digest

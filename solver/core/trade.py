@@ -132,7 +132,7 @@ def open_lease(
     )
     state.leases[lease.id] = lease
     state.lease_ends.add(lease, lease.until_ms)
-    state.keys[lease.key].leases.add(lease)
+    state.keys[lease.key].leases[lease.id] = None
     execution.leases.append(lease.id)
     execution.serving += 1
     execution.unsettled += 1

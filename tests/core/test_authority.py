@@ -19,7 +19,7 @@ from solver.core.command import (
     SubmitMandate,
 )
 from solver.core.event import IntentStatus
-from solver.core.state import MAY_CANCEL, MAY_SIGN, Lease
+from solver.core.state import MAY_CANCEL, MAY_SIGN
 from tests.builder import (
     CREDITS,
     START_S,
@@ -241,10 +241,9 @@ class AuthorityMachine(RuleBasedStateMachine):
         best = max(bids, key=lambda paper: paper.limit)
         offer = an_offer().limit(best.limit).paid_in(CREDITS).until(LATE_S).signed_by(bob)
         self.bench.do(offer)
-        lease = self.bench.market.state.keys[offer.offer.key].leases.members()[0]
-        assert isinstance(lease, Lease)
-        assert lease.intent == best.command.digest
-        self.bench.use(lease)
+        lease = next(iter(self.bench.market.state.keys[offer.offer.key].leases))
+        assert self.bench.market.state.leases[lease].intent == best.command.digest
+        self.bench.use(self.bench.market.state.leases[lease])
         best.live = False
 
     @rule(seconds=st.integers(0, 60))

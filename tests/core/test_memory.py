@@ -59,7 +59,7 @@ def _nothing_stands(state: State) -> None:
         assert (deadlines.entries(), deadlines.next_ms) == ([], None)
     assert (state.calls, state.executions, list(state.ready), state.due) == ({}, {}, [], [])
     for key in state.keys.values():
-        assert key.leases.members() == []
+        assert key.leases == {}
     assert not any(account.standing for account in state.accounts.values())
 
 

@@ -8,19 +8,13 @@ from solver.core.check import Violation
 from solver.core.roster import SPARE_MAX, Member, Roster
 
 
-def _a_member() -> Member:
-    member = Member()
-    member.place = -1
-    return member
-
-
 @given(st.lists(st.integers(min_value=0, max_value=9), max_size=400))
 def test_a_roster_is_an_ordered_set(choices: list[int]) -> None:
     """Whoever comes and leaves, in whatever order: as a dict would have it."""
     roster, expected = Roster(), dict[int, Member]()
     for number, choice in enumerate(choices):
         if choice < 6 or not expected:
-            expected[number] = _a_member()
+            expected[number] = Member()
             roster.add(expected[number])
         else:
             leaving = list(expected)[choice * len(expected) // 10]
@@ -31,10 +25,10 @@ def test_a_roster_is_an_ordered_set(choices: list[int]) -> None:
 
 def test_a_roster_has_no_more_places_than_it_needs() -> None:
     """One that stays among many that come and leave: no place is kept for those."""
-    roster, stays = Roster(), _a_member()
+    roster, stays = Roster(), Member()
     roster.add(stays)
     for _ in range(100 * SPARE_MAX):
-        passer = _a_member()
+        passer = Member()
         roster.add(passer)
         roster.remove(passer)
     assert roster.members() == [stays]
@@ -43,7 +37,7 @@ def test_a_roster_has_no_more_places_than_it_needs() -> None:
 
 def test_nobody_leaves_twice() -> None:
     """A place is given back once, and by whom it belongs to alone."""
-    roster, one, other = Roster(), _a_member(), _a_member()
+    roster, one, other = Roster(), Member(), Member()
     roster.add(one)
     with pytest.raises(Violation, match="stands_in_its_place"):
         roster.remove(other)
