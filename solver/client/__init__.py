@@ -3,7 +3,7 @@
 from intents.signature import SigningKey
 from solver.client.agent import Agent, Answer, BoughtIntent, Stream
 from solver.client.bundle import BoughtBundle
-from solver.client.contributor import Contributor
+from solver.client.contributor import Contributor, SignedOffer
 from solver.client.fault import MarketFault, NotFilled, NotOwed, Rejected, Unexpected, Unreachable
 from solver.client.key import read_key
 from solver.client.mandate import MandateSession
@@ -33,6 +33,7 @@ __all__ = [
     "NotOwed",
     "Purchase",
     "Rejected",
+    "SignedOffer",
     "SigningKey",
     "Solution",
     "SolutionFill",

@@ -2,11 +2,21 @@
 
 from typing import Final
 
+import msgspec
+
 from intents import document as signed
 from intents.signature import SigningKey
 from solver.client.fault import Rejected
 from solver.client.market import Identity, Market
 from solver.client.model import Balance, Health, Offer, Pooled, Result
+
+
+class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """An offer that was signed and is nowhere yet; solutions name it by its digest."""
+
+    digest: str
+    document: signed.Offer
+    signature: str
 
 
 class Contributor:
@@ -62,22 +72,10 @@ class Contributor:
 
         `window` is (units, seconds): at most so many in any so many seconds.
         """
-        now_s = self.market.time_s()
+        until_s = self.market.time_s() + valid_seconds
 
         def document() -> signed.Offer:
-            return signed.Offer(
-                account=self.account,
-                resource=resource,
-                asset=asset or self.market.signing.assets.usdc,
-                key=key,
-                units=units,
-                limit=limit,
-                window_units=window[0],
-                window_seconds=window[1],
-                valid_until=now_s + valid_seconds,
-                epoch=self._epoch,
-                nonce=self.market.next_nonce(),
-            )
+            return self._document(resource, key, units, limit, asset, window, until_s)
 
         try:
             return await self.submit(document())
@@ -86,6 +84,46 @@ class Contributor:
                 raise
             await self.balance()
             return await self.submit(document())
+
+    def sign_offer(
+        self,
+        resource: str,
+        *,
+        key: str,
+        units: int,
+        limit: int,
+        asset: str | None = None,
+        valid_seconds: int = 3_600,
+    ) -> SignedOffer:
+        """Sign and send nothing: for `Desk.propose`, whose solution brings it along."""
+        until_s = self.market.time_s() + valid_seconds
+        document = self._document(resource, key, units, limit, asset, (0, 0), until_s)
+        digest, signature = self.market.sign(self.identity.key, document)
+        return SignedOffer(digest=digest, document=document, signature=signature)
+
+    def _document(  # noqa: PLR0917  an offer's terms, in its order
+        self,
+        resource: str,
+        key: str,
+        units: int,
+        limit: int,
+        asset: str | None,
+        window: tuple[int, int],
+        until_s: int,
+    ) -> signed.Offer:
+        return signed.Offer(
+            account=self.account,
+            resource=resource,
+            asset=asset or self.market.signing.assets.usdc,
+            key=key,
+            units=units,
+            limit=limit,
+            window_units=window[0],
+            window_seconds=window[1],
+            valid_until=until_s,
+            epoch=self._epoch,
+            nonce=self.market.next_nonce(),
+        )
 
     async def submit(self, document: signed.Offer) -> Offer:
         """Sign and submit a document of your own making."""

@@ -272,6 +272,7 @@ class SolutionTold(Model, frozen=True, kw_only=True):
     solver: str
     bid: str
     books: tuple[dict[str, Any], ...]
+    brought: tuple[dict[str, Any], ...] = ()
 
 
 class AuctionTold(Model, frozen=True, kw_only=True):

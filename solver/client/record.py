@@ -13,6 +13,7 @@ from solver.client.fault import Rejected
 from solver.client.model import AuctionTold
 from solver.core.auction import (
     Auction,
+    BroughtOffer,
     Proposed,
     Snapshot,
     SnapshotBook,
@@ -105,7 +106,10 @@ def record_of(told: AuctionTold) -> Auction:
                 solver=solution.solver,
                 seq=seq,
                 bid=solution.bid,
-                solution=Solution(books=msgspec.convert(solution.books, tuple[ClearedBook, ...])),
+                solution=Solution(
+                    books=msgspec.convert(solution.books, tuple[ClearedBook, ...]),
+                    brought=msgspec.convert(solution.brought, tuple[BroughtOffer, ...]),
+                ),
             )
             for seq, solution in enumerate(told.solutions)
         ],

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from intents.signature import SigningKey
+from solver.client.contributor import SignedOffer
 from solver.client.fault import MarketFault, Rejected, Unreachable
 from solver.client.market import ATTEMPTS_MAX, Identity, Market, may_repeat, pause_seconds
 from solver.client.model import Auction, Verdict
@@ -89,8 +90,13 @@ class Desk:
         if isinstance(self._ended, Rejected):
             raise self._ended
 
-    async def propose(self, auction: Auction, solution: Solution) -> str:
+    async def propose(
+        self, auction: Auction, solution: Solution, offers: Sequence[SignedOffer] = ()
+    ) -> str:
         """A sealed bid for all books of the solution together, or none of them.
+
+        `offers` (`Contributor.sign_offer`) are of the solver's own account and stand for this
+        solution alone, which may fill from them by their digests.
 
         Returns the bid's id once it is in; raises Rejected with the reason if not.
         """
@@ -103,6 +109,7 @@ class Desk:
             "auction": auction.number,
             "snapshot": auction.snapshot_hash,
             "books": solution.books,
+            "offers": [{"document": one.document, "signature": one.signature} for one in offers],
         }
         await self._socket.send_str(msgspec.json.encode(message).decode())
         return await answer

@@ -80,10 +80,23 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return "0x" + blake2b(msgspec.msgpack.encode(self), digest_size=32).hexdigest()
 
 
-class Solution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Books cleared together or not at all. A strategy returns this; a solver sends it."""
+class BroughtOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An offer of the solver's own, of which nobody knew before."""
+
+    resource: str
+    order: SnapshotOrder
+
+
+class Solution(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Books cleared together or not at all. A strategy returns this; a solver sends it.
+
+    It may fill from what it brought, beside the snapshot's offers.
+    """
 
     books: tuple[ClearedBook, ...]
+    brought: tuple[BroughtOffer, ...] = ()
 
     @property
     def fills_count(self) -> int:

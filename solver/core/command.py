@@ -177,6 +177,16 @@ class ClearedBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fills: tuple[SolutionFill, ...]
 
 
+class CarriedOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A verified offer that a solution brings along, for itself alone."""
+
+    offer: Offer
+    digest: str
+    signer: str
+    authority: Authority
+    signature: str
+
+
 class OpenAuction(Base, frozen=True, kw_only=True):
     """Cut the snapshot of resources that trade in epochs; solvers bid for any of them at once.
 
@@ -199,6 +209,8 @@ class ProposeSolution(Base, frozen=True, kw_only=True):
     solver: str
     snapshot: str
     books: tuple[ClearedBook, ...]
+    offers: tuple[CarriedOffer, ...] = ()
+    """Capacity of the solver's own, which only its solutions fill from."""
 
 
 class StartCall(Base, frozen=True, kw_only=True):

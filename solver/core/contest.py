@@ -26,6 +26,14 @@ from solver.core.auction import (
     seed_hash,
 )
 from solver.core.book import Order
+from solver.core.bringing import (
+    bring,
+    brought_orders,
+    fault_in_brought,
+    shrunk_of,
+    tell_brought,
+    withdraw_brought,
+)
 from solver.core.bundling import seen_bundles, without_parts
 from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
@@ -92,16 +100,15 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     """Take a sealed bid; it is judged when the auction closes.
 
     Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solver_benched,
-    solution_limit, solution_duplicate.
+    solution_limit, solution_duplicate, those of `fault_in_brought`.
     """
     auction = state.auctions.get(command.auction)
     if auction is None:
         return reject(RejectCode.AUCTION_UNKNOWN, f"no auction {command.auction}")
-    if auction.closed:
-        return reject(RejectCode.AUCTION_CLOSED, f"it closed at {auction.snapshot.closes_at_ms}")
-    if command.snapshot != auction.snapshot_digest:
-        return reject(RejectCode.SNAPSHOT_MISMATCH, f"the snapshot is {auction.snapshot_digest}")
-    solution = Solution(books=command.books)
+    refused = _fault_in_place(auction, command)
+    if refused is not None:
+        return refused
+    solution = Solution(books=command.books, brought=brought_orders(command))
     refused = state.conduct.fault(command.solver, state.now_ms) if auction.breaker is True else None
     refused = refused or _beyond_limits(auction, command.solver, solution.fills_count)
     if refused is not None:
@@ -109,6 +116,10 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     bid = solution.digest(command.solver)
     if any(bid == other.bid for other in auction.proposed):
         return reject(RejectCode.SOLUTION_DUPLICATE, "it was proposed before")
+    refused = fault_in_brought(state, auction, command)
+    if refused is not None:
+        return refused
+    bring(state, auction, command)
     auction.proposed.append(
         Proposed(solver=command.solver, seq=state.next_seq(), bid=bid, solution=solution)
     )
@@ -120,7 +131,8 @@ def close_auction(state: State, number: int) -> None:
     """Judge all solutions, tell each its rank, carry out those that win."""
     auction = state.auctions[number]
     auction.closed = True
-    auction.shrunk = _shrunk(state, auction.snapshot)
+    auction.shrunk = _shrunk(state, auction.snapshot) | shrunk_of(state, auction)
+    tell_brought(state, auction)
     verdict = judge(auction)
     for rank, ranked in enumerate(verdict.ranking, start=1):
         proposed = ranked.scored.proposed
@@ -150,6 +162,7 @@ def close_auction(state: State, number: int) -> None:
             gap=verdict.gap,
         )
     )
+    withdraw_brought(state, auction)
     _end_immediate(state, auction)
     _forget_old_auctions(state)
 
@@ -168,6 +181,15 @@ def _fault_in(state: State, command: OpenAuction) -> Reject | None:
                     return reject(
                         RejectCode.ALREADY_KNOWN, f"{resource} in this asset is in an auction"
                     )
+    return None
+
+
+def _fault_in_place(auction: Auction, command: ProposeSolution) -> Reject | None:
+    """Whether the auction takes answers to what this one is to."""
+    if auction.closed:
+        return reject(RejectCode.AUCTION_CLOSED, f"it closed at {auction.snapshot.closes_at_ms}")
+    if command.snapshot != auction.snapshot_digest:
+        return reject(RejectCode.SNAPSHOT_MISMATCH, f"the snapshot is {auction.snapshot_digest}")
     return None
 
 

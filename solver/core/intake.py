@@ -162,11 +162,31 @@ def admit_offer(state: State, offer: OfferState) -> Reject | None:
     epoch_ended, nonce_used, account_full, busy, key_unknown, key_not_live, not_authorized,
     resource_unknown (not a resource of the key).
     """
-    fault = _fault_in_document(state, offer, state.accounts.get(offer.account))
-    fault = fault or _fault_in_key(state, offer)
+    fault = fault_in_offer(state, offer)
     if fault is not None:
         return fault
-    _enter_offer(state, offer)
+    _enter_offer(state, offer, apart=False)
+    emit_offer(state, offer)
+    if offer.starts_ms <= state.now_ms:
+        carry_out(state)
+    else:
+        state.schedule(offer.starts_ms, Due.ACTIVATE_OFFER, offer.digest)
+    return None
+
+
+def fault_in_offer(state: State, offer: OfferState, count: int = 1) -> Reject | None:
+    """The rejects of `admit_offer`, for one of `count` offers that enter together."""
+    fault = _fault_in_document(state, offer, state.accounts.get(offer.account), count)
+    return fault or _fault_in_key(state, offer)
+
+
+def enter_offer_apart(state: State, offer: OfferState) -> None:
+    """Have an offer in which there is no fault stand in no book, until it ends."""
+    _enter_offer(state, offer, apart=True)
+
+
+def emit_offer(state: State, offer: OfferState) -> None:
+    """Tell the feed that an offer was admitted."""
     state.emit(
         OfferAccepted(
             offer=offer.digest,
@@ -176,11 +196,6 @@ def admit_offer(state: State, offer: OfferState) -> Reject | None:
             limit=offer.limit,
         )
     )
-    if offer.starts_ms <= state.now_ms:
-        carry_out(state)
-    else:
-        state.schedule(offer.starts_ms, Due.ACTIVATE_OFFER, offer.digest)
-    return None
 
 
 def submit_mandate(state: State, command: SubmitMandate) -> Reject | None:
@@ -257,15 +272,15 @@ def _enter_intent(
         mandate.intents_kept += 1
 
 
-def _enter_offer(state: State, offer: OfferState) -> None:
-    """Remember an offer, open the account of its units, and have its order matched."""
+def _enter_offer(state: State, offer: OfferState, *, apart: bool) -> None:
+    """Remember an offer, open the account of its units, and have its order matched, or not."""
     state.account(offer.account).remember(offer)
     book = state.book(offer.resource, offer.asset)
     money = state.money(offer.account, offer.asset)
     until_ms = signed_until_ms(state, offer)
     digest, units, limit = offer.digest, offer.units, offer.limit
     offer.order = ask_order(digest, book, money, units, limit, until_ms)
-    if offer.starts_ms > state.now_ms:
+    if apart or offer.starts_ms > state.now_ms:
         state.exchange.postpone(offer.order)
     else:
         state.exchange.sell(offer.order)

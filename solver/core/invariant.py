@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from intents.rounding import payment_at, pro_rata
+from solver.core.bringing import sealed_offers
 from solver.core.check import check, violate
 from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
@@ -163,11 +164,17 @@ def book_is_open_units(state: State) -> None:
 
 
 def free_units_are_for_sale(state: State) -> None:
-    """What is free of a live offer rests in its book, once its time has come; its key is live."""
+    """What is free of a live offer rests in its book, once its time has come; its key is live.
+
+    What a solver brought to an open auction rests in none.
+    """
+    sealed = sealed_offers(state.auctions.values())
     for offer in state.offers.values():
         if offer.live and not state.keys[offer.key].live:
             violate("live_offer_has_live_key", offer=offer.digest)
-        if offer.live and offer.starts_ms <= state.now_ms:
+        if offer.digest in sealed:
+            check(offer.order.level is None, "sealed_offers_are_in_no_book", offer=offer.digest)
+        elif offer.live and offer.starts_ms <= state.now_ms:
             free, order = offer.capacity.available, offer.order
             resting = order.units if order.level is not None else 0
             check(resting == free, "free_units_are_for_sale", offer=offer.digest, free=free)

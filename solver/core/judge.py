@@ -183,9 +183,25 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
             live=cut | {order: units for order, units in shrunk.items() if order in cut},
         )
 
+    def with_brought(self, solution: Solution) -> "_Terms":
+        """What one solution is held against: with the offers that it brought."""
+        if not solution.brought:
+            return self
+        books, cut, live = dict(self.books), dict(self.cut), dict(self.live)
+        for one in solution.brought:
+            order, book = one.order, books.get(one.resource)
+            if book is None or order.id in self.cut:
+                continue
+            offers = book.offers | {order.id: order}
+            books[one.resource] = msgspec.structs.replace(book, offers=offers)
+            cut[order.id] = order.units
+            live[order.id] = self.shrunk.get(order.id, order.units)
+        return msgspec.structs.replace(self, books=books, cut=cut, live=live)
+
 
 def _score(terms: _Terms, proposed: Proposed) -> Scored:
     solution, surplus = proposed.solution, dict[int, int]()
+    terms = terms.with_brought(solution)
     reason = _fault_in(solution, terms, terms.cut)
     if reason is None and _is_touched(solution, terms.shrunk):
         solution = _still_live(solution, terms)
@@ -274,7 +290,7 @@ def _of_pairs(solution: Solution, kept: Mapping[tuple[str, str], int]) -> Soluti
         )
         for book in solution.books
     ]
-    return Solution(books=tuple(book for book in books if book.fills))
+    return Solution(books=tuple(book for book in books if book.fills), brought=solution.brought)
 
 
 # -- what is wrong

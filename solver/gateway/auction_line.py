@@ -42,9 +42,13 @@ class AuctionLines:
 
 
 class Told:
-    """What one solver was told: the newest auction of each asset, which differences are from."""
+    """What one solver was told: the newest auction of each asset, which differences are from.
 
-    def __init__(self, lines: AuctionLines) -> None:
+    `sender` is its network.
+    """
+
+    def __init__(self, lines: AuctionLines, sender: str) -> None:
+        self.sender: Final = sender
         self._lines = lines
         self._newest: dict[str, int] = {}
         self._deltas = False

@@ -4,10 +4,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from intents.admission import Unverified
 from intents.bound import TICK_MAX
-from intents.document import Hash, Text, Units
+from intents.document import Hash, Offer, Text, Units
 from solver.core.auction import BOOKS_MAX, FILLS_MAX
+from solver.core.bringing import BROUGHT_MAX
 from solver.gateway.wire import Counter, Sent, Told
+
+BroughtOffers = Annotated[tuple[Unverified[Offer], ...], Meta(max_length=BROUGHT_MAX)]
+"""Signed offers of the solver's own account, for this solution alone: as POST /v1/offers takes."""
 
 
 class ProposedFill(Sent, frozen=True, kw_only=True):
@@ -32,6 +37,7 @@ class SolutionMessage(Sent, frozen=True, kw_only=True, tag_field="type", tag="so
     auction: Counter
     snapshot: Hash
     books: Annotated[tuple[ProposedBook, ...], Meta(max_length=BOOKS_MAX)]
+    offers: BroughtOffers = ()
 
 
 class DeltasMessage(Sent, frozen=True, kw_only=True, tag_field="type", tag="deltas"):
@@ -103,12 +109,20 @@ class SnapshotTold(Told, frozen=True, kw_only=True):
     bundles: tuple[BundleTold, ...]
 
 
+class BroughtTold(Told, frozen=True, kw_only=True):
+    """An offer that a solution brought along."""
+
+    resource: str
+    order: OrderTold
+
+
 class SolutionTold(Told, frozen=True, kw_only=True):
     """A solution that was proposed; told only once its auction has closed."""
 
     solver: str
     bid: str
     books: tuple[ProposedBook, ...]
+    brought: tuple[BroughtTold, ...]
 
 
 class WinnerTold(Told, frozen=True, kw_only=True):
@@ -208,6 +222,7 @@ class SolutionBody(Sent, frozen=True, kw_only=True):
 
     snapshot: Hash
     books: Annotated[tuple[ProposedBook, ...], Meta(max_length=BOOKS_MAX)]
+    offers: BroughtOffers = ()
 
 
 class AcceptedTold(Told, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from intents.admission import Unverified, Verified
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
+from solver.core.bringing import sealed_offers
 from solver.core.command import Authority, CancelDocument, SubmitOffer
 from solver.core.state import (
     MAY_CANCEL,
@@ -123,7 +124,7 @@ async def read_offer(inbound: Inbound[Nothing, Nothing]) -> Answer:
     """One offer."""
     digest = inbound.path("digest")
     offer = inbound.gateway.state.offers.get(digest)
-    if offer is None:
+    if offer is None or digest in sealed_offers(inbound.gateway.state.auctions.values()):
         return _unknown(digest)
     return offer_told(offer, inbound.gateway.feed.seq)
 
@@ -142,8 +143,11 @@ async def list_offers(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
     """A page of an account's offers."""
     state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
     page, following = _page(inbound, state.offers)
+    sealed = sealed_offers(state.auctions.values())
     return OffersTold(
-        offers=tuple(offer_told(state.offers[digest], cursor) for digest in page),
+        offers=tuple(
+            offer_told(state.offers[digest], cursor) for digest in page if digest not in sealed
+        ),
         next=following,
     )
 

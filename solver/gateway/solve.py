@@ -13,8 +13,10 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
+from intents.admission import Unverified
+from intents.document import Offer
 from intents.reject import Reject, RejectCode, reject
-from solver.core.command import ClearedBook, ProposeSolution, SolutionFill
+from solver.core.command import CarriedOffer, ClearedBook, ProposeSolution, SolutionFill
 from solver.core.event import AuctionOpened, SolutionAccepted, SolutionJudged
 from solver.core.state import MAY_SIGN
 from solver.engine.feed import CursorTooOld
@@ -34,6 +36,7 @@ from solver.gateway.competition import (
     SolutionMessage,
 )
 from solver.gateway.contract import authenticate
+from solver.gateway.document import bind
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
 from solver.gateway.wire import (
@@ -61,7 +64,7 @@ async def solve(inbound: Inbound[Nothing, Nothing]) -> Answer:
 async def submit_solution(inbound: Inbound[SolutionBody, Nothing]) -> Answer:
     """Bid without a socket. Rejects like `propose_solution` of the core."""
     number, body = int(inbound.path("number")), inbound.body
-    bid = await _submit(inbound.gateway, number, inbound.caller.account, body.snapshot, body.books)
+    bid = await _submit(inbound.gateway, number, inbound.caller, body, inbound.sender)
     return bid if isinstance(bid, Reject) else AcceptedTold(auction=number, bid=bid)
 
 
@@ -72,7 +75,7 @@ async def _serve(channel: Channel, sender: str) -> None:
         await channel.send(_text(error_body(caller)))
         await channel.close(WSCloseCode.POLICY_VIOLATION, caller.code.encode())
         return
-    told = Told(gateway.auction_lines)
+    told = Told(gateway.auction_lines, sender)
     # Before anything else is awaited: no auction falls between the two.
     cursor = gateway.feed.seq
     if not await _tell_open(channel, told):
@@ -169,7 +172,7 @@ async def _answer(gateway: Gateway, caller: Caller, told: Told, message: WSMessa
         return DeltasAcceptedMessage()
     if not _may_still_bid(gateway, caller):
         return _rejected(sent.auction, reject(RejectCode.NOT_AUTHORIZED, "your session ended"))
-    bid = await _submit(gateway, sent.auction, caller.account, sent.snapshot, sent.books)
+    bid = await _submit(gateway, sent.auction, caller, sent, told.sender)
     if isinstance(bid, Reject):
         return _rejected(sent.auction, bid)
     return AcceptedMessage(auction=sent.auction, bid=bid)
@@ -188,21 +191,54 @@ def _read(
 
 
 async def _submit(
-    gateway: Gateway, auction: int, solver: str, snapshot: str, books: Sequence[ProposedBook]
+    gateway: Gateway,
+    auction: int,
+    solver: Caller,
+    sent: SolutionMessage | SolutionBody,
+    sender: str,
 ) -> str | Reject:
     """The bid's id once it is in."""
+    offers = await _verified(gateway, sent.offers, sender)
+    if isinstance(offers, Reject):
+        return offers
     result = await gateway.sequencer.submit(
         ProposeSolution(
             auction=auction,
-            solver=solver,
-            snapshot=snapshot,
-            books=tuple(map(_cleared, books)),
+            solver=solver.account,
+            snapshot=sent.snapshot,
+            books=tuple(map(_cleared, sent.books)),
+            offers=offers,
         )
     )
     if isinstance(result, Reject):
         return result
     (accepted,) = [event for event in result.events if isinstance(event, SolutionAccepted)]
     return accepted.bid
+
+
+async def _verified(
+    gateway: Gateway, offers: Sequence[Unverified[Offer]], sender: str
+) -> tuple[CarriedOffer, ...] | Reject:
+    """What the solution brings, each as POST /v1/offers would take it."""
+    carried: list[CarriedOffer] = []
+    for one in offers:
+        raw = msgspec.json.encode(one)
+        verified = await gateway.verifiers.offer(raw, gateway.now_ms() // 1_000)
+        if isinstance(verified, Reject):
+            return verified
+        bound = await bind(gateway, verified, sender)
+        if isinstance(bound, Reject):
+            return bound
+        carried.append(
+            CarriedOffer(
+                offer=verified.document,
+                digest=verified.digest,
+                signer=bound[0],
+                authority=bound[1],
+                signature=verified.signature,
+            )
+        )
+    return tuple(carried)
 
 
 def _cleared(book: ProposedBook) -> ClearedBook:

@@ -39,6 +39,7 @@ from solver.core.trust import trust_of, unsettled_max
 from solver.gateway.competition import (
     AuctionSummaryTold,
     AuctionTold,
+    BroughtTold,
     ConductRuleTold,
     ProposedBook,
     SnapshotTold,
@@ -341,7 +342,10 @@ def _session_told(address: str, session: Session) -> SessionTold:
 
 def _solution_told(proposed: Proposed) -> SolutionTold:
     books = msgspec.convert(proposed.solution.books, tuple[ProposedBook, ...], from_attributes=True)
-    return SolutionTold(solver=proposed.solver, bid=proposed.bid, books=books)
+    brought = msgspec.convert(
+        proposed.solution.brought, tuple[BroughtTold, ...], from_attributes=True
+    )
+    return SolutionTold(solver=proposed.solver, bid=proposed.bid, books=books, brought=brought)
 
 
 _OVER: Final = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)

@@ -35,7 +35,7 @@ _HEX_FIELDS: Final = (
     "snapshot",
     "verifyingContract",
 )
-_NESTED_FIELDS: Final = ("document", "domain", "attestation", "intents")
+_NESTED_FIELDS: Final = ("document", "domain", "attestation", "intents", "offers")
 
 
 def decode_json(
