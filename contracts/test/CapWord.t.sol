@@ -286,6 +286,7 @@ contract CapWordTest is Test {
             == SessionPolicy.Verdict.Allowed;
         bool isLive = word.isLive(permission, asked, time, graceS);
         vm.assertTrue(isLive == (isAllowed && permission != 0), "not the same");
+        vm.assertFalse(word.isLive(0, epoch, NOW, graceS));
     }
 
     /// @dev Each field keeps to its bits, whatever is in the others.
