@@ -11,13 +11,16 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
+from intents.award import AwardedFill
 from intents.bundle import is_bundle_proof
-from intents.document import Intent, Mandate, Offer
+from intents.document import Award, Intent, Mandate, Offer
 from intents.place import NODE_BYTES
 
 LINES_PER_INTENT_MAX: Final = 255
-OFFERS_MAX: Final = 2**16 - 1
+OFFERS_MAX: Final = 2**15 - 1
+"""With awarded fills, as lines name both by one place, and the count says if there are any."""
 SIGNATURE_BYTES_MAX: Final = 2**16 - 1
+_AWARDS_FOLLOW: Final = 1 << 15
 _FORM_SHIFT: Final = 2
 _FORM_BUNDLE: Final = 16
 _FORM_MANDATE: Final = 32
@@ -32,8 +35,25 @@ class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
 
 
+class ProvenFill(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill of an award with its proof; `offer` is the place in the batch's offers."""
+
+    offer: int
+    fill: AwardedFill
+    proof: str
+
+
+class SignedAward(msgspec.Struct, frozen=True, kw_only=True):
+    """An award, how its signature binds the operator, and the fills that are settled by it."""
+
+    award: Award
+    authority: int
+    signature: str
+    fills: tuple[ProvenFill, ...]
+
+
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill: `offer` is the place in the batch's offers."""
+    """One fill: `offer` is the place in the batch's offers, behind which awarded fills are."""
 
     offer: int
     units: int
@@ -69,13 +89,20 @@ def offer_order(offer: Offer) -> tuple[int, int]:
     return int(offer.account, 16), offer.nonce
 
 
-def pack(offers: Sequence[SignedOffer], entries: Sequence[Entry]) -> bytes:
+def pack(
+    offers: Sequence[SignedOffer],
+    entries: Sequence[Entry],
+    awards: Sequence[SignedAward] = (),
+) -> bytes:
     """The `batch` argument of `settle`."""
     names = _resources(offers, entries)
     places = {name: place for place, name in enumerate(names)}
     parts = [_count(len(names)), *(keccak256(name.encode()) for name in names)]
-    parts.append(_count(len(offers)))
+    awarded = sum(len(signed.fills) for signed in awards)
+    parts.append(_count(len(offers) | (_AWARDS_FOLLOW if awarded else 0)))
+    parts += [_count(awarded)] if awarded else []
     parts += [_offer(signed, places[signed.offer.resource]) for signed in offers]
+    parts += [_count(len(awards)), *map(_award, awards)] if awarded else []
     parts.append(_count(len(entries)))
     parts += _entries(entries, places)
     return b"".join(parts)
@@ -138,6 +165,36 @@ def _offer(signed: SignedOffer, resource: int) -> bytes:
             signed.authority.to_bytes(1, "big"),
             _count(len(signature)),
             signature,
+        )
+    )
+
+
+def _award(signed: SignedAward) -> bytes:
+    award, signature = signed.award, _bytes(signed.signature)
+    return b"".join(
+        (
+            award.auction.to_bytes(8, "big"),
+            _bytes(award.solver),
+            _bytes(award.solution),
+            award.deadline_block.to_bytes(8, "big"),
+            signed.authority.to_bytes(1, "big"),
+            _count(len(signature)),
+            signature,
+            _count(len(signed.fills)),
+            *map(_proven, signed.fills),
+        )
+    )
+
+
+def _proven(proven: ProvenFill) -> bytes:
+    fill = proven.fill
+    return b"".join(
+        (
+            _count(proven.offer),
+            fill.units.to_bytes(8, "big"),
+            fill.tick.to_bytes(8, "big"),
+            fill.charge.to_bytes(8, "big"),
+            _bytes(proven.proof),
         )
     )
 

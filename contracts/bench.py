@@ -7,12 +7,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
 from tiny_keccak import keccak256
 
 from contracts.anvil import Anvil
 from contracts.batch import (
     Entry,
     Line,
+    ProvenFill,
+    SignedAward,
     SignedIntent,
     SignedMandate,
     SignedOffer,
@@ -23,8 +26,9 @@ from contracts.batch import (
 from contracts.bindings import SETTLEMENT, USDC, FillSettled, FillSkipped, RawLog, decode_log
 from contracts.deploy import Deployment, Receipt, send
 from contracts.fault import ContractsFault
+from intents.award import AwardedFill, award_tree
 from intents.bulk import sign_bulk, tree
-from intents.document import Intent, Mandate, Offer
+from intents.document import Award, Intent, Mandate, Offer
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest, struct_hash
 
@@ -33,6 +37,10 @@ SELLERS: Final = 10
 UNTIL_S: Final = 2**40 - 1
 RESOURCE: Final = "tavily/search:call"
 KEY_AUTHORITY: Final = 0
+CONTRACT_AUTHORITY: Final = 1
+AWARDED_TICK: Final = 1_500_000_000
+AWARDED_CHARGE: Final = 100_000_000
+"""Of what a bench's buyers pay for a unit, in atoms per 10⁶ units, so much is the solver's."""
 SESSION_UNTIL_S: Final = 2**32 - 1
 """The last time that a session may name."""
 ETHER: Final = 10**18
@@ -276,6 +284,45 @@ class Bench:
             fill="0x" + fill.hex(),
         )
 
+    def awarded(
+        self, nonce: int, solver: str, owner: SigningKey
+    ) -> tuple[list[SignedIntent], SignedAward]:
+        """The same intents, each one's line awarded to a solver, by whom owns the operator."""
+        offers, intents = self.offers(1), self.intents(nonce)
+        fills = [
+            AwardedFill(
+                buyer=signed.intent.account,
+                buyer_nonce=nonce,
+                seller=offers[line.offer].offer.account,
+                seller_nonce=offers[line.offer].offer.nonce,
+                units=line.units,
+                tick=AWARDED_TICK,
+                charge=AWARDED_CHARGE,
+            )
+            for signed in intents
+            for line in signed.lines
+        ]
+        tree = award_tree(fills)
+        award = Award(auction=1, solver=solver, solution=tree.root, deadline_block=UNTIL_S)
+        proven = [
+            ProvenFill(offer=signed.lines[0].offer, fill=fill, proof=tree.proof(place))
+            for place, (signed, fill) in enumerate(zip(intents, fills, strict=True))
+        ]
+        lines = [
+            msgspec.structs.replace(signed.lines[0], offer=len(offers) + place)
+            for place, signed in enumerate(intents)
+        ]
+        entries = [
+            msgspec.structs.replace(signed, lines=(line,))
+            for signed, line in zip(intents, lines, strict=True)
+        ]
+        return entries, SignedAward(
+            award=award,
+            authority=CONTRACT_AUTHORITY,
+            signature=owner.sign(digest(self._prefix, award)),
+            fills=tuple(proven),
+        )
+
     async def settle(
         self,
         offers: Sequence[SignedOffer],
@@ -283,10 +330,11 @@ class Bench:
         *,
         settled: int,
         direct: bool = False,
+        awards: Sequence[SignedAward] = (),
     ) -> Receipt:
         """One mined batch in which exactly `settled` lines were paid."""
         hashed = "0x" + keccak256(f"batch {self._number}".encode()).hex()
-        packed = pack(offers, entries)
+        packed = pack(offers, entries, awards)
         data = settle_call(self._number, hashed, packed)
         to = self.deployment.operator_account
         if direct:

@@ -146,6 +146,13 @@ class FillSettled(Log, frozen=True, kw_only=True):
     payment: int
 
 
+class RewardPaid(Log, frozen=True, kw_only=True):
+    auction: int
+    solver: str
+    seller: str
+    reward: int
+
+
 class FillSkipped(Log, frozen=True, kw_only=True):
     fill: str
     reason: int
@@ -247,6 +254,7 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     Cancelled: SETTLEMENT,
     EpochBumped: SETTLEMENT,
     FillSettled: SETTLEMENT,
+    RewardPaid: SETTLEMENT,
     FillSkipped: SETTLEMENT,
     BatchSettled: SETTLEMENT,
     MeteredSettled: SETTLEMENT,

@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 from contracts.account_bench import account_figures
-from contracts.anvil import Anvil, Options
+from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.bench import BUYERS, SELLERS, SESSION_UNTIL_S, Bench, UnlockedChain, fund, key_of
 from contracts.bindings import DESK, SETTLEMENT
 from contracts.deploy import (
@@ -124,6 +124,7 @@ async def measure(anvil: Anvil) -> Measurement:
     without = await bench.settle(
         standing, bench.intents(32, signer_of=lambda key: key)[BAD:], settled=BUYERS - BAD
     )
+    awarded = await _awarded(chain, bench)
     receipts, attested = await _metered(anvil, chain, deployment, session)
     of_account = await account_figures(anvil)
     shown = [
@@ -134,6 +135,7 @@ async def measure(anvil: Anvil) -> Measurement:
         Shown(name="mandate_gas_per_fill_64", receipt=under_mandate, fills=BULK),
         Shown(name="verified_fok_50", receipt=whole, fills=BUYERS, target=30_000),
         Shown(name="verified_partial_50", receipt=fresh, fills=BUYERS, target=45_000),
+        Shown(name="awarded_partial_50", receipt=awarded, fills=BUYERS),
         Shown(name="verified_100x10", receipt=wide, fills=100, target=18_000),
         Shown(name="metered_gas_per_fill", receipt=receipts, fills=FILLS, target=205),
         Shown(name="root_gas_per_fill", receipt=attested, fills=ROOT_FILLS, target=85),
@@ -205,6 +207,14 @@ async def _warm_up(chain: UnlockedChain, bench: Bench) -> None:
     )
     intent = bench.intent(0, account=first.address, signer=first, lines=lines)
     await bench.settle(bench.offers(1), [intent], settled=SELLERS)
+
+
+async def _awarded(chain: UnlockedChain, bench: Bench) -> Receipt:
+    """50 fills of one award, each with its proof, for a solver that was paid before."""
+    owner, solver = SigningKey(DEV_KEY), key_of("solver").address
+    await fund(chain, bench.deployment, [solver], FUNDS)
+    entries, award = bench.awarded(36, solver, owner)
+    return await bench.settle(bench.offers(1), entries, settled=BUYERS, awards=[award])
 
 
 def _session_key(owner: SigningKey) -> SigningKey:

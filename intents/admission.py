@@ -17,6 +17,7 @@ from intents.bound import (
 )
 from intents.document import (
     Attestation,
+    Award,
     Document,
     Intent,
     Mandate,
@@ -170,7 +171,7 @@ def check_form(document: Document, rules: Rules, now_s: int) -> Reject | None:
             return _check_grant(document, now_s)
         case Request():
             return fault_in_expiry(document.expires_at, now_s)
-        case Attestation() | Receipt() | SpendReceipt():
+        case Attestation() | Award() | Receipt() | SpendReceipt():
             return None
     raise TypeError(f"no admission rule for {type(document).__name__}")
 

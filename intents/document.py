@@ -39,6 +39,8 @@ Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX, extra={"eip712": "uint32"})]
 SessionEpoch = Annotated[int, Meta(ge=0, le=SESSION_EPOCH_MAX, extra={"eip712": "uint24"})]
 Team = Annotated[int, Meta(ge=0, le=TEAM_MAX, extra={"eip712": "uint16"})]
 Permissions = Annotated[int, Meta(ge=0, le=PERMISSIONS_MAX, extra={"eip712": "uint8"})]
+Number = Annotated[int, Meta(ge=0, le=NONCE_MAX, extra={"eip712": "uint64"})]
+"""Of an auction or a block."""
 Seconds = Annotated[int, Meta(ge=0, le=TIME_S_MAX, extra={"eip712": "uint40"})]
 
 
@@ -191,6 +193,19 @@ class SessionGrant(Document, frozen=True, kw_only=True):
     nonce: Nonce
 
 
+class Award(Document, frozen=True, kw_only=True):
+    """The market's word on what a solver won in an auction, and by when its fills can be settled.
+
+    `solution` is the root of its fills' tree (`intents.award`); in blocks after `deadline_block`
+    the chain takes none of them.
+    """
+
+    auction: Number
+    solver: Address
+    solution: Hash
+    deadline_block: Number
+
+
 SIGNED: Final[tuple[type[Document], ...]] = (
     Intent,
     Offer,
@@ -200,5 +215,6 @@ SIGNED: Final[tuple[type[Document], ...]] = (
     Receipt,
     SpendReceipt,
     SessionGrant,
+    Award,
 )
 """Every signed type, in the order in which documents and constants list them."""

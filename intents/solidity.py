@@ -13,10 +13,10 @@ from intents.bound import TICK_UNITS
 from intents.bulk import BULK_TYPE_HASHES, BULK_TYPE_STRINGS, HEIGHT_MAX
 from intents.bundle import BUNDLE_TYPE_HASHES, BUNDLE_TYPE_STRINGS
 from intents.bundle import HEIGHT_MAX as BUNDLE_HEIGHT_MAX
-from intents.document import Intent, Mandate, Offer, SessionGrant, SpendReceipt
+from intents.document import Award, Intent, Mandate, Offer, SessionGrant, SpendReceipt
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, TYPE_HASHES, TYPE_STRINGS
 
-SETTLED = (Intent, Offer, Mandate, SpendReceipt, SessionGrant)
+SETTLED = (Intent, Offer, Mandate, SpendReceipt, SessionGrant, Award)
 """The documents that reach the chain."""
 
 

@@ -49,6 +49,8 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     rpc_url: str
     chain: ChainClient
     deployment: Deployment
+    owner: SigningKey
+    """Owns the operator's account: signs awards."""
     session: SigningKey
     librarian: SigningKey
     """Pays for address books, and may do nothing."""
@@ -71,6 +73,7 @@ async def stand(config: Config, stack: AsyncExitStack) -> Ground:
         rpc_url=rpc_url,
         chain=chain,
         deployment=deployment,
+        owner=_key(config.data_dir / "operator" / "owner.key"),
         session=session,
         librarian=librarian,
     )

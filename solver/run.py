@@ -31,6 +31,7 @@ from solver.core.command import (
     SetMetering,
 )
 from solver.core.state import CREDIT, State
+from solver.engine.award import AwardSigner
 from solver.engine.collector import uncollected
 from solver.engine.competition import Competition
 from solver.engine.recovery import lost_calls
@@ -132,9 +133,10 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
         vault = await _vault(config, sequencer, stack)
         proxy = vault.proxy(MarketDelivery(sequencer), strategy=SELECTIONS[config.market.selection])
         outbox = _outbox(config, ground, stack)
-        submitter = _submitter(config, ground, sequencer, outbox)
-        watcher = _watcher(config, chain, deployment, sequencer)
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
+        awards = AwardSigner(ground.owner, domain)
+        submitter = _submitter(config, ground, sequencer, outbox, awards)
+        watcher = _watcher(config, chain, deployment, sequencer)
         custody = VaultCustody(vault, proxy, sequencer)
         rules = Rules(domain=domain, assets=frozenset({deployment.usdc, CREDIT}))
         rotations = Rotations(config.data_dir / "rotation.db", sequencer.market.state.mandates)
@@ -147,6 +149,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
             grant_secret=secret_file(config.data_dir / "grant.secret"),
             clock=SystemClock(),
             receipt_key=ground.session,
+            awards=awards,
             limits=_limits(config),
             alarms=lambda: _alarms(submitter),
             verifiers=await stack.enter_async_context(verifiers.running()),
@@ -344,13 +347,20 @@ def _book_keeper(
     )
 
 
-def _submitter(config: Config, ground: Ground, sequencer: Sequencer, outbox: Outbox) -> Submitter:
+def _submitter(
+    config: Config,
+    ground: Ground,
+    sequencer: Sequencer,
+    outbox: Outbox,
+    awards: AwardSigner,
+) -> Submitter:
     return Submitter(
         chain=ground.chain,
         outbox=outbox,
         sequencer=sequencer,
         deployment=ground.deployment,
         key=ground.session,
+        awards=awards,
         policy=SubmitPolicy(interval_ms=_poll_ms(config)),
     )
 
@@ -414,6 +424,7 @@ def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -
         sequencer,
         {name: STRATEGIES[name] for name in config.auction.strategies},
         epoch_ms=config.market.epoch_ms,
+        award_blocks=config.auction.award_blocks,
         assets=(deployment.usdc, CREDIT),
         randomness=secrets.token_bytes,
     )

@@ -19,6 +19,7 @@ import {MarketTypes} from "./MarketTypes.sol";
 ///              authority u8, lineCount u8, signatureSize u16, signature, line each
 ///   line     = offer u16, units u64, delivered u64, payment u96, fill bytes32
 ///
+/// Between offers and intents, awards may stand ({AwardReader}).
 /// `resource` and `offer` are indices into the batch's own lists. An intent's `authority` says in its
 /// lowest two bits whose signature it is, and above them what it is of:
 ///

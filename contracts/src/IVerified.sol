@@ -15,7 +15,9 @@ interface IVerified is ILedger {
     /// UnitsZero, UnitsOverfilled, DeliveredAboveUnits, PriceAboveLimit, PriceBelowLimit,
     /// InsufficientBalance or, where a mandate has less left than its account, MandateExceeded.
     /// UnitsBelowMinimum and SessionRefused need all lines of an intent and come last. For a mandate's
-    /// lines the same holds with the mandate in the intent's place.
+    /// lines the same holds with the mandate in the intent's place. Of a line of an awarded fill, AwardExpired
+    /// (past its deadline block), AwardRefused (not the operator's signature) and AwardMismatch (not of its
+    /// solution, at another price, or its second line) come after the offer's own.
     enum SkipReason {
         None,
         UnknownOffer,
@@ -34,7 +36,10 @@ interface IVerified is ILedger {
         PriceBelowLimit,
         InsufficientBalance,
         UnitsZero,
-        MandateExceeded
+        MandateExceeded,
+        AwardExpired,
+        AwardRefused,
+        AwardMismatch
     }
 
     // ------------------------------------------------------------------ errors
@@ -57,6 +62,10 @@ interface IVerified is ILedger {
         uint64 delivered,
         uint96 payment
     );
+    /// @notice Of what a seller was paid by the fills of this batch, a solver's part.
+    event RewardPaid(
+        uint64 indexed auction, address indexed solver, address indexed seller, uint96 reward
+    );
     event FillSkipped(bytes32 indexed fill, SkipReason reason);
     event BatchSettled(
         uint64 indexed number,
@@ -76,6 +85,9 @@ interface IVerified is ILedger {
     /// A line that fails a check is skipped with a reason and takes nothing with it. The whole call
     /// reverts only for what the operator itself does wrong: caller, number, layout, order, gas.
     /// Sellers are credited at the end, so money received in a batch cannot be spent in it.
+    /// A line of a fill that an auction awarded ({AwardReader}) costs exactly floor(delivered * tick / 10^6);
+    /// of that the solver gets floor(delivered * charge / 10^6), and the seller the rest, no less than its
+    /// limit. Nothing else pays anyone but the seller.
     /// @param batchHash commitment to the off-chain batch; recorded, not interpreted
     /// @param batch offers and intents with their signatures and lines, packed as {BatchReader} says.
     /// A signature's authority is 0: plain, by the account's own key, 1: ERC-1271, 2: a session key

@@ -27,6 +27,10 @@ library MarketTypes {
     bytes32 internal constant SESSION_GRANT_TYPEHASH =
         0x84f9fd214ab4c06e5d1c952fdcf6f925d139cae1ac3cf86d074976d6d3184cb7;
 
+    /// @dev keccak256 of Award(uint64 auction,address solver,bytes32 solution,uint64 deadlineBlock)
+    bytes32 internal constant AWARD_TYPEHASH =
+        0x4fb2d0c736507403151bf979c3c7834a84f9a9b0119d5a474f509348f288dd99;
+
     /// @dev A price is atoms per this many units.
     uint256 internal constant TICK_UNITS = 1_000_000;
 

@@ -5,11 +5,13 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
+import {AwardReader} from "./AwardReader.sol";
 import {BatchReader} from "./BatchReader.sol";
 import {Documents} from "./Documents.sol";
 import {ILedger} from "./ILedger.sol";
 import {IVerified} from "./IVerified.sol";
 import {Ledger} from "./Ledger.sol";
+import {MarketTypes} from "./MarketTypes.sol";
 import {Metered} from "./Metered.sol";
 import {SessionPolicy} from "./SessionPolicy.sol";
 import {SignatureRecovery} from "./SignatureRecovery.sol";
@@ -22,6 +24,9 @@ contract Settlement is Metered, Documents, IVerified {
     using UnitLanes for uint256;
     using SessionPolicy for SessionPolicy.Verdict;
     using MessageHashUtils for bytes32;
+    using AwardReader for AwardReader.Award;
+    using AwardReader for AwardReader.Fill;
+    using AwardReader for BatchReader.Cursor;
     using BatchReader for BatchReader.Cursor;
     using BatchReader for BatchReader.Intent;
     using BatchReader for BatchReader.Offer;
@@ -38,6 +43,15 @@ contract Settlement is Metered, Documents, IVerified {
         uint256 unitsLeft;
         uint256 delivered;
         uint256 earned;
+    }
+
+    /// @dev A fill of an award, whose standing comes after those of the offers. `problem` is the award's.
+    struct Awarded {
+        SkipReason problem;
+        uint256 auction;
+        address solver;
+        bytes32 solution;
+        AwardReader.Fill fill;
     }
 
     /// @dev One intent, or mandate, while its lines are checked. `account` and `lanes` are the words of
@@ -58,6 +72,7 @@ contract Settlement is Metered, Documents, IVerified {
 
     /// @dev A batch while it is settled. `line` is the one being looked at; `signedBulk` is
     /// what `signedBy` was last found to have signed, and the signature the last one given for a tree.
+    /// `standings` are of the offers, then of `awarded`.
     struct Run {
         bytes32 domain;
         bytes32 signedBulk;
@@ -70,6 +85,7 @@ contract Settlement is Metered, Documents, IVerified {
         uint256 paid;
         uint256 settled;
         uint256 skipped;
+        Awarded[] awarded;
     }
 
     /// @inheritdoc IVerified
@@ -125,6 +141,7 @@ contract Settlement is Metered, Documents, IVerified {
         _admitOffers(run);
         _settleIntents(run);
         run.cursor.finish();
+        if (run.awarded.length != 0) _payAwards(run);
         _creditSellers(run.standings);
         emit BatchSettled(number, batchHash, run.paid, run.settled, run.skipped);
         return run.paid;
@@ -158,7 +175,12 @@ contract Settlement is Metered, Documents, IVerified {
     function _admitOffers(Run memory run) private {
         BatchReader.Offer memory offer = BatchReader.newOffer(address(_TOKEN));
         uint256 count = run.cursor.readCount();
-        Standing[] memory standings = new Standing[](count);
+        uint256 awarded;
+        if (count >= AwardReader.FOLLOW) {
+            count -= AwardReader.FOLLOW;
+            awarded = run.cursor.readCount();
+        }
+        Standing[] memory standings = new Standing[](count + awarded);
         run.standings = standings;
         uint256 previous;
         for (uint256 i = 0; i < count; ++i) {
@@ -168,6 +190,7 @@ contract Settlement is Metered, Documents, IVerified {
             previous = current;
             _admitOffer(run.domain, offer, standings[i]);
         }
+        if (awarded != 0) _admitAwards(run, awarded);
     }
 
     function _admitOffer(bytes32 domain, BatchReader.Offer memory offer, Standing memory standing)
@@ -214,6 +237,114 @@ contract Settlement is Metered, Documents, IVerified {
             // Stays within the balance's 72 bits: `earned` was debited from other balances, and all of
             // them add up to at most what is held.
             _accounts[seller].word += standing.earned;
+        }
+    }
+
+    // ------------------------------------------------------------------ private: awards
+
+    function _admitAwards(Run memory run, uint256 count) private view {
+        run.awarded = new Awarded[](count);
+        AwardReader.Award memory award = AwardReader.newAward();
+        uint256 place;
+        uint256 awards = run.cursor.readCount();
+        for (uint256 i = 0; i < awards; ++i) {
+            run.cursor.readAward(award);
+            SkipReason problem = _awardProblem(run.domain, award);
+            uint256 fills = run.cursor.readCount();
+            for (uint256 j = 0; j < fills; ++j) {
+                Awarded memory awarded = run.awarded[place];
+                awarded.problem = problem;
+                awarded.auction = award.auction;
+                awarded.solver = award.solver;
+                awarded.solution = award.solution;
+                run.cursor.readFill(awarded.fill);
+                _admitFill(run.standings, awarded.fill, run.standings.length - count + place);
+                ++place;
+            }
+        }
+        require(place == count, BatchReader.BatchMalformed());
+    }
+
+    function _awardProblem(bytes32 domain, AwardReader.Award memory award)
+        private
+        view
+        returns (SkipReason)
+    {
+        if (block.number > award.deadlineBlock) return SkipReason.AwardExpired;
+        bytes32 digest = domain.toTypedDataHash(award.hashOf());
+        bool signed = _isSigned(operator, award.authority, digest, award.signatureOf());
+        return signed ? SkipReason.None : SkipReason.AwardRefused;
+    }
+
+    /// @dev The offer as its fill may use it: as many units as were awarded, at no less than its limit and
+    /// the charge on top. Until a line proves that it is of the award, it is of none.
+    ///
+    /// Unchecked: units have 64 bits, limits 96 and charges 64.
+    function _admitFill(Standing[] memory standings, AwardReader.Fill memory fill, uint256 place)
+        private
+        pure
+    {
+        require(fill.offer < place, BatchReader.BatchMalformed());
+        Standing memory offer = standings[fill.offer];
+        Standing memory standing = standings[place];
+        standing.problem =
+            offer.problem == SkipReason.None ? SkipReason.AwardMismatch : offer.problem;
+        standing.account = offer.account;
+        standing.resource = offer.resource;
+        standing.nonce = offer.nonce;
+        standing.unitsLeft = Math.min(offer.unitsLeft, fill.units);
+        unchecked {
+            standing.units = offer.units * MarketTypes.TICK_UNITS;
+            standing.limit = offer.limit * MarketTypes.TICK_UNITS + fill.charge * offer.units;
+        }
+    }
+
+    /// @dev What is wrong with a line of an awarded fill. It has one line, so that its reward is the floor
+    /// of what that line delivered: no more than was paid beyond the seller's limit.
+    function _awardedProblem(
+        Run memory run,
+        BatchReader.Intent memory intent,
+        Draft memory draft,
+        BatchReader.Line memory line,
+        Standing memory standing
+    ) private pure returns (SkipReason problem) {
+        Awarded memory awarded = run.awarded[line.offer + run.awarded.length - run.standings.length];
+        if (awarded.problem != SkipReason.None) return awarded.problem;
+        AwardReader.Fill memory fill = awarded.fill;
+        bytes32 solution =
+            fill.rootOf(intent.account, intent.nonce, standing.account, standing.nonce);
+        // Unchecked: two integers of 64 bits.
+        unchecked {
+            bool isAsAwarded = solution == awarded.solution && standing.delivered == 0
+                && line.payment == line.delivered * fill.tick / MarketTypes.TICK_UNITS;
+            if (!isAsAwarded) return SkipReason.AwardMismatch;
+        }
+        standing.problem = SkipReason.None;
+        problem = _lineProblem(intent, draft, line, standing);
+        standing.problem = SkipReason.AwardMismatch;
+    }
+
+    /// @dev Parts what awarded fills earned between seller and solver, and leaves the offers' standings.
+    function _payAwards(Run memory run) private {
+        Standing[] memory standings = run.standings;
+        uint256 offers = standings.length - run.awarded.length;
+        for (uint256 i = 0; i < run.awarded.length; ++i) {
+            Standing memory standing = standings[offers + i];
+            if (standing.delivered == 0) continue;
+            Awarded memory awarded = run.awarded[i];
+            Standing memory offer = standings[awarded.fill.offer];
+            uint256 reward = standing.delivered * awarded.fill.charge / MarketTypes.TICK_UNITS;
+            offer.delivered += standing.delivered;
+            offer.earned += standing.earned - reward;
+            // Stays within the balance's 72 bits, see _creditSellers.
+            _accounts[awarded.solver].word += reward;
+            emit RewardPaid(
+                uint64(awarded.auction), awarded.solver, standing.account, uint96(reward)
+            );
+        }
+        // Memory-safe: it becomes shorter.
+        assembly ("memory-safe") {
+            mstore(standings, offers)
         }
     }
 
@@ -355,8 +486,13 @@ contract Settlement is Metered, Documents, IVerified {
             Standing memory standing = standings[line.offer];
             SkipReason problem = _lineProblem(intent, draft, line, standing);
             if (problem != SkipReason.None) {
-                _skip(run, problem);
-                continue;
+                if (problem == SkipReason.AwardMismatch) {
+                    problem = _awardedProblem(run, intent, draft, line, standing);
+                }
+                if (problem != SkipReason.None) {
+                    _skip(run, problem);
+                    continue;
+                }
             }
             // Unchecked: each sum was just checked against the units left and the balance.
             unchecked {
@@ -371,7 +507,7 @@ contract Settlement is Metered, Documents, IVerified {
 
     /// @dev Unchecked: the reader cuts units to 64 bits and money to 96, sums are bounded by the units
     /// left, or for a mandate by its 255 lines, and the balance. So no sum exceeds 2^97 and no product
-    /// 2^161.
+    /// 2^161; 2^194 where the standing is an awarded fill's.
     ///
     /// The two rounded limits need no division; for integers and units > 0,
     /// p <= floor(d * l / u) if and only if p * u <= d * l, and

@@ -84,12 +84,25 @@ library Batch {
         SettledIntent[] memory intents,
         SettledMandate[] memory mandates
     ) internal pure returns (bytes memory) {
+        return encode(offers, intents, mandates, 0, "");
+    }
+
+    /// @param awards as {Awards} packs them, of so many fills
+    function encode(
+        SettledOffer[] memory offers,
+        SettledIntent[] memory intents,
+        SettledMandate[] memory mandates,
+        uint16 awarded,
+        bytes memory awards
+    ) internal pure returns (bytes memory) {
         bytes32[] memory resources = _resourcesOf(offers, intents, mandates);
         bytes memory packed = abi.encodePacked(uint16(resources.length), resources);
-        packed = abi.encodePacked(packed, uint16(offers.length));
+        packed = abi.encodePacked(packed, uint16(offers.length | (awarded == 0 ? 0 : 0x8000)));
+        if (awarded != 0) packed = abi.encodePacked(packed, awarded);
         for (uint256 i = 0; i < offers.length; ++i) {
             packed = abi.encodePacked(packed, encode(offers[i], resources));
         }
+        packed = abi.encodePacked(packed, awards);
         packed = abi.encodePacked(packed, uint16(intents.length + mandates.length));
         for (uint256 i = 0; i < intents.length; ++i) {
             packed = abi.encodePacked(packed, encode(intents[i], resources));

@@ -23,6 +23,7 @@ interface Vm {
         pure
         returns (uint8 v, bytes32 r, bytes32 s);
     function warp(uint256 timestamp) external;
+    function roll(uint256 blockNumber) external;
     function chainId(uint256 id) external;
     function prank(address sender) external;
     function prank(address sender, address origin) external;

@@ -254,7 +254,9 @@ class Auditor:
         self._fill_is_allowed(at_ms, event, intent, offer, moved=moved)
         facts = {"fill": event.fill, "tick": event.tick}
         expect(event.tick <= intent.dearest, "p2_no_buyer_pays_more", **facts)
-        expect(event.tick >= offer.cheapest, "p2_no_seller_gets_less", **facts)
+        charge = event.charge
+        expect(0 <= (event.bid_charge or 0) <= charge, "charges_are_not_negative", **facts)
+        expect(event.tick - charge >= offer.cheapest, "p2_no_seller_gets_less", **facts)
         if intent.mandate:
             self.mandates.filled(intent.mandate, event.tick, moved=moved)
         if not moved:
@@ -270,6 +272,7 @@ class Auditor:
             units=event.units,
             tick=event.tick,
             until_ms=event.until_ms,
+            charge=charge,
         )
         self.spendings.filled(event)
         if intent.signer != event.buyer and intent.document.asset == self._usdc:
@@ -311,7 +314,9 @@ class Auditor:
 
     def _lease_moved(self, _: int, event: LeaseMoved) -> None:
         old, new = self.fills[event.lease], self.fills[event.to_lease]
-        expect(old.intent == new.intent and old.tick == new.tick, "moved_at_its_price")
+        expect(old.intent == new.intent and new.charge == 0, "moved_without_a_charge")
+        least = old.tick - old.charge
+        expect(least <= new.tick <= old.tick, "moved_at_its_price")
         expect(new.units == event.units <= old.units, "moved_units_are_not_new")
         expect(new.until_ms <= old.until_ms, "moved_lease_lives_no_longer")
         old.units -= event.units
@@ -378,6 +383,7 @@ class Auditor:
         expect(event.delivered <= fill.delivered, "paid_for_delivered_only", lease=event.lease)
         # A move may withdraw what a later call of an orphan would have used.
         owed = fill.tick * event.delivered // TICK_UNITS
+        fill.reward = fill.charge * event.delivered // TICK_UNITS
         expect(event.payment == owed, "payment_is_for_delivery", lease=event.lease, owed=owed)
         document = self.papers[fill.intent].document
         within = event.payment * document.units <= event.delivered * document.limit

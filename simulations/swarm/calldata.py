@@ -5,7 +5,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
+from tiny_keccak import keccak256
 
+from intents.document import Award
 from intents.receipt import ReceiptLine
 
 
@@ -39,6 +41,29 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[str, int]:
         """Account and nonce."""
         return self.fields["account"], self.fields["nonce"]
+
+
+class Awarded(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill of an award, as packed, and the root that its siblings lead to is of its leaf."""
+
+    award: Award
+    signature: str
+    offer: int
+    units: int
+    tick: int
+    charge: int
+    index: int
+    siblings: tuple[bytes, ...]
+
+    def solution_of(self, buyer: tuple[str, int], seller: tuple[str, int]) -> str:
+        """The root of the solution that these documents are filled in."""
+        words: list[str | int] = [*buyer, *seller, self.units, self.tick, self.charge]
+        node = keccak256(b"".join(_word(word) for word in words))
+        place = self.index
+        for sibling in self.siblings:
+            node = keccak256(sibling + node if place & 1 else node + sibling)
+            place >>= 1
+        return "0x" + node.hex()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +106,8 @@ _FORM_SHIFT: Final = 2
 _AUTHORITY_MASK: Final = 3
 _FORM_BUNDLE: Final = 16
 _FORM_MANDATE: Final = 32
+_AWARDS_FOLLOW: Final = 1 << 15
+_CONTRACT: Final = 1
 _TERM_BYTES: Final = 7
 """What a bundle's proof has more than a bulk's of its height."""
 
@@ -117,23 +144,66 @@ class _Reader:
             raise Revert("BatchTrailingBytes")
 
 
-def unpack(packed: bytes) -> tuple[list[Signed], list[Signed]]:
-    """The offers of a batch, and what is settled from them. Raises Revert."""
+def unpack(packed: bytes) -> tuple[list[Signed], list[Awarded], list[Signed]]:
+    """The offers of a batch, awarded fills, and what is settled from them. Raises Revert."""
     reader = _Reader(packed)
     resources = [reader.take(32).hex() for _ in range(reader.number(2))]
     offers = []
-    for _ in range(reader.number(2)):
+    count = reader.number(2)
+    follow = reader.number(2) if count >= _AWARDS_FOLLOW else 0
+    for _ in range(count % _AWARDS_FOLLOW):
         fields = reader.fields(_OFFER, resources)
         authority, size = reader.number(1), reader.number(2)
         signature = "0x" + reader.take(size).hex()
         offers.append(Signed(fields=fields, authority=authority, signature=signature))
+    awarded = _awards(reader, len(offers)) if follow else []
+    if len(awarded) != follow:
+        raise Revert("BatchMalformed")
     entries: list[Signed] = []
     bulk = ""
     for _ in range(reader.number(2)):
-        entries.append(_entry(reader, resources, len(offers), bulk))
+        entries.append(_entry(reader, resources, len(offers) + follow, bulk))
         bulk = entries[-1].signature if entries[-1].height else bulk
     reader.finish()
-    return offers, entries
+    return offers, awarded, entries
+
+
+def _awards(reader: _Reader, offers: int) -> list[Awarded]:
+    found: list[Awarded] = []
+    for _ in range(reader.number(2)):
+        award = Award(
+            auction=reader.number(8),
+            solver="0x" + reader.take(20).hex(),
+            solution="0x" + reader.take(32).hex(),
+            deadline_block=reader.number(8),
+        )
+        if reader.number(1) != _CONTRACT:
+            raise Revert("the operator's account is a contract")
+        signature = "0x" + reader.take(reader.number(2)).hex()
+        for _ in range(reader.number(2)):
+            found.append(_awarded(reader, award, signature))
+            if found[-1].offer >= offers:
+                raise Revert("BatchMalformed")
+    return found
+
+
+def _awarded(reader: _Reader, award: Award, signature: str) -> Awarded:
+    offer, units, tick, charge, height = (reader.number(size) for size in (2, 8, 8, 8, 1))
+    return Awarded(
+        award=award,
+        signature=signature,
+        offer=offer,
+        units=units,
+        tick=tick,
+        charge=charge,
+        index=reader.number(2),
+        siblings=tuple(reader.take(32) for _ in range(height)),
+    )
+
+
+def _word(value: str | int) -> bytes:
+    number = value if isinstance(value, int) else int(value, 16)
+    return number.to_bytes(32, "big")
 
 
 def _entry(reader: _Reader, resources: list[str], offers: int, bulk: str) -> Signed:
@@ -181,7 +251,6 @@ def _line(reader: _Reader, offers: int) -> Line:
 
 # ---------------------------------------------------------------- metered batches
 
-_CONTRACT: Final = 1
 _SIGNATURE_BYTES: Final = (64, 0, 64, 0)
 """By authority; a contract's says its own size."""
 _EPOCH_BEFORE: Final = 4

@@ -87,7 +87,10 @@ class Contests:
         expect(sum(each.score for each in won.values()) == event.score, "score_is_of_winners")
         fills = [fill for fill in self._cleared if fill.resource in event.resources]
         expect(bool(fills) == bool(won), "a_winner_is_carried_out", auction=event.auction)
-        ticks = {(fill.resource, fill.tick) for fill in fills}
+        charged = sum(fill.units * fill.charge for fill in fills)
+        rewards = sum(int(winner.score) - int(winner.reference) for winner in event.winners)
+        expect(charged <= rewards, "charges_within_rewards", auction=event.auction)
+        ticks = {(fill.resource, fill.price) for fill in fills}
         expect(ticks == set(event.ticks.items()), "i7_uniform_price", auction=event.auction)
         surplus = sum(
             fill.units * (self._papers[fill.intent].dearest - self._papers[fill.offer].cheapest)

@@ -19,7 +19,7 @@ from intents import cap_word
 from intents.bound import PERIOD_S_MAX, TICK_UNITS
 from intents.document import SessionGrant
 from intents.policy import Act, Permission, Verdict, Words, evaluate, granted
-from simulations.swarm.calldata import Line, Revert, Signed, unpack
+from simulations.swarm.calldata import Awarded, Line, Revert, Signed, unpack
 from simulations.swarm.metered_contract import SETTLE_METERED, Log, MeteredLedger
 from simulations.swarm.registry import Registry
 
@@ -61,6 +61,8 @@ class SkipReason:
     LINE: Final = 10
     BELOW_MINIMUM: Final = 11
     INSUFFICIENT: Final = 15
+    AWARD: Final = 18
+    """And whatever is wrong with an award."""
 
 
 class Draft:
@@ -68,6 +70,8 @@ class Draft:
 
     def __init__(self) -> None:
         self.added: dict[int, int] = {}
+        self.used: set[int] = set()
+        """Awarded fills that have had their line."""
         self.paid = self.settled = self.skipped = 0
 
 
@@ -176,7 +180,7 @@ class Ledger(MeteredLedger):
         number, digest, packed = _SETTLE.decode_inputs(inner[4:])
         if number in self.batches:
             raise Revert(f"BatchAlreadySettled({number})")
-        offers, intents = unpack(packed)
+        offers, awarded, intents = unpack(packed)
         places = [(int(account, 16), nonce) for account, nonce in (o.place for o in offers)]
         if any(left >= right for left, right in pairwise(places)):
             raise Revert("BatchOffersUnsorted")
@@ -184,7 +188,7 @@ class Ledger(MeteredLedger):
         problems = [self._problem(offer, now_s) for offer in offers]
         draft, logs = Draft(), []
         for intent in intents:
-            logs += self._settle_intent(intent, offers, problems, draft, now_s)
+            logs += self._settle_intent(intent, offers, awarded, problems, draft, now_s)
         for place, units in draft.added.items():
             self._count(offers[place].place, units)
         logs.append(
@@ -195,15 +199,29 @@ class Ledger(MeteredLedger):
         )
         return logs
 
-    def _settle_intent(
-        self, intent: Signed, offers: list[Signed], problems: list[int], draft: Draft, now_s: int
+    def _settle_intent(  # noqa: PLR0917  each of another type
+        self,
+        intent: Signed,
+        offers: list[Signed],
+        awarded: list[Awarded],
+        problems: list[int],
+        draft: Draft,
+        now_s: int,
     ) -> list[Log]:
         problem = self._problem(intent, now_s)
         good: list[Line] = []
         skipped: list[tuple[Line, int]] = []
         added = dict(draft.added)
-        for line in intent.lines:
+        charged: dict[str, Awarded] = {}
+        for packed in intent.lines:
+            line = packed
+            fill = awarded[line.offer - len(offers)] if line.offer >= len(offers) else None
+            if fill is not None:
+                line = msgspec.structs.replace(packed, offer=fill.offer)
+                charged[line.fill] = fill
             fault = problem or problems[line.offer]
+            if fill is not None and not fault:
+                fault = self._award_problem(intent, line, offers[line.offer], fill, draft)
             fault = fault or self._line_problem(intent, line, offers[line.offer], good, added)
             if fault:
                 skipped.append((line, fault))
@@ -216,7 +234,35 @@ class Ledger(MeteredLedger):
             good = []
         draft.skipped += len(skipped)
         logs: list[Log] = [(EVENTS["FillSkipped"], (line.fill, why)) for line, why in skipped]
-        return logs + [self._pay(intent, line, offers[line.offer], draft) for line in good]
+        for line in good:
+            logs.append(self._pay(intent, line, offers[line.offer], draft))
+            if line.fill in charged:
+                self._reward(line, offers[line.offer], charged[line.fill])
+        return logs
+
+    def _award_problem(
+        self, intent: Signed, line: Line, offer: Signed, fill: Awarded, draft: Draft
+    ) -> int:
+        """The prices of an award that the operator signed, each fill once, both limits kept."""
+        kept = line.payment - line.delivered * fill.charge // TICK_UNITS
+        sold, place = offer.fields, id(fill)
+        sound = (
+            self._registry.is_award(fill.award, fill.signature)
+            and fill.solution_of(intent.place, offer.place) == fill.award.solution
+            and line.payment == line.delivered * fill.tick // TICK_UNITS
+            and line.delivered <= fill.units
+            and kept >= line.delivered * sold["limit"] // sold["units"]
+            and place not in draft.used
+        )
+        draft.used.add(place)
+        return 0 if sound else SkipReason.AWARD
+
+    def _reward(self, line: Line, offer: Signed, fill: Awarded) -> None:
+        """The solver's part of what the seller was paid."""
+        reward = line.delivered * fill.charge // TICK_UNITS
+        solver = fill.award.solver
+        self.balances[offer.fields["account"]] -= reward
+        self.balances[solver] = self.balances.get(solver, 0) + reward
 
     def _pay(self, intent: Signed, line: Line, offer: Signed, draft: Draft) -> Log:
         buyer, seller = intent.fields["account"], offer.fields["account"]

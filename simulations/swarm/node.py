@@ -13,7 +13,7 @@ from simulations.swarm.clock import MachineClock
 from simulations.swarm.disk import JOURNAL, OUTBOX, Disk, JournalDisk
 from simulations.swarm.gate import Gate
 from simulations.swarm.loop import Process, VirtualLoop
-from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, LIBRARIAN, OPERATOR
+from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, LIBRARIAN, OPERATOR, OWNER
 from simulations.swarm.snapshot import SnapshotFolder
 from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import CATALOGUE, PROVIDER, FakeKeyring, Upstream, Vault
@@ -31,6 +31,7 @@ from solver.core.event import Event
 from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.core.state import CREDIT, IntentState, State
+from solver.engine.award import AwardSigner
 from solver.engine.batch import Entry
 from solver.engine.competition import Competition
 from solver.engine.feed import Feed
@@ -48,9 +49,12 @@ from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
 from solver.settlement.wallet import Wallet
 from solver.settlement.watcher import Watcher, WatchPolicy
-from solver.strategies import STRATEGIES
+from solver.strategies import STRATEGIES, Strategy
 from solver.vault.proxy import Proxy
 
+AWARD_BLOCKS: Final = 1_000
+HOUSES: Final[tuple[dict[str, Strategy], ...]] = (STRATEGIES, {})
+"""What a market itself proposes: all, or nothing, so that others win and are paid for it."""
 EPOCH_MS: Final = 5_000
 RECONCILE_S: Final = 20
 RETRY_S: Final = 10
@@ -216,6 +220,7 @@ class Node:
             sequencer=sequencer,
             deployment=DEPLOYMENT,
             key=OPERATOR,
+            awards=AwardSigner(OWNER, DOMAIN),
             policy=SubmitPolicy(interval_ms=2_000, refused_retry_ms=500),
             on_alarm=lambda _: None,
         )
@@ -238,9 +243,10 @@ class Node:
         )
         competition = Competition(
             sequencer,
-            STRATEGIES,
+            self._random.choice(HOUSES),
             epoch_ms=EPOCH_MS,
             assets=(DEPLOYMENT.usdc, CREDIT),
+            award_blocks=AWARD_BLOCKS,
             randomness=self._random.randbytes,
         )
         settling = (submitter.run(), watcher.run(), keeper.run(), cutter.run())

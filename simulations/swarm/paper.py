@@ -52,6 +52,9 @@ class Fill(msgspec.Struct, kw_only=True):
     batch: int = -1
     over: bool = False
     metered: bool = False
+    charge: int = 0
+    reward: int = 0
+    """What of the payment is the solver's."""
 
 
 class Call(msgspec.Struct, kw_only=True):

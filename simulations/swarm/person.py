@@ -52,6 +52,8 @@ class Person:
 BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), Person("dora", session=True))
 SELLERS: Final = (Person("eli"), Person("fay"), Person("gus"), Person("hana", session=True))
 PEOPLE: Final = (*BUYERS, *SELLERS)
+OWNER: Final = SigningKey(keccak256(b"swarm:operator owner"))
+"""Of the operator's account; it signs awards."""
 OPERATOR: Final = SigningKey(keccak256(b"swarm:operator session"))
 LIBRARIAN: Final = SigningKey(keccak256(b"swarm:librarian"))
 """The operator's key that creates address books, and does nothing else."""

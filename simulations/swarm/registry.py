@@ -4,8 +4,10 @@ from typing import Any
 
 from contracts.metered import compact
 from intents.bundle import signed_digest
-from intents.document import Document, Intent, SpendReceipt
+from intents.document import Award, Document, Intent, SpendReceipt
+from intents.typed_data import digest
 from simulations.swarm.calldata import Signed
+from simulations.swarm.person import OWNER
 
 
 class Registry:
@@ -38,6 +40,10 @@ class Registry:
         document, signer = self._documents.get(signed.signature, (None, ""))
         same = all(getattr(document, name, None) == value for name, value in fields.items())
         return signer if same else ""
+
+    def is_award(self, award: Award, signature: str) -> bool:
+        """Whether the operator's owner signed exactly this award."""
+        return signature == OWNER.sign(digest(self._prefix, award))
 
     def receipt_signer(self, receipt: SpendReceipt, signature: str) -> str:
         """Who signed exactly this receipt; empty if nobody did."""

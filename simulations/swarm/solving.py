@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
+from tiny_keccak import keccak256
 
 from intents.reject import Reject
 from simulations.stream import stream
@@ -30,7 +31,7 @@ class Solver:
     """Looks for auctions, answers each; what it proposes may be spoilt."""
 
     def __init__(self, name: str, around: Surroundings) -> None:
-        self._name = name
+        self._name = "0x" + keccak256(f"swarm:{name}".encode())[:20].hex()
         self._around = around
         self._random = stream(around.seed, f"solver:{name}")
         self._count = 0

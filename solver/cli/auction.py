@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import App, Parameter
 
 from solver.cli.context import CommandFailed, Context
@@ -14,7 +15,7 @@ from solver.cli.journal import opened
 from solver.cli.trade import LOCAL
 from solver.client import Market as MarketClient
 from solver.client.model import AuctionsTold, AuctionSummary, AuctionTold
-from solver.client.record import record_of, replayed
+from solver.client.record import awards_differ, record_of, replayed
 from solver.core.auction import Auction
 from solver.core.event import AuctionClosed
 from solver.core.market import Market
@@ -53,17 +54,22 @@ async def replay(
 
     Prints the verdict as one line of JSON: of one record the same bytes on any machine.
     """
-    record = await _told(context, number) if journal is None else _kept(journal, number)
-    found = replayed(record)
+    if journal is None:
+        told = await _told(context, number)
+        found = replayed(record_of(told))
+        if awards_differ(told):
+            found = msgspec.structs.replace(found, differs=(*found.differs, "awards"))
+    else:
+        found = replayed(_kept(journal, number))
     sys.stdout.write(found.text().decode() + "\n")
     if found.differs:
         sys.stderr.write(f"the market told otherwise: {', '.join(found.differs)}\n")
         sys.exit(DIFFERS)
 
 
-async def _told(context: Context, number: int) -> Auction:
+async def _told(context: Context, number: int) -> AuctionTold:
     async with MarketClient(context.market_url()) as market:
-        return record_of(await market.get(f"/v1/auctions/{number}", AuctionTold))
+        return await market.get(f"/v1/auctions/{number}", AuctionTold)
 
 
 def _kept(folder: Path, number: int) -> Auction:

@@ -98,7 +98,8 @@ def _line(outcome: Outcome, *, shadow: bool) -> str:
         won = "would have won" if shadow else "won"
         parts.append(
             f"{won} {outcome.won} of {outcome.proposed}, score {outcome.score:,}, "
-            f"reference {outcome.reference:,}, reward {outcome.reward:,}"
+            f"reference {outcome.reference:,}, reward {outcome.reward:,}, "
+            f"charged {outcome.charged:,}"
         )
     else:
         parts.append(f"{outcome.reason}; score {outcome.score:,}")

@@ -53,6 +53,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     won: int = 0
     score: int = 0
     reference: int = 0
+    charged: int = 0
+    """What the fills that won are charged for it: what it is paid if all of them are delivered.
+
+    The reward, but for what is rounded for the users; 0 where winners are not paid."""
     market_score: int = 0
     """What all winners have together, as the market published it."""
     rank: int = 0
@@ -178,6 +182,7 @@ def outcome(
         won=sum(not place.code for place in own),
         score=score or max((int(place.score) for place in own), default=0),
         reference=reference,
+        charged=_charged(verdict, own),
         market_score=int(record.score),
         rank=own[0].rank if own else 0,
         ranked=len(verdict.ranking),
@@ -201,6 +206,12 @@ def _won(verdict: Replayed, solver: str) -> tuple[int, int]:
     """Score and reference of what the solver won; zeros for nothing."""
     mine = [(int(won.score), int(won.reference)) for won in verdict.winners if won.solver == solver]
     return mine[0] if mine else (0, 0)
+
+
+def _charged(verdict: Replayed, own: Sequence[Place]) -> int:
+    """In micro-atoms, of all its solutions that won."""
+    won = [charge for place in own for charge in verdict.charges.get(place.bid, ())]
+    return sum(charge.units * (charge.bid_charge + charge.ask_charge) for charge in won)
 
 
 def _reason(own: Sequence[Place], refused: str) -> str:

@@ -275,6 +275,17 @@ class SolutionTold(Model, frozen=True, kw_only=True):
     brought: tuple[dict[str, Any], ...] = ()
 
 
+class AwardTold(Model, frozen=True, kw_only=True):
+    """What a winner is to be paid for, as the operator signed it."""
+
+    auction: int
+    solver: str
+    solution: str
+    deadline_block: int
+    signature: str
+    fills: tuple[dict[str, Any], ...]
+
+
 class AuctionTold(Model, frozen=True, kw_only=True):
     """All that the market tells of one auction."""
 
@@ -288,6 +299,8 @@ class AuctionTold(Model, frozen=True, kw_only=True):
     score: str
     gap: str
     solutions: tuple[SolutionTold, ...]
+    deadline_block: int = 0
+    awards: tuple[AwardTold, ...] = ()
 
 
 class Verdict(Model, frozen=True, kw_only=True):

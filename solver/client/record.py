@@ -8,9 +8,11 @@ seed the hash that was told at the opening, each bid the id that its solution gi
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
+from intents.award import AwardedFill, award_tree
 from solver.client.fault import Rejected
-from solver.client.model import AuctionTold
+from solver.client.model import AuctionTold, AwardTold
 from solver.core.auction import (
     Auction,
     BroughtOffer,
@@ -21,10 +23,11 @@ from solver.core.auction import (
     Solution,
     seed_hash,
 )
+from solver.core.charge import Charge
 from solver.core.command import ClearedBook
 from solver.core.difference import BookDifference, SnapshotDifference
 from solver.core.event import Won
-from solver.core.judge import judge
+from solver.core.judge import Verdict, judge
 from solver.core.quality import Floor
 
 
@@ -49,6 +52,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     ticks: dict[str, int]
     winners: tuple[Won, ...]
     ranking: tuple[Place, ...]
+    charges: dict[str, tuple[Charge, ...]] = {}
+    """What fills pay for the rewards, by winning bid."""
     differs: tuple[str, ...] = ()
 
     def text(self) -> bytes:
@@ -118,7 +123,51 @@ def record_of(told: AuctionTold) -> Auction:
         winners=told.winners,
         score=told.score,
         gap=told.gap,
+        deadline_block=told.deadline_block or UNSET,
     )
+
+
+def awards_differ(told: AuctionTold) -> bool:
+    """Whether an award is for other fills than the record leads to, or names another root.
+
+    Snapshots have no nonces: who is charged is compared by units and prices, and the root is
+    worked out again from the fills that were told.
+    """
+    awarded = {award.solver: _fills_of(award) for award in told.awards}
+    found = {
+        solver: sorted((fill.units, fill.tick, fill.charge) for fill in fills)
+        for solver, fills in awarded.items()
+    }
+    if found != _due(judge(record_of(told))):
+        return True
+    return any(award_tree(awarded[one.solver]).root != one.solution for one in told.awards)
+
+
+def _due(verdict: Verdict) -> dict[str, list[tuple[int, int, int]]]:
+    """By solver, units, buyer's price and charge of the fills that it is to be awarded."""
+    due: dict[str, list[tuple[int, int, int]]] = {}
+    for win in verdict.wins:
+        ticks = {fill.intent: book.tick for book in win.solution.books for fill in book.fills}
+        for one in verdict.charges.get(win.proposed.bid, ()):
+            charge = one.bid_charge + one.ask_charge
+            fill = (one.units, ticks[one.intent] + one.bid_charge, charge)
+            due.setdefault(win.proposed.solver, []).append(fill)
+    return {solver: sorted(fills) for solver, fills in due.items()}
+
+
+def _fills_of(award: AwardTold) -> list[AwardedFill]:
+    return [
+        AwardedFill(
+            buyer=fill["buyer"],
+            buyer_nonce=fill["buyerNonce"],
+            seller=fill["seller"],
+            seller_nonce=fill["sellerNonce"],
+            units=fill["units"],
+            tick=fill["tick"],
+            charge=fill["charge"],
+        )
+        for fill in award.fills
+    ]
 
 
 def replayed(record: Auction) -> Replayed:
@@ -153,5 +202,6 @@ def replayed(record: Auction) -> Replayed:
             )
             for rank, ranked in enumerate(verdict.ranking, 1)
         ),
+        charges=verdict.charges,
         differs=tuple(name for name, (ours, theirs) in found.items() if ours != theirs),
     )

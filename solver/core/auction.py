@@ -134,6 +134,8 @@ class Auction(msgspec.Struct, kw_only=True):
     gap: str = "0"
     breaker: bool | UnsetType = UNSET
     """Whether winners answer for their own offers; said only where they do."""
+    deadline_block: int | UnsetType = UNSET
+    """Of its awards; unset, and not written down, where winners are not paid."""
 
 
 def seed_hash(seed: str) -> str:

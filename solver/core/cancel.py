@@ -47,9 +47,16 @@ def _cancel_intent(state: State, intent: IntentState) -> Reject | None:
     if intent.ended is not None:
         return reject(RejectCode.NOT_OPEN, f"it has ended: {intent.status}")
     if not intent.open_units:
-        return reject(RejectCode.TOO_LATE, "all its units were filled")
+        return reject(RejectCode.TOO_LATE, f"all its units were filled{_by_award(state, intent)}")
     end_intent(state, intent, _CANCELLED)
     return None
+
+
+def _by_award(state: State, intent: IntentState) -> str:
+    """Which auctions' awards took it, if any did."""
+    awards = {state.leases[lease].award for lease in intent.leases}
+    auctions = sorted({state.awards[award].auction for award in awards if award in state.awards})
+    return "".join(f", by the award of auction {number}" for number in auctions)
 
 
 def _cancel_bundle(state: State, account: str, bundle: Bundle) -> Reject | None:

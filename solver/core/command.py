@@ -191,7 +191,8 @@ class OpenAuction(Base, frozen=True, kw_only=True):
     """Cut the snapshot of resources that trade in epochs; solvers bid for any of them at once.
 
     Bids are due before `closes_at_ms`; the first tick from then on judges them. `seed`, 32
-    bytes as hex, decides between equals: its hash is told at once, itself at the close.
+    bytes as hex, decides between equals: its hash is told at once, itself at the close. What
+    its winners are awarded can be settled up to `deadline_block`; with 0 they are paid nothing.
     """
 
     resources: tuple[str, ...]
@@ -200,6 +201,7 @@ class OpenAuction(Base, frozen=True, kw_only=True):
     seed: str
     breaker: bool = False
     """Whether winners answer for what their own offers do not deliver: see `conduct`."""
+    deadline_block: int = 0
 
 
 class ProposeSolution(Base, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import (
@@ -25,6 +25,7 @@ from solver.core.auction import (
     Solution,
     seed_hash,
 )
+from solver.core.award import AwardState, award_id
 from solver.core.book import Order
 from solver.core.bringing import (
     bring,
@@ -35,19 +36,21 @@ from solver.core.bringing import (
     withdraw_brought,
 )
 from solver.core.bundling import seen_bundles, without_parts
+from solver.core.charge import Charge
 from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
+    Awarded,
     Filled,
     IntentStatus,
     SolutionAccepted,
     SolutionJudged,
 )
-from solver.core.judge import Scored, judge
+from solver.core.judge import Scored, Verdict, judge
 from solver.core.rating import ratings_of
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
-from solver.core.trade import carry_out, end_intent, open_units
+from solver.core.trade import Awarding, carry_out, end_intent, open_units
 
 CONTESTED_LOOKS_MAX: Final = 32
 """Orders of each side that are looked at for one that somebody else can fill."""
@@ -76,12 +79,15 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
         bundles=seen_bundles(state, books),
     )
     digest = snapshot.digest()
-    state.auctions[snapshot.auction] = Auction(
+    auction = Auction(
         snapshot=snapshot,
         snapshot_digest=digest,
         seed=command.seed,
         breaker=command.breaker or UNSET,
     )
+    if command.deadline_block and command.asset == state.usdc:
+        auction.deadline_block = command.deadline_block
+    state.auctions[snapshot.auction] = auction
     state.schedule(command.closes_at_ms, Due.CLOSE_AUCTION, str(snapshot.auction))
     state.emit(
         AuctionOpened(
@@ -149,7 +155,8 @@ def close_auction(state: State, number: int) -> None:
     auction.winners = verdict.winners
     auction.score, auction.gap = str(verdict.score), str(verdict.gap)
     for win in verdict.wins:
-        _carry_out(state, win, answered_for=auction.breaker is True)
+        awarding = _awarding(state, auction, win, verdict)
+        _carry_out(state, win, awarding, answered_for=auction.breaker is True)
     state.emit(
         AuctionClosed(
             auction=number,
@@ -163,6 +170,7 @@ def close_auction(state: State, number: int) -> None:
         )
     )
     withdraw_brought(state, auction)
+    _tell_awards(state, auction)
     _end_immediate(state, auction)
     _forget_old_auctions(state)
 
@@ -289,25 +297,59 @@ def _shrunk(state: State, snapshot: Snapshot) -> dict[str, int]:
     return shrunk
 
 
-def _carry_out(state: State, win: Scored, *, answered_for: bool) -> None:
-    """Execute a winner's fills, intent by intent, at the one price of each book."""
+def _awarding(state: State, auction: Auction, win: Scored, verdict: Verdict) -> Awarding | None:
+    """What the fills of a winning solution are charged for its solver, if anything."""
+    charges = verdict.charges.get(win.proposed.bid)
+    deadline_block = auction.deadline_block
+    if charges is None or isinstance(deadline_block, UnsetType):
+        return None
+    number, solver = auction.snapshot.auction, win.proposed.solver
+    award = state.awards.setdefault(
+        award_id(number, solver),
+        AwardState(auction=number, solver=solver, deadline_block=deadline_block),
+    )
+    return Awarding(award, {(charge.intent, charge.offer): charge for charge in charges})
+
+
+def _carry_out(state: State, win: Scored, awarding: Awarding | None, *, answered_for: bool) -> None:
+    """Execute a winner's fills, intent by intent, at the one price of each book and its charges."""
     told = len(state.events)
+    charges = {} if awarding is None else awarding.charges
     for book in win.solution.books:
-        for digest, lines in _lines(state, book).items():
-            state.exchange.fill_together(state.intents[digest].order, lines, book.tick)
-            carry_out(state)
+        for digest, lines in _lines(state, book, charges).items():
+            state.exchange.fill_together(state.intents[digest].order, lines)
+            carry_out(state, awarding)
     solver = win.proposed.solver
     for event in state.events[told:] if answered_for else ():
         if isinstance(event, Filled) and event.seller == solver:
             state.conduct.answer(event.fill, solver=solver, units=event.units, now_ms=state.now_ms)
 
 
-def _lines(state: State, book: ClearedBook) -> dict[str, list[tuple[Order, int]]]:
-    lines: dict[str, list[tuple[Order, int]]] = {}
+def _lines(
+    state: State, book: ClearedBook, charges: dict[tuple[str, str], Charge]
+) -> dict[str, list[tuple[Order, int, int]]]:
+    """By intent, each with what the buyer pays for it."""
+    lines: dict[str, list[tuple[Order, int, int]]] = {}
     for fill in book.fills:
         ask = state.offers[fill.offer].order
-        lines.setdefault(fill.intent, []).append((ask, fill.units))
+        charge = charges.get((fill.intent, fill.offer))
+        tick = book.tick if charge is None else book.tick + charge.bid_charge
+        lines.setdefault(fill.intent, []).append((ask, fill.units, tick))
     return lines
+
+
+def _tell_awards(state: State, auction: Auction) -> None:
+    for won in auction.winners:
+        award = state.awards.get(award_id(auction.snapshot.auction, won.solver))
+        if award is not None:
+            state.emit(
+                Awarded(
+                    auction=award.auction,
+                    solver=award.solver,
+                    fills=len(award.fills),
+                    deadline_block=award.deadline_block,
+                )
+            )
 
 
 def _end_immediate(state: State, auction: Auction) -> None:
@@ -339,6 +381,9 @@ def _forget_old_auctions(state: State) -> None:
             rows += _rows(auction)
             if kept > AUCTIONS_KEPT_MAX or (kept > 1 and rows > AUCTION_ROWS_KEPT_MAX):
                 del state.auctions[number]
+    for name, award in list(state.awards.items()):
+        if award.auction not in state.auctions and not award.unsettled:
+            del state.awards[name]
 
 
 def _rows(auction: Auction) -> int:

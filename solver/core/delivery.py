@@ -154,6 +154,8 @@ def retire_key(state: State, command: RetireKey) -> Reject | None:
 def _move(state: State, lease: Lease) -> None:
     """Serve the rest of a lease from other offers at its price; what nobody takes is withdrawn.
 
+    No award is for what moved: its buyer is charged for no solver any more.
+
     Under a minimum, withdrawn units still count on chain: the contract judges it by them,
     and a seller who delivered must not lose its pay because another's key died.
     """
@@ -161,7 +163,8 @@ def _move(state: State, lease: Lease) -> None:
     state.conduct.note_failed(lease.id, lease.remaining)
     for ask, units in _replacements(state, lease):
         freed = lease.held - payment_at(lease.tick, lease.units - units)
-        cost = payment_at(lease.tick, units)
+        tick = max(ask.tick, lease.tick - lease.charge)
+        cost = payment_at(tick, units)
         lease.units -= units
         lease.held -= freed
         release(intent.order.money, freed)
@@ -178,7 +181,7 @@ def _move(state: State, lease: Lease) -> None:
             intent,
             state.offers[ask.id],
             units=units,
-            tick=lease.tick,
+            tick=tick,
             held=cost,
             until_ms=lease.until_ms,
         )

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from intents.reject import Reject
 from solver.core.command import KeyEnd, Mode, Outcome
@@ -121,6 +122,23 @@ class Filled(Event, frozen=True, kw_only=True):
     units: int
     tick: int
     until_ms: int
+    bid_charge: int | UnsetType = UNSET
+    ask_charge: int | UnsetType = UNSET
+    """What of `tick`, the buyer's price, is the solver's whose award this fill is of.
+
+    The seller gets `ask_charge` less than the clearing price. Said only where it is charged, so
+    that journals from before there were awards come to what they came to.
+    """
+
+    @property
+    def price(self) -> int:
+        """At which its book was cleared."""
+        return self.tick - (self.bid_charge or 0)
+
+    @property
+    def charge(self) -> int:
+        """The solver's part of a unit."""
+        return (self.bid_charge or 0) + (self.ask_charge or 0)
 
 
 class IntentEnded(Event, frozen=True, kw_only=True):
@@ -252,6 +270,15 @@ class SolverBenched(Event, frozen=True, kw_only=True):
     faded: int
 
 
+class Awarded(Event, frozen=True, kw_only=True):
+    """A winner is to be paid: `fills` of the auction carry charges, and settle with its award."""
+
+    auction: int
+    solver: str
+    fills: int
+    deadline_block: int
+
+
 class MeteringSet(Event, frozen=True, kw_only=True):
     """Which fills are metered from now on, and how much a buyer may owe without its word."""
 
@@ -331,6 +358,9 @@ class PaymentSettled(Event, frozen=True, kw_only=True):
     buyer: str
     seller: str
     payment: int
+    solver: str | UnsetType = UNSET
+    reward: int | UnsetType = UNSET
+    """What of the payment is the solver's, and not the seller's; said only where it is charged."""
 
 
 class PaymentSkipped(Event, frozen=True, kw_only=True):

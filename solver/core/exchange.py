@@ -119,10 +119,10 @@ class Exchange:
             order.held = 0
             release(order.money, held)
 
-    def fill_together(self, bid: Order, lines: list[tuple[Order, int]], tick: int) -> None:
-        """One execution of agreed fills at one price. The caller checked limits and minimum."""
+    def fill_together(self, bid: Order, lines: list[tuple[Order, int, int]]) -> None:
+        """One execution of agreed fills: ask, units, tick. The caller checked the limits."""
         execution = self.next_seq()
-        for ask, units in lines:
+        for ask, units, tick in lines:
             check(0 < units <= bid.units and units <= ask.units, "no_overfill")
             self._move(bid, ask, units, tick, execution)
             if not ask.units:

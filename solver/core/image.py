@@ -7,6 +7,7 @@ import msgspec
 
 from intents.document import Mandate
 from solver.core.auction import Auction
+from solver.core.award import AwardState
 from solver.core.bundle import Bundle
 from solver.core.command import Authority, Mode
 from solver.core.conduct import Conduct
@@ -151,6 +152,9 @@ class LeaseImage(Image, frozen=True):
     in_flight: int
     last_used_ms: int
     batch: int
+    charge: int = 0
+    award: str = ""
+    award_place: int = 0
 
 
 class ExecutionImage(Image, frozen=True):
@@ -204,3 +208,5 @@ class StateImage(Image, frozen=True):
     order_ends: list[str]
     conduct: Conduct = msgspec.field(default_factory=Conduct)
     """Missing where it is empty, as in every state from before it was kept."""
+    awards: dict[str, AwardState] = {}
+    """Left out where there are none."""

@@ -130,10 +130,33 @@ def price_within_limits(state: State) -> None:
     for lease in state.leases.values():
         intent = state.intents[lease.intent]
         low, high = state.offers[lease.offer].tick, intent.tick
-        if not low <= lease.tick <= high:
+        if not low + lease.charge <= lease.tick <= high:
             violate("price_within_limits", lease=lease.id)
         if lease.payment * intent.units > lease.delivered * intent.limit:
             violate("payment_within_total", lease=lease.id)
+
+
+def awards_add_up(state: State) -> None:
+    """Who is charged is so by an award that names it, and an award is kept until all is settled."""
+    unsettled = Counter[str]()
+    for lease in state.leases.values() if state.awards else ():
+        if lease.charge:
+            award = state.awards.get(lease.award)
+            if lease.status not in _HOLDING:
+                continue
+            check(award is not None, "charged_by_an_award", lease=lease.id)
+            assert award is not None
+            fill = award.fills[lease.award_place]
+            prices = (lease.tick, lease.charge, lease.buyer, lease.seller)
+            check(
+                (fill.tick, fill.charge, fill.buyer, fill.seller) == prices
+                and lease.units <= fill.units,
+                "awarded_as_leased",
+                lease=lease.id,
+            )
+            unsettled[lease.award] += 1
+    for name, award in state.awards.items():
+        check(award.unsettled == unsettled[name], "awards_add_up", award=name)
 
 
 def book_uncrossed(state: State) -> None:
@@ -386,6 +409,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     bundles_are_whole,
     chain_counters_fit,
     price_within_limits,
+    awards_add_up,
     book_uncrossed,
     book_is_open_units,
     free_units_are_for_sale,

@@ -20,12 +20,13 @@ import msgspec
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction, Proposed, Snapshot, SnapshotBundle, SnapshotOrder, Solution
-from solver.core.bid import Bid
+from solver.core.bid import Bid, second_scores
 from solver.core.book import MATCHES_MAX
+from solver.core.charge import Charge, charges_of, parts_of
 from solver.core.command import ClearedBook, SolutionFill
 from solver.core.event import Won
 from solver.core.quality import Floor, Rating
-from solver.core.reward import rewards
+from solver.core.reward import Reward, rewards
 from solver.core.winner import Competition, Selection
 
 WORK_MAX: Final = 20_000_000
@@ -64,6 +65,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     winners: tuple[Won, ...]
     score: int
     gap: int
+    charges: dict[str, tuple[Charge, ...]] = {}
+    """What pays for the rewards, by winning bid."""
 
     @property
     def wins(self) -> tuple[Scored, ...]:
@@ -82,15 +85,17 @@ def judge(auction: Auction) -> Verdict:
     ]
     competition = Competition(bids, bytes.fromhex(auction.seed), WORK_MAX)
     best = competition.best()
+    paid = rewards(competition, best, bids)
     return Verdict(
         ranking=tuple(_ranking(scored, best)),
-        winners=_winners(competition, best, bids),
+        winners=_winners(paid, best, bids),
         score=best.score,
         gap=best.gap,
+        charges=_charges(auction, scored, paid, best, bids),
     )
 
 
-def _winners(competition: Competition, best: Selection, bids: list[Bid]) -> tuple[Won, ...]:
+def _winners(paid: list[Reward], best: Selection, bids: list[Bid]) -> tuple[Won, ...]:
     chosen = set(best.bids)
     return tuple(
         Won(
@@ -99,8 +104,30 @@ def _winners(competition: Competition, best: Selection, bids: list[Bid]) -> tupl
             score=str(reward.score),
             reference=str(reward.reference),
         )
-        for reward in rewards(competition, best, bids)
+        for reward in paid
     )
+
+
+def _charges(
+    auction: Auction, scored: list[Scored], paid: list[Reward], best: Selection, bids: list[Bid]
+) -> dict[str, tuple[Charge, ...]]:
+    """By winning bid, in an auction that pays its winners."""
+    if auction.deadline_block is msgspec.UNSET:
+        return {}
+    chosen, second = set(best.bids), second_scores(bids)
+    wins = [bid for bid in bids if bid.id in chosen]
+    parts = {
+        one.solver: parts_of(one, [bid for bid in wins if bid.solver == one.solver], second)
+        for one in paid
+    }
+    found = {
+        one.proposed.bid: charges_of(
+            auction.snapshot, one.solution, one.surplus, parts[one.proposed.solver]
+        )
+        for one in scored
+        if one.proposed.bid in chosen
+    }
+    return {bid: charges for bid, charges in found.items() if charges}
 
 
 def _ranking(scored: list[Scored], best: Selection) -> Iterable[Ranked]:

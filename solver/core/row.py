@@ -127,8 +127,8 @@ def mandate_row(entry: tuple[MandateState, list[str]]) -> Row:
 
 
 def lease_row(lease: Lease) -> Row:
-    """A lease; what it repeats of its documents is left out."""
-    return (
+    """A lease; what it repeats of its documents is left out, and of an award, if it has none."""
+    row = (
         lease.id,
         lease.execution,
         lease.intent,
@@ -148,6 +148,7 @@ def lease_row(lease: Lease) -> Row:
         lease.last_used_ms,
         lease.batch,
     )
+    return (*row, lease.charge, lease.award, lease.award_place) if lease.charge else row
 
 
 def execution_row(execution: Execution) -> Row:

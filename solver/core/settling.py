@@ -4,8 +4,10 @@ from hashlib import blake2b
 from itertools import takewhile
 
 import msgspec
+from msgspec import UNSET
 
 from intents.reject import Reject, RejectCode, reject
+from solver.core.award import AwardState
 from solver.core.check import check
 from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
 from solver.core.event import (
@@ -171,7 +173,9 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
     """Pay `payment` of what is held for a lease, for good; the rest is the buyer's again."""
     intent, offer = state.intents[lease.intent], state.offers[lease.offer]
     commit(state, intent, -lease.held)
-    post(intent.order.money, offer.order.money, lease.held, payment)
+    award = state.awards[lease.award] if lease.charge else None
+    reward = _pay_reward(state, award, lease, payment) if award is not None else 0
+    post(intent.order.money, offer.order.money, lease.held, payment - reward)
     lease.held = 0
     spend(state, intent, payment)
     if not lease.metered and intent.authority is not Authority.KEY:
@@ -180,7 +184,14 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
     if skipped_reason is None:
         lease.status = LeaseStatus.SETTLED
         state.emit(
-            PaymentSettled(fill=lease.id, buyer=lease.buyer, seller=lease.seller, payment=payment)
+            PaymentSettled(
+                fill=lease.id,
+                buyer=lease.buyer,
+                seller=lease.seller,
+                payment=payment,
+                solver=UNSET if award is None else award.solver,
+                reward=UNSET if award is None else reward,
+            )
         )
     else:
         lease.status = LeaseStatus.SKIPPED
@@ -195,6 +206,16 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
         del state.executions[lease.execution]
         intent.unsettled -= 1
         update_status(state, intent)
+
+
+def _pay_reward(state: State, award: AwardState, lease: Lease, payment: int) -> int:
+    """Pay the solver's part of what a fill comes to, if it is paid for: how much that is."""
+    award.unsettled -= 1
+    reward = lease.reward if payment else 0
+    debit = state.money(lease.buyer, lease.asset)
+    post(debit, state.money(award.solver, lease.asset), reward, reward)
+    lease.held -= reward
+    return reward
 
 
 def _forget_old_batches(state: State) -> None:

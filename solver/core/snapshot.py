@@ -102,6 +102,7 @@ def load(data: bytes) -> State:
     state.calls, state.auctions, state.batches = image.calls, image.auctions, image.batches
     state.ready = deque(image.ready)
     state.finished = deque(_document(state, digest) for digest in image.finished)
+    state.awards = image.awards
     state.batch_next = image.batch_next
     state.metered_max, state.metering = image.metered_max, image.metering
     state.due = image.due
@@ -123,8 +124,9 @@ def state_hash(state: State) -> str:
 def _pieces(state: State) -> Iterator[bytes | memoryview]:
     """The bytes of `dump` from the first to the last; each is good until the next is asked for."""
     ledger, accounts = state.ledger, state.accounts
-    conduct = state.conduct
-    fields = len(StateImage.__struct_fields__) - conduct.is_empty
+    conduct, awards = state.conduct, state.awards
+    left_out = 0 if awards else 1 if not conduct.is_empty else 2
+    fields = len(StateImage.__struct_fields__) - left_out
     yield _ARRAY_16 + fields.to_bytes(2, "big")
     yield _encode(FORMAT_VERSION)
     yield _encode(state.usdc)
@@ -155,8 +157,10 @@ def _pieces(state: State) -> Iterator[bytes | memoryview]:
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
     yield _encode([order.id for order in ending if isinstance(order, Order)])
-    if not conduct.is_empty:
+    if awards or not conduct.is_empty:
         yield _encode(conduct)
+    if awards:
+        yield _encode(awards)
 
 
 def _mandates(state: State) -> list[tuple[MandateState, list[str]]]:
@@ -409,4 +413,5 @@ def _lease_from(state: State, row: LeaseImage) -> Lease:
     lease.withdrawn, lease.returned = row.withdrawn, row.returned
     lease.in_flight, lease.last_used_ms = row.in_flight, row.last_used_ms
     lease.batch = row.batch
+    lease.charge, lease.award, lease.award_place = row.charge, row.award, row.award_place
     return lease

@@ -17,6 +17,7 @@ from mypy_extensions import mypyc_attr
 from intents.bound import ADDRESS_ZERO
 from intents.rounding import payment_at
 from solver.core.auction import Auction
+from solver.core.award import AwardState
 from solver.core.book import Book
 from solver.core.bundle import Bundles
 from solver.core.check import check
@@ -147,8 +148,11 @@ class Lease(Timed):
 
     __slots__ = (
         "asset",
+        "award",
+        "award_place",
         "batch",
         "buyer",
+        "charge",
         "delivered",
         "execution",
         "filled_ms",
@@ -216,6 +220,11 @@ class Lease(Timed):
         self.last_used_ms = 0
         self.batch = -1
         """The number of the batch that it is a line of, once it is."""
+        self.charge = 0
+        """What of `tick` is the solver's, by whose award it settles."""
+        self.award = ""
+        self.award_place = 0
+        """Which fill of the award it is."""
 
     @property
     def remaining(self) -> int:
@@ -227,6 +236,11 @@ class Lease(Timed):
     def payment(self) -> int:
         """Atoms for what was delivered: floor, for the buyer."""
         return payment_at(self.tick, self.delivered)
+
+    @property
+    def reward(self) -> int:
+        """What of the payment is the solver's: floor, for the seller."""
+        return payment_at(self.charge, self.delivered) if self.charge else 0
 
     @property
     def reach(self) -> int:
@@ -278,6 +292,8 @@ class State:
         """By subject (a key or an offer) and resource; a subject's resources share one list."""
         self.auctions: dict[int, Auction] = {}
         self.conduct = Conduct()
+        self.awards: dict[str, AwardState] = {}
+        """By id, oldest first."""
         self.ready: deque[int] = deque()
         """Executions that wait for the next batch, oldest first."""
         self.batches: dict[int, Batch] = {}

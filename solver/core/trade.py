@@ -2,7 +2,12 @@
 
 from typing import Final
 
+from msgspec import UNSET
+
+from intents.award import AwardedFill
+from solver.core.award import AwardState
 from solver.core.bundle import Bundle
+from solver.core.charge import Charge
 from solver.core.check import violate
 from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
@@ -73,7 +78,15 @@ def return_units(state: State, offer: OfferState) -> None:
         carry_out(state)
 
 
-def carry_out(state: State) -> None:
+class Awarding:
+    """What fills that are carried out for an award are charged, by intent and offer."""
+
+    def __init__(self, award: AwardState, charges: dict[tuple[str, str], Charge]) -> None:
+        self.award = award
+        self.charges = charges
+
+
+def carry_out(state: State, awarding: Awarding | None = None) -> None:
     """Turn the exchange's fills into executions with a lease each, then end what is too small.
 
     A rest below its minimum ends: the contract would refuse it before its siblings settle.
@@ -88,8 +101,10 @@ def carry_out(state: State) -> None:
         if execution is None or execution.id != fill.execution:
             intent = state.intents[fill.bid.id]
             buyers.append(intent)
-            execution = _new_execution(state, intent, fill.execution)
-        _lease_fill(state, execution, intent, fill)
+            execution = _new_execution(state, intent, fill.execution, awarding)
+        lease = _lease_fill(state, execution, intent, fill, awarding)
+        if lease.charge and awarding is not None:
+            _award(state, intent, lease, awarding.award)
     for order in exchange.drain_ended():
         end_intent(state, state.intents[order.id], _UNFILLED)
     for intent in buyers:
@@ -110,6 +125,7 @@ def open_lease(
     tick: int,
     held: int,
     until_ms: int = 0,
+    charge: Charge | None = None,
 ) -> Lease:
     """Give the lease for a fill whose money and units are held already.
 
@@ -130,6 +146,8 @@ def open_lease(
         filled_ms=state.now_ms,
         metered=execution.metered,
     )
+    if charge is not None:
+        lease.charge = charge.bid_charge + charge.ask_charge
     state.leases[lease.id] = lease
     state.lease_ends.add(lease, lease.until_ms)
     state.keys[lease.key].leases[lease.id] = None
@@ -151,6 +169,8 @@ def open_lease(
             units=units,
             tick=tick,
             until_ms=lease.until_ms,
+            bid_charge=UNSET if charge is None else charge.bid_charge,
+            ask_charge=UNSET if charge is None else charge.ask_charge,
         )
     )
     return lease
@@ -289,8 +309,11 @@ def spend(state: State, intent: IntentState, atoms: int) -> None:
         mandate.spent += atoms
 
 
-def _new_execution(state: State, intent: IntentState, number: int) -> Execution:
-    metered = _is_metered(state, intent)
+def _new_execution(
+    state: State, intent: IntentState, number: int, awarding: Awarding | None
+) -> Execution:
+    """What is charged for an award settles fill by fill, as the chain takes it no other way."""
+    metered = awarding is None and _is_metered(state, intent)
     execution = state.executions[number] = Execution(number, intent.digest, metered=metered)
     intent.unsettled += 1
     return execution
@@ -310,10 +333,43 @@ def _is_metered(state: State, intent: IntentState) -> bool:
     return is_small and intent.asset == state.usdc and not intent.has_minimum
 
 
-def _lease_fill(state: State, execution: Execution, intent: IntentState, fill: Fill) -> None:
+def _award(state: State, intent: IntentState, lease: Lease, award: AwardState) -> None:
+    """Have a lease settle by its place in an award."""
+    signed = state.mandates[intent.signer] if intent.authority is _MANDATE else intent
+    lease.award, lease.award_place = award.id, len(award.fills)
+    award.fills.append(
+        AwardedFill(
+            buyer=lease.buyer,
+            buyer_nonce=signed.nonce,
+            seller=lease.seller,
+            seller_nonce=state.offers[lease.offer].nonce,
+            units=lease.units,
+            tick=lease.tick,
+            charge=lease.charge,
+        )
+    )
+    award.unsettled += 1
+
+
+def _lease_fill(
+    state: State,
+    execution: Execution,
+    intent: IntentState,
+    fill: Fill,
+    awarding: Awarding | None,
+) -> Lease:
     intent.filled_units += fill.units
     if intent.authority is not _KEY:
         commit(state, intent, fill.cost - fill.freed)
     offer = state.offers[fill.ask.id]
     hold(offer.capacity, fill.units)
-    open_lease(state, execution, intent, offer, units=fill.units, tick=fill.tick, held=fill.cost)
+    return open_lease(
+        state,
+        execution,
+        intent,
+        offer,
+        units=fill.units,
+        tick=fill.tick,
+        held=fill.cost,
+        charge=awarding.charges.get((fill.bid.id, fill.ask.id)) if awarding else None,
+    )

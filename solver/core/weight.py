@@ -41,6 +41,14 @@ RECORD_GAS_FIXED: Final = 2_000_000
 RECORD_GAS: Final = 9_000
 PAID_LINE_GAS: Final = 600
 PAID_SELLER_GAS: Final = 24_500
+AWARD_BYTES: Final = 138
+AWARD_GAS: Final = 60_000
+"""The operator's own account is asked for its signature, and the solver has a new balance word."""
+AWARDED_BYTES: Final = 29
+AWARDED_GAS: Final = 9_000
+"""Beside a line's: an event, a standing of its own, and its leaf."""
+NODE_BYTES: Final = 32
+NODE_GAS: Final = 200
 PROOF_GAS: Final = 1_500
 PROOF_BYTE_GAS: Final = 6
 AUTHORITY_GAS: Final = {
@@ -76,6 +84,10 @@ class Load:
                 offer = state.offers[lease.offer]
                 size += OFFER_BYTES + _bytes(offer.signature) + _resource(lease.resource, found)
                 gas += OFFER_GAS + AUTHORITY_GAS[offer.authority]
+            if lease.charge:
+                bytes_added, gas_added = _awarded(state, lease, found)
+                size += bytes_added
+                gas += gas_added
             for listed in (buyer, lease.offer):
                 found[listed] = found.get(listed, 0) + 1
         gas += BYTE_GAS * (size - self.bytes)
@@ -114,6 +126,17 @@ def signed_digest(state: State, intent: str) -> str:
     """What was signed for an intent's lines: the intent, or the mandate that it is under."""
     record = state.intents[intent]
     return record.signer if record.authority is Authority.MANDATE else intent
+
+
+def _awarded(state: State, lease: Lease, found: dict[str, int]) -> tuple[int, int]:
+    """Bytes and gas of proving a fill of an award, and of listing the award if that is new."""
+    nodes = (len(state.awards[lease.award].fills) - 1).bit_length()
+    size, gas = AWARDED_BYTES + NODE_BYTES * nodes, AWARDED_GAS + NODE_GAS * nodes
+    name = f"award:{lease.award}"
+    if name in found:
+        return size, gas
+    found[name] = 1
+    return size + AWARD_BYTES, gas + AWARD_GAS
 
 
 def _entry(state: State, buyer: str, found: dict[str, int]) -> tuple[int, int]:

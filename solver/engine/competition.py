@@ -21,7 +21,10 @@ SEED_BYTES: Final = 32
 class Competition:
     """Runs the epochs of all resources that trade in them, in each asset by itself.
 
-    `randomness` gives so many bytes that nobody can guess: they decide between equal bids.
+    What is won can be settled for `award_blocks` from the last block that the market knows; with 0
+    nobody is paid. Where buyers sign for sums of small fills nobody is either: those sums name
+    sellers alone. `randomness` gives so many bytes that nobody can guess: they decide between
+    equal bids.
     """
 
     def __init__(
@@ -31,12 +34,14 @@ class Competition:
         *,
         epoch_ms: int,
         assets: Sequence[str],
+        award_blocks: int,
         randomness: Callable[[int], bytes],
     ) -> None:
         self._sequencer = sequencer
         self._strategies: Final = dict(strategies)
         self._epoch_ms = epoch_ms
         self._assets: Final = tuple(assets)
+        self._award_blocks = award_blocks
         self._randomness = randomness
         self._epoch = 0
 
@@ -63,6 +68,7 @@ class Competition:
                 closes_at_ms=closes_at_ms,
                 seed=self._randomness(SEED_BYTES).hex(),
                 breaker=True,
+                deadline_block=self._deadline_block(),
             )
         )
         if not isinstance(result, Applied):
@@ -70,6 +76,11 @@ class Competition:
         for event in result.events:
             if isinstance(event, AuctionOpened):
                 await self._compete(event.auction)
+
+    def _deadline_block(self) -> int:
+        state = self._sequencer.market.state
+        pays = self._award_blocks and state.cursor >= 0 and not state.metered_max
+        return state.cursor + self._award_blocks if pays else 0
 
     async def _compete(self, number: int) -> None:
         auction = self._sequencer.market.state.auctions[number]

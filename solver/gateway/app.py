@@ -5,6 +5,7 @@ from typing import Final
 
 from intents.admission import Rules
 from intents.signature import SigningKey
+from solver.engine.award import AwardSigner
 from solver.engine.sequencer import Sequencer
 from solver.gateway import openapi
 from solver.gateway.access import AccessLog
@@ -38,6 +39,7 @@ def create_app(
     contract_signatures: ContractSignatures,
     grant_secret: bytes,
     receipt_key: SigningKey,
+    awards: AwardSigner,
     clock: Clock,
     limits: Limits | None = None,
     alarms: Callable[[], Sequence[str]] = tuple,
@@ -90,6 +92,7 @@ def create_app(
         healths=Healths(cached_ms=limits.health_cached_ms, entries_max=limits.health_cached_max),
         alarms=alarms,
         receipt_key=receipt_key,
+        awards=awards,
     )
     return Door(gateway, Router((*ROUTES, _OPENAPI)))
 

@@ -134,12 +134,42 @@ class WinnerTold(Told, frozen=True, kw_only=True):
     reference: str
 
 
+class AwardedFillTold(Told, frozen=True, kw_only=True):
+    """A fill that pays its solver, by account and nonce of both its documents.
+
+    `tick` is what the buyer pays, `charge` what of it is the solver's: atoms per 10⁶ units.
+    """
+
+    buyer: str
+    buyer_nonce: int
+    seller: str
+    seller_nonce: int
+    units: int
+    tick: int
+    charge: int
+
+
+class AwardTold(Told, frozen=True, kw_only=True):
+    """The operator's signed word on what a winner is paid for; GET /v1/eip712 has its type.
+
+    `solution` is the root of the fills' tree. The chain takes none of them after `deadlineBlock`.
+    """
+
+    auction: int
+    solver: str
+    solution: str
+    deadline_block: int
+    signature: str
+    fills: tuple[AwardedFillTold, ...]
+
+
 class AuctionTold(Told, frozen=True, kw_only=True):
     """An auction. Until it has closed, solutions and seed are sealed, and empty here.
 
     `shrunk` has the units that were live at the close, of orders that then had fewer than in
     the snapshot: with these, seed and solutions anyone judges it again. No selection of the
-    solutions has more than `score` + `gap` micro-atoms.
+    solutions has more than `score` + `gap` micro-atoms. Where winners are paid, `deadlineBlock`
+    is not 0, and `awards` has one for each that is to get something.
     """
 
     auction: int
@@ -152,6 +182,8 @@ class AuctionTold(Told, frozen=True, kw_only=True):
     score: str
     gap: str
     solutions: tuple[SolutionTold, ...]
+    deadline_block: int
+    awards: tuple[AwardTold, ...]
 
 
 class AuctionSummaryTold(Told, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from intents.admission import Rules
 from intents.reject import Reject
 from intents.signature import SigningKey
 from solver.core.state import State
+from solver.engine.award import AwardSigner
 from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
 from solver.gateway.access import AccessLog
@@ -114,6 +115,7 @@ class Gateway:
     healths: Healths
     alarms: Callable[[], Sequence[str]]
     receipt_key: SigningKey
+    awards: AwardSigner
 
     @property
     def state(self) -> State:

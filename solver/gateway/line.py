@@ -22,8 +22,11 @@ class JudgedFor(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def _line_type(kind: type[Event]) -> type[msgspec.Struct]:
-    """An event class as a line of the feed: camelCase, numbered, scores as text."""
-    fields: list[tuple[str, Any]] = [("seq", int), ("at_ms", int)]
+    """An event class as a line of the feed: camelCase, numbered, scores as text.
+
+    What an event says only sometimes need not be there.
+    """
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [("seq", int), ("at_ms", int)]
     for field in msgspec.structs.fields(kind):
         told: Any = field.type
         if field.name == "score":
@@ -32,7 +35,8 @@ def _line_type(kind: type[Event]) -> type[msgspec.Struct]:
             told = tuple[LineTold, ...]
         elif field.name == "reason" and field.default is None:
             told = JudgedFor | None
-        fields.append((field.name, told))
+        is_left_out = field.default is msgspec.UNSET
+        fields.append((field.name, told, field.default) if is_left_out else (field.name, told))
     return msgspec.defstruct(
         kind.__name__,
         fields,

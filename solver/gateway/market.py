@@ -8,6 +8,7 @@ from intents.bundle import TERM_FIELDS
 from intents.document import SIGNED
 from intents.reject import RejectCode, reject
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
+from solver.core.award import award_id
 from solver.core.state import CREDIT
 from solver.gateway.auth import LIFETIME_SECONDS_MAX
 from solver.gateway.competition import AuctionsTold
@@ -149,7 +150,10 @@ async def auction(inbound: Inbound[Nothing, Nothing]) -> Answer:
     found = inbound.gateway.state.auctions.get(int(inbound.path("number")))
     if found is None:
         return reject(RejectCode.AUCTION_UNKNOWN, "never opened, or no longer kept")
-    return auction_told(found)
+    state, signer = inbound.gateway.state, inbound.gateway.awards
+    names = [award_id(found.snapshot.auction, won.solver) for won in found.winners]
+    awards = [signer.signed(state.awards[name]) for name in names if name in state.awards]
+    return auction_told(found, awards)
 
 
 async def solvers(inbound: Inbound[Nothing, PageQuery]) -> Answer:

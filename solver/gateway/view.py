@@ -36,9 +36,12 @@ from solver.core.state import (
     State,
 )
 from solver.core.trust import trust_of, unsettled_max
+from solver.engine.award import SignedAward
 from solver.gateway.competition import (
     AuctionSummaryTold,
     AuctionTold,
+    AwardedFillTold,
+    AwardTold,
     BroughtTold,
     ConductRuleTold,
     ProposedBook,
@@ -169,7 +172,7 @@ def snapshot_told(snapshot: Snapshot) -> SnapshotTold:
     return tell(snapshot, SnapshotTold)
 
 
-def auction_told(auction: Auction) -> AuctionTold:
+def auction_told(auction: Auction, awards: Iterable[SignedAward]) -> AuctionTold:
     """An auction; its solutions only once nobody can answer them any more."""
     return AuctionTold(
         auction=auction.snapshot.auction,
@@ -182,6 +185,20 @@ def auction_told(auction: Auction) -> AuctionTold:
         score=auction.score,
         gap=auction.gap,
         solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
+        deadline_block=auction.deadline_block or 0,
+        awards=tuple(map(_award_told, awards)),
+    )
+
+
+def _award_told(signed: SignedAward) -> AwardTold:
+    award = signed.document
+    return AwardTold(
+        auction=award.auction,
+        solver=award.solver,
+        solution=award.solution,
+        deadline_block=award.deadline_block,
+        signature=signed.signature,
+        fills=tuple(tell(fill, AwardedFillTold) for fill in signed.fills),
     )
 
 

@@ -95,8 +95,10 @@ class Books:
             match event:
                 case Filled(fill=fill, intent=intent):
                     self._assets[fill] = self._assets[intent]
-                case PaymentSettled(fill=fill, buyer=buyer, seller=seller, payment=payment):
-                    yield "payment", fill, buyer, seller, self._assets.pop(fill), payment
+                case PaymentSettled(fill=fill, buyer=buyer):
+                    asset, reward = self._assets.pop(fill), event.reward or 0
+                    yield "payment", fill, buyer, event.seller, asset, event.payment - reward
+                    yield "reward", fill, buyer, event.solver or "", asset, reward
                 case ClaimMoved(buyer=buyer, seller=seller, payment=payment):
                     yield "claim", "", buyer, seller, self._usdc, payment
                 case PaymentSkipped(fill=fill):

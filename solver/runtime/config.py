@@ -75,6 +75,9 @@ class AuctionConfig(_Section):
 
     strategies: tuple[Literal["price-time", "uniform-price"], ...] = ("price-time",)
     """The book alone: a market without solvers trades all the same. Empty: only who connects."""
+    award_blocks: int = Field(default=50_000, ge=0, le=10_000_000)
+    """Winning solvers are paid out of what they won, by awards that can be settled for so many
+    blocks: more than any lease and its settlement take. 0: nobody is charged, nobody is paid."""
 
 
 class GatewayConfig(_Section):

@@ -1,6 +1,7 @@
 """From a batch that the core cut to the calldata that settles it."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from contracts.batch import (
@@ -8,6 +9,8 @@ from contracts.batch import (
     OFFERS_MAX,
     Entry,
     Line,
+    ProvenFill,
+    SignedAward,
     SignedIntent,
     SignedMandate,
     SignedOffer,
@@ -18,8 +21,10 @@ from contracts.batch import (
 from intents.rounding import mul_div_ceil
 from solver.core.command import Authority
 from solver.core.event import BatchLine
-from solver.core.state import Batch, State
+from solver.core.state import Batch, Lease, State
 from solver.core.weight import signed_digest
+from solver.engine import award as engine
+from solver.engine.award import AwardSigner
 from solver.settlement.fault import BatchTooLarge
 from solver.settlement.transaction import GAS_MAX
 
@@ -29,7 +34,7 @@ GAS_MARGIN_PERCENT: Final = 130
 """Estimates are of the state now; other batches may come first."""
 
 
-def encode_batch(state: State, batch: Batch) -> bytes:
+def encode_batch(state: State, batch: Batch, signer: AwardSigner) -> bytes:
     """Calldata for the operator's account.
 
     Offers are listed once and in the contract's order; the lines of an intent stand
@@ -41,15 +46,49 @@ def encode_batch(state: State, batch: Batch) -> bytes:
         key=lambda offer: offer_order(offer.document),
     )
     places = {offer.digest: place for place, offer in enumerate(chosen)}
+    awarded = _awarded(state, batch.lines)
+    fills = chain.from_iterable(awarded.values())
+    places |= {lease.id: place for place, lease in enumerate(fills, len(chosen))}
     offers = [
         SignedOffer(offer=offer.document, authority=int(offer.authority), signature=offer.signature)
         for offer in chosen
     ]
-    packed = pack(offers, _entries(state, batch.lines, places))
+    awards = [
+        _award(signer.signed(state.awards[award]), leases, places)
+        for award, leases in awarded.items()
+    ]
+    packed = pack(offers, _entries(state, batch.lines, places), awards)
     data = settle_call(batch.number, batch.digest, packed)
-    if len(data) > CALLDATA_BYTES_MAX or len(offers) > OFFERS_MAX:
+    if len(data) > CALLDATA_BYTES_MAX or len(places) > OFFERS_MAX:
         raise BatchTooLarge(f"batch {batch.number} is {len(data)} bytes with {len(offers)} offers")
     return data
+
+
+def _awarded(state: State, lines: Sequence[BatchLine]) -> dict[str, list[Lease]]:
+    """By award, what of the lines is charged for it."""
+    awarded: dict[str, list[Lease]] = {}
+    for line in lines:
+        lease = state.leases[line.fill]
+        if lease.charge:
+            awarded.setdefault(lease.award, []).append(lease)
+    return awarded
+
+
+def _award(signed: engine.SignedAward, leases: list[Lease], places: dict[str, int]) -> SignedAward:
+    """The operator's account is a contract, whose owner signed."""
+    return SignedAward(
+        award=signed.document,
+        authority=int(Authority.CONTRACT),
+        signature=signed.signature,
+        fills=tuple(
+            ProvenFill(
+                offer=places[lease.offer],
+                fill=signed.fills[lease.award_place],
+                proof=signed.tree.proof(lease.award_place),
+            )
+            for lease in leases
+        ),
+    )
 
 
 def gas_limit(number: int, estimate: int, *, asks_contracts: bool) -> int:
@@ -116,8 +155,9 @@ def _parts(lines: list[Line]) -> list[tuple[Line, ...]]:
 
 
 def _line(line: BatchLine, places: dict[str, int]) -> Line:
+    """An awarded fill has a place of its own, behind the offers."""
     return Line(
-        offer=places[line.offer],
+        offer=places.get(line.fill, places[line.offer]),
         units=line.units,
         delivered=line.delivered,
         payment=line.payment,

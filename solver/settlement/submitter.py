@@ -19,6 +19,7 @@ from contracts.bindings import ACCOUNT
 from contracts.deploy import Deployment, verify
 from intents.signature import SigningKey
 from solver.core.state import Batch
+from solver.engine.award import AwardSigner
 from solver.engine.sequencer import Sequencer
 from solver.settlement.alarm import Alarm, Alarms, log_alarm
 from solver.settlement.batch import asks_contracts, encode_batch, gas_limit
@@ -86,6 +87,7 @@ class Submitter:
         sequencer: Sequencer,
         deployment: Deployment,
         key: SigningKey,
+        awards: AwardSigner,
         policy: SubmitPolicy | None = None,
         on_alarm: Callable[[Alarm], None] = log_alarm,
     ) -> None:
@@ -94,6 +96,7 @@ class Submitter:
         self._sequencer = sequencer
         self._deployment = deployment
         self._key = key
+        self._awards = awards
         self._policy = policy or SubmitPolicy()
         self._alarms = Alarms(on_alarm)
         self._dispatch = Dispatch(
@@ -251,7 +254,7 @@ class Submitter:
         state = self._sequencer.market.state
         if batch.records:
             return encode_metered(state, batch, self._outbox.books())
-        return encode_batch(state, batch)
+        return encode_batch(state, batch, self._awards)
 
     async def _look(self, entries: list[Entry]) -> View:
         view = await look(

@@ -23,7 +23,7 @@ import structlog
 from msgspec.structs import replace
 from ortools.math_opt.python import mathopt
 
-from solver.core.bid import Bid
+from solver.core.bid import Bid, second_scores
 from solver.core.proof import holds
 from solver.core.reward import rewards
 from solver.core.winner import Competition
@@ -96,10 +96,12 @@ def _table(count: int) -> None:
         0.0,
         dict.fromkeys(("gaps", "worse", "negative", "lies", "our_negative", "our_lies"), 0),
     )
+    below: list[bool] = []
     for seed in range(count):
         bids, ties = draw_bids(SMALL, seed), draw_seed(seed)
         competition = Competition(bids, ties)
         winners = competition.best()
+        below += _below_second(bids, winners.bids)
         found = _greedy_rewards(bids)
         score = sum(bid.score for bid in greedy(bids))
         welfare += score / winners.score
@@ -114,6 +116,7 @@ def _table(count: int) -> None:
             seed,
             lambda said, solver, truth: gain(said, solver, truth, ties),  # noqa: B023
         )
+    print_figure("won_buckets_below_second", sum(below) / len(below) * 100, "%")
     print_figure("welfare_mean", 100.0, "% of the best", "greedy", welfare / count * 100)
     for name, ours, theirs in (
         ("auctions_not_proven_best", counts["gaps"], counts["worse"]),
@@ -121,6 +124,13 @@ def _table(count: int) -> None:
         ("auctions_where_lying_pays", counts["our_lies"], counts["lies"]),
     ):
         print_figure(name, ours / count * 100, "%", "greedy", theirs / count * 100)
+
+
+def _below_second(bids: Sequence[Bid], won: Sequence[str]) -> list[bool]:
+    """Of each bucket that was won, whether its users have less than the second price there."""
+    second = second_scores(bids)
+    wins = [bid for bid in bids if bid.id in won]
+    return [part < second[bucket] for bid in wins for bucket, part in bid.surplus.items()]
 
 
 async def _close_delays(count: int) -> None:

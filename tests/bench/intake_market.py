@@ -34,6 +34,7 @@ from solver.core.command import (
     SubmitMandate,
 )
 from solver.core.market import Market
+from solver.engine.award import AwardSigner
 from solver.engine.collector import settle
 from solver.engine.feed import Feed
 from solver.engine.sequencer import Sequencer
@@ -116,6 +117,7 @@ async def an_app(folder: Path) -> AsyncIterator[Door]:
             contract_signatures=cast("ContractSignatures", None),
             grant_secret=bytes(32),
             receipt_key=SigningKey(bytes([1]) * 32),
+            awards=AwardSigner(SigningKey(bytes([1]) * 32), RULES.domain),
             clock=clock,
             limits=UNLIMITED,
             verifiers=verifiers,

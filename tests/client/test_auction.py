@@ -9,9 +9,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from intents.document import Award
+from intents.typed_data import digest
 from solver.client import Rejected
+from solver.client.competitor import outcome
 from solver.client.model import AuctionsTold, AuctionTold
-from solver.client.record import record_of, replayed
+from solver.client.record import awards_differ, record_of, replayed
 from solver.core.auction import Auction
 from solver.core.command import OpenAuction, SolutionFill, Tick
 from solver.core.market import Market
@@ -20,6 +23,7 @@ from tests.gateway.world import EPOCHS, World, a_world
 from tests.journal.history import History, a_log
 from tests.judging import SEED, solution
 
+DEADLINE_BLOCK: Final = 1_000
 LONG_MS: Final = 600_000
 """No auction closes by itself while a test runs."""
 
@@ -29,7 +33,15 @@ async def _an_auction(world: World, *, closed: bool = True) -> int:
     await world.offering(bob, units=9, limit=90, resource=EPOCHS)
     buyers = [await world.agent(who).intent(EPOCHS, units=4, limit=80) for who in (alice, dave)]
     closes = world.sequencer.now_ms() + LONG_MS
-    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+    await world.do(
+        OpenAuction(
+            resources=(EPOCHS,),
+            asset=USDC,
+            closes_at_ms=closes,
+            seed=SEED,
+            deadline_block=DEADLINE_BLOCK,
+        )
+    )
     async with world.solver(carol).connect() as desk:
         auction = await anext(aiter(desk))
         (book,) = auction.snapshot.books
@@ -78,6 +90,37 @@ async def test_a_record_leads_to_what_the_market_told() -> None:
         (one,) = listed.auctions
         assert (one.auction, one.resources, one.solutions) == (number, (EPOCHS,), 3)
         assert (one.winners, one.score, one.gap) == (told.winners, told.score, "0")
+
+
+async def test_the_winners_award_is_told_as_it_was_signed() -> None:
+    """What it is for follows from the record; other prices, units, fills or roots do not."""
+    async with a_world() as world:
+        told = await _record(world, await _an_auction(world))
+        (award,) = told.awards
+        document = Award(
+            auction=told.auction,
+            solver=carol.address,
+            solution=award.solution,
+            deadline_block=DEADLINE_BLOCK,
+        )
+        hashed = digest(world.gateway.rules.domain.prefix(), document)
+        assert award.signature == world.gateway.receipt_key.sign(hashed)
+        assert not awards_differ(told)
+        (fill,) = award.fills
+        assert (fill["buyer"], fill["seller"], fill["units"]) == (alice.address, bob.address, 4)
+        won = outcome(record_of(told), carol.address, [], shadow=False)
+        assert won.reward - 2 * 4 <= won.charged == 4 * fill["charge"] <= won.reward
+        forged: list[dict[str, Any]] = [
+            *({"fills": ({**fill, name: fill[name] + 1},)} for name in ("tick", "charge", "units")),
+            {"fills": ({**fill, "buyerNonce": fill["buyerNonce"] + 1},)},
+            {"fills": ()},
+            {"solution": "0x" + "00" * 32},
+            {"solver": dave.address},
+        ]
+        for change in forged:
+            other = msgspec.structs.replace(award, **change)
+            assert awards_differ(msgspec.structs.replace(told, awards=(other,))), change
+        assert awards_differ(msgspec.structs.replace(told, awards=()))
 
 
 async def test_what_the_market_tells_wrongly_is_named() -> None:

@@ -113,8 +113,8 @@ class Fast:
 
     def agree(self, bid: str, lines: list[tuple[str, int]], tick: int) -> None:
         """One execution of what was agreed."""
-        asks = [(self.orders[ask], units) for ask, units in lines]
-        self.exchange.fill_together(self.orders[bid], asks, tick)
+        asks = [(self.orders[ask], units, tick) for ask, units in lines]
+        self.exchange.fill_together(self.orders[bid], asks)
         self._carry_out()
 
     def take(self, ask: str, units: int) -> None:

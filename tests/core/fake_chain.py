@@ -51,8 +51,29 @@ class FakeChain:
         if authority is Authority.SESSION:
             self.sessions[buyer.account, signer]["spent"] += line.payment
         self.balances[buyer.account] -= line.payment
-        self.balances[seller.account] = self.balances.get(seller.account, 0) + line.payment
+        reward = self._pay_reward(line)
+        self.balances[seller.account] = self.balances.get(seller.account, 0) + line.payment - reward
         return FillSettled(fill=line.fill, payment=line.payment)
+
+    def _pay_reward(self, line: BatchLine) -> int:
+        """The solver's part, as its award says; the seller keeps its limit."""
+        lease = self._state.leases[line.fill]
+        if not lease.award:
+            return 0
+        award = self._state.awards[lease.award]
+        fill = award.fills[lease.award_place]
+        offer = self._state.offers[line.offer].document
+        intent = self._state.intents[line.intent]
+        signed = self._state.mandates.get(intent.signer, intent)
+        assert (fill.buyer, fill.buyer_nonce) == (signed.account, signed.nonce), "AwardMismatch"
+        assert (fill.seller, fill.seller_nonce) == (offer.account, offer.nonce), "AwardMismatch"
+        assert line.payment == line.delivered * fill.tick // MILLION, "AwardMismatch"
+        assert line.delivered <= fill.units, "UnitsOverfilled"
+        reward = line.delivered * fill.charge // MILLION
+        kept = line.payment - reward
+        assert kept >= line.delivered * offer.limit // offer.units, "PriceBelowLimit"
+        self.balances[award.solver] = self.balances.get(award.solver, 0) + reward
+        return reward
 
     def _count(self, account: str, nonce: int, amount: int) -> None:
         self.settled[account, nonce] = self.settled.get((account, nonce), 0) + amount

@@ -64,6 +64,9 @@ from tests.judging import SEED
 
 PEOPLE: Final = (alice, bob, carol, dave)
 SESSIONS: Final = (person("erin"), person("frank"), person("grace"), person("heidi"))
+SOLVERS: Final = (person("ivan").address, person("judy").address, "book", "batch")
+"""Two who can be paid, and two strategies of the market's own."""
+DEADLINE_BLOCK: Final = 1_000
 ASSETS: Final = (USDC, CREDITS)
 RESOURCES: Final = (SEARCH, TOKENS)
 EXIT_DELAY_S: Final = 1_800
@@ -342,7 +345,11 @@ class Floor(Ghosts):
         closes_at_ms = self.now_ms + seconds * 1_000
         self.attempt(
             OpenAuction(
-                resources=(TOKENS,), asset=ASSETS[asset], closes_at_ms=closes_at_ms, seed=SEED
+                resources=(TOKENS,),
+                asset=ASSETS[asset],
+                closes_at_ms=closes_at_ms,
+                seed=SEED,
+                deadline_block=DEADLINE_BLOCK,
             )
         )
 
@@ -355,7 +362,7 @@ class Floor(Ghosts):
                 self.attempt(
                     ProposeSolution(
                         auction=number,
-                        solver=f"solver-{(solver + offset) % 4}",
+                        solver=SOLVERS[(solver + offset) % 4],
                         snapshot=auction.snapshot_digest,
                         books=_solution(auction, tick, random),
                     )

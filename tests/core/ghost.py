@@ -286,8 +286,14 @@ class Ghosts(Bench):
             worth = sum(fill.units * (ticks[fill.intent] - ticks[fill.offer]) for fill in fills)
             assert fills, "a winner has something to carry out"
             assert closed.score == worth, "scores are surplus"
-            priced = {(fill.resource, fill.tick) for fill in fills}
+            priced = {(fill.resource, fill.price) for fill in fills}
+            for fill in fills:
+                assert fill.price <= fill.tick <= ticks[fill.intent], "P2"
+                assert fill.price >= fill.tick - fill.charge >= ticks[fill.offer], "P2"
             assert priced == set(closed.ticks.items()), "one price a book"
+            charged = sum(fill.units * fill.charge for fill in fills)
+            paid = sum(int(won.score) - int(won.reference) for won in closed.winners)
+            assert charged <= paid, "charges come to no more than the rewards"
 
     # -- the end
 

@@ -248,8 +248,8 @@ def test_agreed_fills_are_one_execution_at_one_price() -> None:
     trading.ask("one", 1, 2)
     trading.ask("two", 2, 2)
     trading.bid("bid", 9, 5, minimum=3)
-    lines = [(trading.orders["one"], 2), (trading.orders["two"], 1)]
-    trading.exchange.fill_together(trading.orders["bid"], lines, 4 * MILLION)
+    lines = [(trading.orders[ask], units, 4 * MILLION) for ask, units in (("one", 2), ("two", 1))]
+    trading.exchange.fill_together(trading.orders["bid"], lines)
     assert trading.filled() == [("bid", "one", 2, 4), ("bid", "two", 1, 4)]
     assert [order.id for order in trading.exchange.drain_ended()] == ["bid"]
     assert trading.standing() == ([], [], ["two"])
@@ -265,9 +265,9 @@ def test_misuse_is_a_violation() -> None:
         with pytest.raises(Violation, match="no_overfill"):
             trading.exchange.take_units(ask, units)
         with pytest.raises(Violation, match="no_overfill"):
-            trading.exchange.fill_together(bid, [(ask, units)], 5 * MILLION)
+            trading.exchange.fill_together(bid, [(ask, units, 5 * MILLION)])
     with pytest.raises(Violation, match="fill_within_limit"):
-        trading.exchange.fill_together(bid, [(ask, 2)], 9 * MILLION)
+        trading.exchange.fill_together(bid, [(ask, 2, 9 * MILLION)])
     with pytest.raises(Violation, match="level_in_order_of_time"):
         trading.book.sell.append(ask)
     with pytest.raises(Violation, match="never_overdrawn"):

@@ -61,7 +61,12 @@ async def test_each_asset_has_auctions_of_its_own() -> None:
 
     strategies = {"curious": strategy}
     competition = Competition(
-        sequencer, strategies, epoch_ms=60_000, assets=(USDC, CREDITS), randomness=bytes
+        sequencer,
+        strategies,
+        epoch_ms=60_000,
+        assets=(USDC, CREDITS),
+        award_blocks=0,
+        randomness=bytes,
     )
     running = asyncio.create_task(sequencer.run())
     for command in _commands():

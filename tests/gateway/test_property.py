@@ -287,8 +287,8 @@ def any_lease_grants(patch: pytest.MonkeyPatch) -> None:
 def unsealed(patch: pytest.MonkeyPatch) -> None:
     """Auctions are told as if they had closed."""
 
-    def told(auction: Any) -> Any:
-        shown = msgspec.structs.replace(view.auction_told(auction), closed=True)
+    def told(auction: Any, awards: Any) -> Any:
+        shown = msgspec.structs.replace(view.auction_told(auction, awards), closed=True)
         solutions = tuple(map(view._solution_told, auction.proposed))
         return msgspec.structs.replace(shown, solutions=solutions)
 

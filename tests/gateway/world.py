@@ -41,6 +41,7 @@ from solver.core.command import (
 from solver.core.event import LeaseStatus
 from solver.core.market import Market as Core
 from solver.core.state import CREDIT, MAY_SIGN
+from solver.engine.award import AwardSigner
 from solver.engine.feed import Feed
 from solver.engine.group import Group
 from solver.engine.payload import decode
@@ -571,6 +572,7 @@ async def a_world(
             contract_signatures=contracts,
             grant_secret=GRANT_SECRET,
             receipt_key=RECEIPT_KEY,
+            awards=AwardSigner(RECEIPT_KEY, RULES.domain),
             clock=clock,
             limits=limits,
             alarms=alarms,

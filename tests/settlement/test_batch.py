@@ -153,7 +153,7 @@ def _gas(world: World, batch: Batch) -> int:
     call = {
         "from": world.session.address,
         "to": world.deployment.operator_account,
-        "data": "0x" + encode_batch(world.state, batch).hex(),
+        "data": "0x" + encode_batch(world.state, batch, world.awards).hex(),
     }
     return int(world.anvil.rpc("eth_estimateGas", call), 16)
 
@@ -168,7 +168,10 @@ def _load(world: World, batch: Batch) -> Load:
 def _is_bounded(world: World, batch: Batch) -> bool:
     """Whether the core weighs no less than what the batch is and needs."""
     load = _load(world, batch)
-    return len(encode_batch(world.state, batch)) <= load.bytes and _gas(world, batch) <= load.gas
+    return (
+        len(encode_batch(world.state, batch, world.awards)) <= load.bytes
+        and _gas(world, batch) <= load.gas
+    )
 
 
 async def _pays(world: World, batch: Batch, paid: int) -> None:
@@ -481,7 +484,11 @@ async def test_a_mandate_with_more_lines_than_a_byte_counts_is_listed_again(worl
     assert len(batch.lines) == 300
     load = Load(CALLDATA_BYTES_MAX, GAS_MAX)
     assert load.takes(world.state, world.state.leases.values())
-    assert load.bytes - BYTES_FIXED <= len(encode_batch(world.state, batch)) <= load.bytes
+    assert (
+        load.bytes - BYTES_FIXED
+        <= len(encode_batch(world.state, batch, world.awards))
+        <= load.bytes
+    )
     await _pays(world, batch, 300 * PAID_EACH)
 
 

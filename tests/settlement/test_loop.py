@@ -117,9 +117,9 @@ async def test_batches_grow_while_the_chain_is_slow(world: World) -> None:
 async def test_a_batch_lists_each_offer_once(world: World) -> None:
     """Calldata grows by the line, not by the offer: a hundred lines cost what they must."""
     await used(world, 2)
-    few = len(encode_batch(world.state, await world.cut()))
+    few = len(encode_batch(world.state, await world.cut(), world.awards))
     await used(world, 4)
-    more = len(encode_batch(world.state, await world.cut()))
+    more = len(encode_batch(world.state, await world.cut(), world.awards))
     assert few < more < 2 * few
 
 
@@ -134,7 +134,7 @@ async def test_the_core_weighs_what_the_contract_reads(world: World) -> None:
     load = Load(CALLDATA_BYTES_MAX, GAS_MAX)
     assert load.takes(world.state, world.state.leases.values())
     batch = await world.cut()
-    size = len(encode_batch(world.state, batch))
+    size = len(encode_batch(world.state, batch, world.awards))
     assert len(batch.lines) == 3
     assert load.bytes - BYTES_FIXED <= size <= load.bytes
     await world.settle()

@@ -43,9 +43,10 @@ from solver.core.command import (
     SubmitIntent,
     SubmitOffer,
 )
-from solver.core.event import Filled
+from solver.core.event import Event, Filled
 from solver.core.market import Market
 from solver.core.state import Batch, State
+from solver.engine.award import AwardSigner
 from solver.engine.feed import Feed
 from solver.engine.group import Group
 from solver.engine.payload import decode
@@ -154,6 +155,12 @@ class World:
             sender=self.session.address,
         )
 
+    @property
+    def awards(self) -> AwardSigner:
+        """As the operator's owner signs them."""
+        domain = Domain(chain_id=CHAIN_ID, verifying_contract=self.deployment.settlement)
+        return AwardSigner(DEPLOYER, domain)
+
     def new_submitter(
         self,
         policy: SubmitPolicy | None = None,
@@ -167,6 +174,7 @@ class World:
             sequencer=self.sequencer,
             deployment=self.deployment,
             key=self.session,
+            awards=self.awards,
             policy=policy,
             on_alarm=self.alarms.append,
         )
@@ -321,15 +329,22 @@ class World:
     def available(self, account: str) -> int:
         return self.state.ledger.available(account, self.state.usdc)
 
-    async def sell(self, seller: SigningKey, *, units: int = 1_000, limit: int = USD) -> str:
+    async def sell(
+        self,
+        seller: SigningKey,
+        *,
+        units: int = 1_000,
+        limit: int = USD,
+        resource: str = RESOURCE,
+    ) -> str:
         """Pool a key and offer from it; returns the offer's digest."""
         nonce = next(self._nonces)
         key = "0x" + f"{nonce:064x}"
-        pool = PoolKey(key=key, owner=seller.address, provider="tavily", resources=(RESOURCE,))
+        pool = PoolKey(key=key, owner=seller.address, provider="tavily", resources=(resource,))
         await self.do(pool)
         offer = Offer(
             account=seller.address,
-            resource=RESOURCE,
+            resource=resource,
             asset=self.deployment.usdc,
             key=key,
             units=units,
@@ -360,9 +375,28 @@ class World:
         authority: Authority = Authority.KEY,
     ) -> tuple[str, list[str]]:
         """Demand, and be filled; returns the intent's digest and its leases."""
+        intent, events = await self.bid(
+            buyer, units=units, limit=limit, signer=signer, account=account, authority=authority
+        )
+        fills = [event.fill for event in events if isinstance(event, Filled)]
+        assert fills, "nothing was filled"
+        return intent, fills
+
+    async def bid(
+        self,
+        buyer: SigningKey,
+        *,
+        units: int = 10,
+        limit: int | None = None,
+        signer: SigningKey | None = None,
+        account: str | None = None,
+        authority: Authority = Authority.KEY,
+        resource: str = RESOURCE,
+    ) -> tuple[str, list[Event]]:
+        """Demand; returns the intent's digest and what came of it at once."""
         intent = Intent(
             account=account or buyer.address,
-            resource=RESOURCE,
+            resource=resource,
             asset=self.deployment.usdc,
             units=units,
             limit=units * 2_000 if limit is None else limit,
@@ -379,9 +413,7 @@ class World:
                 signature=(signer or buyer).sign(hashed),
             )
         )
-        fills = [event.fill for event in result.events if isinstance(event, Filled)]
-        assert fills, "nothing was filled"
-        return "0x" + hashed.hex(), fills
+        return "0x" + hashed.hex(), result.events
 
     async def consume(self, intent: str, leases: Sequence[str], *, units: int) -> None:
         """Use the first lease, and be done with the intent."""

@@ -80,7 +80,8 @@ async def test_a_solver_wins_by_its_own_key(tmp_path: Path) -> None:
             for _ in range(UNITS):
                 assert (await intent.call("GET", "/v1/models")).status == 200
             await intent.settled(timeout_seconds=patience_s())
-            assert total(node, key.address) == UNITS * 2 * PRICE
+            # As nobody else bid, all of the surplus is its reward: the buyer pays its limit.
+            assert total(node, key.address) == UNITS * 3 * PRICE
             standing = node.sequencer.market.state.conduct.standings[key.address]
             assert (standing.answered, standing.faded) == (UNITS, 0)
             assert not selling.done()
