@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from intents.award import AwardedFill, award_tree
 from intents.reject import Reject, RejectCode
 from solver.core import charge
-from solver.core.auction import Auction, Snapshot
+from solver.core.auction import Auction, BroughtOffer, Snapshot
 from solver.core.bid import Bid, second_scores
 from solver.core.command import (
     CancelDocument,
@@ -43,7 +43,7 @@ from tests.builder import (
     person,
 )
 from tests.core.sabotage import edited, pure_only, seeds_until_caught
-from tests.judging import SEED, an_auction, book, cleared, order, snapshot, solution
+from tests.judging import RESOURCE, SEED, an_auction, book, cleared, order, snapshot, solution
 
 MILLION: Final = 10**6
 SOLVER: Final = person("ivan").address
@@ -138,6 +138,17 @@ def test_charges_do_not_depend_on_the_order_of_bids(seed: int, random: Random) -
     first = judge(auction)
     random.shuffle(auction.proposed)
     assert judge(auction).charges == first.charges
+
+
+def test_what_a_solver_brings_is_charged_as_what_stands() -> None:
+    """An offer that is in no snapshot has a limit too: its seller keeps it."""
+    seen = snapshot(book([order("i", "buyer", 90, 4)], [order("o", "seller", 80, 4)]))
+    own = BroughtOffer(resource=RESOURCE, order=order("own", SOLVER, 30, 4))
+    bid = msgspec.structs.replace(solution(60, "i own 4"), brought=(own,))
+    auction = an_auction(seen, [(SOLVER, bid)])
+    auction.deadline_block = DEADLINE_BLOCK
+    ((one,),) = judge(auction).charges.values()
+    assert (one.offer, one.bid_charge, one.ask_charge) == ("own", 30, 30)
 
 
 def test_nobody_is_charged_where_winners_are_not_paid() -> None:
