@@ -266,15 +266,10 @@ contract BondInvariantTest is MeteredTest {
         targets[0] = FuzzSelector(address(_handler), selectors);
     }
 
-    function invariant_bondPaysOnceForALeaf() public view {
+    /// @dev All in one campaign: what costs is the calls, and after each of them all of it is looked at.
+    function invariant_bondAndRootsHold() public view {
         _handler.checkBond();
-    }
-
-    function invariant_bondStaysTwoExitDelays() public view {
         vm.assertEq(_handler.releasedEarly(), 0, "released before its delay");
-    }
-
-    function invariant_noNumberIsUsedTwice() public view {
         _handler.checkRoots();
     }
 

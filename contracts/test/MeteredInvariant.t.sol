@@ -551,31 +551,14 @@ contract MeteredInvariantTest is MeteredTest {
         targets[0] = FuzzSelector(address(_handler), selectors);
     }
 
-    function invariant_meteredBalancesSumToWhatIsHeld() public view {
+    /// @dev All in one campaign: what costs is the calls, and after each of them all of it is looked at.
+    function invariant_meteredBooksHold() public view {
         _handler.checkBalances();
-    }
-
-    function invariant_spentIsAllThatWasTaken() public view {
         _handler.checkSpent();
-    }
-
-    function invariant_uncoveredStaysWithinItsCap() public view {
         _handler.checkUncovered();
-    }
-
-    function invariant_nothingLeavesBeforeItsDelay() public view {
         _handler.checkExits();
-    }
-
-    function invariant_claimsWaitAsLongAsWithdrawals() public view {
         _handler.checkClaims();
-    }
-
-    function invariant_eachReceiptCountsOnce() public view {
         vm.assertEq(_handler.receiptsReused(), 0, "a receipt counted twice");
-    }
-
-    function invariant_noWindowOfAKeyExceedsItsCap() public view {
         vm.assertEq(_handler.windowsExceeded(), 0, "more than its cap in a window");
     }
 

@@ -382,23 +382,12 @@ contract SettlementInvariantTest is MarketTest {
         targets[0] = FuzzSelector(address(_handler), selectors);
     }
 
-    function invariant_balancesSumToWhatIsHeld() public view {
+    /// @dev All in one campaign: what costs is the calls, and after each of them all of it is looked at.
+    function invariant_verifiedBooksHold() public view {
         _handler.checkBalances();
-    }
-
-    function invariant_noLimitIsBroken() public view {
         _handler.checkLimits();
-    }
-
-    function invariant_noMandateIsExceeded() public view {
         _handler.checkMandates();
-    }
-
-    function invariant_noSessionExceedsItsCap() public view {
         _handler.checkSessions();
-    }
-
-    function invariant_eachBatchOnce() public view {
         _handler.checkBatches();
     }
 
