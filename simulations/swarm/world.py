@@ -189,13 +189,16 @@ class World:
         """No more faults; what they left behind is mended."""
         self.faults.active = False
         self.disk.full = False
-        # A document may be good for an hour, if somebody saw a clock that was an hour ahead.
-        late_ms = self.auditor.latest_end_ms() - CATCH_UP_MS
-        self.clock.catch_up(max(self.machine.market_ms(), late_ms))
+        self._catch_up()
         if self.node is not None and self.node.process.paused:
             self.loop.resume(self.node.process)
         for buyer in self._buyers:
             self.loop.spawn(buyer.make_up(), self._outside)
+
+    def _catch_up(self) -> None:
+        """A document may be good for an hour, if somebody saw a clock that was an hour ahead."""
+        late_ms = self.auditor.latest_end_ms() - CATCH_UP_MS
+        self.clock.catch_up(max(self.machine.market_ms(), late_ms))
 
     def _settle(self) -> None:
         """P9: everything comes to its end within a bounded time."""
@@ -222,6 +225,9 @@ class World:
         self._next_look_s = self.loop.now_s + CALM_LOOK_S
         if self.loop.now_s > deadline_s:
             return True
+        left_ms = int((deadline_s - self.loop.now_s) * 1_000)
+        if self.auditor.latest_end_ms() > self.machine.market_ms() + left_ms:
+            self._catch_up()  # it was on its way when the calm began
         up = self.node is not None and self.node.gate is not None
         if not up or self.auditor.unfinished() or not self.chain.is_settled:
             return False
