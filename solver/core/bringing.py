@@ -81,19 +81,25 @@ def shrunk_of(state: State, auction: Auction) -> dict[str, int]:
 
 def tell_brought(state: State, auction: Auction) -> None:
     """From the close on everybody may know."""
-    for order in brought_of(auction):
-        emit_offer(state, state.offers[order.id])
+    for offer in _remembered(state, auction):
+        emit_offer(state, offer)
 
 
 def withdraw_brought(state: State, auction: Auction) -> None:
     """What did not win, or is left, is nobody's any more."""
-    for order in brought_of(auction):
-        end_offer(state, state.offers[order.id], "brought to an auction that is over")
+    for offer in _remembered(state, auction):
+        end_offer(state, offer, "brought to an auction that is over")
 
 
 def sealed_offers(auctions: Iterable[Auction]) -> set[str]:
     """Those that were brought to auctions that are open."""
     return {order.id for one in auctions if not one.closed for order in brought_of(one)}
+
+
+def _remembered(state: State, auction: Auction) -> list[OfferState]:
+    """What was brought; in a long epoch with much traffic, what ended early may be forgotten."""
+    found = (state.offers.get(order.id) for order in brought_of(auction))
+    return [offer for offer in found if offer is not None]
 
 
 def _new(auction: Auction, command: ProposeSolution) -> list[CarriedOffer]:

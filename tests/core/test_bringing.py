@@ -8,6 +8,7 @@ import pytest
 
 from intents.reject import RejectCode
 from solver.core import bringing, contest
+from solver.core import state as state_module
 from solver.core.auction import Auction
 from solver.core.bringing import BROUGHT_MAX
 from solver.core.command import (
@@ -107,6 +108,18 @@ def carried(offer: SubmitOffer) -> CarriedOffer:
     fields = msgspec.structs.asdict(offer)
     del fields["at_ms"]
     return CarriedOffer(**fields)
+
+
+def test_what_ended_and_was_forgotten_stops_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offer that its solver takes back may be forgotten before the auction is over."""
+    scene = Scene()
+    mine = scene.offer(units=8, limit=8)
+    scene.bench.do(scene.proposal(mine))
+    monkeypatch.setattr(state_module, "FINISHED_KEPT_MAX", 0)
+    scene.bench.do(CancelDocument(account=bob.address, digest=mine.digest))
+    scene.bench.wait(0)
+    assert mine.digest not in scene.bench.market.state.offers
+    assert only(scene.close(), AuctionClosed).winners == ()
 
 
 def test_a_solver_wins_by_what_it_brings() -> None:
