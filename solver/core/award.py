@@ -1,5 +1,7 @@
 """What a solver won and is paid for: the fills that carry its charges, until all are settled."""
 
+from collections.abc import Container
+
 import msgspec
 
 from intents.award import AwardedFill, AwardTree, award_tree
@@ -35,6 +37,13 @@ class AwardState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             solution=tree.root,
             deadline_block=self.deadline_block,
         )
+
+
+def forget_settled(awards: dict[str, AwardState], auctions: Container[int], name: str) -> None:
+    """Forget an award of which all is settled, if its auction is forgotten."""
+    award = awards.get(name)
+    if award is not None and not award.unsettled and award.auction not in auctions:
+        del awards[name]
 
 
 def award_id(auction: int, solver: str) -> str:

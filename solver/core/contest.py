@@ -25,7 +25,7 @@ from solver.core.auction import (
     Solution,
     seed_hash,
 )
-from solver.core.award import AwardState, award_id
+from solver.core.award import AwardState, award_id, forget_settled
 from solver.core.book import Order
 from solver.core.bringing import (
     bring,
@@ -381,9 +381,9 @@ def _forget_old_auctions(state: State) -> None:
             rows += _rows(auction)
             if kept > AUCTIONS_KEPT_MAX or (kept > 1 and rows > AUCTION_ROWS_KEPT_MAX):
                 del state.auctions[number]
-    for name, award in list(state.awards.items()):
-        if award.auction not in state.auctions and not award.unsettled:
-            del state.awards[name]
+                for won in auction.winners:
+                    name = award_id(number, won.solver)
+                    forget_settled(state.awards, state.auctions, name)
 
 
 def _rows(auction: Auction) -> int:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from intents.reject import Reject, RejectCode, reject
-from solver.core.award import AwardState
+from solver.core.award import AwardState, forget_settled
 from solver.core.check import check
 from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
 from solver.core.event import (
@@ -211,6 +211,7 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
 def _pay_reward(state: State, award: AwardState, lease: Lease, payment: int) -> int:
     """Pay the solver's part of what a fill comes to, if it is paid for: how much that is."""
     award.unsettled -= 1
+    forget_settled(state.awards, state.auctions, award.id)
     reward = lease.reward if payment else 0
     debit = state.money(lease.buyer, lease.asset)
     post(debit, state.money(award.solver, lease.asset), reward, reward)

@@ -412,3 +412,21 @@ def test_a_settled_award_is_forgotten_with_its_auction(monkeypatch: pytest.Monke
             contest.serve(4)
             contest.settle(contest.cut())
     assert kept == [1, 1, 1]
+
+
+def test_an_award_whose_auction_is_forgotten_goes_with_its_last_fill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing has to look for it later: however many there are, a close looks at its own."""
+    monkeypatch.setattr("solver.core.contest.AUCTIONS_KEPT_MAX", 1)
+    contest = Contest()
+    contest.hold((SOLVER, 4), ("book", 1))
+    (first,) = contest.market.state.awards
+    contest.hold((SOLVER, 2), ("book", 1))
+    state = contest.market.state
+    assert first in state.awards
+    assert state.awards[first].auction not in state.auctions
+    contest.serve(2)  # the other lease ends as well, unused
+    contest.settle(contest.cut())
+    assert first not in state.awards
+    check_all(state)
