@@ -8,8 +8,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from solver.core.check import check
-from solver.core.command import ApplyBlocks, BatchSettled, Deposited, Fact, FillSettled
+from solver.core.command import ApplyBlocks
 from solver.core.event import BatchCut, BatchLine
+from solver.core.fact import BatchSettled, Deposited, Fact, FillSettled
 
 AccountOf = Callable[[str], str]
 """Whose document a digest is; a real chain reads it from the signed document."""

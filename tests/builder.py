@@ -32,18 +32,12 @@ from solver.core.command import (
     AcceptReceipt,
     ApplyBlocks,
     Authority,
-    BatchSettled,
     Command,
     CutBatch,
     CutMetered,
-    Deposited,
-    Fact,
-    FillSettled,
-    FillSkipped,
     FinishCall,
     IssueCredits,
     KeyEnd,
-    KeyGranted,
     Leg,
     Limit,
     Mode,
@@ -61,20 +55,14 @@ from solver.core.command import (
 )
 from solver.core.document import intent_record, offer_record
 from solver.core.event import BatchCut, Event, IntentStatus
+from solver.core.fact import BatchSettled, Deposited, Fact, FillSettled, FillSkipped, KeyGranted
 from solver.core.invariant import check_all
+from solver.core.lease import Lease
 from solver.core.market import Market
 from solver.core.meter import Meter
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, document_of, statement
 from solver.core.quality import Floor
-from solver.core.state import (
-    CREDIT,
-    MAY_SIGN,
-    IntentState,
-    Lease,
-    MandateState,
-    OfferState,
-    State,
-)
+from solver.core.state import CREDIT, MAY_SIGN, IntentState, MandateState, OfferState, State
 
 USDC: Final = "0x" + "05" * 20
 DOMAIN: Final = Domain(chain_id=31_337, verifying_contract="0x" + "5e" * 20)

@@ -5,10 +5,11 @@ from copy import copy
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check, violate
-from solver.core.command import (
+from solver.core.command import ApplyBlocks, Authority
+from solver.core.delivery import end_lease
+from solver.core.event import ChainApplied, IntentStatus, SessionChanged
+from solver.core.fact import (
     AllSessionsRevoked,
-    ApplyBlocks,
-    Authority,
     BatchSettled,
     BlockMined,
     CapChanged,
@@ -30,8 +31,6 @@ from solver.core.command import (
     WithdrawalRequested,
     Withdrawn,
 )
-from solver.core.delivery import end_lease
-from solver.core.event import ChainApplied, IntentStatus, SessionChanged
 from solver.core.intake import emit_balance
 from solver.core.ledger import CHAIN, hold, release, transfer
 from solver.core.metered import claim_paid, metered_settled, record_skipped

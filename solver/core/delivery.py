@@ -13,20 +13,14 @@ from solver.core.event import (
     LeaseMoved,
     LeaseStatus,
 )
+from solver.core.lease import Lease
 from solver.core.ledger import LAPSED, SERVED, hold, post, release, transfer
 from solver.core.metering import fault_in_meter, meter_closed, note_reach
 from solver.core.pool import forget_keys
 from solver.core.rating import is_good_enough
 from solver.core.session import fault_in_units, note_units
 from solver.core.settling import finish_execution
-from solver.core.state import (
-    LEASES_PER_EXECUTION_MAX,
-    Call,
-    Due,
-    Lease,
-    OfferState,
-    State,
-)
+from solver.core.state import LEASES_PER_EXECUTION_MAX, Call, Due, OfferState, State
 from solver.core.trade import (
     commit,
     end_if_sold,

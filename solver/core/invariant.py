@@ -15,18 +15,11 @@ from solver.core.bringing import sealed_offers
 from solver.core.check import check, violate
 from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus
+from solver.core.lease import SERVING
 from solver.core.ledger import Balance
 from solver.core.meter import Meter
 from solver.core.settling import counted_units
-from solver.core.state import (
-    CREDIT,
-    SERVING,
-    DocumentState,
-    IntentState,
-    MandateState,
-    OfferState,
-    State,
-)
+from solver.core.state import CREDIT, DocumentState, IntentState, MandateState, OfferState, State
 from solver.core.trust import is_counted
 
 _STANDING = (IntentStatus.OPEN, IntentStatus.FILLED, IntentStatus.DELIVERED)

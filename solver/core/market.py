@@ -52,11 +52,12 @@ from solver.core.intake import (
     submit_mandate,
     submit_offer,
 )
+from solver.core.lease import Lease
 from solver.core.metered import cut_metered
 from solver.core.metering import accept_receipt, set_metering
 from solver.core.pool import pool_key
 from solver.core.settling import cut_batch
-from solver.core.state import Due, IntentState, Lease, OfferState, State
+from solver.core.state import Due, IntentState, OfferState, State
 from solver.core.trade import (
     carry_out,
     end_intent,

@@ -14,21 +14,16 @@ from tiny_keccak import keccak256
 from intents.leaf import Leaf, tree
 from intents.reject import Reject, RejectCode, reject
 from solver.core.check import check, violate
-from solver.core.command import (
-    Authority,
-    ClaimPaid,
-    CutMetered,
-    MeteredSettled,
-    PaidRecord,
-    RecordSkipped,
-)
+from solver.core.command import Authority, CutMetered
 from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus, ReceiptAccepted
+from solver.core.fact import ClaimPaid, MeteredSettled, PaidRecord, RecordSkipped
+from solver.core.lease import Lease
 from solver.core.ledger import transfer
 from solver.core.meter import Meter, Record, SignedReceipt
 from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
 from solver.core.session import charge, charge_purchase, may_sign_receipt
 from solver.core.settling import batch_line, finish_batch, resolve, settle
-from solver.core.state import Batch, Lease, State
+from solver.core.state import Batch, State
 from solver.core.weight import RecordLoad, signed_digest
 
 CLAIM_PENDING: Final = 4

@@ -24,10 +24,11 @@ from solver.core.event import (
     ReceiptAccepted,
     ReceiptLapsed,
 )
+from solver.core.lease import Lease
 from solver.core.meter import Meter, SignedReceipt
 from solver.core.session import may_sign_receipt
 from solver.core.settling import settle
-from solver.core.state import Lease, State
+from solver.core.state import State
 from solver.core.trust import count
 
 FILLS_PER_RECEIPT_MAX: Final = 4_096

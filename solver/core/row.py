@@ -5,16 +5,9 @@ Apart from them so that it can be compiled: a market is written as fast as memor
 
 from solver.core.book import Order
 from solver.core.document import seconds
+from solver.core.lease import Execution, Lease
 from solver.core.ledger import Balance
-from solver.core.state import (
-    Account,
-    Execution,
-    IntentState,
-    KeyState,
-    Lease,
-    MandateState,
-    OfferState,
-)
+from solver.core.state import Account, IntentState, KeyState, MandateState, OfferState
 
 Row = tuple[object, ...]
 

@@ -12,10 +12,11 @@ from intents import cap_word
 from intents.policy import TERMED, CounterpartyRule, resource_of, rule_of
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
-from solver.core.command import CapChanged, KeyGranted
+from solver.core.fact import CapChanged, KeyGranted
+from solver.core.lease import Lease
 from solver.core.meter import Caps
 from solver.core.record import Session
-from solver.core.state import IntentState, Lease, State
+from solver.core.state import IntentState, State
 
 LAG_S: Final = 60
 """The chain may be so far behind our clock: what its windows still count, we count."""

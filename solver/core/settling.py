@@ -9,7 +9,7 @@ from msgspec import UNSET
 from intents.reject import Reject, RejectCode, reject
 from solver.core.award import AwardState, forget_settled
 from solver.core.check import check
-from solver.core.command import Authority, BatchSettled, CutBatch, FillSettled, FillSkipped
+from solver.core.command import Authority, CutBatch
 from solver.core.event import (
     BatchCut,
     BatchFinal,
@@ -18,9 +18,11 @@ from solver.core.event import (
     PaymentSettled,
     PaymentSkipped,
 )
+from solver.core.fact import BatchSettled, FillSettled, FillSkipped
+from solver.core.lease import Execution, Lease
 from solver.core.ledger import post
 from solver.core.session import charge_fill
-from solver.core.state import BATCHES_KEPT_MAX, Batch, Execution, IntentState, Lease, State
+from solver.core.state import BATCHES_KEPT_MAX, Batch, IntentState, State
 from solver.core.trade import commit, spend, update_status
 from solver.core.trust import count
 from solver.core.weight import Load

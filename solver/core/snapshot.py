@@ -28,6 +28,7 @@ from solver.core.image import (
     Sums,
     WindowsImage,
 )
+from solver.core.lease import SERVING, Execution, Lease
 from solver.core.ledger import Balance
 from solver.core.row import (
     Row,
@@ -41,13 +42,10 @@ from solver.core.row import (
     offer_row,
 )
 from solver.core.state import (
-    SERVING,
     Account,
     DocumentState,
-    Execution,
     IntentState,
     KeyState,
-    Lease,
     MandateState,
     OfferState,
     State,

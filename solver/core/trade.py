@@ -12,15 +12,14 @@ from solver.core.check import violate
 from solver.core.command import Authority
 from solver.core.event import Filled, IntentEnded, IntentStatus, MandateEnded, OfferEnded
 from solver.core.exchange import Fill
+from solver.core.lease import Execution, Lease
 from solver.core.ledger import LAPSED, hold, transfer
 from solver.core.session import may_receipt
 from solver.core.state import (
     LEASE_MS_MAX,
     LEASES_PER_INTENT_MAX,
     DocumentState,
-    Execution,
     IntentState,
-    Lease,
     MandateState,
     OfferState,
     State,

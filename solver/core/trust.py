@@ -12,8 +12,9 @@ from intents.reject import Reject, RejectCode, reject
 from intents.rounding import payment_at
 from solver.core.command import Authority
 from solver.core.event import TrustChanged
+from solver.core.lease import Lease
 from solver.core.meter import Meter, Trust
-from solver.core.state import IntentState, Lease, MandateState, State
+from solver.core.state import IntentState, MandateState, State
 
 BAD_SIGNATURE: Final = 8
 SESSION_REFUSED: Final = 9

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from solver.core.command import Authority
+from solver.core.lease import Lease
 from solver.core.meter import Record
-from solver.core.state import Lease, State
+from solver.core.state import State
 
 BYTES_FIXED: Final = 512
 """Two calls around the batch, its counts, and words filled up."""

@@ -9,10 +9,11 @@ from intents.policy import Permission
 from intents.receipt import ReceiptLine
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import AcceptReceipt, Authority
+from solver.core.lease import Lease
 from solver.core.meter import Meter, SignedReceipt
 from solver.core.metered import leaf_of
 from solver.core.metering import document_of, statement
-from solver.core.state import Lease, State
+from solver.core.state import State
 from solver.gateway.contract import ask_contract, ask_registry
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited

@@ -24,12 +24,12 @@ from solver.core.conduct import (
 )
 from solver.core.document import seconds
 from solver.core.event import LeaseStatus
+from solver.core.lease import Lease
 from solver.core.state import (
     CREDIT,
     Account,
     Batch,
     IntentState,
-    Lease,
     MandateState,
     OfferState,
     Session,

@@ -14,15 +14,9 @@ from typing import Final
 
 import msgspec
 
-from solver.core.command import (
-    ApplyBlocks,
-    Command,
-    Deposited,
-    IssueCredits,
-    SubmitIntent,
-    Withdrawn,
-)
+from solver.core.command import ApplyBlocks, Command, IssueCredits, SubmitIntent
 from solver.core.event import ClaimMoved, Event, Filled, PaymentSettled, PaymentSkipped
+from solver.core.fact import Deposited, Withdrawn
 from solver.core.ledger import CHAIN, ISSUANCE
 from solver.core.market import Market
 from solver.core.state import CREDIT

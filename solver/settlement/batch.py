@@ -21,7 +21,8 @@ from contracts.batch import (
 from intents.rounding import mul_div_ceil
 from solver.core.command import Authority
 from solver.core.event import BatchLine
-from solver.core.state import Batch, Lease, State
+from solver.core.lease import Lease
+from solver.core.state import Batch, State
 from solver.core.weight import signed_digest
 from solver.engine import award as engine
 from solver.engine.award import AwardSigner

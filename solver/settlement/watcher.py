@@ -19,9 +19,9 @@ from contracts.metered import paid_buyers
 from intents.receipt import lines_of
 from intents.reject import Reject, RejectCode
 from solver.core.check import check
-from solver.core.command import (
+from solver.core.command import ApplyBlocks
+from solver.core.fact import (
     AllSessionsRevoked,
-    ApplyBlocks,
     BatchSettled,
     BlockMined,
     CapChanged,

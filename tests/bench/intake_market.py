@@ -24,15 +24,8 @@ from intents.admission import Unverified, Verified, admit
 from intents.document import Mandate
 from intents.reject import Reject
 from intents.signature import SigningKey
-from solver.core.command import (
-    ApplyBlocks,
-    Authority,
-    Command,
-    Deposited,
-    Mode,
-    OpenResource,
-    SubmitMandate,
-)
+from solver.core.command import ApplyBlocks, Authority, Command, Mode, OpenResource, SubmitMandate
+from solver.core.fact import Deposited
 from solver.core.market import Market
 from solver.engine.award import AwardSigner
 from solver.engine.collector import settle

@@ -14,13 +14,13 @@ from solver.core.command import (
     Authority,
     CancelDocument,
     Command,
-    Deposited,
     OpenResource,
     PoolKey,
     SubmitIntent,
     SubmitOffer,
 )
 from solver.core.event import Event, Filled
+from solver.core.fact import Deposited
 from solver.core.market import Market
 from tests.bench.engine import Engine, Fill, Told, by_four
 from tests.bench.flow import BID, CANCEL, Flow

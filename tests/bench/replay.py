@@ -21,15 +21,9 @@ import msgspec
 from msgspec.structs import replace
 
 from intents.reject import Reject
-from solver.core.command import (
-    ApplyBlocks,
-    Command,
-    Deposited,
-    OpenResource,
-    SubmitIntent,
-    SubmitOffer,
-)
+from solver.core.command import ApplyBlocks, Command, OpenResource, SubmitIntent, SubmitOffer
 from solver.core.event import Event
+from solver.core.fact import Deposited
 from solver.core.market import Market
 from solver.core.state import State
 from solver.engine.collector import uncollected

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from solver.core.command import Authority, BatchSettled, Fact, FillSettled, FillSkipped
+from solver.core.command import Authority
 from solver.core.event import BatchCut, BatchLine
+from solver.core.fact import BatchSettled, Fact, FillSettled, FillSkipped
 from solver.core.state import IntentState, State
 
 MILLION: Final = 10**6

@@ -6,8 +6,8 @@ signs, and what a batch carries is read from the market that cut it.
 
 from simulations.swarm.calldata import Revert
 from simulations.swarm.metered_contract import Claim, RecordProblem, Sums
-from solver.core.command import ClaimPaid, Fact, MeteredSettled, PaidRecord, RecordSkipped
 from solver.core.event import BatchCut
+from solver.core.fact import ClaimPaid, Fact, MeteredSettled, PaidRecord, RecordSkipped
 from solver.core.meter import Record, SignedReceipt
 from solver.core.state import State
 

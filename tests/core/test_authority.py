@@ -9,16 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from intents.reject import Reject, RejectCode
 from solver.core import state as state_module
-from solver.core.command import (
-    Authority,
-    CancelDocument,
-    EpochBumped,
-    NonceCancelled,
-    SessionRevoked,
-    SubmitIntent,
-    SubmitMandate,
-)
+from solver.core.command import Authority, CancelDocument, SubmitIntent, SubmitMandate
 from solver.core.event import IntentStatus
+from solver.core.fact import EpochBumped, NonceCancelled, SessionRevoked
 from solver.core.state import MAY_CANCEL, MAY_SIGN
 from tests.builder import (
     CREDITS,

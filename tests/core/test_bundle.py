@@ -14,7 +14,6 @@ from solver.core.command import (
     CancelDocument,
     ClearedBook,
     Mode,
-    NonceCancelled,
     OpenAuction,
     ProposeSolution,
     SolutionFill,
@@ -22,6 +21,7 @@ from solver.core.command import (
     SubmitOffer,
 )
 from solver.core.event import BundleAccepted, IntentAccepted, IntentStatus
+from solver.core.fact import NonceCancelled
 from solver.core.market import Market
 from solver.core.snapshot import dump, load
 from solver.core.state import IntentState, State

@@ -5,14 +5,9 @@ import pytest
 from intents import cap_word
 from intents.reject import RejectCode
 from solver.core.check import Violation, check, violate
-from solver.core.command import (
-    ApplyBlocks,
-    NonceCancelled,
-    SessionRevoked,
-    WithdrawalRequested,
-    Withdrawn,
-)
+from solver.core.command import ApplyBlocks
 from solver.core.event import IntentStatus, MandateEnded, OfferEnded, SessionChanged
+from solver.core.fact import NonceCancelled, SessionRevoked, WithdrawalRequested, Withdrawn
 from solver.core.state import MAY_CANCEL, MAY_SETTLE, MAY_SIGN
 from tests.builder import (
     HOUR_S,

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from solver.core.command import CancelDocument, EndLeases, SubmitOffer
 from solver.core.deadline import TIMES_SPARE_MAX, Deadlines, Timed
 from solver.core.event import Event, Filled, LeaseStatus
-from solver.core.state import Lease
+from solver.core.lease import Lease
 from tests.builder import START_S, Person, a_bench, alice, an_intent, an_offer, bob, carol, every
 from tests.conftest import MACHINE
 

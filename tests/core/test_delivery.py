@@ -16,7 +16,6 @@ from solver.core.command import (
     SolutionFill,
     StartCall,
     SubmitIntent,
-    Withdrawn,
 )
 from solver.core.event import (
     AuctionOpened,
@@ -29,8 +28,10 @@ from solver.core.event import (
     LeaseStatus,
     OfferEnded,
 )
+from solver.core.fact import Withdrawn
+from solver.core.lease import Lease
 from solver.core.ledger import LAPSED, SERVED
-from solver.core.state import LEASE_MS_MAX, Lease, capacity_asset
+from solver.core.state import LEASE_MS_MAX, capacity_asset
 from tests.builder import (
     SEARCH,
     TOKENS,

@@ -3,8 +3,9 @@
 import pytest
 
 from solver.core import delivery
-from solver.core.command import Authority, Limit, Outcome, SubmitIntent, Withdrawn
+from solver.core.command import Authority, Limit, Outcome, SubmitIntent
 from solver.core.event import LeaseStatus
+from solver.core.fact import Withdrawn
 from tests.builder import (
     SEARCH,
     Bench,

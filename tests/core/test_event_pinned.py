@@ -5,9 +5,7 @@ What others know of the market is made of these alone (the feed, the SDK, the au
 
 from solver.core.auction import seed_hash
 from solver.core.command import (
-    AllSessionsRevoked,
     CancelDocument,
-    Deposited,
     EndLeases,
     IssueCredits,
     KeyEnd,
@@ -19,8 +17,6 @@ from solver.core.command import (
     PoolKey,
     ProposeSolution,
     StartCall,
-    WithdrawalRequested,
-    Withdrawn,
 )
 from solver.core.event import (
     AuctionClosed,
@@ -53,6 +49,7 @@ from solver.core.event import (
     SolutionJudged,
     Won,
 )
+from solver.core.fact import AllSessionsRevoked, Deposited, WithdrawalRequested, Withdrawn
 from solver.core.settling import batch_digest
 from solver.core.state import CREDIT
 from tests.builder import (

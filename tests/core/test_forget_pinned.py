@@ -5,8 +5,9 @@ import pytest
 from intents.reject import RejectCode
 from solver.core import state
 from solver.core.check import Violation
-from solver.core.command import Authority, CancelDocument, EndLeases, Limit, NonceCancelled
+from solver.core.command import Authority, CancelDocument, EndLeases, Limit
 from solver.core.event import IntentEnded, IntentStatus, MandateEnded
+from solver.core.fact import NonceCancelled
 from solver.core.trade import commit, open_units
 from tests.builder import (
     SEARCH,

@@ -6,15 +6,9 @@ import pytest
 from intents.bound import AMOUNT_MAX
 from intents.reject import RejectCode
 from solver.core.check import Violation
-from solver.core.command import (
-    Authority,
-    IssueCredits,
-    SessionRevoked,
-    SubmitIntent,
-    SubmitOffer,
-    WithdrawalRequested,
-)
+from solver.core.command import Authority, IssueCredits, SubmitIntent, SubmitOffer
 from solver.core.event import Filled, IntentStatus
+from solver.core.fact import SessionRevoked, WithdrawalRequested
 from solver.core.intake import live_session
 from solver.core.ledger import CHAIN, Ledger, hold, transfer
 from solver.core.market import Market

@@ -3,17 +3,9 @@
 import pytest
 
 from intents.reject import RejectCode
-from solver.core.command import (
-    Authority,
-    CancelDocument,
-    EpochBumped,
-    Fact,
-    NonceCancelled,
-    SessionRevoked,
-    StartCall,
-    SubmitMandate,
-)
+from solver.core.command import Authority, CancelDocument, StartCall, SubmitMandate
 from solver.core.event import IntentStatus, MandateEnded
+from solver.core.fact import EpochBumped, Fact, NonceCancelled, SessionRevoked
 from tests.builder import (
     START_S,
     Bench,

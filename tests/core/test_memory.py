@@ -13,18 +13,10 @@ from solver.core.book import Level, Order
 from solver.core.command import CancelDocument, SubmitIntent
 from solver.core.deadline import TIMES_SPARE_MAX, Deadlines
 from solver.core.exchange import Fill
+from solver.core.lease import Execution, Lease
 from solver.core.nonce import NONCES_PER_WORD
 from solver.core.snapshot import dump, load
-from solver.core.state import (
-    DUE_SPARE_MAX,
-    Account,
-    Execution,
-    IntentState,
-    Lease,
-    MandateState,
-    OfferState,
-    State,
-)
+from solver.core.state import DUE_SPARE_MAX, Account, IntentState, MandateState, OfferState, State
 from tests.builder import Bench, a_bench, a_mandate, alice, an_intent, an_offer, bob
 from tests.core.floor import a_walk
 from tests.core.sabotage import pure_only

@@ -14,16 +14,11 @@ from solver.core.check import Violation
 from solver.core.command import (
     AcceptReceipt,
     Authority,
-    ClaimPaid,
     Command,
     CutBatch,
     CutMetered,
     EndLeases,
-    EpochBumped,
-    MeteredSettled,
     Outcome,
-    ReceiptClaimed,
-    RecordSkipped,
     SetMetering,
     StartCall,
     SubmitIntent,
@@ -39,6 +34,7 @@ from solver.core.event import (
     ReceiptAccepted,
     ReceiptLapsed,
 )
+from solver.core.fact import ClaimPaid, EpochBumped, MeteredSettled, ReceiptClaimed, RecordSkipped
 from solver.core.market import Market
 from solver.core.metered import leaf_of
 from solver.core.snapshot import dump, load

@@ -22,6 +22,7 @@ from solver.core import (
     exchange,
     intake,
     judge,
+    lease,
     ledger,
     market,
     session,
@@ -91,7 +92,7 @@ def _minimum_is_one_less(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pay_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Payments round up."""
-    for module in (state, exchange, delivery):
+    for module in (lease, exchange, delivery):
         monkeypatch.setattr(
             module, "payment_at", lambda tick, units: -(-tick * units // 10**6) + bool(units % 7)
         )
@@ -157,7 +158,7 @@ def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a session pays in credits is not counted."""
     original = settling.settle
 
-    def settle(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
+    def settle(where: Any, lease: lease.Lease, payment: int, **rest: Any) -> None:
         original(where, lease, payment, **rest)
         signer = where.intents[lease.intent].signer
         key = where.accounts[lease.buyer].sessions.get(signer)
@@ -248,7 +249,7 @@ def _moved_leases_keep_their_units(monkeypatch: pytest.MonkeyPatch) -> None:
 def _unknown_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     """More is delivered than a lease has."""
 
-    def account_for(lease: state.Lease, _: Any, command: Any) -> None:
+    def account_for(lease: lease.Lease, _: Any, command: Any) -> None:
         lease.delivered += command.units
 
     monkeypatch.setattr(delivery, "_account_for", account_for)
@@ -257,7 +258,7 @@ def _unknown_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
 def _skipped_lines_are_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     original = settling.settle
 
-    def pay(where: Any, lease: state.Lease, payment: int, **rest: Any) -> None:
+    def pay(where: Any, lease: lease.Lease, payment: int, **rest: Any) -> None:
         original(where, lease, lease.payment if rest else payment, **rest)
 
     monkeypatch.setattr(settling, "settle", pay)
@@ -272,7 +273,7 @@ def _unknown_units_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the upstream may have counted is sold again."""
     original = delivery._close_capacity
 
-    def close(where: state.State, offer: Any, lease: state.Lease) -> None:
+    def close(where: state.State, offer: Any, lease: lease.Lease) -> None:
         lease.lapsed = 0
         original(where, offer, lease)
 
@@ -282,7 +283,7 @@ def _unknown_units_return(monkeypatch: pytest.MonkeyPatch) -> None:
 def _units_return_to_dead_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     original = delivery._close_capacity
 
-    def close(where: state.State, offer: Any, lease: state.Lease) -> None:
+    def close(where: state.State, offer: Any, lease: lease.Lease) -> None:
         live, offer.live = offer.live, True
         original(where, offer, lease)
         offer.live = live

@@ -15,22 +15,18 @@ from solver.core.command import (
     Command,
     CutBatch,
     CutMetered,
-    Deposited,
     EndLeases,
-    EpochBumped,
     FinishCall,
     IssueCredits,
     KeyEnd,
     Limit,
     Mode,
-    NonceCancelled,
     OpenAuction,
     OpenResource,
     Outcome,
     PoolKey,
     ProposeSolution,
     RetireKey,
-    SessionRevoked,
     SetMetering,
     SolutionFill,
     StartCall,
@@ -38,9 +34,15 @@ from solver.core.command import (
     SubmitMandate,
     SubmitOffer,
     Tick,
-    WithdrawalRequested,
 )
 from solver.core.event import AuctionOpened
+from solver.core.fact import (
+    Deposited,
+    EpochBumped,
+    NonceCancelled,
+    SessionRevoked,
+    WithdrawalRequested,
+)
 from solver.core.state import MAY_SETTLE
 from tests.builder import (
     CREDITS,

@@ -8,15 +8,14 @@ from intents import cap_word, policy
 from intents.document import SessionGrant
 from intents.policy import Permission, Words
 from intents.reject import RejectCode
-from solver.core.command import (
-    AcceptReceipt,
+from solver.core.command import AcceptReceipt, Authority, EndLeases, StartCall, SubmitIntent
+from solver.core.event import BatchCut, IntentStatus, LeaseStatus
+from solver.core.fact import (
     AllSessionsRevoked,
-    Authority,
     BatchSettled,
     BlockMined,
     CapChanged,
     CounterpartyRuleChanged,
-    EndLeases,
     EpochBumped,
     Fact,
     FillSettled,
@@ -28,10 +27,7 @@ from solver.core.command import (
     ReceiptClaimed,
     RecordSkipped,
     SessionRevoked,
-    StartCall,
-    SubmitIntent,
 )
-from solver.core.event import BatchCut, IntentStatus, LeaseStatus
 from solver.core.record import Session
 from solver.core.session import CAP_MAX, LAG_S, left_of
 from solver.core.snapshot import dump, load

@@ -6,24 +6,20 @@ import pytest
 from intents.bound import SIGNATURE_BYTES_MAX
 from intents.reject import RejectCode
 from solver.core.check import Violation
-from solver.core.command import (
+from solver.core.command import Authority, CutBatch, EndLeases, StartCall, SubmitIntent
+from solver.core.event import BatchCut, BatchFinal, IntentStatus, LeaseStatus, PaymentSkipped
+from solver.core.fact import (
     AllSessionsRevoked,
-    Authority,
     BatchSettled,
-    CutBatch,
     Deposited,
-    EndLeases,
     EpochBumped,
     Fact,
     FillSettled,
     NonceCancelled,
     SessionRevoked,
-    StartCall,
-    SubmitIntent,
     WithdrawalRequested,
     Withdrawn,
 )
-from solver.core.event import BatchCut, BatchFinal, IntentStatus, LeaseStatus, PaymentSkipped
 from solver.core.state import LEASES_PER_EXECUTION_MAX, MAY_SETTLE, Session
 from solver.core.weight import (
     AUTHORITY_GAS,

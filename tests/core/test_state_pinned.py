@@ -8,23 +8,22 @@ from solver.core import settling, state
 from solver.core.book import Order
 from solver.core.command import (
     Authority,
-    BatchSettled,
     CancelDocument,
     CutBatch,
     EndLeases,
-    FillSettled,
     Limit,
     Mode,
     OpenAuction,
     Tick,
-    WithdrawalRequested,
 )
 from solver.core.deadline import Deadlines
 from solver.core.event import BatchCut
+from solver.core.fact import BatchSettled, FillSettled, WithdrawalRequested
+from solver.core.lease import Lease
 from solver.core.market import Market
 from solver.core.nonce import NONCES_PER_WORD
 from solver.core.snapshot import dump, load
-from solver.core.state import Account, Lease, State
+from solver.core.state import Account, State
 from solver.core.weight import Load
 from tests.builder import (
     START_S,

@@ -10,17 +10,13 @@ from solver.core.command import (
     AcceptReceipt,
     Authority,
     EndLeases,
-    EpochBumped,
-    FillSkipped,
-    MeteredSettled,
-    RecordSkipped,
-    SessionRevoked,
     SetMetering,
     StartCall,
     SubmitIntent,
     SubmitOffer,
 )
 from solver.core.event import BatchCut, IntentStatus, MandateEnded, TrustChanged
+from solver.core.fact import EpochBumped, FillSkipped, MeteredSettled, RecordSkipped, SessionRevoked
 from solver.core.meter import Trust
 from solver.core.session import MAY_RECEIPT
 from solver.core.snapshot import dump, load

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from intents.bulk import Tree, tree
 from intents.place import Place
-from solver.core.command import CancelDocument, Command, Fact, SubmitIntent
+from solver.core.command import CancelDocument, Command, SubmitIntent
 from solver.core.document import IntentState
+from solver.core.fact import Fact
 from solver.engine import payload as module
 from solver.engine.batch import Entry
 from solver.engine.payload import PayloadUnreadable, Said, decode, encode

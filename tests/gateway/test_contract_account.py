@@ -3,7 +3,7 @@
 import pytest
 
 from solver.client import Rejected
-from solver.core.command import Deposited
+from solver.core.fact import Deposited
 from solver.core.state import MAY_CANCEL
 from tests.builder import alice, bob, carol, key_granted
 from tests.gateway.world import DOCS, RICH, World

@@ -12,17 +12,9 @@ from intents.reject import RejectCode, reject
 from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, NotFilled, Rejected, Solver, Unreachable
 from solver.core.auction import seed_hash
-from solver.core.command import (
-    BatchSettled,
-    CutBatch,
-    EpochBumped,
-    FillSettled,
-    KeyEnd,
-    OpenAuction,
-    RetireKey,
-    SolutionFill,
-)
+from solver.core.command import CutBatch, KeyEnd, OpenAuction, RetireKey, SolutionFill
 from solver.core.event import BatchCut, CallFinished
+from solver.core.fact import BatchSettled, EpochBumped, FillSettled
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.canary import CANARY
 from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RECEIPT_KEY, RICH, World

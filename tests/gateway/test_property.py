@@ -15,7 +15,8 @@ import pytest
 from intents.reject import Reject
 from solver.client import Rejected
 from solver.client.market import SIGNED_SECONDS
-from solver.core.command import AllSessionsRevoked, OpenAuction, SolutionFill
+from solver.core.command import OpenAuction, SolutionFill
+from solver.core.fact import AllSessionsRevoked
 from solver.core.state import MAY_CANCEL, MAY_SETTLE
 from solver.engine.feed import Feed
 from solver.gateway import auth, grant, market, proxy, view

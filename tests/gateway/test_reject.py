@@ -11,10 +11,8 @@ from intents.reject import reject
 from intents.signature import HALF_ORDER, ORDER
 from solver.client import Rejected
 from solver.core.command import (
-    BatchSettled,
     CutBatch,
     EndLeases,
-    FillSettled,
     KeyEnd,
     Limit,
     OpenAuction,
@@ -23,6 +21,7 @@ from solver.core.command import (
     StartCall,
 )
 from solver.core.event import BatchCut
+from solver.core.fact import BatchSettled, FillSettled
 from solver.core.state import MAY_CANCEL, MAY_SETTLE
 from solver.gateway.answer import STATUS, STATUS_ELSE, status_of
 from tests.builder import (

@@ -10,7 +10,8 @@ from intents.leaf import Leaf, tree
 from intents.receipt import ReceiptLine, lines_hash
 from solver.client import Agent, Market, NotOwed, Purchase, Rejected
 from solver.client.spending import Spending, Statement
-from solver.core.command import CutMetered, EpochBumped, SetMetering
+from solver.core.command import CutMetered, SetMetering
+from solver.core.fact import EpochBumped
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import DOCS, World
 from tests.patience import until

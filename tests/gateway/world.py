@@ -28,8 +28,6 @@ from solver.client.market import Identity
 from solver.core.command import (
     ApplyBlocks,
     Command,
-    Deposited,
-    Fact,
     FinishCall,
     IssueCredits,
     Limit,
@@ -39,6 +37,7 @@ from solver.core.command import (
     StartCall,
 )
 from solver.core.event import LeaseStatus
+from solver.core.fact import Deposited, Fact
 from solver.core.market import Market as Core
 from solver.core.state import CREDIT, MAY_SIGN
 from solver.engine.award import AwardSigner

@@ -8,8 +8,9 @@ import pytest
 from beancount import loader  # type: ignore[import-untyped, unused-ignore]
 
 from intents.receipt import ReceiptLine
-from solver.core.command import ApplyBlocks, ClaimPaid, Command, Deposited, IssueCredits
+from solver.core.command import ApplyBlocks, Command, IssueCredits
 from solver.core.event import PaymentSettled
+from solver.core.fact import ClaimPaid, Deposited
 from solver.core.market import Market
 from solver.journal import beancount as module
 from solver.journal.beancount import beancount

@@ -23,13 +23,13 @@ from solver.core.command import (
     Authority,
     CancelDocument,
     Command,
-    Deposited,
     IssueCredits,
     OpenResource,
     PoolKey,
     SubmitIntent,
     SubmitOffer,
 )
+from solver.core.fact import Deposited
 from solver.engine.payload import decode, encode
 from solver.journal.reader import JournalReader
 from solver.journal.recovery import JOURNAL, restore, take_snapshot

@@ -25,6 +25,7 @@ _CORE: Final = (
     "exchange",
     "intake",
     "judge",
+    "lease",
     "ledger",
     "market",
     "metered",

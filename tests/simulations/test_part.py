@@ -11,8 +11,8 @@ from simulations.clock import VirtualClock
 from simulations.stream import stream
 from simulations.tally import Tally
 from solver.core.check import Violation
-from solver.core.command import BatchSettled, FillSettled
 from solver.core.event import BatchCut, BatchLine, PaymentSettled
+from solver.core.fact import BatchSettled, FillSettled
 from solver.core.ledger import ISSUANCE, Ledger, transfer
 
 PACKAGE = Path(simulations.__file__).parent

@@ -33,7 +33,8 @@ from solver.core import (
     window,
 )
 from solver.core.check import Violation
-from solver.core.command import Deposited, Outcome
+from solver.core.command import Outcome
+from solver.core.fact import Deposited
 from solver.engine import rerun, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring

@@ -12,7 +12,8 @@ from simulations.swarm.fault import Faults
 from simulations.swarm.person import BUYERS, DEPLOYMENT
 from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
-from solver.core.command import ApplyBlocks, Deposited
+from solver.core.command import ApplyBlocks
+from solver.core.fact import Deposited
 from solver.engine.sequencer import Applied, Result, Sequencer
 from solver.settlement.fault import ChainUnreachable
 from solver.settlement.watcher import Watcher, WatchPolicy

@@ -13,7 +13,7 @@ from beancount import loader  # type: ignore[import-untyped, unused-ignore]
 from contracts.bindings import SETTLEMENT, FillSettled, decode_log
 from solver.client import Rejected, Unreachable
 from solver.core.command import ApplyBlocks
-from solver.core.command import FillSettled as FillSettledFact
+from solver.core.fact import FillSettled as FillSettledFact
 from solver.core.market import Market
 from solver.demo.process import StartFailed, free_port
 from solver.demo.stage import Stage, stage
