@@ -41,6 +41,11 @@ COMMANDS = (
         "solver.cli.trade:intent_app",
         "Buy: sign intents, look at, finish and cancel them.",
     ),
+    (
+        "bundle",
+        "solver.cli.bundle:app",
+        "Buy several together or not at all, or any one of several.",
+    ),
     ("mandate", "solver.cli.mandate:app", "Sign once, then buy within it without signing."),
     (
         "spending",

@@ -1,6 +1,8 @@
 """Files of purchases: one JSON object a line, and what became of each."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,16 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             immediate=self.immediate,
             valid_seconds=self.minutes * 60,
         )
+
+
+def delay_seconds(not_before: datetime | None, now_s: int) -> int:
+    """Seconds from `now_s`, the market's Unix time, until a time. Raises CommandFailed."""
+    if not_before is None:
+        return 0
+    seconds = ceil(not_before.timestamp()) - now_s
+    if not 0 < seconds <= MINUTES_MAX * 60:
+        raise CommandFailed(f"--not-before {not_before.isoformat()} is not within the next year")
+    return seconds
 
 
 def read_purchases(path: Path) -> list[Purchase]:

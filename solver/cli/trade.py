@@ -5,6 +5,7 @@ import json as jsonlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from intents.bound import UNITS_MAX
+from intents.bulk import INTENTS_MAX
 from solver.cli.context import (
     ERR,
     OUT,
@@ -23,13 +25,20 @@ from solver.cli.context import (
     usdc,
     whole,
 )
-from solver.cli.purchase import MINUTES_MAX, File, read_purchases, rows_of
-from solver.client import Agent, Contributor, Market
+from solver.cli.purchase import (
+    MINUTES_MAX,
+    File,
+    delay_seconds,
+    read_purchases,
+    rows_of,
+)
+from solver.client import Agent, Contributor, Market, Purchase
 from solver.client.model import Intent, Offer
 
 LOCAL = Context()
 ROWS_MAX = 50
 HOURS_MAX = MINUTES_MAX // 60
+DAY_MINUTES = 24 * 60
 IntentId = Annotated[str, Parameter(help="The intent's digest, as `intent create` tells it.")]
 OfferId = Annotated[str, Parameter(help="The offer's digest, as `offer create` tells it.")]
 KeyId = Annotated[str, Parameter(help="The key's id, as `key add` tells it.")]
@@ -66,6 +75,7 @@ async def create_intent(
     all_or_none: bool = False,
     immediate: bool = False,
     minutes: int = 60,
+    not_before: datetime | None = None,
     wait: bool = False,
     context: Context = LOCAL,
 ) -> None:
@@ -79,6 +89,8 @@ async def create_intent(
         all_or_none: All units at once, or nothing.
         immediate: Fill now, cancel the rest.
         minutes: Minutes that it is good for.
+        not_before: Start of these minutes, like 2027-01-31T08:00, yours or with a zone.
+            Default: now.
         wait: Wait until it is filled.
         context: Options of every command.
     """
@@ -86,6 +98,7 @@ async def create_intent(
     whole("--minimum", minimum, 1, units)
     whole("--minutes", minutes, 1, MINUTES_MAX)
     async with agent_of(context) as agent:
+        delay = delay_seconds(not_before, agent.market.time_s())
         bought = await agent.intent(
             resource,
             units=units,
@@ -93,11 +106,12 @@ async def create_intent(
             units_min=units if all_or_none else minimum,
             immediate=immediate,
             valid_seconds=minutes * 60,
+            delay_seconds=delay,
         )
         if wait:
             ERR.print(f"waiting for {bought.digest} (Ctrl-C leaves it open)", soft_wrap=True)
             try:
-                await bought.filled(timeout_seconds=minutes * 60)
+                await bought.filled(timeout_seconds=delay + minutes * 60)
             except TimeoutError as error:
                 raise CommandFailed(f"{bought.digest} was not filled in time") from error
         context.show("intent", _intent(bought.state))
@@ -118,6 +132,57 @@ async def create_intents(
     purchases = read_purchases(file)
     async with agent_of(context) as agent:
         context.show_rows("intents", rows_of(await agent.buy_many(purchases)))
+
+
+@intent_app.command(name="recurring")
+async def create_recurring(
+    resource: str,
+    /,
+    *,
+    units: int,
+    limit: str,
+    times: int,
+    every_minutes: int = DAY_MINUTES,
+    minimum: int = 1,
+    not_before: datetime | None = None,
+    context: Context = LOCAL,
+) -> None:
+    """Sign "up to LIMIT for UNITS of RESOURCE" for each of so many periods in a row: N a day.
+
+    One signature is for all. Each period has an intent of its own, which ends with it and can be
+    cancelled alone; the limits of all of them are held from now on.
+
+    Args:
+        resource: What to buy, for example datasette/search:call (see `keyfill key providers`).
+        units: How many units in each period.
+        limit: USDC for all units of a period together, at most.
+        times: How many periods.
+        every_minutes: Length of a period.
+        minimum: Units of one execution, at least.
+        not_before: Start of the first, like 2027-01-31T08:00, yours or with a zone.
+            Default: now.
+        context: Options of every command.
+    """
+    whole("--units", units, 1, UNITS_MAX)
+    whole("--minimum", minimum, 1, units)
+    whole("--times", times, 1, INTENTS_MAX)
+    whole("--every-minutes", every_minutes, 1, MINUTES_MAX // times)
+    async with agent_of(context) as agent:
+        purchase = Purchase(
+            resource=resource,
+            units=units,
+            limit=atoms(limit),
+            units_min=minimum,
+            delay_seconds=delay_seconds(not_before, agent.market.time_s()),
+        )
+        bought = await agent.buy_recurring(purchase, every_seconds=every_minutes * 60, times=times)
+        context.show_rows(
+            "intents",
+            [
+                {"from": _time(one.document.valid_from), **row}
+                for one, row in zip(bought, rows_of(bought), strict=True)
+            ],
+        )
 
 
 @intent_app.command(name="show")
@@ -395,6 +460,11 @@ def _offer(offer: Offer) -> dict[str, Any]:
         "open": offer.open_units,
         "limit": usdc(offer.limit),
     }
+
+
+def _time(unix_s: int) -> str:
+    """In the zone of whoever reads it."""
+    return datetime.fromtimestamp(unix_s).astimezone().isoformat(timespec="seconds")
 
 
 def _price(tick: int) -> str:

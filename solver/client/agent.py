@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from intents import document as signed
+from intents.bundle import Terms
 from intents.signature import SigningKey
 from solver.client.bundle import (
     BoughtBundle,
@@ -169,23 +170,31 @@ class Agent:
         return found
 
     async def buy_bundle(
-        self, purchases: Sequence[Purchase], *, any_of: bool = False
+        self,
+        purchases: Sequence[Purchase],
+        *,
+        any_of: bool = False,
+        success_min: int = 0,
+        latency_max: int = 0,
     ) -> BoughtBundle:
         """Sign and submit what is bought together, each in full, or not at all.
 
-        With `any_of` one of them is bought, and the others end. Raises Rejected; all are of
-        resources that trade in epochs, and good as long as the first.
+        With `any_of` one of them is bought, and the others end. Served from keys alone of whose
+        last calls `success_min` in a thousand succeeded, and half took `latency_max` ms at most;
+        0 asks for nothing. Raises Rejected; all are of resources that trade in epochs, and good
+        as long as the first.
         """
+        terms = Terms(any=any_of, success_min=success_min, latency_max=latency_max)
         try:
-            return await self._submit_bundle(purchases, any_of=any_of)
+            return await self._submit_bundle(purchases, terms)
         except Rejected as refused:
             if refused.code != "epoch_ended":
                 raise
             await self.balance()
-            return await self._submit_bundle(purchases, any_of=any_of)
+            return await self._submit_bundle(purchases, terms)
 
-    async def _submit_bundle(self, purchases: Sequence[Purchase], *, any_of: bool) -> BoughtBundle:
-        bundle = bundle_of(self.market, self.account, self._epoch, purchases, any_of=any_of)
+    async def _submit_bundle(self, purchases: Sequence[Purchase], terms: Terms) -> BoughtBundle:
+        bundle = bundle_of(self.market, self.account, self._epoch, purchases, terms)
         body = signed_bundle(self.market, self.identity, bundle)
         told = await self.market.request(
             "POST", "/v1/bundles", BundleState, body=body, repeatable=True
@@ -204,8 +213,17 @@ class Agent:
 
         The limits of all periods are held from now on.
         """
-        document = self._document(purchase)
-        return await self.submit_many(recurring(self.market, document, every_seconds, times))
+
+        async def submit() -> list[Bought]:
+            first = self._document(purchase)
+            return await self.submit_many(recurring(self.market, first, every_seconds, times))
+
+        found = await submit()
+        if any(map(_is_of_an_old_epoch, found)):
+            # None was taken: all are of the same epoch.
+            await self.balance()
+            found = await submit()
+        return found
 
     async def mandate(
         self,

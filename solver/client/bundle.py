@@ -8,7 +8,7 @@ import msgspec
 
 from intents.bound import LIFETIME_SECONDS_MAX
 from intents.bulk import INTENTS_MAX
-from intents.bundle import Bundle, sign_bundle
+from intents.bundle import Bundle, Terms, sign_bundle
 from intents.document import Intent as SignedIntent
 from solver.client.fault import NotFilled
 from solver.client.market import Identity, Market
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class BundleState(Model, frozen=True, kw_only=True):
-    """A bundle and its legs."""
+    """A bundle and its legs. What they ask of keys is as it was signed (`intents.bundle`)."""
 
     digest: str
     any: bool
+    success_min: int = 0
+    latency_max: int = 0
     legs: tuple[Intent, ...]
 
 
@@ -34,6 +36,10 @@ class BoughtBundle:
         self._agent = agent
         self.digest = state.digest
         self.legs = tuple(legs)
+
+    async def refresh(self) -> BundleState:
+        """Where it stands now, with the legs that are remembered."""
+        return await self._agent.market.get(f"/v1/bundles/{self.digest}", BundleState)
 
     async def filled(self, *, timeout_seconds: float = 60) -> list["BoughtIntent"]:
         """Wait for the legs that are filled: all of them, or the one of an any-of.
@@ -64,15 +70,19 @@ class BoughtBundle:
 
 
 def bundle_of(
-    market: Market, account: str, epoch: int, purchases: Sequence[Purchase], *, any_of: bool
+    market: Market, account: str, epoch: int, purchases: Sequence[Purchase], terms: Terms
 ) -> Bundle:
     """The bundle to sign. Its legs are good as long as the first; all are bought whole or not."""
     legs = [purchase.document(market, account, epoch) for purchase in purchases]
     times = {name: getattr(legs[0], name) for name in ("valid_from", "valid_until", "immediate")}
     return Bundle(
-        any=any_of,
+        any=terms.any,
+        success_min=terms.success_min,
+        latency_max=terms.latency_max,
         legs=tuple(
-            msgspec.structs.replace(leg, **times, units_min=leg.units_min if any_of else leg.units)
+            msgspec.structs.replace(
+                leg, **times, units_min=leg.units_min if terms.any else leg.units
+            )
             for leg in legs
         ),
     )

@@ -192,7 +192,10 @@ async def test_a_key_is_read_from_standard_input(world: World, tmp_path: Path) -
     assert len(world.gateway.state.keys) == 1
 
 
-@pytest.mark.parametrize("words", [(), ("intent", "create"), ("account", "withdraw"), ("up",)])
+@pytest.mark.parametrize(
+    "words",
+    [(), ("intent", "create"), ("bundle", "create"), ("account", "withdraw"), ("up",)],
+)
 async def test_help_says_what_everything_is(words: tuple[str, ...]) -> None:
     """Without an empty default, a double name, or an option that nobody needs."""
     process = await asyncio.create_subprocess_exec(
