@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from solver.core.command import EpochBumped
+from solver.core.fact import EpochBumped
 from solver.core.quality import Floor
 from tests.builder import alice
 from tests.gateway.test_bundle import auctioned
