@@ -80,6 +80,8 @@ DESK: Final = load("SettlementDesk")
 SETTLEMENT: Final = with_code_of(load("Settlement"), DESK)
 """The settlement contract, and what the desk answers at its address."""
 BOND: Final = load("BreachBond")
+BONDS: Final = load("SolverBonds")
+"""Of solvers; `BOND` is the operator's."""
 ACCOUNT: Final = load("SessionAccount")
 FACTORY: Final = load("SessionAccountFactory")
 RELAY: Final = load("SessionRelay")
@@ -204,6 +206,33 @@ class BreachProven(Log, frozen=True, kw_only=True):
     paid: int
 
 
+class BondDeposited(Log, frozen=True, kw_only=True):
+    solver: str
+    source: str = msgspec.field(name="from")
+    amount: int
+    amount_after: int
+
+
+class BondWithdrawalRequested(Log, frozen=True, kw_only=True):
+    solver: str
+    amount: int
+    available_at: int
+
+
+class BondWithdrawn(Log, frozen=True, kw_only=True):
+    solver: str
+    to: str
+    amount: int
+
+
+class SolverPenalised(Log, frozen=True, kw_only=True):
+    auction: int
+    solver: str
+    solution: str
+    paid: int
+    amount_after: int
+
+
 class RegistryLog(Log, frozen=True, kw_only=True):
     """A log of the session registry; named so because accounts have others of the same names."""
 
@@ -262,6 +291,10 @@ _LOGS: Final[dict[type[Log], Contract]] = {
     ReceiptClaimed: SETTLEMENT,
     ClaimExecuted: SETTLEMENT,
     BreachProven: BOND,
+    BondDeposited: BONDS,
+    BondWithdrawalRequested: BONDS,
+    BondWithdrawn: BONDS,
+    SolverPenalised: BONDS,
     RegistrySessionGranted: SETTLEMENT,
     RegistrySessionRotated: SETTLEMENT,
     RegistrySessionRevoked: SETTLEMENT,
@@ -331,7 +364,7 @@ def revert_reason(data: bytes) -> str:
 
 
 def _known_reason(selector: bytes, data: bytes) -> str | None:
-    for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC, BOND):
+    for contract in (SETTLEMENT, ACCOUNT, FACTORY, USDC, BOND, BONDS):
         item = contract.errors.get(selector)
         if item is not None:
             values = ", ".join(str(_plain(value)) for value in item.decode_inputs(data))

@@ -22,6 +22,7 @@ CONTRACTS: Final = (
     "SessionLens",
     "Settlement",
     "SettlementDesk",
+    "SolverBonds",
     "TestUSDC",
 )
 
