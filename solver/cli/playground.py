@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from solver.cli.stop import until_stopped
-from solver.demo.playground import Entry, Playground
+from solver.demo.playground import RESOURCES, Entry, Playground
 from solver.demo.stage import Stage, stage
 
 FOLDER: Final = Path(".keyfill") / "playground"
@@ -32,7 +32,7 @@ async def playground(
 
 
 async def _play(folder: Path, console: Console, seconds: int | None, *, as_json: bool) -> None:
-    async with stage(folder) as built:
+    async with stage(folder, epoch_resources=RESOURCES) as built:
         playground = Playground(built, console)
         entry = await playground.open()
         if as_json:

@@ -1,4 +1,8 @@
-"""A market in which solvers can be tried: live traffic, and three solvers to beat."""
+"""A market in which solvers can be tried: live traffic, and three solvers to beat.
+
+The traffic has what a book alone serves badly: intents that are all or none, bundles over both
+resources, and any-ofs. It says in words what became of the latter two.
+"""
 
 import asyncio
 import os
@@ -11,12 +15,24 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
+from intents.bound import TICK_UNITS
+from intents.rounding import mul_div_floor
 from intents.signature import SigningKey
-from solver.client import Agent, Contributor, MarketFault
+from solver.client import (
+    Agent,
+    BoughtBundle,
+    BoughtIntent,
+    Contributor,
+    MarketFault,
+    NotFilled,
+    Purchase,
+)
 from solver.demo.model_upstream import MODEL
 from solver.demo.process import StartFailed
-from solver.demo.stage import CHAT, Stage, until_funded
+from solver.demo.stage import CHAT, SEARCH, Stage, until_funded
 
+RESOURCES: Final = (CHAT, SEARCH)
+NOUNS: Final = {CHAT: "tokens", SEARCH: "searches"}
 RIVALS: Final = ("book", "batch", "milp")
 BUYERS: Final = 3
 BUYING_AT_ONCE: Final = 2
@@ -66,8 +82,8 @@ class Playground:
     async def trade(self) -> None:
         """Buy and sell until cancelled. Raises StartFailed where a process ends by itself."""
         async with asyncio.TaskGroup() as tasks:
-            for seller, key in self._sellers:
-                tasks.create_task(self._sell(seller, key))
+            for seller, keys in self._sellers:
+                tasks.create_task(self._sell(seller, keys))
             for agent in self._buyers * BUYING_AT_ONCE:
                 tasks.create_task(self._buy(agent))
             await self._stage.wait_for_processes()
@@ -82,11 +98,13 @@ class Playground:
         await until_funded(agent)
         return agent
 
-    async def _seller(self) -> tuple[Contributor, str]:
-        seller = Contributor(self._stage.market, SigningKey.generate())
-        secret = self._stage.model_key()
-        pooled = await seller.contribute("openai-compatible", secret, attest=True)
-        return seller, pooled.key
+    async def _seller(self) -> tuple[Contributor, dict[str, str]]:
+        """A contributor, and its key for each resource."""
+        stage = self._stage
+        seller = Contributor(stage.market, SigningKey.generate())
+        chat = await seller.contribute("openai-compatible", stage.model_key(), attest=True)
+        search = await seller.contribute("datasette", stage.search_token("seller"), attest=True)
+        return seller, {CHAT: chat.key, SEARCH: search.key}
 
     async def _entry(self) -> Entry:
         path = self._stage.folder / "newcomer.key"
@@ -98,48 +116,113 @@ class Playground:
 
     # -- traffic
 
-    async def _sell(self, seller: Contributor, key: str) -> None:
-        """Offer a little, at another price each time, over and over."""
+    async def _sell(self, seller: Contributor, keys: dict[str, str]) -> None:
+        """Offer a little of each, at another price each time, over and over."""
         while True:
-            units = self._chance.randint(800, 2_000)
+            tokens, searches = self._chance.randint(800, 2_000), self._chance.randint(10, 30)
+            worth = {
+                CHAT: (tokens, tokens * self._chance.randint(60, 75)),
+                SEARCH: (searches, searches * self._chance.randint(2_000, 3_000)),
+            }
             try:
-                await seller.offer(
-                    CHAT,
-                    key=key,
-                    units=units,
-                    limit=units * self._chance.randint(60, 75),
-                    valid_seconds=LIVES_SECONDS,
-                )
+                for resource, (units, limit) in worth.items():
+                    await seller.offer(
+                        resource,
+                        key=keys[resource],
+                        units=units,
+                        limit=limit,
+                        valid_seconds=LIVES_SECONDS,
+                    )
                 await asyncio.sleep(OFFER_PAUSE_SECONDS)
             except (MarketFault, TimeoutError):
                 await asyncio.sleep(FAULT_PAUSE_SECONDS)
 
     async def _buy(self, agent: Agent) -> None:
         """Buy, call and be done, over and over; what is not filled in time lapses."""
+        ways = (self._buy_alone, self._buy_alone, self._buy_together, self._buy_either)
         while True:
             try:
-                await self._buy_once(agent)
+                await self._chance.choice(ways)(agent)
             except (MarketFault, TimeoutError):
                 await asyncio.sleep(FAULT_PAUSE_SECONDS)
 
-    async def _buy_once(self, agent: Agent) -> None:
-        """Half of the intents are all or none: what those are worth is for solvers to find."""
-        units = self._chance.randint(1_000, 2_500)
+    async def _buy_alone(self, agent: Agent) -> None:
+        """Half of these are all or none: what those are worth is for solvers to find."""
+        wanted = self._chat()
         intent = await agent.intent(
             CHAT,
-            units=units,
-            limit=units * self._chance.randint(70, 90),
-            units_min=self._chance.choice((1, units)),
+            units=wanted.units,
+            limit=wanted.limit,
+            units_min=self._chance.choice((1, wanted.units)),
             valid_seconds=LIVES_SECONDS,
         )
         await intent.filled(1)
+        await _use(intent)
+
+    async def _buy_together(self, agent: Agent) -> None:
+        """Look it up and have it told: one is worth nothing without the other."""
+        bundle = await agent.buy_bundle([self._chat(), self._searches()])
+        await self._follow(bundle, "together")
+
+    async def _buy_either(self, agent: Agent) -> None:
+        """An answer, from the model or from the documents."""
+        bundle = await agent.buy_bundle([self._chat(), self._searches()], any_of=True)
+        await self._follow(bundle, "either")
+
+    def _chat(self) -> Purchase:
+        units = self._chance.randint(1_000, 2_500)
+        limit = units * self._chance.randint(70, 90)
+        return Purchase(resource=CHAT, units=units, limit=limit, valid_seconds=LIVES_SECONDS)
+
+    def _searches(self) -> Purchase:
+        units = self._chance.randint(8, 25)
+        limit = units * self._chance.randint(2_400, 3_600)
+        return Purchase(resource=SEARCH, units=units, limit=limit, valid_seconds=LIVES_SECONDS)
+
+    async def _follow(self, bundle: BoughtBundle, kind: str) -> None:
+        """Wait for it, say what became of it, and use it."""
+        asked = [f"{leg.state.units:,} {NOUNS[leg.state.resource]}" for leg in bundle.legs]
+        wish = (" and " if kind == "together" else " or ").join(asked)
+        try:
+            filled = await bundle.filled()
+        except NotFilled:
+            self._say(f"{kind:8}  {wish}: nothing, nobody could serve it in time")
+            return
+        told = " and ".join([await _told(leg) for leg in filled])
+        self._say(f"{kind:8}  {wish}: {told}")
+        for leg in filled:
+            await _use(leg)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+
+async def _told(leg: BoughtIntent) -> str:
+    """What was filled, what it costs if all of that is used, and its part of the limit."""
+    state = leg.state
+    price = sum(mul_div_floor(lease.units, lease.tick, TICK_UNITS) for lease in await leg.leases())
+    limit = mul_div_floor(state.limit, state.filled_units, state.units)
+    noun = NOUNS[state.resource]
+    return f"{state.filled_units:,} {noun} for {_usdc(price)} USDC (limit {_usdc(limit)})"
+
+
+def _usdc(atoms: int) -> str:
+    whole, rest = divmod(atoms, 10**6)
+    return f"{whole}.{rest:06}"
+
+
+async def _use(intent: BoughtIntent) -> None:
+    """One call, and no more."""
+    if intent.state.resource == CHAT:
         body = {
             "model": MODEL,
             "max_tokens": ANSWER_TOKENS,
             "messages": [{"role": "user", "content": "What does open return for a file?"}],
         }
         await intent.call("POST", "/v1/chat/completions", json=body)
-        await intent.done()
+    else:
+        await intent.call("GET", "/docs/pages.json", query={"_search": "file", "_size": 1})
+    await intent.done()
 
 
 def _new_secret(path: Path) -> bytes:

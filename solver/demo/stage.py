@@ -61,8 +61,14 @@ class Seller(msgspec.Struct, kw_only=True):
 class Stage:
     """What `stage` set up. Nothing in it is a stand-in: every part is the real one."""
 
-    def __init__(self, folder: Path, market_module: str = "solver.cli") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        market_module: str = "solver.cli",
+        epoch_resources: Sequence[str] = (CHAT,),
+    ) -> None:
         self.folder: Final = folder
+        self._epoch_resources: Final = tuple(epoch_resources)
         self._market_module = market_module
         self.search: Final = SearchUpstream(folder / "upstream")
         self.model = ModelUpstream()
@@ -238,7 +244,7 @@ class Stage:
                 f"block_seconds = {BLOCK_SECONDS}",
                 "[market]",
                 f"epoch_ms = {EPOCH_MS}",
-                f'epoch_resources = ["{CHAT}"]',
+                f"epoch_resources = {msgspec.json.encode(self._epoch_resources).decode()}",
                 "batch_interval_ms = 1500",
                 f"metered_atoms_max = {METERED_ATOMS_MAX}",
                 "metered_interval_ms = 4000",
@@ -256,12 +262,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, market_module: str = "solver.cli") -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path,
+    market_module: str = "solver.cli",
+    epoch_resources: Sequence[str] = (CHAT,),
+) -> AsyncIterator[Stage]:
     """A stage that is taken down at the end, whatever happens.
 
     `market_module` is what runs as the market; tests plant bugs in it.
     """
-    built = Stage(folder, market_module)
+    built = Stage(folder, market_module, epoch_resources)
     try:
         yield built
     finally:
