@@ -51,7 +51,7 @@ async def create(
         keyfill bundle create --any-of \
             --leg tavily/search:call 9 0.05 --leg serper/search:call 9 0.04
 
-    All legs are of resources that trade in epochs. What they may cost is held until then.
+    All legs are of resources that trade in epochs. What it may cost is held until then.
 
     Args:
         leg: What to buy.

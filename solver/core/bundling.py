@@ -1,6 +1,6 @@
 """Bundles entering the market, and what an auction shows of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -12,14 +12,16 @@ from solver.core.check import check
 from solver.core.command import Authority, Mode, SubmitBundle
 from solver.core.document import intent_record
 from solver.core.event import BundleAccepted
-from solver.core.intake import accept_intent, fault_in_leg, fault_in_sum
+from solver.core.intake import accept_leg, fault_in_leg, fault_in_sum
+from solver.core.ledger import hold, release
 from solver.core.state import IntentState, State
+from solver.core.trade import commit
 
 
 def submit_bundle(state: State, command: SubmitBundle) -> Reject | None:
     """Admit a bundle with all its legs, each an intent whose limit is held, or none of them.
 
-    Of any-of too the limits of all legs are held, until one is filled.
+    Of an any-of the largest limit is held, by its leg for all: what is filled takes it over.
     Rejects, in order: already_known, those of the first leg that is refused by itself (see
     `intake.admit_intent`), not_authorized (under a mandate), bundle_needs_epochs,
     insufficient_funds, session_cap_exceeded.
@@ -27,7 +29,8 @@ def submit_bundle(state: State, command: SubmitBundle) -> Reject | None:
     if command.digest in state.bundles.by_digest:
         return reject(RejectCode.ALREADY_KNOWN, f"{command.digest} was accepted before")
     legs = list(_records(command))
-    fault = _fault_in_legs(state, legs) or fault_in_sum(state, legs)
+    holds = _holds(legs, any_of=command.any_of)
+    fault = _fault_in_legs(state, legs) or fault_in_sum(state, legs, sum(holds))
     if fault is not None:
         return fault
     bundle = Bundle(
@@ -43,9 +46,44 @@ def submit_bundle(state: State, command: SubmitBundle) -> Reject | None:
             bundle=bundle.digest, account=bundle.account, any_of=bundle.any_of, legs=bundle.legs
         )
     )
-    for leg in legs:
-        accept_intent(state, leg)
+    for leg, held in zip(legs, holds, strict=True):
+        accept_leg(state, leg, held)
     return None
+
+
+def choose_leg(state: State, intent: IntentState) -> None:
+    """Before it is filled, an intent holds its own limit, if another leg held it so far.
+
+    That never takes money that is not held: the leg that gives has the largest limit.
+    """
+    bundle = state.bundles.of(intent.digest)
+    if bundle is None or not bundle.any_of or intent.filled_units:
+        return
+    for digest in bundle.legs:
+        leg = state.intents.get(digest)
+        if leg is not None and leg is not intent:
+            _rehold(state, leg, 0)
+    _rehold(state, intent, intent.limit)
+
+
+def _rehold(state: State, leg: IntentState, held: int) -> None:
+    """Have an unfilled leg hold so much, and its signer answer for that."""
+    order, more = leg.order, held - leg.order.held
+    if more > 0:
+        hold(order.money, more)
+    elif more < 0:
+        release(order.money, -more)
+    order.held = held
+    commit(state, leg, more)
+
+
+def _holds(legs: Sequence[IntentState], *, any_of: bool) -> list[int]:
+    """What each leg holds until one is filled: its limit, but of an any-of one leg's is enough."""
+    limits = [leg.limit for leg in legs]
+    if not any_of:
+        return limits
+    place = limits.index(max(limits))
+    return [limit if at == place else 0 for at, limit in enumerate(limits)]
 
 
 def _records(command: SubmitBundle) -> Iterator[IntentState]:

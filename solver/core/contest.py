@@ -35,7 +35,7 @@ from solver.core.bringing import (
     tell_brought,
     withdraw_brought,
 )
-from solver.core.bundling import seen_bundles, without_parts
+from solver.core.bundling import choose_leg, seen_bundles, without_parts
 from solver.core.charge import Charge
 from solver.core.command import ClearedBook, Mode, OpenAuction, ProposeSolution
 from solver.core.event import (
@@ -317,7 +317,9 @@ def _carry_out(state: State, win: Scored, awarding: Awarding | None, *, answered
     charges = {} if awarding is None else awarding.charges
     for book in win.solution.books:
         for digest, lines in _lines(state, book, charges).items():
-            state.exchange.fill_together(state.intents[digest].order, lines)
+            intent = state.intents[digest]
+            choose_leg(state, intent)
+            state.exchange.fill_together(intent.order, lines)
             carry_out(state, awarding)
     solver = win.proposed.solver
     for event in state.events[told:] if answered_for else ():

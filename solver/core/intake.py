@@ -100,7 +100,7 @@ def admit_intent(state: State, intent: IntentState) -> Reject | None:
     fault = fault or _fault_in_funds(state, intent, account, mandate)
     if fault is not None:
         return fault
-    _accept(state, intent, account, mandate)
+    _accept(state, intent, account, mandate, intent.limit)
     return None
 
 
@@ -111,9 +111,9 @@ def fault_in_leg(state: State, leg: IntentState, count: int) -> Reject | None:
     return fault or _fault_in_funds(state, leg, account, None)
 
 
-def fault_in_sum(state: State, legs: Sequence[IntentState]) -> Reject | None:
-    """Whether one signer can pay for all of these. Rejects: the last of those of `admit_intent`."""
-    leg, total = legs[0], sum(leg.limit for leg in legs)
+def fault_in_sum(state: State, legs: Sequence[IntentState], total: int) -> Reject | None:
+    """Whether their one signer can pay `total`. Rejects: the last of those of `admit_intent`."""
+    leg = legs[0]
     available = _spendable(state, leg, state.accounts.get(leg.account))
     if available < total:
         return reject(RejectCode.INSUFFICIENT_FUNDS, f"{available} atoms available, limits {total}")
@@ -122,15 +122,19 @@ def fault_in_sum(state: State, legs: Sequence[IntentState]) -> Reject | None:
     return None
 
 
-def accept_intent(state: State, intent: IntentState) -> None:
-    """Have an intent in which there is no fault, and that is under no mandate, enter."""
-    _accept(state, intent, state.accounts.get(intent.account), None)
+def accept_leg(state: State, leg: IntentState, held: int) -> None:
+    """Have a leg in which there is no fault enter; it holds its limit, or nothing (0)."""
+    _accept(state, leg, state.accounts.get(leg.account), None, held)
 
 
 def _accept(
-    state: State, intent: IntentState, account: Account | None, mandate: MandateState | None
+    state: State,
+    intent: IntentState,
+    account: Account | None,
+    mandate: MandateState | None,
+    held: int,
 ) -> None:
-    _enter_intent(state, intent, account, mandate)
+    _enter_intent(state, intent, account, mandate, held)
     state.emit(
         _accepted(
             intent=intent.digest,
@@ -249,7 +253,11 @@ def live_session(account: Account, signer: str, now_s: int) -> Session | None:
 
 
 def _enter_intent(
-    state: State, intent: IntentState, account: Account | None, mandate: MandateState | None
+    state: State,
+    intent: IntentState,
+    account: Account | None,
+    mandate: MandateState | None,
+    held: int,
 ) -> None:
     """Remember an intent, count it against its signer, and have its order matched."""
     if account is None:
@@ -259,15 +267,16 @@ def _enter_intent(
     money = state.money_of(account, intent.account, intent.asset)
     until_ms = signed_until_ms(state, intent)
     digest, units, limit, minimum = intent.digest, intent.units, intent.limit, intent.units_min
-    hold(money, limit)
+    hold(money, held)
     intent.order = bid_order(digest, book, money, units, limit, minimum, until_ms)
+    intent.order.held = held
     if intent.starts_ms > state.now_ms:
         state.exchange.postpone(intent.order)
     else:
         state.exchange.buy(intent.order)
     state.intents[digest] = intent
     if intent.authority is not _KEY:
-        commit(state, intent, limit)
+        commit(state, intent, held)
     if mandate is not None:
         mandate.intents_kept += 1
 

@@ -215,13 +215,24 @@ def money_is_held(state: State) -> None:
     for intent in state.intents.values():
         open_at_most = pro_rata(intent.limit, intent.units, intent.open_units)
         held = intent.order.held
-        if held != open_at_most:
+        if held != (0 if _is_held_for(state, intent) else open_at_most):
             violate("limit_is_held", intent=intent.digest, held=held)
     for lease in state.leases.values():
         units = lease.units if lease.status in SERVING else lease.delivered
         owed = payment_at(lease.tick, units) if lease.status in _HOLDING else 0
         if lease.held != owed:
             violate("payment_is_held", lease=lease.id, held=lease.held)
+
+
+def _is_held_for(state: State, intent: IntentState) -> bool:
+    """Whether another leg of its any-of, of which none is filled, holds the largest limit."""
+    bundle = state.bundles.of(intent.digest)
+    if bundle is None or not bundle.any_of:
+        return False
+    legs = [state.intents[leg] for leg in bundle.legs if leg in state.intents]
+    if any(leg.filled_units for leg in legs):
+        return False
+    return intent is not max(legs, key=lambda leg: leg.limit)
 
 
 def sessions_add_up(state: State) -> None:

@@ -131,10 +131,11 @@ BUNDLE: tuple[Route, ...] = (
             "Sign a `Bundle`; GET /v1/eip712 has its type for each height of its tree of legs. All "
             "legs enter or none. With `any` false all of them are filled in one auction, each in "
             "full, or none; with `any` true one is, and the others end. The limits of all legs are "
-            "held until then. Legs are of resources that trade in epochs, and served from keys "
-            "alone of whose calls at least `successMin` in a thousand succeeded, and half took "
-            f"`latencyMax` ms at most. That is held against the newest {SEEN_MAX} calls of a key, "
-            f"and no key meets a floor before it served {SEEN_MIN}. 0 asks for nothing."
+            "held until then, with `any` true the largest one. Legs are of resources that trade in "
+            "epochs, and served from keys alone of whose calls at least `successMin` in a thousand "
+            "succeeded, and half took `latencyMax` ms at most. That is held against the newest "
+            f"{SEEN_MAX} calls of a key, and no key meets a floor before it served {SEEN_MIN}. 0 "
+            "asks for nothing."
         ),
         body=UnverifiedBundle,
         told=SubmittedBundleTold,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from intents.reject import RejectCode
-from solver.core import contest, intake, trade
+from solver.core import bundling, contest, intake, trade
 from solver.core import state as state_module
 from solver.core.auction import Snapshot, SnapshotBundle
 from solver.core.command import (
@@ -42,7 +42,7 @@ from tests.builder import (
     key_of,
     only,
 )
-from tests.core.sabotage import pure_only
+from tests.core.sabotage import Patch, edited, never, pure_only
 from tests.judging import SEED
 
 THIRD: Final = "serper/search:call"
@@ -90,7 +90,13 @@ def _snapshot(bench: Bench, *resources: str) -> Snapshot:
     return bench.market.state.auctions[max(bench.market.state.auctions)].snapshot
 
 
-def _fill(bench: Bench, seen: Snapshot, *fills: tuple[str, str, int], solver: str = "s") -> None:
+def _fill(
+    bench: Bench,
+    seen: Snapshot,
+    *fills: tuple[str, str, int],
+    solver: str = "s",
+    tick: int = 1_000_000,
+) -> None:
     """Propose that these intents are filled in full from this side's only offer of each book."""
     books = []
     for book in seen.books:
@@ -100,7 +106,7 @@ def _fill(bench: Bench, seen: Snapshot, *fills: tuple[str, str, int], solver: st
             if intent in {order.id for order in book.intents}
         )
         if lines:
-            books.append(ClearedBook(resource=book.resource, tick=1_000_000, fills=lines))
+            books.append(ClearedBook(resource=book.resource, tick=tick, fills=lines))
     bench.do(
         ProposeSolution(
             auction=seen.auction, snapshot=seen.digest(), solver=solver, books=tuple(books)
@@ -137,11 +143,42 @@ def test_a_bundle_enters_with_all_its_legs() -> None:
         assert (leg.proof, leg.signature) == (sent.proof, bundle.signature)
 
 
-def test_of_an_any_of_all_limits_are_held() -> None:
-    """Until one is filled, each of them may be."""
-    bench = _bench()
-    bench.do(a_bundle(alice, _search(), _tokens(), any_of=True))
-    assert bench.available(alice) == 10**9 - 600
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+def test_of_an_any_of_the_largest_limit_is_held(chosen: int) -> None:
+    """One leg is filled at most: an account, and a session's cap, of no atom more do for any.
+
+    Served in full at its limit the leg takes what it signed for, and all else is free.
+    """
+    bench = _bench(usdc=0).funded(carol, usdc=500).granting(dave, carol, cap=500)
+    legs = (_search(), _tokens(), _search().of(THIRD).limit(500))
+    bundle = a_bundle(dave, *legs, any_of=True, account=carol, authority=Authority.SESSION)
+    bench.do(bundle)
+    session = bench.market.state.accounts[carol.address].sessions[dave.address]
+    assert (bench.available(carol), session.committed) == (0, 500)
+    leg = bundle.legs[chosen]
+    price = leg.intent.limit // leg.intent.units
+    offer = an_offer().of(leg.intent.resource).units(leg.intent.units).limit(leg.intent.limit)
+    sold = offer.from_key(key_of(bob)).signed_by(bob)
+    bench.do(sold)
+    seen = _snapshot(bench)
+    _fill(bench, seen, (leg.digest, sold.digest, leg.intent.units), tick=price * 10**6)
+    bench.wait(10)
+    assert _statuses(bench, bundle)[chosen] == "filled"
+    assert session.committed == leg.intent.limit
+    assert bench.available(carol) == 500 - leg.intent.limit
+
+
+def test_an_any_of_needs_its_largest_limit() -> None:
+    """An atom less in the account, or in the cap, and none of it enters."""
+    poor = _bench(usdc=499)
+    assert poor.refuse(a_bundle(alice, _search(), _tokens(), any_of=True)) is (
+        RejectCode.INSUFFICIENT_FUNDS
+    )
+    capped = _bench().granting(carol, alice, cap=499)
+    bundle = a_bundle(
+        carol, _search(), _tokens(), any_of=True, account=alice, authority=Authority.SESSION
+    )
+    assert capped.refuse(bundle) is RejectCode.SESSION_CAP_EXCEEDED
 
 
 def test_a_bundle_counts_once() -> None:
@@ -533,12 +570,31 @@ def test_a_planted_leg_that_outlives_the_others_is_found(monkeypatch: pytest.Mon
 def test_a_planted_choice_that_leaves_the_others_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: what was not chosen of an any-of goes on, and could be filled too."""
     monkeypatch.setattr(trade, "_end_alternatives", _nothing)
-    with pytest.raises(AssertionError, match="open"):
+    with pytest.raises(BaseException, match="limit_is_held"):
         test_one_of_an_any_of_is_filled_and_the_others_end(0)
 
 
 def _nothing(*_: object) -> None:
     """Stands for what was left out."""
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (never("choose_leg", contest), "fill_within_limit"),
+        (edited(bundling, "_holds", "max(limits)", "min(limits)"), "limit_is_held"),
+        (edited(bundling, "_rehold", "order.held = held", "pass"), "fill_within_limit"),
+        (never("commit", bundling), "sessions_add_up"),
+    ],
+)
+@pure_only
+def test_planted_holds_of_any_ofs_are_found(
+    plant: Patch, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A choice without money, one that a smaller leg holds for, and one that nobody counts."""
+    plant(monkeypatch)
+    with pytest.raises(BaseException, match=found):
+        test_of_an_any_of_the_largest_limit_is_held(0)
 
 
 @pure_only
