@@ -18,6 +18,7 @@ from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
 from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
 from simulations.swarm.payment import Payments
+from simulations.swarm.person import PEOPLE
 from simulations.swarm.spending import Spendings
 from simulations.swarm.trust import Trusts
 from solver.core.command import Outcome
@@ -55,6 +56,7 @@ from solver.core.event import (
 from solver.engine.sequencer import Applied
 
 LEASE_MS_MAX: Final = 600_000
+_AUTHORITIES: Final = {person.account: person.authority for person in PEOPLE}
 
 
 class Auditor:
@@ -131,7 +133,12 @@ class Auditor:
         if isinstance(document, Mandate):
             self.mandates.sign(digest, document)
         else:
-            paper = Paper(document=document, signer=signer, mandate=mandate)
+            paper = Paper(
+                document=document,
+                signer=signer,
+                authority=_AUTHORITIES[document.account],
+                mandate=mandate,
+            )
             self.papers.setdefault(digest, paper)
 
     def hear(self, message: Message, answer: Answer | None) -> None:
@@ -350,7 +357,10 @@ class Auditor:
         expect(self._keys.get(event.key, False), "p4_no_call_on_a_dead_key", key=event.key)
         expect(0 < event.units <= fill.units - gone, "no_call_beyond_lease", call=event.call)
         fill.in_flight += event.units
-        buyer = self.papers[fill.intent].document.account
+        paper = self.papers[fill.intent]
+        buyer = paper.document.account
+        known = not paper.is_session or self.spendings.keys.speaks(buyer, paper.signer)
+        expect(known, "the_revoked_are_not_served", account=buyer, call=event.call)
         self.trusts.served(buyer, event.lease)
         self.spendings.served(buyer, event.lease)
         self.calls[event.call] = Call(fill=event.lease, key=event.key, units=event.units)

@@ -6,17 +6,20 @@ import msgspec
 
 from intents.bound import TICK_UNITS
 from intents.document import Mandate
-from simulations.swarm.client import PRICE_ATOMS, SESSION_CAP, Client, Surroundings, grant
+from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishUnder
+from simulations.swarm.owner import WIDE
 from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
 from simulations.swarm.spender import Spender
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
+from solver.core.command import Authority
 from solver.vault.operation import CallRequest
 
 CALLS_MAX: Final = 8
 BULK_MAX: Final = 4
 SHOPPED_MAX: Final = 3
+SHOPS_OFTEN: Final = 75
 REQUESTS: Final = {
     SEARCH: CallRequest(method="GET", path="/search"),
     RERANK: CallRequest(method="GET", path="/rerank"),
@@ -31,19 +34,23 @@ class Buyer(Client):
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
         self._mandate: Mandate | None = None
+        self._pen = ""
+        """Who signed it."""
         self._spender = Spender(self)
-        self._is_metered = around.faults.has("metered")
+        self._is_metered = around.faults.is_metered
+        self._has_keys = around.faults.has("session") and person.authority is not Authority.KEY
         self.moves = (
             (self.demand, 10),
-            (self.demand_many, 1),
+            (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
             (self.authorize, 0.5),
             (self.demand_under, 4),
             (self.call, 30),
             (self.cancel, 2),
             (self.done, 3),
             (self.move_money, 2),
-            (self.shop, 25 if self._is_metered else 0),
+            (self.shop, (SHOPS_OFTEN if self._has_keys else 25) if self._is_metered else 0),
             (self._spender.acknowledge, 25 if self._is_metered else 0),
+            (self.exceed, 2 if person.is_session else 0),
         )
 
     async def make_up(self) -> None:
@@ -72,11 +79,19 @@ class Buyer(Client):
             for _ in range(units):
                 await self.ask(message)
             await self._spender.acknowledge()
+            self.owner.betray()
+
+    async def exceed(self) -> None:
+        """Ask for more than the caps of the key can ever let through."""
+        if self.around.faults.strike(FaultKind.CAP_REACHED):
+            intent = self.fresh_intent(DEPLOYMENT.usdc, SEARCH)
+            intent = msgspec.structs.replace(intent, limit=4 * WIDE + 1)
+            await self.refused(self.signed(intent))
 
     async def demand_many(self) -> None:
         """Sign some intents at once; one of them may be no good."""
         count, asset = self.random.randint(1, BULK_MAX), self.asset()
-        signed = bulk(self.person, tuple(self.fresh_intent(asset) for _ in range(count)))
+        signed = bulk(self.owner.pen, tuple(self.fresh_intent(asset) for _ in range(count)))
         signer, around = self.person.key.address, self.around
         around.registry.note_bulk(signed.digest, signed.signature, signer)
         for paper in signed.papers:
@@ -95,7 +110,7 @@ class Buyer(Client):
             nonce=self.next_nonce(),
             **self.life(),
         )
-        self._mandate = mandate
+        self._mandate, self._pen = mandate, self.owner.pen.key.address
         await self.publish(mandate)
 
     async def demand_under(self) -> None:
@@ -104,7 +119,7 @@ class Buyer(Client):
         if mandate is None or mandate.valid_until <= self.now_s() + 1:
             await self.authorize()
             return
-        named, signer = identity(mandate), self.person.key.address
+        named, signer = identity(mandate), self._pen
         resource = "" if self.random.random() < 0.1 else mandate.resource  # noqa: PLR2004
         intents = tuple(
             self.fresh_intent(mandate.asset, resource)
@@ -143,28 +158,15 @@ class Buyer(Client):
         """Deposit, ask back, take out; or cancel everything, or end a session, or grant it."""
         chain, account = self.around.chain, self.person.account
         act = self.random.choices(
-            ("deposit", "request", "take_back", "withdraw", "bump", "session"),
-            (8, 1, 1, 2, 3 if self._is_metered else 0.3, 3 if self.person.is_session else 0),
+            ("deposit", "request", "take_back", "withdraw", "bump", "keys"),
+            (8, 1, 1, 2, 3 if self._is_metered else 0.3, 3 if self._has_keys else 0),
         )[0]
         match act:
             case "deposit":
                 chain.act(act, account, amount=self.random.randrange(1, 40_000))
             case "request":
                 chain.act(act, account, amount=self.random.choice((1, 5_000, 2**70)))
-            case "session":
-                self.change_session()
+            case "keys":
+                self.owner.change(self.random.random())
             case _:
                 chain.act(act, account)
-
-    def change_session(self) -> None:
-        """Revoke or grant anew, sometimes with worse terms."""
-        key = self.person.key.address
-        if self.random.random() < 0.3:  # noqa: PLR2004  three in ten
-            self.around.auditor.payments.revoked.add(key)
-            self.around.chain.act("revoke", self.person.account, key=key)
-            return
-        cap = SESSION_CAP * self.random.choice((1, 2, 4))
-        self.around.auditor.payments.revoked.add(
-            key
-        )  # a lower cap refuses what a higher one let pass
-        grant(self.around.chain, self.person, self.now_s(), cap=cap)

@@ -11,8 +11,8 @@ from contracts.metered import book_code
 from simulations.swarm.calldata import Revert
 from simulations.swarm.contract import Ledger
 from simulations.swarm.fault import FaultKind, Faults
-from simulations.swarm.metered_contract import Log
 from simulations.swarm.person import LIBRARIAN, OPERATOR
+from simulations.swarm.session_contract import Log
 
 BLOCK_S: Final = 2
 AGE_S: Final = 60
@@ -22,6 +22,8 @@ BASE_FEE_WEI: Final = 10**9
 GAS_USED: Final = 300_000
 POOL_MAX: Final = 64
 BUMP_PERCENT: Final = 110
+ABOUT_KEYS: Final = frozenset({"grant", "revoke", "revoke_all", "cap", "own"})
+"""Acts about who may sign for an account."""
 _BOOK_HEAD: Final = 11
 """Bytes before the first account: what copies the code, and the STOP that it begins with."""
 Place = tuple[str, int]
@@ -132,6 +134,11 @@ class Chain:
         recent = self.blocks[self.final.number + 1 :]
         return not self.pool and not self._acts and not any(block.logs for block in recent)
 
+    @property
+    def tells_of_keys(self) -> bool:
+        """Whether an owner did something about keys in the newest block."""
+        return any(act.name in ABOUT_KEYS for act in self.head.acts)
+
     # ---------------------------------------------------------------- what is sent
 
     def act(self, name: str, account: str, **terms: Any) -> None:  # noqa: ANN401
@@ -194,14 +201,20 @@ class Chain:
             )
         )
 
-    def reorganise(self, depth: int) -> None:
-        """Forget the newest blocks and mine as many others."""
+    def reorganise(self, depth: int, *, forgets_keys: bool = False) -> None:
+        """Forget the newest blocks and mine as many others.
+
+        `forgets_keys`: what owners did about keys is in none of them, and is not sent again.
+        """
         depth = min(depth, self.head.number - self.final.number - 1)
         if depth < 1:
             return
         gone = self.blocks[-depth:]
         del self.blocks[-depth:]
-        self._acts = [act for block in gone for act in block.acts] + self._acts
+        acts = [act for block in gone for act in block.acts]
+        if forgets_keys:
+            acts = [act for act in acts if act.name not in ABOUT_KEYS]
+        self._acts = acts + self._acts
         for block in gone:
             for entry in block.mined:
                 # The pool may remember what was mined, or not.

@@ -9,7 +9,6 @@ import msgspec
 
 from intents.bound import ADDRESS_ZERO
 from intents.document import Intent, Mandate, Offer
-from intents.policy import Permission
 from intents.reject import Reject
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
@@ -23,6 +22,7 @@ from simulations.swarm.gate import (
     Publish,
 )
 from simulations.swarm.network import Network
+from simulations.swarm.owner import Owner
 from simulations.swarm.person import DEPLOYMENT, Paperwork, Person, paperwork
 from simulations.swarm.registry import Registry
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
@@ -31,7 +31,6 @@ PAUSE_S: Final = 0.9
 ATTEMPTS_MAX: Final = 3
 PAPERS_KEPT_MAX: Final = 24
 PRICE_ATOMS: Final = 1_000
-SESSION_CAP: Final = 60_000
 RUBBISH: Final = (
     b"",
     b"{",
@@ -66,6 +65,7 @@ class Client:
         self.around: Final = around
         role = type(self).__name__
         self.random: Final = stream(around.seed, f"{role}:{person.name}")
+        self.owner: Final = Owner(person, around.chain, around.auditor, around.faults)
         self.papers: list[Paperwork] = []
         self._nonce = self.random.randrange(1_000) + (10_000 if role == "Seller" else 0)
         self.moves: tuple[tuple[Move, float], ...] = ()
@@ -115,15 +115,25 @@ class Client:
 
     async def publish(self, document: Intent | Offer | Mandate) -> None:
         """Sign and send, perhaps spoilt on the way."""
-        paper = paperwork(self.person, document)
-        around = self.around
-        around.auditor.sign(paper.digest, document, self.person.key.address)
-        around.registry.note(document, paper.signature, self.person.key.address)
+        paper = self._signed(document)
         await self.spoil(paper)
         answer = await self.insist(self.message(paper, paper.body))
         if not isinstance(answer, Reject):
             # Accepted, or nobody knows: it is kept, to be asked about.
             self.papers = [*self.papers[1 - PAPERS_KEPT_MAX :], paper]
+
+    def signed(self, document: Intent | Offer | Mandate) -> Publish:
+        """A POST of a document, signed."""
+        paper = self._signed(document)
+        return self.message(paper, paper.body)
+
+    def _signed(self, document: Intent | Offer | Mandate) -> Paperwork:
+        """Sign; whoever judges knows of it."""
+        pen, around = self.owner.pen, self.around
+        paper = paperwork(pen, document)
+        around.auditor.sign(paper.digest, document, pen.key.address)
+        around.registry.note(document, paper.signature, pen.key.address)
+        return paper
 
     async def spoil(self, paper: Paperwork) -> None:
         """Send what must be refused."""
@@ -186,18 +196,6 @@ class Client:
         starts = self.random.choice((0, 0, 0, 0, 1 + self.random.randrange(5)))
         until = self.now_s() + self.random.choice((4, 10, 20, 30))
         return {"valid_from": self.now_s() + starts if starts else 0, "valid_until": until}
-
-
-def grant(chain: Chain, person: Person, now_s: int, *, cap: int) -> None:
-    """An account's owner gives its session key terms."""
-    chain.act(
-        "grant",
-        person.account,
-        key=person.key.address,
-        permissions=Permission.SIGN,
-        expires_at=now_s + 3_600,
-        cap=cap,
-    )
 
 
 def _forged(paper: Paperwork, random: Random) -> bytes:

@@ -13,18 +13,22 @@ class MachineClock:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self._offset_ms = 0
+        self._offset_ms = self._slept_ms = 0
         self._frozen_ms: int | None = None
 
     def true_ms(self) -> int:
         """What a right clock shows."""
-        return START_MS + int(self._loop.now_s * 1_000)
+        return START_MS + self._slept_ms + int(self._loop.now_s * 1_000)
 
     def now_ms(self) -> int:
         """What this clock shows."""
         if self._frozen_ms is not None:
             return self._frozen_ms
         return self.true_ms() + self._offset_ms
+
+    def sleep(self, for_ms: int) -> None:
+        """Time goes by in which nobody does anything: all clocks show it, the chain's too."""
+        self._slept_ms += for_ms
 
     def step(self, by_ms: int) -> None:
         """Somebody sets it."""

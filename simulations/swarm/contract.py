@@ -15,17 +15,14 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents import cap_word
-from intents.bound import PERIOD_S_MAX, TICK_UNITS
-from intents.document import SessionGrant
-from intents.policy import Act, Permission, Verdict, Words, evaluate, granted
+from intents.bound import TICK_UNITS
+from intents.policy import Permission
 from simulations.swarm.calldata import Awarded, Line, Revert, Signed, unpack
-from simulations.swarm.metered_contract import SETTLE_METERED, Log, MeteredLedger
+from simulations.swarm.metered_contract import SESSION, SETTLE_METERED, MeteredLedger
 from simulations.swarm.registry import Registry
+from simulations.swarm.session_contract import EXIT_DELAY_S, Log
 
 BATCH_BYTES_MAX: Final = 120_000
-EXIT_DELAY_S: Final = 600
-SESSION: Final = 2
 _NO_NAME: Final = keccak256(b"")
 ANY_RESOURCE: Final = _NO_NAME.hex()
 
@@ -41,8 +38,6 @@ EVENTS: Final = {
         "FillSettled",
         "FillSkipped",
         "BatchSettled",
-        "SessionGranted",
-        "SessionRevoked",
     )
 }
 
@@ -84,7 +79,6 @@ class Ledger(MeteredLedger):
         self.cancelled: dict[tuple[str, int], int] = {}
         self.units: dict[tuple[str, int], int] = {}
         self.batches: dict[int, str] = {}
-        self.keys: dict[tuple[str, str], Words] = {}
 
     def copy(self) -> "Ledger":
         """For the next block, or for a simulation."""
@@ -137,36 +131,6 @@ class Ledger(MeteredLedger):
             raise Revert("SettlementEpochPending")
         self.epochs[account] = (epoch + 1, now_s + EXIT_DELAY_S)
         yield EVENTS["EpochBumped"], (account, epoch + 1, now_s + EXIT_DELAY_S)
-
-    def _grant(
-        self, account: str, now_s: int, *, key: str, permissions: int, expires_at: int, cap: int
-    ) -> Iterator[Log]:
-        grant = SessionGrant(
-            account=account,
-            key=key,
-            team=0,
-            permissions=permissions,
-            resource="",
-            tick_max=0,
-            units=0,
-            spend=cap,
-            period=PERIOD_S_MAX,
-            expires_at=expires_at,
-            session_epoch=0,
-            nonce=0,
-        )
-        words = granted(self.keys.get((account, key), Words()), grant, now_s)
-        self.keys[account, key] = words
-        yield (
-            EVENTS["SessionGranted"],
-            (account, key, _NO_NAME, words.key, words.terms, words.units),
-        )
-
-    def _revoke(self, account: str, _: int, *, key: str) -> Iterator[Log]:
-        old = self.keys.get((account, key), Words())
-        word = cap_word.with_bearer(old.key, cap_word.Bearer())
-        self.keys[account, key] = msgspec.structs.replace(old, key=word)
-        yield EVENTS["SessionRevoked"], (account, key)
 
     # ---------------------------------------------------------------- batches
 
@@ -318,16 +282,9 @@ class Ledger(MeteredLedger):
 
     def _charge(self, signed: Signed, amount: int, now_s: int) -> int:
         """What the registry does; sessions are honoured a while after their end."""
-        place = (signed.fields["account"], self._registry.signer_of(signed))
-        act = Act(
-            permission=Permission.SIGN,
-            amount=amount,
-            session_epoch=0,
-            time_s=now_s,
-            grace_s=EXIT_DELAY_S,
-        )
-        verdict, self.keys[place] = evaluate(self.keys.get(place, Words()), act)
-        return 0 if verdict is Verdict.ALLOWED else SkipReason.SESSION_REFUSED
+        account, key = signed.fields["account"], self._registry.signer_of(signed)
+        charged = self.charge(account, key, Permission.SIGN, amount, now_s)
+        return 0 if charged else SkipReason.SESSION_REFUSED
 
     def _problem(self, signed: Signed, now_s: int) -> int:
         """What is wrong with a document whatever its lines are."""
@@ -343,7 +300,8 @@ class Ledger(MeteredLedger):
         if signed.authority == SESSION:
             offered = "key" in fields
             return self._charge(signed, 0, now_s) if offered else 0
-        return 0 if signer == fields["account"] else SkipReason.BAD_SIGNATURE
+        bound = self.is_bound(fields["account"], signer, signed.authority)
+        return 0 if bound else SkipReason.BAD_SIGNATURE
 
     def _count(self, place: tuple[str, int], units: int) -> None:
         self.units[place] = self.units.get(place, 0) + units

@@ -86,6 +86,14 @@ class FaultKind(StrEnum):
     CLAIMED = "metered.claimed_by_seller"
     CRASH_AT_RECEIPT = "metered.crash_at_receipt"
 
+    KEY_REVOKED = "session.revoked_after_signing"
+    ALL_REVOKED = "session.all_revoked_after_signing"
+    CAP_LOWERED = "session.cap_lowered_after_signing"
+    CAP_REACHED = "session.cap_reached"
+    OWNER_CHANGED = "session.owner_changed_after_signing"
+    WINDOW_ROLLED = "session.window_rolled"
+    GRANT_UNDONE = "session.undone_by_reorg"
+
     @property
     def family(self) -> str:
         """The class that it is drawn with."""
@@ -155,6 +163,13 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.SIGNED_AWAY: 0.05,
     FaultKind.CLAIMED: 0.5,
     FaultKind.CRASH_AT_RECEIPT: 0.2,
+    FaultKind.KEY_REVOKED: 0.3,
+    FaultKind.ALL_REVOKED: 0.3,
+    FaultKind.CAP_LOWERED: 0.3,
+    FaultKind.CAP_REACHED: 0.5,
+    FaultKind.OWNER_CHANGED: 0.5,
+    FaultKind.WINDOW_ROLLED: 0.02,
+    FaultKind.GRANT_UNDONE: 0.5,
 }
 """The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""
 
@@ -197,6 +212,11 @@ class Faults:
         """How many opportunities pass before this kind strikes; for those that are too many."""
         rate = self._rates.get(kind)
         return int(self._dice.expovariate(rate)) + 1 if rate else NEVER
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether buyers of this world sign receipts: keys and contracts too where these strike."""
+        return self.has("metered") or self.has("session")
 
     def has(self, family: str) -> bool:
         """Whether this world knows faults of this class."""

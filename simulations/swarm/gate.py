@@ -10,10 +10,10 @@ from intents.bulk import UnverifiedBulk, admit_bulk
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
+from simulations.swarm.door import door
 from simulations.swarm.upstream import PROVIDER, RESOURCES, HeldKey, Vault
 from solver.core.auction import Snapshot
 from solver.core.command import (
-    AcceptReceipt,
     Authority,
     CancelDocument,
     ClearedBook,
@@ -29,8 +29,10 @@ from solver.core.command import (
 )
 from solver.core.document import IntentState, intent_record
 from solver.engine.sequencer import Applied, Sequencer, SequencerStopped
+from solver.gateway.document import bind
 from solver.gateway.owed import SpendingBody, SpendingTold
-from solver.gateway.spending import spending_told
+from solver.gateway.spending import receipt_command, spending_told
+from solver.settlement.signatures import ContractSignatures
 from solver.vault.fault import EgressFault
 from solver.vault.operation import CallRequest
 from solver.vault.proxy import Proxy
@@ -148,15 +150,17 @@ Answer = Applied | Served | Seen | Told | SpendingTold | Reject
 class Gate:
     """One process's public face."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  each of another type
         self,
         sequencer: Sequencer,
         proxy: Proxy,
         vault: Vault,
         rules: Rules,
+        signatures: ContractSignatures,
         on_receipt: Callable[[], None],
     ) -> None:
         self._sequencer = sequencer
+        self._door = door(sequencer, rules, signatures)
         self._proxy = proxy
         self._vault = vault
         self._rules = rules
@@ -200,7 +204,10 @@ class Gate:
         verified = admit(sent, self._rules, self._now_s())
         if isinstance(verified, Reject):
             return verified
-        return await self._sequencer.submit(_submission(verified))
+        bound = await bind(self._door, verified, message.sender)
+        if isinstance(bound, Reject):
+            return bound
+        return await self._sequencer.submit(_submission(verified, *bound))
 
     async def _publish_bulk(self, message: PublishBulk) -> Answer:
         sent = _decoded(message.body, UnverifiedBulk)
@@ -286,19 +293,11 @@ class Gate:
         sent = _decoded(message.body, SpendingBody)
         if isinstance(sent, Reject):
             return sent
-        verified = admit(sent.receipt, self._rules, self._now_s())
-        if isinstance(verified, Reject):
-            return verified
         self._on_receipt()
-        return await self._sequencer.submit(
-            AcceptReceipt(
-                receipt=verified.document,
-                fills=sent.fills,
-                signer=verified.signer or "",
-                authority=Authority.KEY,
-                signature=verified.signature,
-            )
-        )
+        command = await receipt_command(self._door, sent, message.sender)
+        if isinstance(command, Reject):
+            return command
+        return await self._sequencer.submit(command)
 
     def _look(self) -> Seen:
         auctions = self._sequencer.market.state.auctions.values()
@@ -325,13 +324,14 @@ def _decoded(body: bytes, form: Any) -> Any:  # noqa: ANN401  of that form, or a
         return reject(RejectCode.MALFORMED)
 
 
-def _submission(verified: Verified[Any]) -> SubmitIntent | SubmitOffer | SubmitMandate:
+def _submission(
+    verified: Verified[Any], signer: str, authority: Authority
+) -> SubmitIntent | SubmitOffer | SubmitMandate:
     document = verified.document
-    own = verified.signer == document.account
     terms: dict[str, Any] = {
         "digest": verified.digest,
-        "signer": verified.signer,
-        "authority": Authority.KEY if own else Authority.SESSION,
+        "signer": signer,
+        "authority": authority,
         "signature": verified.signature,
     }
     if isinstance(document, Intent):

@@ -7,26 +7,27 @@ what buyers pay is what sellers get.
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from contracts.abi import Item
 from contracts.bindings import SETTLEMENT
+from intents.bound import ADDRESS_ZERO
 from intents.document import SpendReceipt
+from intents.policy import Permission
 from intents.receipt import LINES_MAX, ReceiptLine, lines_hash, packed_lines
 from simulations.swarm.calldata import Record, Revert, unpack_metered
 from simulations.swarm.registry import Registry
+from simulations.swarm.session_contract import Log, SessionLedger
 
 UNCOVERED_CAP: Final = 5_000
 """Little enough that buyers in these worlds meet it."""
 CLAIM_DELAY_S: Final = 40
 """Shorter than the contract's, which is its exit delay: so that claims are paid within a world."""
 ROOTS: Final = 4_096
-ATTESTED: Final = 3
+PLAIN, CONTRACT, SESSION, ATTESTED = 0, 1, 2, 3
+"""Whose word a record or a document rests on."""
 
-Log = tuple[Item, tuple[Any, ...]]
-"""An event of the settlement contract, and its values."""
 Judge = Callable[[int, int], int]
 """What is wrong with the receipt that goes from one sum to another; 0 if nothing is."""
 
@@ -56,6 +57,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     base: int
     spent: int
     executable_at: int
+    signer: str
+    """Whom the ledger charged; no address for a contract's."""
 
 
 class Sums:
@@ -90,17 +93,25 @@ class Sums:
         for line in lines:
             self.balances[line.seller] = self.balances.get(line.seller, 0) + line.amount
 
-    def post(self, account: str, receipt: Claim) -> int:
-        """A receipt is claimed; from when on it is paid. A larger one keeps that time."""
+    def larger(self, account: str, receipt: Claim) -> int:
+        """When a receipt that is claimed is paid: a larger one keeps the time of what it replaces.
+
+        Raises Revert if it can replace nothing.
+        """
         if receipt.base != self.spent.get(account, 0):
             raise Revert(f"ClaimBaseInvalid({receipt.base})")
         old = self.claims.get(account)
         if old is not None:
             if receipt.spent <= old.spent:
                 raise Revert(f"ClaimNotLarger({old.spent})")
-            receipt = msgspec.structs.replace(receipt, executable_at=old.executable_at)
-        self.claims[account] = receipt
+            return old.executable_at
         return receipt.executable_at
+
+    def post(self, account: str, receipt: Claim) -> int:
+        """A receipt is claimed; from when on it is paid. Raises Revert."""
+        executable_at = self.larger(account, receipt)
+        self.claims[account] = msgspec.structs.replace(receipt, executable_at=executable_at)
+        return executable_at
 
     def pay_claim(self, account: str) -> tuple[ReceiptLine, ...]:
         """A claim is paid; of what is too little each seller gets its share, rounded down."""
@@ -138,11 +149,12 @@ class Sums:
         return 0
 
 
-class MeteredLedger(Sums):
+class MeteredLedger(Sums, SessionLedger):
     """The same with what is signed, told and called."""
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__(UNCOVERED_CAP)
+        Sums.__init__(self, UNCOVERED_CAP)
+        SessionLedger.__init__(self)
         self._registry = registry
         self.epochs: dict[str, tuple[int, int]] = {}
         self.roots: dict[tuple[int, str], int] = {}
@@ -195,10 +207,30 @@ class MeteredLedger(Sums):
                 lines=lines_hash(record.lines),
             )
             signer = self._registry.receipt_signer(receipt, record.signature)
-            is_plain = not record.authority and signer == record.account
-            return 0 if is_plain else RecordProblem.BAD_SIGNATURE
+            if record.authority == SESSION:
+                charged = self._charge_receipt(record.account, signer, amount, now_s)
+                return 0 if charged else RecordProblem.SESSION_REFUSED
+            signed = self.is_bound(record.account, signer, record.authority)
+            return 0 if signed else RecordProblem.BAD_SIGNATURE
 
         return self.take(record.account, amount, judge)
+
+    def is_bound(self, account: str, signer: str, authority: int) -> bool:
+        """Whether who signed is the account: its key, or whoever its contract answers for now."""
+        speaker = self.owners.get(account, "") if authority == CONTRACT else account
+        return signer == speaker != ""
+
+    def accepts(self, account: str, digest: bytes, signature: str) -> bool:
+        """What an account's contract answers about a signature (EIP-1271)."""
+        signer = self._registry.signer_of_digest(digest, signature)
+        return self.is_bound(account, signer, CONTRACT)
+
+    def _charge_receipt(self, account: str, key: str, amount: int, now_s: int) -> bool:
+        """What the key was charged for a claim that this replaces or settles, it is not again."""
+        claim = self.claims.get(account)
+        if claim is not None and claim.signer == key:
+            amount = max(0, amount - (claim.spent - claim.base))
+        return self.charge(account, key, Permission.RECEIPT, amount, now_s)
 
     def _told(self, record: Record) -> bytes:
         """What the event says of a record that was settled."""
@@ -217,6 +249,7 @@ class MeteredLedger(Sums):
         receipt: SpendReceipt,
         lines: tuple[ReceiptLine, ...],
         signature: str,
+        authority: int,
     ) -> Iterator[Log]:
         """Somebody posts a buyer's receipt."""
         account = receipt.account
@@ -224,17 +257,25 @@ class MeteredLedger(Sums):
         if receipt.epoch != epoch and not (receipt.epoch == epoch - 1 and now_s < ends_s):
             raise Revert("ClaimEpochEnded")
         self._check_lines(receipt, lines)
-        if self._registry.receipt_signer(receipt, signature) != account:
-            raise Revert("ClaimUnsigned")
+        signer = self._registry.receipt_signer(receipt, signature)
         claim = Claim(
             lines=lines,
             base=receipt.base,
             spent=receipt.spent,
             executable_at=now_s + CLAIM_DELAY_S,
+            signer=ADDRESS_ZERO if authority == CONTRACT else signer,
         )
+        self.larger(account, claim)
+        amount = claim.spent - claim.base
+        if authority == SESSION:
+            signed = self._charge_receipt(account, signer, amount, now_s)
+        else:
+            signed = self.is_bound(account, signer, authority)
+        if not signed:
+            raise Revert("ClaimUnsigned")
         executable_at = self.post(account, claim)
-        values = (account, account, claim.base, claim.spent, executable_at, packed_lines(lines))
-        yield CLAIMED, values
+        told = (account, claim.signer, claim.base, claim.spent, executable_at, packed_lines(lines))
+        yield CLAIMED, told
 
     def _execute(self, _: str, now_s: int, *, buyer: str) -> Iterator[Log]:
         """Somebody has a claim paid."""

@@ -45,6 +45,7 @@ from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
 from solver.settlement.outbox import Identity, Outbox
 from solver.settlement.reconcile import Reconciliation, reconcile
+from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.submitter import Submitter
 from solver.settlement.wallet import Wallet
@@ -261,7 +262,14 @@ class Node:
             egress=self.machine.upstream,
             clock_ms=sequencer.now_ms,
         )
-        self.gate = Gate(sequencer, proxy, self.machine.vault, RULES, self.machine.on_receipt)
+        self.gate = Gate(
+            sequencer,
+            proxy,
+            self.machine.vault,
+            RULES,
+            ContractSignatures(self.machine.chain, DEPLOYMENT),
+            self.machine.on_receipt,
+        )
 
     def _recover(self) -> Sequencer:
         journal = Journal.open(JOURNAL, GENESIS, JournalDisk(self.machine.disk))

@@ -6,6 +6,7 @@ import msgspec
 
 from intents.document import Intent, Mandate, Offer
 from simulations.swarm.finding import expect
+from solver.core.command import Authority
 from solver.core.event import CallFinished, MandateAccepted, MandateEnded
 
 TICK_UNITS: Final = 10**6
@@ -16,12 +17,19 @@ class Paper(msgspec.Struct, kw_only=True):
 
     document: Intent | Offer
     signer: str
+    authority: Authority = Authority.KEY
+    """Whether that is the account's key, one in the registry, or its contract's owner."""
     mandate: str = ""
     """Under which it was sent, unsigned; then `signer` is the mandate's."""
     accepted: bool = False
     ended: bool = False
     units: int = 0
     """Filled or sold, less what came back."""
+
+    @property
+    def is_session(self) -> bool:
+        """Whether a key in the registry signed it."""
+        return self.authority is Authority.SESSION
 
     @property
     def dearest(self) -> int:

@@ -20,6 +20,7 @@ from solver.core.event import (
     PaymentSkipped,
 )
 
+TAKEN_BACK: Final = (SkipReason.SESSION_REFUSED, SkipReason.BAD_SIGNATURE)
 BLOCKS_BEHIND_MAX: Final = 32
 """The newest blocks, of which a market may have seen any number."""
 
@@ -43,8 +44,8 @@ class Payments:
         self._trusts = trusts
         self._spendings = spendings
         self.totals: dict[tuple[str, str], int] = {}
-        self.revoked: set[str] = set()
-        """Keys whose sessions ended, or got worse terms."""
+        self._distrusted: set[str] = set()
+        """Accounts with a key that ended or got worse terms, or with another owner."""
         self.clock_may_be_wrong = False
         self.chain: Chain | None = None
         self._issued = 0
@@ -53,6 +54,11 @@ class Payments:
         self._refused: set[str] = set()
         self._batches: dict[int, tuple[str, ...]] = {}
         self._final_batches: set[int] = set()
+
+    def distrust(self, account: str) -> None:
+        """Its owner takes something back: what its keys signed may be refused from now on."""
+        self._distrusted.add(account)
+        self._spendings.distrusted.add(account)
 
     # ---------------------------------------------------------------- batches
 
@@ -101,8 +107,8 @@ class Payments:
     def skipped(self, _: int, event: PaymentSkipped) -> None:
         """A fill is not paid."""
         fill = self._end(event.fill)
-        signers = {self._papers[fill.intent].signer, self._papers[fill.offer].signer}
         buyer = self._papers[fill.intent].document.account
+        seller = self._papers[fill.offer].document.account
         if fill.metered:
             self._spendings.skipped(buyer, event.fill, event.reason)
             return
@@ -110,7 +116,8 @@ class Payments:
             SkipReason.EPOCH_ENDED,
             SkipReason.CANCELLED,
             *([SkipReason.EXPIRED] if self.clock_may_be_wrong else []),
-            *([SkipReason.SESSION_REFUSED] if signers & self.revoked else []),
+            *(TAKEN_BACK if {buyer, seller} & self._distrusted else []),
+            *([SkipReason.SESSION_REFUSED] if self.clock_may_be_wrong else []),
             *([SkipReason.INSUFFICIENT] if buyer in self._left | self._spendings.claimed else []),
             # What is left of an execution whose other lines were refused may be too little.
             *([SkipReason.BELOW_MINIMUM] if fill.intent in self._refused else []),

@@ -10,6 +10,7 @@ from intents.bulk import bulk_digest, tree
 from intents.document import Document, Intent, Mandate, Offer
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest, struct_hash
+from solver.core.command import Authority
 
 CHAIN_ID: Final = 31_337
 
@@ -35,13 +36,24 @@ _PREFIX: Final = DOMAIN.prefix()
 
 
 class Person:
-    """An account, and the key that signs for it: its own, or a session's."""
+    """A key that signs for an account: its own, one in the registry, or its contract's owner."""
 
-    def __init__(self, name: str, *, session: bool = False) -> None:
+    def __init__(self, name: str, authority: Authority = Authority.KEY, account: str = "") -> None:
         self.name: Final = name
         self.key: Final = SigningKey(keccak256(f"swarm:{name}".encode()))
-        self.is_session: Final = session
-        self.account: Final = _address(name) if session else self.key.address
+        self.authority: Final = authority
+        owned = authority is Authority.KEY
+        self.account: Final = self.key.address if owned else _address(account or name)
+
+    @property
+    def is_session(self) -> bool:
+        """Whether the account lets this key act for it."""
+        return self.authority is Authority.SESSION
+
+    @property
+    def signs_receipts(self) -> bool:
+        """Whether it can sign for what it used; what others buy is settled fill by fill."""
+        return not self.is_session or self is DORA
 
     def sign(self, document: Document) -> tuple[str, str]:
         """Digest and signature."""
@@ -49,8 +61,21 @@ class Person:
         return "0x" + hashed.hex(), self.key.sign(hashed)
 
 
-BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), Person("dora", session=True))
-SELLERS: Final = (Person("eli"), Person("fay"), Person("gus"), Person("hana", session=True))
+DORA: Final = Person("dora", Authority.SESSION)
+DIDO: Final = Person("dido", Authority.SESSION, account="dora")
+"""Another key of the same account, in the same team. It may sign no receipts."""
+KAI: Final = Person("kai", Authority.CONTRACT)
+HEIR: Final = Person("kai's heir", Authority.CONTRACT, account="kai")
+"""Who owns the same account where its owner has changed."""
+BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), DORA, DIDO, KAI)
+EVERYWHERE: Final = BUYERS[:4]
+"""The others buy only where something happens to those who sign for them."""
+SELLERS: Final = (
+    Person("eli"),
+    Person("fay"),
+    Person("gus"),
+    Person("hana", Authority.SESSION),
+)
 PEOPLE: Final = (*BUYERS, *SELLERS)
 OWNER: Final = SigningKey(keccak256(b"swarm:operator owner"))
 """Of the operator's account; it signs awards."""

@@ -29,8 +29,8 @@ class Registry:
         self._bulks[signature] = (digest, signer)
 
     def note_receipt(self, receipt: SpendReceipt, signature: str, signer: str) -> None:
-        """A client signs what it owes; the contract takes the short form of its signature."""
-        self._documents[short(signature)] = (receipt, signer)
+        """A client signs what it owes; the contract takes the short form, of a key's signature."""
+        self._documents[signature] = self._documents[short(signature)] = (receipt, signer)
 
     def signer_of(self, signed: Signed) -> str:
         """Who signed exactly these fields; empty if nobody did."""
@@ -40,6 +40,14 @@ class Registry:
         document, signer = self._documents.get(signed.signature, (None, ""))
         same = all(getattr(document, name, None) == value for name, value in fields.items())
         return signer if same else ""
+
+    def signer_of_digest(self, hashed: bytes, signature: str) -> str:
+        """Who signed this digest, as an account's contract finds out; empty if nobody did."""
+        document, signer = self._documents.get(signature, (None, ""))
+        if document is not None:
+            return signer if digest(self._prefix, document) == hashed else ""
+        known, signer = self._bulks.get(signature, (b"", ""))
+        return signer if known == hashed else ""
 
     def is_award(self, award: Award, signature: str) -> bool:
         """Whether the operator's owner signed exactly this award."""

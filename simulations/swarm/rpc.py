@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from eth_abi.abi import encode
 
 from contracts.abi import Parameter
-from contracts.bindings import ACCOUNT, FACTORY, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, FACTORY, MAGIC_1271, SETTLEMENT, USDC
 from contracts.deploy import Deployment
 from simulations.swarm.calldata import Revert
 from simulations.swarm.chain import (
@@ -23,7 +23,7 @@ from simulations.swarm.chain import (
     PoolRefused,
 )
 from simulations.swarm.fault import FaultKind, Faults
-from simulations.swarm.metered_contract import Log
+from simulations.swarm.session_contract import Log
 from solver.settlement.chain import ChainClient
 
 ANSWER_S: Final = 0.02
@@ -45,6 +45,8 @@ _GETTERS: Final = {
     )
 }
 _IS_LIVE: Final = ACCOUNT.function("isSessionLive")
+_IS_SESSION: Final = SETTLEMENT.function("isSessionLive")
+_IS_VALID: Final = ACCOUNT.function("isValidSignature")
 
 
 class NodeAway(OSError):
@@ -207,6 +209,14 @@ class Provider:
                 return sum(ledger.balances.values()).to_bytes(32, "big")
             case _IS_LIVE.selector:
                 return (1).to_bytes(32, "big")
+            case _IS_SESSION.selector:
+                account, key, asked = _IS_SESSION.decode_inputs(data[4:])
+                live = ledger.is_live(account, key, asked, block.time_s)
+                return int(live).to_bytes(32, "big")
+            case _IS_VALID.selector:
+                digest, signature = _IS_VALID.decode_inputs(data[4:])
+                valid = ledger.accepts(query["to"], digest, "0x" + signature.hex())
+                return MAGIC_1271.ljust(32, b"\0") if valid else b""
             case selector if selector in _GETTERS:
                 value = getattr(self._deployment, _GETTERS[selector][1])
                 number = value if isinstance(value, int) else int(value, 16)

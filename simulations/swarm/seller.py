@@ -8,7 +8,6 @@ from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Owe, Revoke
 from simulations.swarm.person import BUYERS, DEPLOYMENT, Person
-from simulations.swarm.registry import short
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Limit
 from solver.engine.sequencer import Applied
@@ -35,7 +34,7 @@ class Seller(Client):
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 1),
-            (self.claim, 5 if around.faults.has("metered") else 0),
+            (self.claim, 5 if around.faults.is_metered else 0),
         )
 
     async def pool(self) -> None:
@@ -101,7 +100,8 @@ class Seller(Client):
             lines=tuple(
                 ReceiptLine(seller=line.seller, amount=line.amount) for line in receipt.lines
             ),
-            signature=short(receipt.signature),
+            signature=receipt.signature,
+            authority=int(receipt.authority),
         )
 
     async def retire(self) -> None:

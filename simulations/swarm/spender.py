@@ -8,11 +8,11 @@ import msgspec
 from intents.bound import HASH_ZERO
 from intents.document import SpendReceipt
 from intents.receipt import in_order, lines_hash
+from intents.reject import Reject
 from simulations.swarm.client import Client
 from simulations.swarm.fault import FaultKind
-from simulations.swarm.gate import Acknowledge, Owe
+from simulations.swarm.gate import Acknowledge, Answer, Owe
 from simulations.swarm.person import SELLERS, Person
-from simulations.swarm.registry import short
 from solver.gateway.owed import SpendingTold
 
 BODIES_KEPT_MAX: Final = 8
@@ -31,7 +31,7 @@ class Spender:
         self._around = client.around
         self._random = client.random
         self._account = client.person.account
-        self._signs = not client.person.is_session and self._random.random() >= NEVER_SIGNS
+        self._signs = client.person.signs_receipts and self._random.random() >= NEVER_SIGNS
         self._bodies: list[bytes] = []
 
     async def acknowledge(self) -> None:
@@ -53,14 +53,20 @@ class Spender:
         if strike(FaultKind.SIGNED_LATE):
             await asyncio.sleep(self._random.uniform(1, LATE_S_MAX))
         await self._sign(told)
+        self._client.owner.betray()
 
     async def make_up(self) -> None:
         """In the end all who ever sign have signed for what they owe."""
+        refused = False
         while self._signs:
             await asyncio.sleep(MAKE_UP_S)
             told = await self._asked() if self._owes() else None
+            if told is not None and refused:
+                self._client.owner.make_up()
+                refused = False
+                continue
             if told is not None:
-                await self._sign(told)
+                refused = isinstance(await self._sign(told), Reject)
 
     def _owes(self) -> bool:
         return self._around.auditor.spendings.owes(self._account)
@@ -75,10 +81,10 @@ class Spender:
         spendings.heard(self._account, told, promised)
         return told if told.owed else None
 
-    async def _sign(self, told: SpendingTold) -> None:
+    async def _sign(self, told: SpendingTold) -> Answer | None:
         body = self._body(told.document, told.fills)
         self._bodies = [*self._bodies[1 - BODIES_KEPT_MAX :], body]
-        await self._client.insist(self._message(body))
+        return await self._client.insist(self._message(body))
 
     def _wrong(self, told: SpendingTold) -> bytes:
         """A receipt that differs in one thing from what may be signed, or is another's word."""
@@ -96,7 +102,7 @@ class Spender:
             return _encoded(document, signature, fills)
         change = self._random.choice(changes)
         wrong = msgspec.structs.replace(document, **change)
-        _, signature = self._client.person.sign(wrong)
+        _, signature = self._client.owner.pen.sign(wrong)
         return _encoded(wrong, signature, fills if change else fills + 1)
 
     def _sign_away(self) -> None:
@@ -106,6 +112,8 @@ class Spender:
         friend = self._random.choice([one for one in SELLERS if one.account != self._account])
         amount = self._random.randint(1, AWAY_ATOMS_MAX)
         lines = in_order({friend.account: amount})
+        if self._client.person.is_session:  # its caps are used up by that
+            self._around.auditor.payments.distrust(self._account)
         receipt = SpendReceipt(
             account=self._account,
             epoch=self._client.epoch(),
@@ -113,9 +121,13 @@ class Spender:
             spent=base + amount,
             lines=lines_hash(lines),
         )
-        signature = short(self._noted(receipt))
         self._around.chain.act(
-            "claim", self._account, receipt=receipt, lines=lines, signature=signature
+            "claim",
+            self._account,
+            receipt=receipt,
+            lines=lines,
+            signature=self._noted(receipt),
+            authority=int(self._client.person.authority),
         )
 
     def _body(self, receipt: SpendReceipt, fills: int) -> bytes:
@@ -123,9 +135,10 @@ class Spender:
 
     def _noted(self, receipt: SpendReceipt) -> str:
         """Sign; whoever judges knows of it."""
-        _, signature = self._client.person.sign(receipt)
-        self._around.registry.note_receipt(receipt, signature, self._account)
-        self._around.auditor.spendings.sign(receipt)
+        pen = self._client.owner.pen
+        _, signature = pen.sign(receipt)
+        self._around.registry.note_receipt(receipt, signature, pen.key.address)
+        self._around.auditor.spendings.sign(receipt, pen.key.address)
         return signature
 
     def _message(self, body: bytes) -> Acknowledge:

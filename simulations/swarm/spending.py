@@ -9,6 +9,7 @@ import msgspec
 from contracts.metered import paid_buyers, paid_sellers
 from intents.document import SpendReceipt
 from intents.receipt import in_order, lines_hash
+from simulations.swarm.caps import Keys
 from simulations.swarm.chain import Chain
 from simulations.swarm.finding import expect
 from simulations.swarm.metered_contract import (
@@ -19,6 +20,8 @@ from simulations.swarm.metered_contract import (
     RecordProblem,
 )
 from simulations.swarm.paper import TICK_UNITS, Fill, Paper
+from simulations.swarm.person import PEOPLE
+from solver.core.command import Authority
 from solver.core.event import (
     BatchCut,
     ChainApplied,
@@ -30,6 +33,9 @@ from solver.core.event import (
     ReceiptLapsed,
 )
 from solver.gateway.owed import SpendingTold
+
+_AUTHORITIES = {person.account: person.authority for person in PEOPLE}
+_SIGN_NO_RECEIPTS = {person.key.address for person in PEOPLE if not person.signs_receipts}
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +58,8 @@ class Spending(msgspec.Struct, kw_only=True):
     batch: int = -1
     is_signed: bool = False
     """Whether what is under way rests on a receipt."""
+    authority: Authority = Authority.KEY
+    """How what it signs binds it."""
     receipt: ReceiptAccepted | None = None
     """The newest, if no batch has it and it has not lapsed."""
     voids: int = 0
@@ -98,17 +106,26 @@ class Spendings:
         """Whose claims were ever paid."""
         self._ended: set[str] = set()
         """Who ever ended an epoch."""
+        self.distrusted: set[str] = set()
+        """Whose keys, caps or owner have changed: what was signed before may be refused."""
+        self.clock_may_be_wrong = False
+        self.keys = Keys(papers, fills)
         self.problems: dict[str, int] = {}
         """Whose records were skipped in these blocks, and why."""
 
     def of(self, account: str) -> Spending:
         """The account's, made on first use."""
-        return self._accounts.setdefault(account, Spending())
+        spending = self._accounts.get(account)
+        if spending is None:
+            spending = Spending(authority=_AUTHORITIES.get(account, Authority.KEY))
+            self._accounts[account] = spending
+        return spending
 
     # ---------------------------------------------------------------- what clients know
 
-    def sign(self, receipt: SpendReceipt) -> None:
+    def sign(self, receipt: SpendReceipt, signer: str) -> None:
         """A client signs what it owes, or anything else."""
+        self.keys.signers[receipt.account, receipt.base, receipt.spent] = signer
         self.of(receipt.account).signed.setdefault(receipt.spent, []).append(receipt)
 
     def owes(self, account: str) -> bool:
@@ -141,8 +158,8 @@ class Spendings:
         fill, paper = self._fills[event.fill], self._papers[event.intent]
         document = paper.document
         is_small = document.limit <= self._rule.payment_max
-        is_plain = paper.signer == document.account and getattr(document, "units_min", 1) <= 1
-        metered = is_small and is_plain and document.asset == self._usdc
+        signs = paper.signer not in _SIGN_NO_RECEIPTS and getattr(document, "units_min", 1) <= 1
+        metered = is_small and signs and document.asset == self._usdc
         fill.metered = self._executions.setdefault(event.execution, metered)
         if fill.metered:
             self.of(event.buyer).open[event.fill] = None
@@ -191,6 +208,10 @@ class Spendings:
             if (receipt.base, receipt.lines) == (spending.base, lines)
         ]
         expect(signed, "accepted_was_signed", **facts)
+        if spending.authority is Authority.SESSION:
+            signer = self.keys.signers[event.account, spending.base, event.spent]
+            known = self.keys.speaks(event.account, signer)
+            expect(known, "the_revoked_sign_nothing", **facts)
         spending.receipt = event
 
     def lapsed(self, _: int, event: ReceiptLapsed) -> None:
@@ -198,7 +219,7 @@ class Spendings:
         spending = self.of(event.account)
         known = spending.receipt is not None and spending.receipt.spent == event.spent
         expect(known, "lapses_once", account=event.account)
-        moved = event.account in self.executed or event.account in self.problems
+        moved = event.account in self.executed | self.problems.keys() | self.keys.ended
         expect(moved, "p1_receipt_lapses_for_a_reason", account=event.account)
         spending.receipt, spending.voids = None, spending.voids + 1
 
@@ -249,12 +270,21 @@ class Spendings:
         """
         problem = self.problems[account]
         claimed, ended = account in self.claimed, account in self._ended
+        bad = RecordProblem.BAD_SIGNATURE
+        if spending.authority is Authority.SESSION:
+            bad = RecordProblem.SESSION_REFUSED
+        taken_back = spending.authority is not Authority.KEY and account in self.distrusted
+        # Who has another clock may think that a window is over, or a document.
+        taken_back |= spending.authority is Authority.SESSION and self.clock_may_be_wrong
+        # Only what a plain key or the registry has counts again when an epoch has ended.
+        taken_back |= spending.authority is Authority.CONTRACT and ended
         allowed = {
-            *([RecordProblem.INSUFFICIENT, RecordProblem.BAD_SIGNATURE] if claimed else []),
+            *([RecordProblem.INSUFFICIENT, bad] if claimed else []),
+            *([bad] if taken_back and spending.is_signed else []),
             *([] if spending.is_signed else [RecordProblem.CLAIM_PENDING]),
         }
         if again:
-            allowed = {RecordProblem.BAD_SIGNATURE} if ended and spending.is_signed else set()
+            allowed = {bad} if ended and spending.is_signed else set()
         facts = {"account": account, "problem": problem}
         expect(problem in allowed, "record_skipped_for_a_reason", **facts)
         spending.voids += spending.is_signed and not again
@@ -295,9 +325,11 @@ class Spendings:
         """A command is told: what the blocks say that it brings, if it brings some."""
         applied = [event.number for event in events if isinstance(event, ChainApplied)]
         self.executed, self.problems = set(), {}
+        self.keys.ended.clear()
         for number in applied:
             assert self.chain is not None
             for block in self.chain.blocks[self.blocks + 1 : number + 1]:
+                self.keys.read(block)
                 for (item, values), _ in block.logs:
                     self._log(item.name, values)
 

@@ -15,7 +15,7 @@ from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.buyer import Buyer
 from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, REORG_BLOCKS_MAX, Chain
-from simulations.swarm.client import SESSION_CAP, Client, Surroundings, grant
+from simulations.swarm.client import Client, Surroundings
 from simulations.swarm.clock import HOUR_MS, MachineClock
 from simulations.swarm.contract import Ledger
 from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
@@ -27,7 +27,8 @@ from simulations.swarm.metered_contract import UNCOVERED_CAP
 from simulations.swarm.mount import mounted
 from simulations.swarm.network import Network
 from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
-from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
+from simulations.swarm.owner import Owner
+from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, EVERYWHERE, PEOPLE, SELLERS
 from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
 from simulations.swarm.seller import Seller
@@ -54,6 +55,9 @@ METERED: Final = SetMetering(
 RECEIPT_STEPS: Final = 12
 """About as many steps has a process to do from a receipt's arrival to its answer."""
 GRANT_ATOMS: Final = 20_000
+SLEPT_MS: Final = 300_000
+"""After so long no window of a key's cap holds anything that it held before. Once in a world: what
+waits to be settled has ten minutes on chain."""
 
 EXPECTED: Final = (
     JournalWriteFailed,
@@ -109,7 +113,9 @@ class World:
         self._registry = Registry(DOMAIN.prefix(), DEPLOYMENT.usdc, names)
         self.chain: Final = self._new_chain()
         self.auditor.payments.chain = self.auditor.spendings.chain = self.chain
-        self.auditor.payments.clock_may_be_wrong = self.faults.has("clock")
+        wrong = self.faults.has("clock")
+        self.auditor.payments.clock_may_be_wrong = wrong
+        self.auditor.spendings.clock_may_be_wrong = wrong
         self.auditor.on_event = lambda event: self._tell("event", event)
         self.faults.on_strike = lambda kind: self._tell("fault", kind.value)
         provider = Provider(self.chain, DEPLOYMENT, self.faults, stream(seed, "rpc"))
@@ -125,7 +131,7 @@ class World:
         )
         self.machine.on_recovered = self._notice_damage
         self.machine.on_receipt = self._threaten
-        if self.faults.has("metered"):
+        if self.faults.is_metered:
             self.machine.rule = METERED
         self.network: Final = Network(
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
@@ -137,7 +143,7 @@ class World:
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
         self._doomed_at = NEVER
         self._next_look_s = 0.0
-        self._is_closing = False
+        self._is_closing = self._has_slept = False
         self._promised = 0
         """Number of the last command that some process knew to be on disk."""
         self._buyers: list[Buyer] = []
@@ -167,13 +173,13 @@ class World:
             faults=self.faults,
             seed=self.seed,
         )
-        self._buyers = [Buyer(person, around) for person in BUYERS]
+        present = BUYERS if self.faults.has("session") else EVERYWHERE
+        self._buyers = [Buyer(person, around) for person in present]
         clients: list[Client] = [*self._buyers]
         clients += [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
         for person in PEOPLE:
             self.chain.act("deposit", person.account, amount=START_ATOMS)
-            if person.is_session:
-                grant(self.chain, person, self.chain.head.time_s, cap=SESSION_CAP)
+            Owner(person, self.chain, self.auditor, self.faults).begin(self.seed)
         for block in range(FINALITY_BLOCKS + 1):
             self.chain.mine(self.chain.blocks[0].time_s + (block + 1) * BLOCK_S)
         for client in clients:
@@ -382,6 +388,9 @@ class World:
             self._execute_claims()
             if self.faults.strike(FaultKind.REORG):
                 self.chain.reorganise(self._random.randint(1, REORG_BLOCKS_MAX))
+            if self.chain.tells_of_keys and self.faults.strike(FaultKind.GRANT_UNDONE):
+                depth = self._random.randint(1, REORG_BLOCKS_MAX)
+                self.chain.reorganise(depth, forgets_keys=True)
 
     def _execute_claims(self) -> None:
         """Whoever waits for money comes back for it, some time after it is due."""
@@ -418,6 +427,9 @@ class World:
         while self.faults.active:
             await asyncio.sleep(CHAOS_S)
             self._disturb_clock()
+            if not self._has_slept and self.faults.strike(FaultKind.WINDOW_ROLLED):
+                self.clock.sleep(SLEPT_MS)
+                self._has_slept = True
             if self.disk.full and self._random.random() < 0.2:  # noqa: PLR2004  somebody tidies up
                 self.disk.full = False
             node = self.node

@@ -44,29 +44,40 @@ async def read_spending(inbound: Inbound[Nothing, SpendingQuery]) -> Answer:
 
 async def sign_spending(inbound: Inbound[SpendingBody, Nothing]) -> Answer:
     """Take a buyer's word. It carries its own signature, so anyone may bring it."""
-    gateway, body = inbound.gateway, inbound.body
+    gateway = inbound.gateway
+    command = await receipt_command(gateway, inbound.body, inbound.sender)
+    if isinstance(command, Reject):
+        return command
+    result = await gateway.sequencer.submit(command)
+    if isinstance(result, Reject):
+        return result
+    return spending_told(gateway.state, command.receipt.account)
+
+
+async def receipt_command(
+    gateway: Gateway, body: SpendingBody, sender: str
+) -> AcceptReceipt | Reject:
+    """A buyer's word, and how it binds the account.
+
+    Rejects, in order: what `admit` does, receipt_stale, rate_limited, busy, not_authorized.
+    """
     verified = admit(body.receipt, gateway.rules, gateway.now_ms() // 1_000)
     if isinstance(verified, Reject):
         return verified
     stale = _fault_in_base(gateway.state, verified.document)
     if stale is not None:
         return stale
-    bound = await _bind(gateway, verified, inbound.sender)
+    bound = await _bind(gateway, verified, sender)
     if isinstance(bound, Reject):
         return bound
     signer, authority = bound
-    result = await gateway.sequencer.submit(
-        AcceptReceipt(
-            receipt=verified.document,
-            fills=body.fills,
-            signer=signer,
-            authority=authority,
-            signature=verified.signature,
-        )
+    return AcceptReceipt(
+        receipt=verified.document,
+        fills=body.fills,
+        signer=signer,
+        authority=authority,
+        signature=verified.signature,
     )
-    if isinstance(result, Reject):
-        return result
-    return spending_told(gateway.state, verified.document.account)
 
 
 async def leaves(inbound: Inbound[Nothing, Nothing]) -> Answer:

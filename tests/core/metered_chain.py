@@ -46,7 +46,13 @@ class MeteredChain(Sums):
 
     def post_claim(self, account: str, receipt: SignedReceipt) -> bool:
         """Somebody posts a receipt; whether the contract takes it."""
-        claim = Claim(lines=receipt.lines, base=receipt.base, spent=receipt.spent, executable_at=0)
+        claim = Claim(
+            lines=receipt.lines,
+            base=receipt.base,
+            spent=receipt.spent,
+            executable_at=0,
+            signer=receipt.signer,
+        )
         try:
             self.post(account, claim)
         except Revert:

@@ -42,7 +42,15 @@ from solver.settlement import follow, watcher
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import SettlementFault
 from solver.vault.scrub import Scrubber
-from tests.core.sabotage import Patch, all_of, edited, never, nothing, pure_only, the_worst_wins
+from tests.core.sabotage import (
+    Patch,
+    all_of,
+    edited,
+    never,
+    nothing,
+    pure_only,
+    the_worst_wins,
+)
 
 WORLDS_MAX: Final = 100
 FOUND: Final = (Finding, Violation, KeyError, JournalFault, SettlementFault, node.BooksDiffer)
@@ -276,6 +284,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "let key bytes through": _set(Scrubber, "feed", lambda _, chunk: chunk),
     "charge what is unknown": _unknown_is_charged,
     "never finish a call": _set(bridge.MarketDelivery, "finish_call", _nothing_later),
+    # Keys and contracts that act for accounts.
+    "serve who was revoked": never("_revoke_session", chain),
+    "let any receipt be signed": never("may_sign_receipt", metering),
     # Admission, as the gate uses it.
     "believe any signature": _believe_signatures,
 }

@@ -1,0 +1,108 @@
+"""What an account's owner does on chain about who may sign for it, wisely or not."""
+
+from typing import Final
+
+from intents.policy import Permission
+from simulations.swarm.auditor import Auditor
+from simulations.swarm.chain import Chain
+from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.person import HEIR, KAI, Person
+from simulations.swarm.session_contract import ROOT, TEAM
+from solver.core.command import Authority
+
+TEAM_NUMBER: Final = 1
+PERIOD_S: Final = 240
+"""The shortest: a bucket of it ends every half minute."""
+WIDE, TIGHT = 40_000, 5_000
+"""In half of the worlds one cap, a key's, its team's or the account's, is met by what is bought."""
+BEARERS: Final = 3
+LIFE_S: Final = 7_200
+
+
+class Owner:
+    """Of one person's account. What it takes away it tells the auditor: it may be refused now."""
+
+    def __init__(self, person: Person, chain: Chain, auditor: Auditor, faults: Faults) -> None:
+        self._person = person
+        self._chain = chain
+        self._auditor = auditor
+        self._faults = faults
+
+    @property
+    def pen(self) -> Person:
+        """Who signs for the account, as of the newest block."""
+        if self._person.authority is not Authority.CONTRACT:
+            return self._person
+        owner = self._chain.head.ledger.owners.get(self._person.account)
+        return HEIR if owner == HEIR.key.address else KAI
+
+    def begin(self, seed: int) -> None:
+        """Let the key act, under caps of its own, its team and the account; or own the account."""
+        if self._person.is_session:
+            caps = [TIGHT if seed % (2 * BEARERS) == place else WIDE for place in range(BEARERS)]
+            self._set_cap(TEAM, caps[TEAM])
+            self._set_cap(ROOT, caps[ROOT])
+            self._grant(caps[0])
+        elif self._person.authority is Authority.CONTRACT:
+            self._act("own", owner=KAI.key.address)
+
+    def change(self, choice: float) -> None:
+        """Revoke the key or grant it anew, sometimes with worse terms; or hand the account on."""
+        if self._person.authority is Authority.CONTRACT:
+            self._hand_on()
+        elif choice < 0.3:  # noqa: PLR2004  three in ten
+            self._take_back("revoke", key=self._person.key.address)
+        else:
+            self._auditor.payments.distrust(self._person.account)
+            self._grant(WIDE >> int(choice * 10) % 4)
+
+    def betray(self) -> None:
+        """Take back what was just signed, before it is settled."""
+        strike = self._faults.strike
+        if self._person.authority is Authority.CONTRACT:
+            if strike(FaultKind.OWNER_CHANGED):
+                self._hand_on()
+        elif self._person.is_session:
+            if strike(FaultKind.KEY_REVOKED):
+                self._take_back("revoke", key=self._person.key.address)
+            if strike(FaultKind.ALL_REVOKED):
+                self._take_back("revoke_all")
+            if strike(FaultKind.CAP_LOWERED):
+                self._auditor.payments.distrust(self._person.account)
+                self._set_cap(TEAM, TIGHT // 2)
+
+    def make_up(self) -> None:
+        """In the end the key may sign for all that is owed."""
+        if self._person.is_session:
+            self._set_cap(TEAM, 10 * WIDE)
+            self._set_cap(ROOT, 10 * WIDE)
+            self._grant(10 * WIDE)
+
+    def _hand_on(self) -> None:
+        """The contract answers for another key from now on, and for this one no more."""
+        heir = HEIR if self.pen is KAI else KAI
+        self._auditor.payments.distrust(self._person.account)
+        self._act("own", owner=heir.key.address)
+
+    def _grant(self, cap: int) -> None:
+        receipts = Permission.RECEIPT if self._person.signs_receipts else 0
+        self._act(
+            "grant",
+            key=self._person.key.address,
+            permissions=Permission.SIGN | receipts,
+            expires_at=self._chain.head.time_s + LIFE_S,
+            team=TEAM_NUMBER,
+            cap=cap,
+            period=PERIOD_S,
+        )
+
+    def _set_cap(self, bearer: int, cap: int) -> None:
+        team = TEAM_NUMBER if bearer == TEAM else 0
+        self._act("cap", team=team, cap=cap, period=PERIOD_S)
+
+    def _take_back(self, name: str, **terms: str) -> None:
+        self._auditor.payments.distrust(self._person.account)
+        self._act(name, **terms)
+
+    def _act(self, name: str, **terms: object) -> None:
+        self._chain.act(name, self._person.account, **terms)
