@@ -36,6 +36,7 @@ from solver.engine.collector import uncollected
 from solver.engine.competition import Competition
 from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
+from solver.engine.writer import QuickWriter
 from solver.gateway.app import create_app
 from solver.gateway.door import Door
 from solver.gateway.limit import Limits
@@ -223,7 +224,14 @@ def _recover(config: Config, deployment: Deployment, stack: AsyncExitStack) -> S
         outcome=found.recovered.outcome.hex(),
     )
     recovered = found.recovered
-    return Sequencer(recovered.market, journal, SystemClock(), recovered.feed, recovered.outcome)
+    return Sequencer(
+        recovered.market,
+        journal,
+        SystemClock(),
+        recovered.feed,
+        recovered.outcome,
+        writer=QuickWriter(),
+    )
 
 
 def _told_now_and_then() -> Callable[[int], None]:

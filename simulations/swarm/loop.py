@@ -57,8 +57,11 @@ class Process:
             return
         self.alive = False
         self.backlog.clear()
+        loop = events._get_running_loop()  # noqa: SLF001
+        # One that runs unwinds by itself: it is where the power was cut.
+        running = None if loop is None else asyncio.current_task(loop)
         for task, work, context in self.tasks:  # closing one may start others, at the end
-            if not task.done():
+            if not task.done() and task is not running:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
                 context.run(_close, work)
         self.tasks.clear()

@@ -17,6 +17,7 @@ from simulations.swarm.person import CHAIN_ID, DEPLOYMENT, DOMAIN, LIBRARIAN, OP
 from simulations.swarm.snapshot import SnapshotFolder
 from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import CATALOGUE, PROVIDER, FakeKeyring, Upstream, Vault
+from simulations.swarm.writer import MortalWriter
 from solver.bridge import MarketDelivery
 from solver.core.command import (
     ApplyBlocks,
@@ -37,6 +38,7 @@ from solver.engine.competition import Competition
 from solver.engine.feed import Feed
 from solver.engine.recovery import lost_calls
 from solver.engine.sequencer import Sequencer
+from solver.engine.writer import Writer
 from solver.journal import Genesis, Journal
 from solver.journal.recovery import restore
 from solver.settlement.book import BookKeeper
@@ -54,6 +56,8 @@ from solver.strategies import STRATEGIES, Strategy
 from solver.vault.proxy import Proxy
 
 AWARD_BLOCKS: Final = 1_000
+IN_THREADS: Final = 0.5
+"""Of processes: those that write their journal in a thread, beside which others go on."""
 HOUSES: Final[tuple[dict[str, Strategy], ...]] = (STRATEGIES, {})
 """What a market itself proposes: all, or nothing, so that others win and are paid for it."""
 EPOCH_MS: Final = 5_000
@@ -278,7 +282,10 @@ class Node:
         self.machine.on_recovered()
         watched = cast("Market", WatchedMarket(found.market, self._note))
         clock = self.machine.clock
-        self.sequencer = Sequencer(watched, journal, clock, found.feed, found.outcome)
+        writer = Writer() if self._random.random() < IN_THREADS else MortalWriter()
+        self.sequencer = Sequencer(
+            watched, journal, clock, found.feed, found.outcome, writer=writer
+        )
         return self.sequencer
 
     def _note(self, command: Entry, result: object) -> None:

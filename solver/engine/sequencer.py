@@ -15,9 +15,8 @@ only what brings begun work to its end is taken, until there is room again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 from intents.reject import Reject, RejectCode, reject
 from solver.core.command import Tick
@@ -27,9 +26,8 @@ from solver.engine.feed import Feed
 from solver.engine.group import Applied, Group, JournalPort, Result
 from solver.engine.outcome import NOTHING_YET, outcome_after
 from solver.engine.payload import encode
+from solver.engine.writer import Writer
 from solver.runtime.clock import Clock
-
-T = TypeVar("T")
 
 __all__ = ["GROUP_MAX", "INBOX_MAX", "Applied", "Result", "Sequencer", "SequencerStopped"]
 
@@ -62,6 +60,8 @@ class Sequencer:
         clock: Clock,
         feed: Feed,
         outcome: bytes = NOTHING_YET,
+        *,
+        writer: Writer | None = None,
     ) -> None:
         self.market: Final = market
         self.feed: Final = feed
@@ -73,8 +73,7 @@ class Sequencer:
         """In the inbox, or applied and not being written yet."""
         self._stirred = asyncio.Event()
         """Set when commands arrive, and when a write has ended."""
-        # A thread of its own, so that no other work delays a sync.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._writer: Final = writer or Writer()
         self._open = Batch(market)
         """What is applied and not being written yet."""
         self._written = Batch(market)
@@ -234,16 +233,13 @@ class Sequencer:
         finally:
             batch.ended.set()
         if self._journal.is_upkeep_due():
-            await self._in_writer(self._journal.keep_up)
+            await self._writer.carry_out(self._journal.keep_up)
 
     async def _write(self, batch: Batch) -> None:
         self._outcome = outcome_after(self._outcome, batch.told)
         payload = encode(batch.applied, batch.times_ms)
         group = Group(commands=len(batch.applied), payload=payload, outcome=self._outcome)
-        self._seq = await self._in_writer(lambda: self._journal.append(group))
-
-    async def _in_writer(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+        self._seq = await self._writer.write(group.commands, lambda: self._journal.append(group))
 
     async def _finish(self) -> None:
         """Have all that was applied written and answered."""
@@ -263,4 +259,4 @@ class Sequencer:
         self._written.ended.set()
         self._open.ended.set()
         self._inbox.clear()
-        self._writer.shutdown(wait=True)
+        self._writer.close()

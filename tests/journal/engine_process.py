@@ -23,6 +23,7 @@ from solver.engine.collector import settle
 from solver.engine.group import Group
 from solver.engine.payload import decode
 from solver.engine.sequencer import Applied, Sequencer
+from solver.engine.writer import QuickWriter
 from solver.journal import Journal
 from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
 from solver.runtime.clock import SystemClock
@@ -50,7 +51,12 @@ class Engine:
         restored = restore(self._journal, folder / SNAPSHOTS)
         found = restored.recovered
         self._sequencer = Sequencer(
-            found.market, self._journal, SystemClock(), found.feed, found.outcome
+            found.market,
+            self._journal,
+            SystemClock(),
+            found.feed,
+            found.outcome,
+            writer=QuickWriter(),
         )
         self._commands = commands
         self._answers = answers
