@@ -28,14 +28,26 @@ FILLS_PER_SOLVER_MAX: Final = 8_192
 FILLS_PER_AUCTION_MAX: Final = 65_536
 
 
-class SnapshotOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An intent or offer as solvers see it."""
+class SnapshotOrder(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    rename="camel",
+):
+    """An intent or offer as solvers see it. What ends by `until_ms` is not filled then or later.
+
+    Named and written as the API does: a told order is this one. 0 stands where ends are not
+    told, as they were not at first: such a hash goes without.
+    """
 
     id: str
     account: str
     tick: int
     units: int
     minimum: int
+    until_ms: int = 0
 
 
 class SnapshotBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,11 +92,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return "0x" + blake2b(msgspec.msgpack.encode(self), digest_size=32).hexdigest()
 
 
-class BroughtOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An offer of the solver's own, of which nobody knew before."""
+class BroughtOffer(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """An offer of the solver's own, of which nobody knew before.
+
+    `rating` is its key's when it was brought, if an intent of the auction asks for a quality.
+    """
 
     resource: str
     order: SnapshotOrder
+    rating: Rating | None = None
 
 
 class Solution(

@@ -14,6 +14,7 @@ from solver.core.auction import Auction, BroughtOffer, SnapshotOrder
 from solver.core.command import CarriedOffer, ProposeSolution
 from solver.core.document import OfferState, offer_record
 from solver.core.intake import emit_offer, enter_offer_apart, fault_in_offer
+from solver.core.quality import Rating
 from solver.core.state import State
 from solver.core.trade import end_offer, open_units
 
@@ -48,8 +49,11 @@ def bring(state: State, auction: Auction, command: ProposeSolution) -> None:
         enter_offer_apart(state, _record(one))
 
 
-def brought_orders(command: ProposeSolution) -> tuple[BroughtOffer, ...]:
-    """The offers as the judge sees them."""
+def brought_orders(
+    state: State, auction: Auction, command: ProposeSolution
+) -> tuple[BroughtOffer, ...]:
+    """The offers as the judge sees them, whether or not there is a fault in them."""
+    asks = any(bundle.floor.asks for bundle in auction.snapshot.bundles)
     return tuple(
         [
             BroughtOffer(
@@ -61,10 +65,16 @@ def brought_orders(command: ProposeSolution) -> tuple[BroughtOffer, ...]:
                     units=one.offer.units,
                     minimum=1,
                 ),
+                rating=_rating(state, one) if asks else None,
             )
             for one in command.offers
         ]
     )
+
+
+def _rating(state: State, one: CarriedOffer) -> Rating | None:
+    key = state.keys.get(one.offer.key)
+    return None if key is None else key.seen.rating()
 
 
 def brought_of(auction: Auction) -> Iterator[SnapshotOrder]:

@@ -202,6 +202,8 @@ class OpenAuction(Base, frozen=True, kw_only=True):
     breaker: bool = False
     """Whether winners answer for what their own offers do not deliver: see `conduct`."""
     deadline_block: int = 0
+    demand: bool = False
+    """Whether solvers see what no offer crosses, to bring some, and when each order ends."""
 
 
 class ProposeSolution(Base, frozen=True, kw_only=True):

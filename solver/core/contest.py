@@ -56,6 +56,8 @@ CONTESTED_LOOKS_MAX: Final = 32
 """Orders of each side that are looked at for one that somebody else can fill."""
 AUCTION_ROWS_KEPT_MAX: Final = 500_000
 """Orders and proposed fills that closed auctions may hold together."""
+DEMAND_AGAIN_MS: Final = 10_000
+"""Demand that no offer crosses is shown again after so long at most."""
 
 
 def open_auction(state: State, command: OpenAuction) -> Reject | None:
@@ -114,7 +116,7 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     refused = _fault_in_place(auction, command)
     if refused is not None:
         return refused
-    solution = Solution(books=command.books, brought=brought_orders(command))
+    solution = Solution(books=command.books, brought=brought_orders(state, auction, command))
     refused = state.conduct.fault(command.solver, state.now_ms) if auction.breaker is True else None
     refused = refused or _beyond_limits(auction, command.solver, solution.fills_count)
     if refused is not None:
@@ -234,33 +236,54 @@ def _contested(state: State, command: OpenAuction) -> tuple[SnapshotBook, ...]:
 
     Each turn leaves out what was a part of a bundle alone, or is the last.
     """
-    books = tuple([_seen_book(state, name, command.asset) for name in command.resources])
+    books = tuple([_seen_book(state, name, command) for name in command.resources])
+    since = _demand_shown(state, command)
     while True:
-        contested = _fitting(state, books)
+        contested = _fitting(state, books, since)
         books = without_parts(state, contested)
         if books is contested:
             return _rated(state, contested)
 
 
-def _fitting(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook, ...]:
+def _demand_shown(state: State, command: OpenAuction) -> int | None:
+    """Intents that came after this number are shown without an offer; None: no such is.
+
+    Each is when it is new, and once in a while again, with all that stands: a solver that has
+    nothing to bring today may have some later, and one that was away hears of it.
+    """
+    if not command.demand:
+        return None
+    for auction in reversed(state.auctions.values()):
+        if auction.snapshot.asset == command.asset:
+            shown = auction.snapshot.closes_at_ms // DEMAND_AGAIN_MS
+            is_again = shown < command.closes_at_ms // DEMAND_AGAIN_MS
+            return 0 if is_again else auction.snapshot.auction
+    return 0
+
+
+def _fitting(
+    state: State, books: tuple[SnapshotBook, ...], since: int | None
+) -> tuple[SnapshotBook, ...]:
     fitting: list[SnapshotBook] = []
     room = ORDERS_MAX
     for book in books:
-        if book.orders_count <= room and _is_contested(state, book):
+        if book.orders_count <= room and _is_contested(state, book, since):
             room -= book.orders_count
             fitting.append(book)
     return tuple(fitting)
 
 
-def _seen_book(state: State, resource: str, asset: str) -> SnapshotBook:
-    book = state.books.get((resource, asset))
+def _seen_book(state: State, resource: str, command: OpenAuction) -> SnapshotBook:
+    book = state.books.get((resource, command.asset))
     if book is None:
         return SnapshotBook(resource=resource, intents=(), offers=())
     bids = merge(book.bids(), book.waiting_from(0, ORDERS_PER_SIDE_MAX), key=_priority)
+    intents = islice(bids, ORDERS_PER_SIDE_MAX)
+    offers = islice(book.asks(), ORDERS_PER_SIDE_MAX)
     return SnapshotBook(
         resource=resource,
-        intents=tuple([_seen(order) for order in islice(bids, ORDERS_PER_SIDE_MAX)]),
-        offers=tuple([_seen(order) for order in islice(book.asks(), ORDERS_PER_SIDE_MAX)]),
+        intents=tuple([_seen(order, command) for order in intents]),
+        offers=tuple([_seen(order, command) for order in offers]),
     )
 
 
@@ -275,15 +298,18 @@ def _rated(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook,
     return tuple([msgspec.structs.replace(book, ratings=ratings_of(state, book)) for book in books])
 
 
-def _is_contested(state: State, book: SnapshotBook) -> bool:
-    """Whether a bid meets another's ask, or an immediate intent waits for its end."""
+def _is_contested(state: State, book: SnapshotBook, since: int | None) -> bool:
+    """Whether a bid meets another's ask, or may meet what is brought, or waits for its end."""
     if any(
         bid.tick >= ask.tick and bid.account != ask.account
         for bid in book.intents[:CONTESTED_LOOKS_MAX]
         for ask in book.offers[:CONTESTED_LOOKS_MAX]
     ):
         return True
-    return any(state.intents[order.id].immediate for order in book.intents)
+    intents = (state.intents[order.id] for order in book.intents)
+    return any(
+        intent.immediate or (since is not None and intent.order.seq > since) for intent in intents
+    )
 
 
 def _shrunk(state: State, snapshot: Snapshot) -> dict[str, int]:
@@ -363,13 +389,14 @@ def _end_immediate(state: State, auction: Auction) -> None:
                 end_intent(state, intent, IntentStatus.UNFILLED)
 
 
-def _seen(order: Order) -> SnapshotOrder:
+def _seen(order: Order, command: OpenAuction) -> SnapshotOrder:
     return SnapshotOrder(
         id=order.id,
         account=order.account,
         tick=order.tick,
         units=order.units,
         minimum=order.minimum,
+        until_ms=order.until_ms if command.demand else 0,
     )
 
 

@@ -143,7 +143,7 @@ def _side_after(
 
 def _terms(order: SnapshotOrder) -> Hashable:
     """What an order has for good: only its units change."""
-    return order.id, order.account, order.tick, order.minimum
+    return order.id, order.account, order.tick, order.minimum, order.until_ms
 
 
 def _replaced(

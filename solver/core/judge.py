@@ -215,6 +215,7 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
         if not solution.brought:
             return self
         books, cut, live = dict(self.books), dict(self.cut), dict(self.live)
+        ratings = dict(self.ratings)
         for one in solution.brought:
             order, book = one.order, books.get(one.resource)
             if book is None or order.id in self.cut:
@@ -223,7 +224,9 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
             books[one.resource] = msgspec.structs.replace(book, offers=offers)
             cut[order.id] = order.units
             live[order.id] = self.shrunk.get(order.id, order.units)
-        return msgspec.structs.replace(self, books=books, cut=cut, live=live)
+            if one.rating is not None:
+                ratings[order.id] = one.rating
+        return msgspec.structs.replace(self, books=books, cut=cut, live=live, ratings=ratings)
 
 
 def _score(terms: _Terms, proposed: Proposed) -> Scored:

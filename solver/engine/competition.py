@@ -69,6 +69,7 @@ class Competition:
                 seed=self._randomness(SEED_BYTES).hex(),
                 breaker=True,
                 deadline_block=self._deadline_block(),
+                demand=True,
             )
         )
         if not isinstance(result, Applied):

@@ -51,13 +51,14 @@ class DeltasMessage(Sent, frozen=True, kw_only=True, tag_field="type", tag="delt
 
 
 class OrderTold(Told, frozen=True, kw_only=True):
-    """An intent or offer of a snapshot."""
+    """An intent or offer of a snapshot; nothing is filled of it from `untilMs` on."""
 
     id: str
     account: str
     tick: int
     units: int
     minimum: int
+    until_ms: int
 
 
 class RatingTold(Told, frozen=True, kw_only=True):
@@ -110,10 +111,14 @@ class SnapshotTold(Told, frozen=True, kw_only=True):
 
 
 class BroughtTold(Told, frozen=True, kw_only=True):
-    """An offer that a solution brought along."""
+    """An offer that a solution brought along.
+
+    `rating` is its key's at that time, if an intent of the auction asks for a quality.
+    """
 
     resource: str
     order: OrderTold
+    rating: RatingTold | None = None
 
 
 class SolutionTold(Told, frozen=True, kw_only=True):

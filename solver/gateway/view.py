@@ -184,7 +184,7 @@ def auction_told(auction: Auction, awards: Iterable[SignedAward]) -> AuctionTold
         winners=tuple(tell(winner, WinnerTold) for winner in auction.winners),
         score=auction.score,
         gap=auction.gap,
-        solutions=tuple(map(_solution_told, auction.proposed)) if auction.closed else (),
+        solutions=tuple(map(solution_told, auction.proposed)) if auction.closed else (),
         deadline_block=auction.deadline_block or 0,
         awards=tuple(map(_award_told, awards)),
     )
@@ -357,7 +357,8 @@ def _session_told(address: str, session: Session) -> SessionTold:
     )
 
 
-def _solution_told(proposed: Proposed) -> SolutionTold:
+def solution_told(proposed: Proposed) -> SolutionTold:
+    """A solution with what it brought; for auctions that have closed."""
     books = msgspec.convert(proposed.solution.books, tuple[ProposedBook, ...], from_attributes=True)
     brought = msgspec.convert(
         proposed.solution.brought, tuple[BroughtTold, ...], from_attributes=True

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBook, SnapshotOrder
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook, SolutionFill
@@ -48,10 +50,31 @@ def by_price(orders: Sequence[SnapshotOrder]) -> list[SnapshotOrder]:
     return sorted(orders, key=lambda order: -order.tick)
 
 
+def lasting(snapshot: Snapshot) -> Snapshot:
+    """The same without orders that end by its close: nothing would be filled of them."""
+    closes_at_ms = snapshot.closes_at_ms
+    books = tuple(
+        [
+            replace(
+                book,
+                intents=_lasting(book.intents, closes_at_ms),
+                offers=_lasting(book.offers, closes_at_ms),
+            )
+            for book in snapshot.books
+        ]
+    )
+    return replace(snapshot, books=books)
+
+
+def _lasting(orders: Sequence[SnapshotOrder], closes_at_ms: int) -> tuple[SnapshotOrder, ...]:
+    """Where ends are not told (0), nobody knows."""
+    return tuple([one for one in orders if not 0 < one.until_ms <= closes_at_ms])
+
+
 def unbundled(snapshot: Snapshot) -> Iterator[tuple[SnapshotBook, list[SnapshotOrder]]]:
-    """Each book with those of its intents that can be filled by themselves."""
+    """Each book with those of its intents that can be filled by themselves, as far as they last."""
     legs = {leg for bundle in snapshot.bundles for leg in bundle.legs}
-    for book in snapshot.books:
+    for book in lasting(snapshot).books:
         yield book, [intent for intent in book.intents if intent.id not in legs]
 
 

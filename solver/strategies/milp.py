@@ -30,6 +30,7 @@ from solver.core.auction import (
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook, SolutionFill
 from solver.core.judge import judge
+from solver.strategies.clearing import lasting
 from solver.strategies.flow import NotSolvable
 from solver.strategies.pairing import pair, part, within_bounds
 from solver.strategies.uniform_price import uniform_price
@@ -55,7 +56,7 @@ def milp(snapshot: Snapshot, seconds_max: float = SECONDS_MAX) -> list[Solution]
     Raises:
         NotSolvable: OR-tools is not installed.
     """
-    cp_sat, groups, found = _cp_sat(), _groups(snapshot), list[Solution]()
+    cp_sat, groups, found = _cp_sat(), _groups(lasting(snapshot)), list[Solution]()
     for books, bundles in groups:
         program = _Program(books, bundles)
         if program.is_solvable():

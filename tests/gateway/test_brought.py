@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from solver.client import Rejected, SignedOffer
-from solver.client.model import AuctionTold
+from solver.client.model import AuctionTold, SolutionTold
 from solver.client.record import record_of, replayed
-from solver.core.auction import Solution
+from solver.core.auction import BroughtOffer, Proposed, SnapshotOrder, Solution
 from solver.core.command import OpenAuction, SolutionFill, Tick
+from solver.core.quality import Rating
+from solver.gateway.view import solution_told
 from tests.builder import USDC, Person, alice, bob, carol
 from tests.gateway.bidding import OPEN_MS
 from tests.gateway.world import EPOCHS, World, a_world
@@ -23,7 +26,14 @@ async def _opened(world: World) -> int:
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + OPEN_MS
     await world.do(
-        OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED, breaker=True)
+        OpenAuction(
+            resources=(EPOCHS,),
+            asset=USDC,
+            closes_at_ms=closes,
+            seed=SEED,
+            breaker=True,
+            demand=True,
+        )
     )
     return next(reversed(world.gateway.state.auctions))
 
@@ -51,6 +61,9 @@ async def test_a_solver_wins_by_an_offer_that_nobody_saw() -> None:
         mine = await _signed(world, carol)
         async with patiently(), world.solver(carol).connect() as desk:
             auction = await anext(aiter(desk))
+            (book,) = auction.snapshot.books
+            ends = {intent.until_ms for intent in world.gateway.state.intents.values()}
+            assert {order.until_ms for order in book.intents} == ends
             await desk.propose(auction, _filling(world, mine.digest), [mine])
             assert (await _answer(world, f"/v1/offers/{mine.digest}"))[0] == 404
             listed = await _answer(world, f"/v1/offers?account={carol.address}")
@@ -66,6 +79,21 @@ async def test_a_solver_wins_by_an_offer_that_nobody_saw() -> None:
         record = record_of(await world.market.get(f"/v1/auctions/{number}", AuctionTold))
         assert replayed(record).differs == ()
         assert replayed(record).winners[0].solver == carol.address
+
+
+def test_a_rating_is_told_as_it_is_recorded() -> None:
+    """The bid that was told at once names it: nobody can say another one afterwards."""
+    order = SnapshotOrder(id="0x" + "01" * 32, account=carol.address, tick=1, units=5, minimum=1)
+    ours = BroughtOffer(resource=EPOCHS, order=order, rating=Rating(success=950, latency=80))
+    said = solution(
+        1, [SolutionFill(intent="0x" + "02" * 32, offer="0x" + "01" * 32, units=5)], EPOCHS
+    )
+    made = Solution(books=said.books, brought=(ours,))
+    proposed = Proposed(solver=carol.address, seq=1, bid=made.digest("s"), solution=made)
+    wire = msgspec.json.encode(solution_told(proposed))
+    told = msgspec.json.decode(wire, type=SolutionTold)
+    assert msgspec.convert(told.brought, tuple[BroughtOffer, ...]) == (ours,)
+    assert Solution(books=said.books).digest("s") != made.digest("s")
 
 
 async def test_only_what_the_solver_signed_is_brought() -> None:

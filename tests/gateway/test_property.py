@@ -290,7 +290,7 @@ def unsealed(patch: pytest.MonkeyPatch) -> None:
 
     def told(auction: Any, awards: Any) -> Any:
         shown = msgspec.structs.replace(view.auction_told(auction, awards), closed=True)
-        solutions = tuple(map(view._solution_told, auction.proposed))
+        solutions = tuple(map(view.solution_told, auction.proposed))
         return msgspec.structs.replace(shown, solutions=solutions)
 
     patch.setattr(market, "auction_told", told)

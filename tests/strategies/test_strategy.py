@@ -5,11 +5,14 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBundle, SnapshotOrder, Solution
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook
+from solver.engine.competition import Strategy
 from solver.strategies import STRATEGIES, clearing, price_time, uniform_price
+from solver.strategies.milp import milp
 from solver.strategies.share import Rule
 from tests.judging import book, codes, judged, order, snapshot
 from tests.strategies.book import Order, orders
@@ -124,3 +127,17 @@ def test_books_are_bid_for_one_by_one_and_bundles_left_alone() -> None:
     for strategy in STRATEGIES.values():
         solutions = strategy(seen)
         assert [[one.resource for one in each.books] for each in solutions] == [["one"]]
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES.values(), milp])
+def test_what_ends_before_the_close_is_left_alone(strategy: Strategy) -> None:
+    """Nothing of it would be filled; what outlasts the close by a millisecond is."""
+    for until_ms, found in ((10, 0), (11, 1), (0, 1)):
+        bid = replace(order("i", "b", 9, 3), until_ms=until_ms)
+        ask = replace(order("o", "s", 5, 3), until_ms=11)
+        for intent, offer in (
+            (bid, ask),
+            (replace(ask, id="j", tick=9), replace(bid, id="p", tick=5)),
+        ):
+            seen = replace(snapshot(book([intent], [offer])), closes_at_ms=10)
+            assert len(strategy(seen)) == found
