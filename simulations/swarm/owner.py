@@ -16,6 +16,8 @@ PERIOD_S: Final = 240
 WIDE, TIGHT = 40_000, 5_000
 """In half of the worlds one cap, a key's, its team's or the account's, is met by what is bought."""
 BEARERS: Final = 3
+GRANTED_ABOVE: Final = 0.3
+"""Of ten choices seven are another grant."""
 LIFE_S: Final = 7_200
 
 
@@ -50,7 +52,7 @@ class Owner:
         """Revoke the key or grant it anew, sometimes with worse terms; or hand the account on."""
         if self._person.authority is Authority.CONTRACT:
             self._hand_on()
-        elif choice < 0.3:  # noqa: PLR2004  three in ten
+        elif choice < GRANTED_ABOVE:
             self._take_back("revoke", key=self._person.key.address)
         else:
             self._auditor.payments.distrust(self._person.account)

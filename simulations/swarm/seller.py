@@ -7,6 +7,7 @@ from intents.receipt import ReceiptLine
 from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Owe, Revoke
+from simulations.swarm.owner import GRANTED_ABOVE
 from simulations.swarm.person import BUYERS, DEPLOYMENT, Person
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Limit
@@ -34,6 +35,7 @@ class Seller(Client):
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 1),
+            (self.rekey, 2 if person.is_session and around.faults.has("session") else 0),
             (self.claim, 5 if around.faults.is_metered else 0),
         )
 
@@ -103,6 +105,13 @@ class Seller(Client):
             signature=receipt.signature,
             authority=int(receipt.authority),
         )
+
+    async def rekey(self) -> None:
+        """See to the key that signs offers: take it back, or grant it anew."""
+        if self.random.random() < 0.5:  # noqa: PLR2004  a coin
+            self.owner.betray()
+        else:
+            self.owner.change(self.random.uniform(GRANTED_ABOVE, 1))
 
     async def retire(self) -> None:
         """Take a key back; now and then somebody else's."""
