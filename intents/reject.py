@@ -71,6 +71,9 @@ class RejectCode(StrEnum):
     AUCTION_CLOSED = "auction_closed"
     SNAPSHOT_MISMATCH = "snapshot_mismatch"
     SOLVER_BENCHED = "solver_benched"
+    BOND_MISSING = "bond_missing"
+    BOND_TOO_SMALL = "bond_too_small"
+    BOND_UNSIGNED = "bond_unsigned"
     SOLUTION_DUPLICATE = "solution_duplicate"
     SOLUTION_EMPTY = "solution_empty"
     SOLUTION_LIMIT = "solution_limit"
@@ -144,6 +147,18 @@ HINTS: Final[dict[RejectCode, str]] = {
     RejectCode.SOLVER_BENCHED: (
         "Too much of what your own offers won was not delivered. Wait until the time given; GET"
         " /v1/solvers has your standing and the rule."
+    ),
+    RejectCode.BOND_MISSING: (
+        "Pay a bond in: `keyfill solver bond deposit`. GET /v1/solvers has the rule and the"
+        " contract. It stands once its block is final."
+    ),
+    RejectCode.BOND_TOO_SMALL: (
+        "Wait until open awards are over, or add to the bond: GET /v1/solvers has bond, exposure"
+        " and the rule."
+    ),
+    RejectCode.BOND_UNSIGNED: (
+        "Sign offers that your own solutions fill from with your account's own key, not a session's"
+        " or a contract's: the bond answers for them."
     ),
     RejectCode.FILL_BELOW_QUALITY: (
         "Fill what asks for a quality from offers whose rating in the snapshot meets its floor."

@@ -4,6 +4,12 @@ from collections.abc import Callable
 from copy import copy
 
 from intents.reject import Reject, RejectCode, reject
+from solver.core.bonding import (
+    bond_deposited,
+    bond_withdrawal_requested,
+    bond_withdrawn,
+    solver_penalised,
+)
 from solver.core.check import check, violate
 from solver.core.command import ApplyBlocks, Authority
 from solver.core.delivery import end_lease
@@ -12,6 +18,9 @@ from solver.core.fact import (
     AllSessionsRevoked,
     BatchSettled,
     BlockMined,
+    BondDeposited,
+    BondWithdrawalRequested,
+    BondWithdrawn,
     CapChanged,
     ClaimPaid,
     CounterpartyRuleChanged,
@@ -28,6 +37,7 @@ from solver.core.fact import (
     ReceiptClaimed,
     RecordSkipped,
     SessionRevoked,
+    SolverPenalised,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -140,6 +150,21 @@ def _apply_to_keys(state: State, fact: Fact) -> None:
         case CounterpartyRuleChanged():
             set_rule(state, fact.account, fact.rule)
             _end_beyond_caps(state, fact.account)
+        case _:
+            _apply_to_bonds(state, fact)
+
+
+def _apply_to_bonds(state: State, fact: Fact) -> None:
+    """What is told of solvers' bonds."""
+    match fact:
+        case BondDeposited():
+            bond_deposited(state, fact)
+        case BondWithdrawalRequested():
+            bond_withdrawal_requested(state, fact)
+        case BondWithdrawn():
+            bond_withdrawn(state, fact)
+        case SolverPenalised():
+            solver_penalised(state, fact)
         case _:
             violate("fact_is_known", kind=type(fact).__name__)
 

@@ -275,6 +275,20 @@ class SetMetering(Base, frozen=True, kw_only=True):
     unsettled_max: int = AMOUNT_MAX
 
 
+class SetBonds(Base, frozen=True, kw_only=True):
+    """From now on a bid needs a bond of `bond_min` atoms beyond its solver's exposure; 0: none.
+
+    Exposure counts `exposure_percent` of each penalty that can come, `penalty_max` atoms an
+    award at most; the contract's cap is no less.
+    """
+
+    bond_min: int
+    exposure_percent: int = 100
+    penalty_max: int = 0
+    contract: str = ""
+    """Where bonds are paid in: what is told to solvers, and decides nothing."""
+
+
 class AcceptReceipt(Base, frozen=True, kw_only=True):
     """A buyer's verified word that it owes for the first `fills` that wait, with who signed it."""
 
@@ -329,6 +343,7 @@ Command = (
     | SetMetering
     | AcceptReceipt
     | CutMetered
+    | SetBonds
 )
 
 ENCODER: Final = msgspec.msgpack.Encoder()

@@ -26,6 +26,7 @@ from solver.core.auction import (
     seed_hash,
 )
 from solver.core.award import AwardState, award_id, forget_settled
+from solver.core.bonding import fault_in_bond, pledge
 from solver.core.book import Order
 from solver.core.bringing import (
     bring,
@@ -42,6 +43,7 @@ from solver.core.event import (
     AuctionClosed,
     AuctionOpened,
     Awarded,
+    Event,
     Filled,
     IntentStatus,
     SolutionAccepted,
@@ -107,8 +109,8 @@ def open_auction(state: State, command: OpenAuction) -> Reject | None:
 def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
     """Take a sealed bid; it is judged when the auction closes.
 
-    Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solver_benched,
-    solution_limit, solution_duplicate, those of `fault_in_brought`.
+    Rejects, in order: auction_unknown, auction_closed, snapshot_mismatch, solver_benched, those of
+    `fault_in_bond`, solution_limit, solution_duplicate, those of `fault_in_brought`.
     """
     auction = state.auctions.get(command.auction)
     if auction is None:
@@ -118,6 +120,7 @@ def propose_solution(state: State, command: ProposeSolution) -> Reject | None:
         return refused
     solution = Solution(books=command.books, brought=brought_orders(state, auction, command))
     refused = state.conduct.fault(command.solver, state.now_ms) if auction.breaker is True else None
+    refused = refused or fault_in_bond(state, command)
     refused = refused or _beyond_limits(auction, command.solver, solution.fills_count)
     if refused is not None:
         return refused
@@ -156,6 +159,7 @@ def close_auction(state: State, number: int) -> None:
         )
     auction.winners = verdict.winners
     auction.score, auction.gap = str(verdict.score), str(verdict.gap)
+    told = len(state.events)
     for win in verdict.wins:
         awarding = _awarding(state, auction, win, verdict)
         _carry_out(state, win, awarding, answered_for=auction.breaker is True)
@@ -172,7 +176,7 @@ def close_auction(state: State, number: int) -> None:
         )
     )
     withdraw_brought(state, auction)
-    _tell_awards(state, auction)
+    _tell_awards(state, auction, state.events[told:])
     _end_immediate(state, auction)
     _forget_old_auctions(state)
 
@@ -366,7 +370,7 @@ def _lines(
     return lines
 
 
-def _tell_awards(state: State, auction: Auction) -> None:
+def _tell_awards(state: State, auction: Auction, told: list[Event]) -> None:
     for won in auction.winners:
         award = state.awards.get(award_id(auction.snapshot.auction, won.solver))
         if award is not None:
@@ -378,6 +382,8 @@ def _tell_awards(state: State, auction: Auction) -> None:
                     deadline_block=award.deadline_block,
                 )
             )
+            if auction.breaker is True:
+                pledge(state, award, won, told)
 
 
 def _end_immediate(state: State, auction: Auction) -> None:

@@ -2,6 +2,7 @@
 
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import payment_at
+from solver.core.bonding import note_closed
 from solver.core.book import Order
 from solver.core.check import check
 from solver.core.command import EndLeases, FinishCall, Outcome, RetireKey, StartCall
@@ -272,6 +273,8 @@ def _close(state: State, lease: Lease) -> None:
             payment=lease.payment,
         )
     )
+    if lease.award:
+        note_closed(state, lease)
     benched = state.conduct.close(lease.id, lease.delivered, state.now_ms)
     if benched is not None:
         state.emit(benched)

@@ -279,6 +279,45 @@ class Awarded(Event, frozen=True, kw_only=True):
     deadline_block: int
 
 
+class BondsSet(Event, frozen=True, kw_only=True):
+    """What bids need from now on: see `bond.Rule`."""
+
+    bond_min: int
+    exposure_percent: int
+    penalty_max: int
+
+
+class BondChanged(Event, frozen=True, kw_only=True):
+    """The chain holds `amount` atoms for a solver now; `withdrawing` of them are asked back."""
+
+    solver: str
+    amount: int
+    withdrawing: int
+    reason: str
+
+
+class PenaltyDue(Event, frozen=True, kw_only=True):
+    """So many units of an award faded, and all it was pledged for is over.
+
+    Its solver's bond owes `amount` atoms, after the deadline block; 0: what it delivered was
+    worth as much as what others could have.
+    """
+
+    auction: int
+    solver: str
+    units: int
+    amount: int
+    deadline_block: int
+
+
+class Penalised(Event, frozen=True, kw_only=True):
+    """The bond of an award's solver paid its buyers, on chain, so many atoms."""
+
+    auction: int
+    solver: str
+    paid: int
+
+
 class MeteringSet(Event, frozen=True, kw_only=True):
     """Which fills are metered from now on, and how much a buyer may owe without its word."""
 

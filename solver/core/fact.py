@@ -170,6 +170,36 @@ class CounterpartyRuleChanged(ChainFact, frozen=True, kw_only=True):
     rule: int
 
 
+class BondDeposited(ChainFact, frozen=True, kw_only=True):
+    """`amount` atoms of USDC were added to a solver's bond."""
+
+    solver: str
+    amount: int
+
+
+class BondWithdrawalRequested(ChainFact, frozen=True, kw_only=True):
+    """A solver asks for `amount` atoms of its bond back; two exit delays run."""
+
+    solver: str
+    amount: int
+    """0: the request was taken back."""
+
+
+class BondWithdrawn(ChainFact, frozen=True, kw_only=True):
+    """`amount` atoms left a solver's bond."""
+
+    solver: str
+    amount: int
+
+
+class SolverPenalised(ChainFact, frozen=True, kw_only=True):
+    """A solver's bond paid `paid` atoms to buyers of an award, whose deposits come beside this."""
+
+    auction: int
+    solver: str
+    paid: int
+
+
 Fact = (
     Deposited
     | WithdrawalRequested
@@ -191,4 +221,8 @@ Fact = (
     | KeyTeamChanged
     | CapChanged
     | CounterpartyRuleChanged
+    | BondDeposited
+    | BondWithdrawalRequested
+    | BondWithdrawn
+    | SolverPenalised
 )

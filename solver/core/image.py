@@ -8,6 +8,7 @@ import msgspec
 from intents.document import Mandate
 from solver.core.auction import Auction
 from solver.core.award import AwardState
+from solver.core.bond import Bonds
 from solver.core.bundle import Bundle
 from solver.core.command import Authority, Mode
 from solver.core.conduct import Conduct
@@ -210,3 +211,5 @@ class StateImage(Image, frozen=True):
     """Missing where it is empty, as in every state from before it was kept."""
     awards: dict[str, AwardState] = {}
     """Left out where there are none."""
+    bonds: Bonds = msgspec.field(default_factory=Bonds)
+    """The same."""

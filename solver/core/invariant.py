@@ -149,7 +149,8 @@ def awards_add_up(state: State) -> None:
             )
             unsettled[lease.award] += 1
     for name, award in state.awards.items():
-        check(award.unsettled == unsettled[name], "awards_add_up", award=name)
+        pledged = name in state.bonds.pledges
+        check(award.unsettled == unsettled[name] + pledged, "awards_add_up", award=name)
 
 
 def book_uncrossed(state: State) -> None:
@@ -370,6 +371,23 @@ def answers_are_open(state: State) -> None:
         check(0 <= standing.faded <= standing.answered, "fades_were_answered", solver=solver)
 
 
+def bonds_stand(state: State) -> None:
+    """No bond is below zero; an award is pledged for while its own leases serve or it owes."""
+    for solver, bond in state.bonds.by_solver.items():
+        check(bond.amount >= 0 <= bond.withdrawing, "bond_not_below_zero", solver=solver)
+        check(bond.paid >= 0, "penalties_not_below_zero", solver=solver)
+    serving: dict[str, int] = {}
+    for lease in state.leases.values() if state.bonds.pledges else ():
+        pledge = state.bonds.pledges.get(lease.award)
+        if pledge is not None and lease.status in SERVING and lease.award_place in pledge.fills:
+            serving[lease.award] = serving.get(lease.award, 0) + 1
+    for name, pledge in state.bonds.pledges.items():
+        check(name in state.awards, "pledged_awards_are_known", award=name)
+        check(pledge.open == serving.get(name, 0), "pledges_are_open", award=name)
+        check(bool(pledge.open) != bool(pledge.shares), "pledges_are_open_or_due", award=name)
+        check(pledge.penalty <= pledge.penalty_max, "penalties_within_pledges", award=name)
+
+
 def windows_kept(state: State) -> None:
     """I12, as far as the state shows: windows count the calls in flight, and no more than allowed.
 
@@ -414,6 +432,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     chain_counters_fit,
     price_within_limits,
     awards_add_up,
+    bonds_stand,
     book_uncrossed,
     book_is_open_units,
     free_units_are_for_sale,

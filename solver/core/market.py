@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from intents.reject import Reject
+from solver.core.bonding import set_bonds
 from solver.core.book import Order
 from solver.core.bundling import submit_bundle
 from solver.core.cancel import cancel, cancel_document
@@ -32,6 +33,7 @@ from solver.core.command import (
     PoolKey,
     ProposeSolution,
     RetireKey,
+    SetBonds,
     SetMetering,
     StartCall,
     SubmitBundle,
@@ -93,6 +95,7 @@ _HANDLERS: Final[dict[type, Handler]] = {
     SetMetering: set_metering,
     AcceptReceipt: accept_receipt,
     CutMetered: cut_metered,
+    SetBonds: set_bonds,
 }
 
 

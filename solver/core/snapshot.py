@@ -53,6 +53,8 @@ from solver.core.state import (
 from solver.core.window import Window
 
 FORMAT_VERSION: Final = 3
+NEWEST_FIELDS: Final = 3
+"""Of `StateImage`, those at its end that are left out where they are empty: see `_newest`."""
 ROWS_AT_ONCE: Final = 64
 """Rows that are encoded together: few enough that nothing of them leaves the processor's cache."""
 _ARRAY_16: Final = b"\xdc"
@@ -104,7 +106,7 @@ def load(data: bytes) -> State:
     state.batch_next = image.batch_next
     state.metered_max, state.metering = image.metered_max, image.metering
     state.due = image.due
-    state.conduct = image.conduct
+    state.conduct, state.bonds = image.conduct, image.bonds
     for order in image.order_ends:
         state.exchange.deadlines.add(orders[order], orders[order].until_ms)
     state.exchange.seq = image.seq
@@ -122,9 +124,8 @@ def state_hash(state: State) -> str:
 def _pieces(state: State) -> Iterator[bytes | memoryview]:
     """The bytes of `dump` from the first to the last; each is good until the next is asked for."""
     ledger, accounts = state.ledger, state.accounts
-    conduct, awards = state.conduct, state.awards
-    left_out = 0 if awards else 1 if not conduct.is_empty else 2
-    fields = len(StateImage.__struct_fields__) - left_out
+    newest = _newest(state)
+    fields = len(StateImage.__struct_fields__) - NEWEST_FIELDS + len(newest)
     yield _ARRAY_16 + fields.to_bytes(2, "big")
     yield _encode(FORMAT_VERSION)
     yield _encode(state.usdc)
@@ -155,10 +156,20 @@ def _pieces(state: State) -> Iterator[bytes | memoryview]:
     yield _encode(state.awaited())
     ending = state.exchange.deadlines.entries()
     yield _encode([order.id for order in ending if isinstance(order, Order)])
-    if awards or not conduct.is_empty:
-        yield _encode(conduct)
-    if awards:
-        yield _encode(awards)
+    for field in newest:
+        yield _encode(field)
+
+
+def _newest(state: State) -> list[object]:
+    """The last fields, up to the last that says anything: so older states keep their hashes."""
+    fields: list[tuple[object, bool]] = [
+        (state.conduct, not state.conduct.is_empty),
+        (state.awards, bool(state.awards)),
+        (state.bonds, not state.bonds.is_empty),
+    ]
+    while fields and not fields[-1][1]:
+        fields.pop()
+    return [field for field, _ in fields]
 
 
 def _mandates(state: State) -> list[tuple[MandateState, list[str]]]:

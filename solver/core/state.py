@@ -17,6 +17,7 @@ from mypy_extensions import mypyc_attr
 from intents.bound import ADDRESS_ZERO
 from solver.core.auction import Auction
 from solver.core.award import AwardState
+from solver.core.bond import Bonds
 from solver.core.book import Book
 from solver.core.bundle import Bundles
 from solver.core.check import check
@@ -161,6 +162,7 @@ class State:
         """By subject (a key or an offer) and resource; a subject's resources share one list."""
         self.auctions: dict[int, Auction] = {}
         self.conduct = Conduct()
+        self.bonds = Bonds()
         self.awards: dict[str, AwardState] = {}
         """By id, oldest first."""
         self.ready: deque[int] = deque()

@@ -254,7 +254,7 @@ def test_auctions_without_a_breaker_hold_nobody_to_it() -> None:
 def test_standings_outlast_a_restart() -> None:
     """What is loaded is what was dumped; where there is nothing, nothing is written."""
     bench = _bench()
-    assert len(StateImage.__struct_fields__) == 2 + dump(bench.market.state)[2]
+    assert len(StateImage.__struct_fields__) == 3 + dump(bench.market.state)[2]
     _won(bench)
     _won(bench)
     for _ in range(2):
@@ -262,7 +262,7 @@ def test_standings_outlast_a_restart() -> None:
         assert again.hash() == bench.market.state.hash()
         assert again.conduct == bench.market.state.conduct
         _dies(bench) if bench.market.state.keys[key_of(bob)].live else None
-    assert dump(bench.market.state)[2] == len(StateImage.__struct_fields__) - 1
+    assert dump(bench.market.state)[2] == len(StateImage.__struct_fields__) - 2
 
 
 @given(

@@ -27,6 +27,7 @@ from solver.core.command import (
     PoolKey,
     ProposeSolution,
     RetireKey,
+    SetBonds,
     SetMetering,
     SolutionFill,
     StartCall,
@@ -714,6 +715,10 @@ CASES: Final[dict[str, tuple[RejectCode, Case]]] = {
     "meter what nothing could settle": (
         RejectCode.LIMIT_OUT_OF_RANGE,
         lambda _: SetMetering(payment_max=2, uncovered_max=1),
+    ),
+    "ask for less than a penalty": (
+        RejectCode.LIMIT_OUT_OF_RANGE,
+        lambda _: SetBonds(bond_min=1, penalty_max=2),
     ),
     "sign for nothing": (RejectCode.RECEIPT_STALE, lambda bench: bench.receipt(alice)),
     "cut an empty metered batch": (
