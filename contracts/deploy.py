@@ -14,7 +14,7 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.abi import Item
-from contracts.bindings import ACCOUNT, BOND, DESK, FACTORY, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, BOND, BONDS, DESK, FACTORY, SETTLEMENT, USDC
 from contracts.fault import DeploymentFault, DeployReverted, WrongChain, WrongContract
 
 ENTRY_POINT: Final = "0x4337084d9e255ff0702461cf8895ce9e3b5ff108"
@@ -71,6 +71,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     operator_owner: str
     entry_point: str
     exit_delay_s: int
+    bonds: str = ""
+    """Where solvers' bonds are; empty where the market never asked for any."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +152,7 @@ async def deploy_once(port: ChainPort, plan: Plan, path: Path) -> Deployment:
 async def verify(port: ChainPort, deployment: Deployment) -> None:
     """Refuse a chain that does not hold this deployment. Raises WrongChain, WrongContract."""
     await check_chain(port, deployment.chain_id)
-    expected = (
+    expected: tuple[tuple[str, Item, object], ...] = (
         (deployment.settlement, SETTLEMENT.function("operator"), deployment.operator_account),
         (deployment.settlement, SETTLEMENT.function("asset"), deployment.usdc),
         (deployment.settlement, SETTLEMENT.function("exitDelay"), deployment.exit_delay_s),
@@ -159,6 +161,8 @@ async def verify(port: ChainPort, deployment: Deployment) -> None:
         (deployment.operator_account, ACCOUNT.function("settlement"), deployment.settlement),
         (deployment.operator_account, ACCOUNT.function("owner"), deployment.operator_owner),
     )
+    if deployment.bonds:
+        expected += ((deployment.bonds, BONDS.function("settlement"), deployment.settlement),)
     for address in (deployment.usdc, *dict.fromkeys(address for address, _, _ in expected)):
         if not await port.code(address):
             raise WrongContract(f"no code at {address}; the chain is not the one deployed to")
@@ -191,6 +195,15 @@ async def grant_session(port: ChainPort, deployment: Deployment, plan: SessionPl
 async def deploy_bond(port: ChainPort, deployer: str, settlement: str) -> str:
     """Deploy the operator's bond for a settlement contract; returns its address."""
     return _created(await _create(port, deployer, BOND.creation_code(settlement)))
+
+
+async def deploy_bonds(
+    port: ChainPort, deployer: str, deployment: Deployment, penalty_max: int
+) -> Deployment:
+    """Deploy solvers' bonds, of which an award costs `penalty_max` atoms at most."""
+    code = BONDS.creation_code(deployment.settlement, penalty_max)
+    bonds = _created(await _create(port, deployer, code))
+    return msgspec.structs.replace(deployment, bonds=bonds)
 
 
 async def create_account(

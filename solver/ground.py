@@ -20,8 +20,10 @@ from contracts.deploy import (
     Deployment,
     Plan,
     SessionPlan,
+    deploy_bonds,
     deploy_once,
     grant_session,
+    save,
 )
 from contracts.deploy import send as send_transaction
 from intents.signature import SigningKey
@@ -132,6 +134,11 @@ async def _deploy(config: Config, chain: ChainClient, session: SigningKey) -> De
     deployment = await deploy_once(wallet, plan, path)
     if usdc not in (None, deployment.usdc):
         raise StartRefused(f"chain.usdc is {usdc}, but {path} settles {deployment.usdc}")
+    if config.auction.bond_atoms_min and not deployment.bonds:
+        deployment = await deploy_bonds(
+            wallet, deployer.address, deployment, config.auction.penalty_atoms_max
+        )
+        save(deployment, path)
     await _renew_session(config, wallet, deployment, session)
     return deployment
 

@@ -16,19 +16,15 @@ from typing import Final
 import msgspec
 import structlog
 
-from contracts.bindings import SETTLEMENT
 from contracts.deploy import Deployment
 from intents.admission import Rules
-from intents.reject import Reject
 from intents.typed_data import Domain
 from solver.bridge import MarketDelivery, VaultCustody
 from solver.core.command import (
-    FinishCall,
     KeyEnd,
     Mode,
     OpenResource,
     RetireKey,
-    SetMetering,
 )
 from solver.core.state import CREDIT, State
 from solver.engine.award import AwardSigner
@@ -46,13 +42,16 @@ from solver.ground import Ground, StartRefused, secret_file, stand
 from solver.journal import Genesis, Journal
 from solver.journal.keeper import SnapshotKeeper
 from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
+from solver.rule import require, set_rules
 from solver.runtime.clock import SystemClock
 from solver.runtime.config import Config
+from solver.settlement.alarm import Alarms
 from solver.settlement.book import BookKeeper
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
 from solver.settlement.outbox import Identity, Outbox
+from solver.settlement.penalty import PenaltyKeeper
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submit_policy import SubmitPolicy
@@ -136,6 +135,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
         outbox = _outbox(config, ground, stack)
         domain = Domain(chain_id=config.chain.chain_id, verifying_contract=deployment.settlement)
         awards = AwardSigner(ground.owner, domain)
+        penalty_alarms = Alarms()
         submitter = _submitter(config, ground, sequencer, outbox, awards)
         watcher = _watcher(config, chain, deployment, sequencer)
         custody = VaultCustody(vault, proxy, sequencer)
@@ -152,14 +152,14 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
             receipt_key=ground.session,
             awards=awards,
             limits=_limits(config),
-            alarms=lambda: _alarms(submitter),
+            alarms=lambda: _alarms(submitter, penalty_alarms),
             verifiers=await stack.enter_async_context(verifiers.running()),
             rotations=stack.enter_context(closing(rotations)),
         )
         async with asyncio.TaskGroup() as tasks:
             core = [tasks.create_task(sequencer.run()), tasks.create_task(sequencer.run_timer())]
             await _settle_start(config, vault, sequencer)
-            await _set_metering(config, ground, sequencer)
+            await set_rules(config, ground, sequencer)
             await submitter.start()
             await watcher.start()
             node = Node(
@@ -177,6 +177,7 @@ async def _running(config: Config, ground: Ground, sequencer: Sequencer) -> Asyn
                     watcher.run(),
                     submitter.run(),
                     _book_keeper(config, ground, sequencer, outbox).run(),
+                    _penalty_keeper(config, ground, sequencer, awards, penalty_alarms).run(),
                     Cutter(sequencer, _cut_policy(config), backlog=submitter.backlog).run(),
                     _competition(config, deployment, sequencer).run(),
                     _reconcile_forever(node),
@@ -269,7 +270,7 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
     """Bring what a crash may have left apart together again, and list the resources."""
     state = sequencer.market.state
     for lost in lost_calls(sequencer.market):
-        await _require(sequencer, lost)
+        await require(sequencer, lost)
     _check_modes(config, vault, state)
     for provider in vault.catalogue.providers():
         for resource in provider.resources:
@@ -277,7 +278,7 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
             if resource.name in config.market.epoch_resources:
                 mode = Mode.EPOCH
             if resource.name not in state.resources:
-                await _require(sequencer, OpenResource(resource=resource.name, mode=mode))
+                await require(sequencer, OpenResource(resource=resource.name, mode=mode))
     for key_id in await asyncio.to_thread(vault.key_ids):
         # Sealed, but the crash came before the market pooled it: its owner can start over.
         # One that the market found dead goes as well: nothing can use it.
@@ -286,7 +287,7 @@ async def _settle_start(config: Config, vault: Vault, sequencer: Sequencer) -> N
     for key_id, key in list(state.keys.items()):
         # Erased, but the crash came before the market heard of it.
         if key.live and vault.describe(key_id) is None:
-            await _require(sequencer, RetireKey(key=key_id, reason=KeyEnd.REVOKED))
+            await require(sequencer, RetireKey(key=key_id, reason=KeyEnd.REVOKED))
 
 
 def _check_modes(config: Config, vault: Vault, state: State) -> None:
@@ -296,39 +297,6 @@ def _check_modes(config: Config, vault: Vault, state: State) -> None:
             raise StartRefused(f"market.epoch_resources names {name}, which no provider sells")
         if state.resources.get(name, Mode.EPOCH) is not Mode.EPOCH:
             raise StartRefused(f"{name} is listed as continuous since it was first opened")
-
-
-async def _set_metering(config: Config, ground: Ground, sequencer: Sequencer) -> None:
-    """Journal the operator's rule where it is another one than before."""
-    state, wanted = sequencer.market.state, config.market
-    rule = SetMetering(
-        payment_max=wanted.metered_atoms_max,
-        uncovered_max=wanted.uncovered_atoms_max,
-        unsettled_max=wanted.unsettled_atoms_max,
-    )
-    metering = state.metering
-    known = (state.metered_max, metering.uncovered_max, metering.unsettled_max)
-    if (rule.payment_max, rule.uncovered_max, rule.unsettled_max) == known:
-        return
-    if rule.payment_max:
-        await _check_cap(ground, rule.uncovered_max)
-    await _require(sequencer, rule)
-
-
-async def _check_cap(ground: Ground, uncovered_max: int) -> None:
-    asked = SETTLEMENT.function("uncoveredCap")
-    answer = await ground.chain.call(ground.deployment.settlement, asked.encode())
-    (cap,) = asked.decode_outputs(answer)
-    if uncovered_max > cap:
-        raise StartRefused(f"market.uncovered_atoms_max is above {cap}, the contract's cap")
-
-
-async def _require(
-    sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey | SetMetering
-) -> None:
-    result = await sequencer.submit(command)
-    if isinstance(result, Reject):
-        raise StartRefused(f"{type(command).__name__}: {result.message}")
 
 
 def _outbox(config: Config, ground: Ground, stack: AsyncExitStack) -> Outbox:
@@ -351,6 +319,20 @@ def _book_keeper(
         sequencer=sequencer,
         wallet=Wallet(ground.chain, [ground.librarian]),
         sender=ground.librarian.address,
+        interval_ms=_poll_ms(config),
+    )
+
+
+def _penalty_keeper(
+    config: Config, ground: Ground, sequencer: Sequencer, awards: AwardSigner, alarms: Alarms
+) -> PenaltyKeeper:
+    return PenaltyKeeper(
+        chain=ground.chain,
+        sequencer=sequencer,
+        deployment=ground.deployment,
+        wallet=Wallet(ground.chain, [ground.owner]),
+        awards=awards,
+        alarms=alarms,
         interval_ms=_poll_ms(config),
     )
 
@@ -394,11 +376,13 @@ def _cut_policy(config: Config) -> CutPolicy:
     )
 
 
-def _alarms(submitter: Submitter) -> list[str]:
+def _alarms(submitter: Submitter, penalties: Alarms) -> list[str]:
     """What a person should see to, for GET /healthz."""
     status = submitter.status()
     alarms = [f"{alarm.name}: batch {alarm.batch}" for alarm in status.alarms]
-    return alarms + [f"batch_failed: batch {number}" for number in status.failed]
+    alarms += [f"batch_failed: batch {number}" for number in status.failed]
+    told = penalties.standing.values()
+    return alarms + [f"{alarm.name}: auction {alarm.batch}" for alarm in told]
 
 
 def _limits(config: Config) -> Limits:
@@ -432,10 +416,18 @@ def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -
         sequencer,
         {name: STRATEGIES[name] for name in config.auction.strategies},
         epoch_ms=config.market.epoch_ms,
-        award_blocks=config.auction.award_blocks,
+        award_blocks=_award_blocks(config),
         assets=(deployment.usdc, CREDIT),
         randomness=secrets.token_bytes,
     )
+
+
+def _award_blocks(config: Config) -> int:
+    """A bond leaves two exit delays after it was asked back: within one its awards are over."""
+    blocks = config.auction.award_blocks
+    if not config.auction.bond_atoms_min:
+        return blocks
+    return min(blocks, int(config.chain.exit_delay_seconds / config.chain.block_seconds))
 
 
 async def _reconcile_forever(node: Node) -> None:

@@ -45,8 +45,8 @@ def new(*, context: Context = LOCAL) -> None:
 @app.command
 async def show(*, context: Context = LOCAL) -> None:
     """The account on chain: balance, withdrawal, epoch."""
-    async with _wallet(context) as wallet:
-        owner = AccountOwner(wallet, _deployment(context), context.key(), _account(context))
+    async with chain_wallet(context) as wallet:
+        owner = AccountOwner(wallet, deployment_of(context), context.key(), _account(context))
         context.show("account", await _facts(owner))
 
 
@@ -55,11 +55,11 @@ async def fund(amount: Usdc, /, *, context: Context = LOCAL) -> None:
     """On a local chain only: get AMOUNT of test USDC, and gas, from the faucet."""
     deployer = SigningKey(DEV_KEY)
     key = context.key()
-    async with _wallet(context, deployer) as wallet:
+    async with chain_wallet(context, deployer) as wallet:
         await fund_locally(
-            wallet, _deployment(context), deployer.address, key.address, atoms(amount)
+            wallet, deployment_of(context), deployer.address, key.address, atoms(amount)
         )
-        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
+        owner = AccountOwner(wallet, deployment_of(context), key, _account(context))
         context.show("account", await _facts(owner))
 
 
@@ -67,8 +67,8 @@ async def fund(amount: Usdc, /, *, context: Context = LOCAL) -> None:
 async def deposit(amount: Usdc, /, *, context: Context = LOCAL) -> None:
     """Deposit AMOUNT from your wallet; the market sees it once the block is final."""
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
+    async with chain_wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, deployment_of(context), key, _account(context))
         if atoms(amount) > (held := await owner.tokens()):
             raise CommandFailed(f"{owner.owner} has no more than {usdc(held)} USDC to deposit")
         await owner.deposit(atoms(amount))
@@ -85,8 +85,8 @@ async def withdraw(
 ) -> None:
     """Ask for AMOUNT back, or without one take what was asked for after the exit delay."""
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
+    async with chain_wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, deployment_of(context), key, _account(context))
         if amount:
             await _refuse_too_much(owner, atoms(amount))
             await owner.request_withdrawal(atoms(amount))
@@ -99,8 +99,8 @@ async def withdraw(
 async def session_account(*, context: Context = LOCAL) -> None:
     """Create your smart account, whose session keys you can grant and revoke."""
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
+    async with chain_wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, deployment_of(context), key)
         context.show("session account", await _facts(owner))
 
 
@@ -123,8 +123,8 @@ async def grant(
     """
     session = read_or_new_key(session_key_file)
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
+    async with chain_wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, deployment_of(context), key)
         await owner.grant_session(
             session.address,
             permissions=Permission.SIGN | Permission.CANCEL | Permission.RECEIPT,
@@ -149,8 +149,8 @@ async def revoke(session: str = "", /, *, every: bool = False, context: Context 
     if bool(session) == every:
         raise CommandFailed("name a session key's address, or --every")
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = await AccountOwner.with_session_account(wallet, _deployment(context), key)
+    async with chain_wallet(context, key) as wallet:
+        owner = await AccountOwner.with_session_account(wallet, deployment_of(context), key)
         if every:
             await owner.revoke_all_sessions()
         else:
@@ -162,13 +162,14 @@ async def revoke(session: str = "", /, *, every: bool = False, context: Context 
 async def cancel_all(*, context: Context = LOCAL) -> None:
     """Cancel on chain every document that you signed in the current epoch."""
     key = context.key()
-    async with _wallet(context, key) as wallet:
-        owner = AccountOwner(wallet, _deployment(context), key, _account(context))
+    async with chain_wallet(context, key) as wallet:
+        owner = AccountOwner(wallet, deployment_of(context), key, _account(context))
         await owner.cancel_all()
         context.show("account", await _facts(owner))
 
 
-def _deployment(context: Context) -> Deployment:
+def deployment_of(context: Context) -> Deployment:
+    """Where the local market's contracts are. Raises CommandFailed."""
     path = context.data_dir / "deployment.json"
     if not path.exists():
         raise CommandFailed(f"no deployment in {context.data_dir}: run `keyfill up`")
@@ -176,9 +177,9 @@ def _deployment(context: Context) -> Deployment:
 
 
 @asynccontextmanager
-async def _wallet(context: Context, *keys: SigningKey) -> AsyncIterator[Wallet]:
+async def chain_wallet(context: Context, *keys: SigningKey) -> AsyncIterator[Wallet]:
     """A wallet on the local market's chain."""
-    chain = ChainClient(context.node().rpc_url, chain_id=_deployment(context).chain_id)
+    chain = ChainClient(context.node().rpc_url, chain_id=deployment_of(context).chain_id)
     try:
         await chain.start()
         yield Wallet(chain, keys)
@@ -197,7 +198,7 @@ async def _facts(owner: AccountOwner) -> dict[str, Any]:
         "owner": owner.owner,
         "deposited": usdc(escrow.balance),
         "withdrawing": usdc(escrow.withdrawing),
-        "withdrawable at": _date(escrow.withdrawable_at),
+        "withdrawable at": date(escrow.withdrawable_at),
         "epoch": escrow.epoch,
         "in wallet": usdc(await owner.tokens()),
     }
@@ -221,9 +222,10 @@ async def _withdraw(owner: AccountOwner, receiver: str) -> None:
     except CallReverted as error:
         if not error.reason.startswith("SettlementWithdrawalEarly"):
             raise
-        due = _date(escrow.withdrawable_at)
+        due = date(escrow.withdrawable_at)
         raise CommandFailed(f"the exit delay is not over: take it after {due}") from error
 
 
-def _date(seconds: int) -> str | None:
+def date(seconds: int) -> str | None:
+    """A time as people read it; None for 0."""
     return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.markup import escape
 
 from intents.signature import SigningKey
+from solver.cli import bond
 from solver.cli.context import ERR, OUT, Context, stored_key
 from solver.cli.stop import until_stopped
 from solver.client.competitor import Competitor, Outcome, TimedStrategy
@@ -23,6 +24,7 @@ Name = Literal["book", "batch", "milp", "random"]
 _NOTHING: Final = Snapshot(auction=0, asset="", closes_at_ms=0, seed_hash="", books=())
 
 app = App(name="solver", help="Compete in auctions with a strategy, or watch them.")
+app.command(bond.app)
 
 
 @app.command

@@ -228,11 +228,25 @@ class ConductRuleTold(Told, frozen=True, kw_only=True):
     clean_ms: int
 
 
+class BondRuleTold(Told, frozen=True, kw_only=True):
+    """A bid needs bond - withdrawing - exposure >= `bondMin` atoms; 0: it needs no bond.
+
+    For each other auction that it bids in, `penaltyMax` counts as exposure too, which counts
+    `exposurePercent`. Bonds are paid in at `contract`, which is empty where none is asked for.
+    """
+
+    bond_min: int
+    exposure_percent: int
+    penalty_max: int
+    contract: str
+
+
 class SolverTold(Told, frozen=True, kw_only=True):
     """A solver that won with offers of its own: what it answered for since its last bench.
 
     `answering` leases are not over yet. Benched while `benchedUntilMs` is ahead; a next bench is
-    doubled `level` times.
+    doubled `level` times. Of its `bond`, `withdrawing` atoms are asked back and stand for no bid;
+    `exposure` is what its open awards ask for, penalties that are due among them.
     """
 
     solver: str
@@ -241,16 +255,21 @@ class SolverTold(Told, frozen=True, kw_only=True):
     faded: int
     level: int
     benched_until_ms: int
+    bond: int
+    withdrawing: int
+    exposure: int
+    penalties_paid: int
 
 
 class SolversTold(Told, frozen=True, kw_only=True):
-    """Those whose leases ended last come first; who never won with offers of its own is not here.
+    """Those whose leases ended last come first, then who only has a bond; nobody else is here.
 
     `timeMs` is the market's.
     """
 
     time_ms: int
     rule: ConductRuleTold
+    bond_rule: BondRuleTold
     solvers: tuple[SolverTold, ...]
 
 

@@ -10,6 +10,7 @@ import msgspec
 from intents.bound import RESOURCE_BYTES_MAX
 from intents.reject import Reject, RejectCode, reject
 from solver.core.auction import Auction, Proposed, Snapshot
+from solver.core.bond import Bond
 from solver.core.book import Order
 from solver.core.conduct import (
     ANSWERED_FIRST,
@@ -42,6 +43,7 @@ from solver.gateway.competition import (
     AuctionTold,
     AwardedFillTold,
     AwardTold,
+    BondRuleTold,
     BroughtTold,
     ConductRuleTold,
     ProposedBook,
@@ -222,25 +224,30 @@ def solvers_told(state: State, now_ms: int, count: int) -> SolversTold:
     """Solvers that answer for offers of their own, the latest first, and the breaker's rule."""
     conduct = state.conduct
     answering = Counter(answer.solver for answer in conduct.answers.values())
-    names = dict.fromkeys([*reversed(conduct.standings), *answering])
+    bonds = state.bonds
+    names = dict.fromkeys([*reversed(conduct.standings), *answering, *bonds.by_solver])
     return SolversTold(
         time_ms=now_ms,
         rule=CONDUCT_RULE,
-        solvers=tuple(
-            _solver_told(name, answering[name], conduct.standings.get(name, _NEW), now_ms)
-            for name in islice(names, count)
-        ),
+        bond_rule=tell(bonds.rule, BondRuleTold),
+        solvers=tuple(_solver_told(state, name, answering[name]) for name in islice(names, count)),
     )
 
 
-def _solver_told(name: str, answering: int, standing: Standing, now_ms: int) -> SolverTold:
+def _solver_told(state: State, name: str, answering: int) -> SolverTold:
+    standing = state.conduct.standings.get(name, _NEW)
+    bond = state.bonds.by_solver.get(name, _NO_BOND)
     return SolverTold(
         solver=name,
         answering=answering,
         answered=standing.answered,
         faded=standing.faded,
-        level=standing.level_at(now_ms),
+        level=standing.level_at(state.now_ms),
         benched_until_ms=standing.benched_until_ms,
+        bond=bond.amount,
+        withdrawing=bond.withdrawing,
+        exposure=state.bonds.exposure(name, 0),
+        penalties_paid=bond.paid,
     )
 
 
@@ -369,3 +376,4 @@ def solution_told(proposed: Proposed) -> SolutionTold:
 _OVER: Final = (LeaseStatus.SETTLED, LeaseStatus.SKIPPED)
 _UNSEEN: Final = Account()
 _NEW: Final = Standing()
+_NO_BOND: Final = Bond()

@@ -77,7 +77,16 @@ class AuctionConfig(_Section):
     """The book alone: a market without solvers trades all the same. Empty: only who connects."""
     award_blocks: int = Field(default=50_000, ge=0, le=10_000_000)
     """Winning solvers are paid out of what they won, by awards that can be settled for so many
-    blocks: more than any lease and its settlement take. 0: nobody is charged, nobody is paid."""
+    blocks: more than any lease and its settlement take. 0: nobody is charged, nobody is paid.
+    Where bonds are asked for, no more than one exit delay's."""
+    bond_atoms_min: int = Field(default=0, ge=0, le=AMOUNT_MAX)
+    """What a solver's bond has to be, beyond what its awards can still cost it, for a bid. 0: none
+    is asked for, and who does not deliver is benched alone."""
+    exposure_percent: int = Field(default=100, ge=100, le=1_000)
+    """How much of each penalty that can come a bond has to cover."""
+    penalty_atoms_max: int = Field(default=1_000_000, ge=1, le=AMOUNT_MAX)
+    """What an award can cost a solver that does not deliver, at most. The contract keeps the one
+    that it was deployed with."""
 
 
 class GatewayConfig(_Section):

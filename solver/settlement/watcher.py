@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from contracts import bindings
-from contracts.bindings import SETTLEMENT, RawLog, decode_log, topics_of
+from contracts.bindings import BONDS, SETTLEMENT, RawLog, decode_log, topics_of
 from contracts.deploy import Deployment
 from contracts.metered import paid_buyers
 from intents.receipt import lines_of
@@ -24,6 +24,9 @@ from solver.core.fact import (
     AllSessionsRevoked,
     BatchSettled,
     BlockMined,
+    BondDeposited,
+    BondWithdrawalRequested,
+    BondWithdrawn,
     CapChanged,
     ClaimPaid,
     CounterpartyRuleChanged,
@@ -41,6 +44,7 @@ from solver.core.fact import (
     ReceiptClaimed,
     RecordSkipped,
     SessionRevoked,
+    SolverPenalised,
     WithdrawalRequested,
     Withdrawn,
 )
@@ -58,6 +62,7 @@ from solver.settlement.fault import (
 
 BACKOFF_DOUBLINGS_MAX: Final = 6
 _SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
+_BOND_TOPICS: Final = topics_of(BONDS)
 
 _TIMED_TOPICS: Final = frozenset(
     bindings.topic_of(log)
@@ -169,11 +174,14 @@ class Watcher:
         It is asked in one request, with the blocks at both ends: who answers has them, and so
         a node that is behind cannot pass off what it has not seen as nothing.
         """
-        first, settlement = self._scanned + 1, [self._deployment.settlement]
+        first = self._scanned + 1
+        addresses, topics = [self._deployment.settlement], _SETTLEMENT_TOPICS
+        if self._deployment.bonds:
+            addresses, topics = [*addresses, self._deployment.bonds], topics + _BOND_TOPICS
         asks: list[Ask[Any]] = [
             ask.block(last),
             ask.block(self._scanned),
-            ask.logs(first, last, topics=_SETTLEMENT_TOPICS, addresses=settlement),
+            ask.logs(first, last, topics=topics, addresses=addresses),
         ]
         block, scanned, logs = await self._chain.read_all(asks)
         self._check_still_there(scanned)
@@ -309,6 +317,22 @@ def fact_of(log: bindings.Log) -> Fact | None:  # noqa: C901, PLR0911, PLR0912  
             return ClaimPaid(account=log.account, spent=log.spent, lines=lines)
         case bindings.RegistryLog():
             return _registry_fact(log)
+        case _:
+            return _bond_fact(log)
+
+
+def _bond_fact(log: bindings.Log) -> Fact | None:
+    """What a log of the solvers' bonds means."""
+    match log:
+        case bindings.BondDeposited():
+            check(log.amount_after <= INTEGER_MAX, "bond_fits_ledger", solver=log.solver)
+            return BondDeposited(solver=log.solver, amount=log.amount)
+        case bindings.BondWithdrawalRequested():
+            return BondWithdrawalRequested(solver=log.solver, amount=min(log.amount, INTEGER_MAX))
+        case bindings.BondWithdrawn():
+            return BondWithdrawn(solver=log.solver, amount=log.amount)
+        case bindings.SolverPenalised():
+            return SolverPenalised(auction=log.auction, solver=log.solver, paid=log.paid)
     return None
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from solver.core.command import KeyEnd, OpenAuction, RetireKey, Tick
+from solver.core.command import ApplyBlocks, KeyEnd, OpenAuction, RetireKey, SetBonds, Tick
 from solver.core.conduct import BENCH_MS
+from solver.core.fact import BondDeposited, BondWithdrawalRequested
 from tests.builder import USDC, Person, alice, bob, carol
 from tests.gateway.bidding import OPEN_MS, TICK, Message, answered, bidding
 from tests.gateway.world import EPOCHS, World, a_world
@@ -66,7 +67,40 @@ async def test_anyone_can_read_who_is_benched() -> None:
             "faded": 0,
             "level": 1,
             "benchedUntilMs": world.sequencer.now_ms() + BENCH_MS,
+            "bond": 0,
+            "withdrawing": 0,
+            "exposure": 0,
+            "penaltiesPaid": 0,
         }
+
+
+async def test_anyone_can_read_who_is_bonded() -> None:
+    """The rule with its contract, each bond and what is asked back; bids without are refused."""
+    async with a_world() as world:
+        world.stop_clock()
+        rule = SetBonds(bond_min=200, exposure_percent=150, penalty_max=100, contract="0xb0")
+        await world.do(rule)
+        key = await world.key(bob)
+        message = await _opened(world, key)
+        async with bidding(world, bob) as socket:
+            told = await answered(socket, message)
+            assert (told["code"], bool(told["hint"])) == ("bond_missing", True)
+            facts = (
+                BondDeposited(solver=bob.address, amount=1_000),
+                BondWithdrawalRequested(solver=bob.address, amount=900),
+            )
+            number = world.gateway.state.cursor + 1
+            await world.do(ApplyBlocks(number=number, block_hash="0x01", facts=facts))
+            assert (await answered(socket, message))["code"] == "bond_too_small"
+        told = await _solvers(world)
+        assert told["bondRule"] == {
+            "bondMin": 200,
+            "exposurePercent": 150,
+            "penaltyMax": 100,
+            "contract": "0xb0",
+        }
+        (bonded,) = told["solvers"]
+        assert (bonded["bond"], bonded["withdrawing"], bonded["exposure"]) == (1_000, 900, 0)
 
 
 async def test_a_benched_solver_hears_until_when() -> None:
