@@ -4,7 +4,8 @@ The mixed flow of the matching benchmark, as signed intents, offers and cancels,
 to a journal on disk. A fresh process then does what a restart does: it reads every group,
 verifies its link of the chain, decodes it, applies its commands, compares what they led to,
 and in the end the state's hash. An event of the figure is one command of the flow; seconds
-are the CPU's, as everywhere in this folder, and once the wall clock's.
+are the CPU's, as everywhere in this folder, and once the wall clock's. The invariants that a
+restart checks last are a figure of their own: they cost what stands, not what happened.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from intents.reject import Reject
 from solver.core.command import ApplyBlocks, Command, OpenResource, SubmitIntent, SubmitOffer
 from solver.core.event import Event
 from solver.core.fact import Deposited
+from solver.core.invariant import check_all
 from solver.core.market import Market
 from solver.core.state import State
 from solver.engine.collector import uncollected
@@ -57,6 +59,7 @@ class Lap(msgspec.Struct, frozen=True):
     wall_seconds: float
     chain_seconds: float
     hash_seconds: float
+    check_seconds: float
 
 
 def write(folder: Path, flow: Flow) -> None:
@@ -84,7 +87,8 @@ def lap(folder: Path) -> Lap:
         recovered = _recovered(reader)
         replayed = process_time()
         hashed = recovered.market.state.hash()
-    wall_ended, ended = perf_counter(), process_time()
+        wall_ended, ended = perf_counter(), process_time()
+        check_seconds = _timed(lambda: check_all(recovered.market.state))
     if reader.checkpoints() != {recovered.seq: hashed}:
         raise SystemExit("replay came to another state")
     return Lap(
@@ -95,6 +99,7 @@ def lap(folder: Path) -> Lap:
         wall_seconds=wall_ended - wall_started,
         chain_seconds=chain_seconds,
         hash_seconds=ended - replayed,
+        check_seconds=check_seconds,
     )
 
 
@@ -189,6 +194,7 @@ def main() -> None:
     print_figure("replay_pure_per_s", plain.commands / plain.seconds, "commands/s")
     print_figure("replay_chain_us", 10**6 * fast.chain_seconds / fast.commands, "us a command")
     print_figure("replay_hash_ms", 10**3 * fast.hash_seconds, "ms")
+    print_figure("replay_check_ms", 10**3 * fast.check_seconds, "ms")
 
 
 if __name__ == "__main__":

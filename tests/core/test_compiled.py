@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core import drop
+from tests.core import broken, drop
 from tests.core.floor import a_walk
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,14 @@ def test_compiled_and_plain_reach_the_same_states() -> None:
 def test_a_dropped_compiled_market_leaves_nothing_behind() -> None:
     """Its records have no part in garbage collection, and refer to each other while they stand."""
     assert int(_compiled("-m", drop.__name__)) < GROWTH_BYTES_MAX
+
+
+@pytest.mark.skipif(not COMPILED.exists(), reason="`make compile` needs a C compiler")
+def test_compiled_invariants_find_what_is_wrong() -> None:
+    """Each number that is wrong is found, under the name by which plain Python finds it."""
+    found = broken.said_of_mistakes()
+    assert "nothing" not in found
+    assert _compiled("-m", broken.__name__).split() == found
 
 
 def _compiled(*arguments: str) -> str:
