@@ -275,6 +275,9 @@ def _leaf_values(leaf: Leaf) -> tuple[object, ...]:
         leaf.units,
         leaf.delivered,
         leaf.payment,
+        leaf.auction,
+        leaf.solver,
+        leaf.reward,
     )
 
 

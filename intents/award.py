@@ -78,5 +78,19 @@ def award_tree(fills: Sequence[AwardedFill]) -> AwardTree:
     return AwardTree(levels=tuple(levels))
 
 
+def root_of(fill: AwardedFill, proof: str) -> str:
+    """The root that a proof of `AwardTree` leads this fill to; empty if it is no proof."""
+    data = bytes.fromhex(proof.removeprefix("0x"))
+    if not data or len(data) != 1 + _INDEX_BYTES + _WORD * data[0]:
+        return ""
+    place = int.from_bytes(data[1 : 1 + _INDEX_BYTES], "big")
+    node = fill.digest()
+    for start in range(1 + _INDEX_BYTES, len(data), _WORD):
+        sibling = data[start : start + _WORD]
+        node = keccak256(sibling + node if place & 1 else node + sibling)
+        place >>= 1
+    return "0x" + node.hex()
+
+
 def _account(address: str) -> bytes:
     return bytes.fromhex(address[2:]).rjust(_WORD, b"\0")

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import msgspec
 from tiny_keccak import keccak256
 
-from intents.bound import HASH_ZERO
+from intents.bound import ADDRESS_ZERO, HASH_ZERO
 
 
 class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     """One fill as a metered batch commits to it. Hashes are 0x-hex, `resource` that of its name.
 
     `intent` is the digest of the intent or mandate that it was sold under, `offer` the offer's.
+    Of `payment` the seller has all but `reward`, which is the solver's by its award of `auction`;
+    where nobody won, all three are 0.
     """
 
     fill: str
@@ -26,6 +28,9 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     delivered: int
     payment: int
+    auction: int = 0
+    solver: str = ADDRESS_ZERO
+    reward: int = 0
 
     def digest(self) -> bytes:
         """Hashed twice, so that no node of a tree passes for a leaf."""
@@ -39,6 +44,9 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
             self.units.to_bytes(32, "big"),
             self.delivered.to_bytes(32, "big"),
             self.payment.to_bytes(32, "big"),
+            self.auction.to_bytes(32, "big"),
+            _bytes(self.solver).rjust(32, b"\x00"),
+            self.reward.to_bytes(32, "big"),
         )
         return keccak256(keccak256(b"".join(words)))
 

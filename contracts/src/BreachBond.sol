@@ -127,7 +127,8 @@ contract BreachBond is IBreachBond, ReentrancyGuardTransient {
             BreachDocumentOther()
         );
         uint256 due = _floor(leaf.delivered, offer.limit, offer.units);
-        return _makeGood(leaf, proof, false, leaf.seller, due, leaf.payment);
+        uint256 earned = leaf.payment - Math.min(leaf.reward, leaf.payment);
+        return _makeGood(leaf, proof, false, leaf.seller, due, earned);
     }
 
     // ------------------------------------------------------------------ views

@@ -14,6 +14,8 @@ interface IBreachBond {
     /// @notice One fill, as a metered batch commits to it.
     /// @param intent digest of the intent or mandate it was sold under
     /// @param offer digest of the offer
+    /// @param payment what the buyer pays; the seller gets all of it but `reward`
+    /// @param auction by whose award to `solver` the reward is; all three are 0 where nobody won
     struct Leaf {
         bytes32 fill;
         bytes32 intent;
@@ -24,6 +26,9 @@ interface IBreachBond {
         uint64 units;
         uint64 delivered;
         uint96 payment;
+        uint64 auction;
+        address solver;
+        uint96 reward;
     }
 
     /// @param siblings of the leaf, from itself up to the root
@@ -86,7 +91,8 @@ interface IBreachBond {
         IDocuments.Mandate calldata mandate
     ) external returns (uint256 paid);
 
-    /// @notice Shows that a fill pays its seller less than floor(delivered * limit / units).
+    /// @notice Shows that a fill pays its seller less than floor(delivered * limit / units), without what
+    /// it pays a solver.
     /// @return paid atoms credited to the seller
     function proveOfferBreach(
         Leaf calldata leaf,

@@ -151,6 +151,24 @@ contract BreachBondTest is MeteredTest {
         _bond.proveOfferBreach(leaf, proof, offer);
     }
 
+    /// @dev What a solver gets is not the seller's: 33 of 1,000 units for 60 are 49 for it and 11 for the
+    /// solver at most. A reward above all that is paid leaves it nothing.
+    function test_offerBreach_isWithoutTheSolversReward() public {
+        IDocuments.Offer memory offer = _signedOffer();
+        IBreachBond.Leaf memory leaf = _leaf(_signedIntent(), 33, 60);
+        leaf.offer = settlement.offerDigest(offer);
+        (leaf.auction, leaf.solver, leaf.reward) = (7, high.addr, 11);
+        IBreachBond.Proof memory proof = _commit(leaf);
+        vm.expectRevert(IBreachBond.BreachNone.selector);
+        _bond.proveOfferBreach(leaf, proof, offer);
+        leaf.reward = 14;
+        proof = _commit(leaf);
+        vm.assertEq(_bond.proveOfferBreach(leaf, proof, offer), 3);
+        leaf.reward = type(uint96).max;
+        proof = _commit(leaf);
+        vm.assertEq(_bond.proveOfferBreach(leaf, proof, offer), 49);
+    }
+
     /// @dev Both sides of one fill can be broken, and each is made good by itself.
     function test_bothSides_areMadeGood() public {
         IDocuments.Offer memory offer = _signedOffer();
@@ -384,7 +402,10 @@ contract BreachBondTest is MeteredTest {
             resource: RESOURCE,
             units: delivered,
             delivered: delivered,
-            payment: payment
+            payment: payment,
+            auction: 0,
+            solver: address(0),
+            reward: 0
         });
     }
 

@@ -13,6 +13,7 @@ import msgspec
 
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode
+from simulations.swarm.award import Awards
 from simulations.swarm.competition import Contests
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
@@ -71,7 +72,8 @@ class Auditor:
         self.contests = Contests(self.papers)
         self.mandates = Mandates()
         self.trusts = Trusts()
-        self.spendings = Spendings(usdc, self.papers, self.fills)
+        awards = Awards(self.papers, self.fills, self.mandates)
+        self.spendings = Spendings(usdc, self.papers, self.fills, awards)
         self.payments = Payments(
             usdc, self.papers, self.fills, self.mandates, self.trusts, self.spendings
         )

@@ -28,6 +28,7 @@ from solver.core.command import (
     SubmitOffer,
 )
 from solver.core.document import IntentState, intent_record
+from solver.engine.award import AwardSigner
 from solver.engine.sequencer import Applied, Sequencer, SequencerStopped
 from solver.gateway.document import bind
 from solver.gateway.owed import SpendingBody, SpendingTold
@@ -156,6 +157,8 @@ class Gate:
         proxy: Proxy,
         vault: Vault,
         rules: Rules,
+        awards: AwardSigner,
+        *,
         signatures: ContractSignatures,
         on_receipt: Callable[[], None],
     ) -> None:
@@ -164,6 +167,7 @@ class Gate:
         self._proxy = proxy
         self._vault = vault
         self._rules = rules
+        self._awards = awards
         self._on_receipt = on_receipt
 
     async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911  one a route
@@ -282,7 +286,7 @@ class Gate:
         return await self._sequencer.submit(RetireKey(key=message.key, reason=KeyEnd.REVOKED))
 
     async def _owed(self, message: Owe) -> Answer:
-        told = spending_told(self._sequencer.market.state, message.account)
+        told = spending_told(self._sequencer.market.state, message.account, self._awards)
         try:
             await self._sequencer.durable()
         except SequencerStopped:

@@ -213,6 +213,7 @@ class Node:
         self._engine = self._run(sequencer.run())
         self._run(sequencer.run_timer())
         await self._settle_start(sequencer)
+        awards = AwardSigner(OWNER, DOMAIN)
         outbox = Outbox(
             OUTBOX,
             Identity(
@@ -225,7 +226,7 @@ class Node:
             sequencer=sequencer,
             deployment=DEPLOYMENT,
             key=OPERATOR,
-            awards=AwardSigner(OWNER, DOMAIN),
+            awards=awards,
             policy=SubmitPolicy(interval_ms=2_000, refused_retry_ms=500),
             on_alarm=lambda _: None,
         )
@@ -271,8 +272,9 @@ class Node:
             proxy,
             self.machine.vault,
             RULES,
-            ContractSignatures(self.machine.chain, DEPLOYMENT),
-            self.machine.on_receipt,
+            awards,
+            signatures=ContractSignatures(self.machine.chain, DEPLOYMENT),
+            on_receipt=self.machine.on_receipt,
         )
 
     def _recover(self) -> Sequencer:

@@ -63,6 +63,8 @@ class Fill(msgspec.Struct, kw_only=True):
     charge: int = 0
     reward: int = 0
     """What of the payment is the solver's."""
+    solver: str = ""
+    """Who that is, once its buyer was shown the award."""
 
 
 class Call(msgspec.Struct, kw_only=True):

@@ -92,14 +92,14 @@ class Payments:
         if intent.mandate:
             self._mandates.paid(intent.mandate, event.payment)
         if fill.metered:
-            self._spendings.settled(event.buyer, event.seller, event.fill, event.payment)
+            self._spendings.settled(event)
         else:
+            due = fill.reward if event.payment else 0
+            expect((event.reward or 0) == due, "reward_is_of_what_was_delivered", fill=event.fill)
             expect(event.payment == fill.payment, "settled_as_closed", fill=event.fill)
             is_batched = fill.batch >= 0 or paid != self._usdc or not event.payment
             expect(is_batched, "usdc_is_batched", fill=event.fill)
         reward = event.reward or 0
-        due = fill.reward if event.payment else 0
-        expect(reward == due, "reward_is_of_what_was_delivered", fill=event.fill)
         self._move(event.buyer, event.seller, paid, event.payment - reward)
         if event.solver:
             self._move(event.buyer, event.solver, paid, reward)

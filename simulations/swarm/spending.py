@@ -9,6 +9,7 @@ import msgspec
 from contracts.metered import paid_buyers, paid_sellers
 from intents.document import SpendReceipt
 from intents.receipt import in_order, lines_hash
+from simulations.swarm.award import Awards
 from simulations.swarm.caps import Keys
 from simulations.swarm.chain import Chain
 from simulations.swarm.finding import expect
@@ -29,6 +30,7 @@ from solver.core.event import (
     Event,
     Filled,
     MeteringSet,
+    PaymentSettled,
     ReceiptAccepted,
     ReceiptLapsed,
 )
@@ -88,7 +90,10 @@ class Spending(msgspec.Struct, kw_only=True):
 class Spendings:
     """Of all buyers; and what sellers got."""
 
-    def __init__(self, usdc: str, papers: dict[str, Paper], fills: dict[str, Fill]) -> None:
+    def __init__(
+        self, usdc: str, papers: dict[str, Paper], fills: dict[str, Fill], awards: Awards
+    ) -> None:
+        self._awards = awards
         self._usdc = usdc
         self._papers = papers
         self._fills = fills
@@ -145,6 +150,7 @@ class Spendings:
         voids = self.of(account).voids
         kept = counts >= promised.spent or voids > promised.voids
         expect(kept, "p1_accepted_receipt_counts", account=account, counts=counts)
+        self._awards.heard(account, told)
 
     # ---------------------------------------------------------------- fills
 
@@ -197,8 +203,10 @@ class Spendings:
         expect(before is None or event.spent > before.spent, "receipts_never_fall", **facts)
         amounts: dict[str, int] = {}
         for name in spending.waiting[: event.fills]:
-            seller = self._seller(name)
-            amounts[seller] = amounts.get(seller, 0) + self._fills[name].payment
+            fill, seller = self._fills[name], self._seller(name)
+            expect(fill.solver or not fill.charge, "signed_for_a_shown_award", fill=name)
+            amounts[seller] = amounts.get(seller, 0) + fill.payment - fill.reward
+            amounts[fill.solver] = amounts.get(fill.solver, 0) + fill.reward
         expect(0 < event.fills <= len(spending.waiting), "receipt_is_for_what_waits", **facts)
         expect(event.spent == spending.base + sum(amounts.values()), "receipt_adds_up", **facts)
         lines = lines_hash(in_order(amounts))
@@ -291,16 +299,20 @@ class Spendings:
 
     # ---------------------------------------------------------------- money
 
-    def settled(self, account: str, seller: str, name: str, payment: int) -> None:
+    def settled(self, event: PaymentSettled) -> None:
         """A metered fill is paid: whole, unless a claim had too little for it."""
-        spending, fill = self.of(account), self._fills[name]
-        whole = payment == fill.payment or (account in self.executed and payment < fill.payment)
-        expect(whole, "settled_as_closed", fill=name)
+        account, name, payment = event.buyer, event.fill, event.payment
+        spending, fill, reward = self.of(account), self._fills[name], event.reward or 0
         by_claim = account in self.executed
+        whole = (payment, reward) == (fill.payment, fill.reward)
+        less = payment <= fill.payment and reward <= fill.reward
+        expect(whole or (by_claim and less), "settled_as_closed", fill=name)
+        expect(not fill.solver or event.solver == fill.solver, "reward_is_the_winners", fill=name)
         expect(name in spending.under_way or by_claim or not payment, "metered_is_batched")
         if name in spending.waiting:
             spending.waiting.remove(name)
-        self._take(account, seller, payment)
+        self._take(account, event.seller, payment - reward)
+        self._take(account, event.solver or event.seller, reward)
 
     def skipped(self, account: str, name: str, reason: int) -> None:
         """A metered fill is not paid: nobody signed for it, and the chain refused."""

@@ -6,7 +6,7 @@ from cyclopts import App
 
 from solver.cli.context import Context, usdc
 from solver.cli.trade import LOCAL, agent_of
-from solver.client.spending import Owed
+from solver.client.owed import Owed
 
 app = App(name="spending", help="What you owe for small calls, and your signature for it.")
 
@@ -44,4 +44,6 @@ def _row(owed: Owed) -> dict[str, Any]:
         "seller": owed.seller,
         "units": owed.delivered,
         "owed": usdc(owed.payment),
+        "solver": "" if owed.award is None else owed.award.solver,
+        "reward": usdc(owed.reward),
     }

@@ -33,6 +33,8 @@ class Signing(Model, frozen=True, kw_only=True):
     domain: Domain
     assets: Assets
     request_seconds_max: int
+    award_signer: str = ""
+    """Whose signature an award needs; without one none is believed."""
 
 
 class Listed(Model, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 One signature covers all calls since the last one; the market serves a buyer only so far without.
 What is counted here is what the agent's calls may cost at the prices it signed: a receipt is
-never for more in all, nor for anything that this agent did not buy. An account that several
+never for more in all, nor for anything that this agent did not buy, nor to a solver for what no
+award of the market's shows (`awarded`). An account that several
 agents buy for lets one of them sign, with `sign(trusting=True)`.
 """
 
@@ -17,9 +18,11 @@ from intents.document import SpendReceipt
 from intents.receipt import ReceiptLine, in_order, lines_hash
 from intents.rounding import pro_rata
 from intents.signature import SigningKey
+from solver.client.awarded import Awards
 from solver.client.fault import MarketFault, NotOwed, Rejected
 from solver.client.market import Market
-from solver.client.model import Intent, Model
+from solver.client.model import Intent
+from solver.client.owed import Owed, Statement
 
 PAUSE_SECONDS: Final = 1.0
 """How long a call that is not near the cap waits for others that one signature covers too."""
@@ -27,46 +30,6 @@ ATTEMPTS_MAX: Final = 5
 USES_MAX: Final = 10_000
 """Intents that are remembered; a fill of an older one is not signed for by itself."""
 STALE: Final = "receipt_stale"
-
-
-class Paid(Model, frozen=True, kw_only=True):
-    """What one seller gets."""
-
-    seller: str
-    amount: int
-
-
-class Owed(Model, frozen=True, kw_only=True):
-    """A fill that was served and is not signed for."""
-
-    fill: str
-    intent: str
-    seller: str
-    delivered: int
-    payment: int
-
-
-class Signed(Model, frozen=True, kw_only=True):
-    """A receipt that the market has."""
-
-    document: SpendReceipt
-    lines: tuple[Paid, ...]
-    fills: int
-    signer: str
-    signature: str
-
-
-class Statement(Model, frozen=True, kw_only=True):
-    """What the market says that an account owes."""
-
-    document: SpendReceipt
-    lines: tuple[Paid, ...]
-    fills: int
-    owed: tuple[Owed, ...]
-    receipt: Signed | None
-    exposure: int
-    uncovered_max: int
-    payment_max: int
 
 
 class _Use(msgspec.Struct, kw_only=True):
@@ -204,15 +167,17 @@ class Spending:
         most = self._base + self._counted
         units = Counter[str]()
         before = fills = told.fills - len(told.owed)
-        reason = ""
+        awards, reason = Awards(self._market, self._account, told), ""
         for owed in told.owed:
             units[owed.intent] += owed.delivered
-            reason = self._fault_in(owed, units[owed.intent])
+            reason = self._fault_in(owed, units[owed.intent]) or awards.fault_in(owed)
             if not reason and document.base + amounts.total() + owed.payment > most:
                 reason = f"by our count {most} atoms are owed in all, not more"
             if reason:
                 break
-            amounts[owed.seller] += owed.payment
+            amounts[owed.seller] += owed.payment - owed.reward
+            if owed.award is not None:
+                amounts[owed.award.solver] += owed.reward
             fills += 1
         if fills == before:
             raise NotOwed(reason)

@@ -49,3 +49,9 @@ def forget_settled(awards: dict[str, AwardState], auctions: Container[int], name
 def award_id(auction: int, solver: str) -> str:
     """One for each winner of an auction."""
     return f"{auction}:{solver}"
+
+
+def awarded_by(name: str) -> tuple[int, str]:
+    """The auction and the solver of an award, by its id: known when the award is forgotten too."""
+    auction, _, solver = name.partition(":")
+    return int(auction), solver

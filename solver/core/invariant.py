@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from intents.rounding import payment_at, pro_rata
+from solver.core.award import awarded_by
 from solver.core.bringing import sealed_offers
 from solver.core.check import check, violate
 from solver.core.command import Authority
@@ -289,7 +290,11 @@ def _receipt_adds_up(state: State, account: str, meter: Meter) -> None:
         signed: dict[str, int] = {}
         for fill in meter.waiting[: receipt.fills]:
             lease = state.leases[fill]
-            signed[lease.seller] = signed.get(lease.seller, 0) + lease.payment
+            _, solver = awarded_by(lease.award) if lease.charge else (0, "")
+            shares = ((lease.seller, lease.payment - lease.reward), (solver, lease.reward))
+            for payee, amount in shares:
+                signed[payee] = signed.get(payee, 0) + amount
+        signed = {payee: amount for payee, amount in signed.items() if amount}
         lines = {line.seller: line.amount for line in receipt.lines}
         check(signed == lines, "receipt_is_what_waits", account=account)
         check(receipt.spent == receipt.base + sum(lines.values()), "receipt_is_what_waits")

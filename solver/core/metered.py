@@ -11,8 +11,10 @@ from typing import Final
 
 from tiny_keccak import keccak256
 
+from intents.bound import ADDRESS_ZERO
 from intents.leaf import Leaf, tree
 from intents.reject import Reject, RejectCode, reject
+from solver.core.award import awarded_by
 from solver.core.check import check, violate
 from solver.core.command import Authority, CutMetered
 from solver.core.event import BatchCut, BatchLine, ClaimMoved, LeaseStatus, ReceiptAccepted
@@ -20,7 +22,13 @@ from solver.core.fact import ClaimPaid, MeteredSettled, PaidRecord, RecordSkippe
 from solver.core.lease import Lease
 from solver.core.ledger import transfer
 from solver.core.meter import Meter, Record, SignedReceipt
-from solver.core.metering import FILLS_PER_RECEIPT_MAX, drop_receipt, list_meter, statement
+from solver.core.metering import (
+    FILLS_PER_RECEIPT_MAX,
+    drop_receipt,
+    list_meter,
+    shares_of,
+    statement,
+)
 from solver.core.session import charge, charge_purchase, may_sign_receipt
 from solver.core.settling import batch_line, finish_batch, resolve, settle
 from solver.core.state import Batch, State
@@ -64,6 +72,7 @@ def _records(state: State, command: CutMetered) -> list[Record]:
 def leaf_of(state: State, line: BatchLine) -> Leaf:
     """A fill of a metered batch as its root commits to it."""
     lease = state.leases[line.fill]
+    auction, solver = awarded_by(lease.award) if lease.charge else (0, ADDRESS_ZERO)
     return Leaf(
         fill=line.fill,
         intent=signed_digest(state, line.intent),
@@ -74,6 +83,9 @@ def leaf_of(state: State, line: BatchLine) -> Leaf:
         units=line.units,
         delivered=line.delivered,
         payment=line.payment,
+        auction=auction,
+        solver=solver,
+        reward=lease.reward,
     )
 
 
@@ -119,17 +131,31 @@ def claim_paid(state: State, fact: ClaimPaid) -> None:
     claimant = state.metering.claimants.get(fact.account, "")
     left = {line.seller: line.amount for line in fact.lines}
     for lease in _owed(state, meter):
-        paid = min(lease.payment, left.get(lease.seller, 0))
+        paid, reward = _claimed(lease, left)
         if paid:
-            left[lease.seller] -= paid
             _wait_no_more(meter, lease)
             charge_purchase(state, lease, paid, claimant)
-            settle(state, lease, paid)
+            settle(state, lease, paid, reward)
     _move(state, fact.account, left)
     meter.base, meter.uncovered = fact.spent, 0
     _end_claim(state, fact.account)
     drop_receipt(state, fact.account, meter)
     list_meter(state, fact.account, meter)
+
+
+def _claimed(lease: Lease, left: dict[str, int]) -> tuple[int, int]:
+    """What a claim's lines pay of a fill, and its solver's part of that; taken from `left`.
+
+    All whom it is to pay get some, or it is owed on: no buyer and seller get round a solver, or
+    buyer and solver round a seller, by a receipt that leaves one of them out.
+    """
+    paid = {payee: min(amount, left.get(payee, 0)) for payee, amount in shares_of(lease).items()}
+    if not all(paid.values()):
+        return 0, 0
+    for payee, amount in paid.items():
+        left[payee] -= amount
+    total = sum(paid.values())
+    return total, total - min(paid.get(lease.seller, 0), lease.payment - lease.reward)
 
 
 def _end_claim(state: State, account: str) -> None:
@@ -243,9 +269,10 @@ def _pay(state: State, batch: Batch, paid: PaidRecord) -> None:
     signer = "" if receipt is None or receipt.authority is not Authority.SESSION else receipt.signer
     charge(state, paid.account, signer, paid.paid)
     for lease in _still_batched(state, batch, lines):
-        left[lease.seller] -= lease.payment
+        for payee, amount in shares_of(lease).items():
+            left[payee] -= amount
         charge_purchase(state, lease, lease.payment, signer)
-        settle(state, lease, lease.payment)
+        settle(state, lease, lease.payment, lease.reward)
     _move(state, paid.account, left)
     meter = state.metering.of(paid.account)
     meter.base += paid.paid

@@ -14,6 +14,7 @@ from intents.document import SpendReceipt
 from intents.receipt import LINES_MAX, ReceiptLine, in_order, lines_hash
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import payment_at
+from solver.core.award import awarded_by
 from solver.core.command import (
     AcceptReceipt,
     Authority,
@@ -139,16 +140,31 @@ def meter_closed(state: State, lease: Lease) -> None:
 # -- what may be signed
 
 
+def shares_of(lease: Lease) -> dict[str, int]:
+    """Whom a closed fill pays how much: its seller, and the solver by whose award it is charged.
+
+    Never its buyer, and nobody nothing.
+    """
+    reward = lease.reward
+    shares = {lease.seller: lease.payment - reward} if lease.payment > reward else {}
+    if reward:
+        _, solver = awarded_by(lease.award)
+        shares[solver] = shares.get(solver, 0) + reward
+    return shares
+
+
 def statement(state: State, meter: Meter, fills: int = FILLS_PER_RECEIPT_MAX) -> Statement:
     """What the first fills that wait come to, as far as a receipt has lines for them."""
     before = meter.receipt if meter.receipt and meter.receipt.fills <= fills else None
     amounts = {} if before is None else {line.seller: line.amount for line in before.lines}
     taken = 0 if before is None else before.fills
     for fill in islice(meter.waiting, taken, fills):
-        lease = state.leases[fill]
-        if lease.seller not in amounts and len(amounts) == LINES_MAX:
+        shares = shares_of(state.leases[fill])
+        new = [payee for payee in shares if payee not in amounts]
+        if len(amounts) + len(new) > LINES_MAX:
             break
-        amounts[lease.seller] = amounts.get(lease.seller, 0) + lease.payment
+        for payee, amount in shares.items():
+            amounts[payee] = amounts.get(payee, 0) + amount
         taken += 1
     return Statement(
         base=meter.next_base,

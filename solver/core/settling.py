@@ -43,7 +43,7 @@ def finish_execution(state: State, execution: Execution) -> None:
         return
     for lease in leases:
         if lease.status is LeaseStatus.CLOSED:
-            settle(state, lease, lease.payment)
+            settle(state, lease, lease.payment, lease.reward)
 
 
 def counted_units(intent: IntentState, lease: Lease) -> int:
@@ -112,7 +112,7 @@ def fill_settled(state: State, fact: FillSettled) -> None:
     lease = _batched_lease(state, fact.fill)
     check(fact.payment == lease.payment, "chain_pays_what_was_batched", fill=fact.fill)
     resolve(state.batches[lease.batch], lease.id, paid=fact.payment)
-    settle(state, lease, fact.payment)
+    settle(state, lease, fact.payment, lease.reward)
 
 
 def fill_skipped(state: State, fact: FillSkipped) -> None:
@@ -171,12 +171,23 @@ def resolve(batch: Batch, fill: str, *, paid: int | None) -> None:
         batch.paid += paid
 
 
-def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | None = None) -> None:
-    """Pay `payment` of what is held for a lease, for good; the rest is the buyer's again."""
+def settle(
+    state: State,
+    lease: Lease,
+    payment: int,
+    reward: int = 0,
+    *,
+    skipped_reason: int | None = None,
+) -> None:
+    """Pay `payment` of what is held for a lease, for good; the rest is the buyer's again.
+
+    `reward` of it is the solver's whose award the fill is of.
+    """
     intent, offer = state.intents[lease.intent], state.offers[lease.offer]
     commit(state, intent, -lease.held)
     award = state.awards[lease.award] if lease.charge else None
-    reward = _pay_reward(state, award, lease, payment) if award is not None else 0
+    if award is not None:
+        _pay_reward(state, award, lease, reward)
     post(intent.order.money, offer.order.money, lease.held, payment - reward)
     lease.held = 0
     spend(state, intent, payment)
@@ -210,15 +221,13 @@ def settle(state: State, lease: Lease, payment: int, *, skipped_reason: int | No
         update_status(state, intent)
 
 
-def _pay_reward(state: State, award: AwardState, lease: Lease, payment: int) -> int:
-    """Pay the solver's part of what a fill comes to, if it is paid for: how much that is."""
+def _pay_reward(state: State, award: AwardState, lease: Lease, reward: int) -> None:
+    """Pay the solver's part of what a fill comes to."""
     award.unsettled -= 1
     forget_settled(state.awards, state.auctions, award.id)
-    reward = lease.reward if payment else 0
     debit = state.money(lease.buyer, lease.asset)
     post(debit, state.money(award.solver, lease.asset), reward, reward)
     lease.held -= reward
-    return reward
 
 
 def _forget_old_batches(state: State) -> None:

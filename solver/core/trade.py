@@ -311,8 +311,9 @@ def spend(state: State, intent: IntentState, atoms: int) -> None:
 def _new_execution(
     state: State, intent: IntentState, number: int, awarding: Awarding | None
 ) -> Execution:
-    """What is charged for an award settles fill by fill, as the chain takes it no other way."""
-    metered = awarding is None and _is_metered(state, intent)
+    """Who buys what it won itself is charged fill by fill: no receipt pays its own account."""
+    is_own = awarding is not None and awarding.award.solver == intent.account
+    metered = not is_own and _is_metered(state, intent)
     execution = state.executions[number] = Execution(number, intent.digest, metered=metered)
     intent.unsettled += 1
     return execution

@@ -28,6 +28,7 @@ class AwardSigner:
     """Signs what the core decided, when it is asked to: the same bytes each time."""
 
     def __init__(self, key: SigningKey, domain: Domain) -> None:
+        self.address = key.address
         self._key = key
         self._prefix = domain.prefix()
         self._cached: OrderedDict[str, SignedAward] = OrderedDict()

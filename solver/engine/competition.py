@@ -80,7 +80,7 @@ class Competition:
 
     def _deadline_block(self) -> int:
         state = self._sequencer.market.state
-        pays = self._award_blocks and state.cursor >= 0 and not state.metered_max
+        pays = self._award_blocks and state.cursor >= 0
         return state.cursor + self._award_blocks if pays else 0
 
     async def _compete(self, number: int) -> None:

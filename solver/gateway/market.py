@@ -84,6 +84,7 @@ async def signing(inbound: Inbound[Nothing, Nothing]) -> Answer:
             for height in range(1, BUNDLE_HEIGHT_MAX + 1)
         },
         assets=AssetsTold(usdc=inbound.gateway.state.usdc, credit=CREDIT),
+        award_signer=inbound.gateway.awards.address,
         request_seconds_max=LIFETIME_SECONDS_MAX,
         notes=NOTES,
     )

@@ -25,14 +25,34 @@ class SpendingBody(Sent, frozen=True, kw_only=True):
 
 
 class PaidTold(Told, frozen=True, kw_only=True):
-    """What one seller gets."""
+    """What a seller gets, or a solver, which stands in a line like one."""
 
     seller: str
     amount: int
 
 
+class OwedAwardTold(Told, frozen=True, kw_only=True):
+    """Why a solver has a part of a fill: what its award says of the fill, and the proof of that.
+
+    The award of `auction` to `solver` is in `awards`. The fill's leaf is of the buyer, its nonce,
+    the seller, its nonce, `units`, `tick` and `charge`; `proof` is height u8, index u16, siblings.
+    """
+
+    auction: int
+    solver: str
+    buyer_nonce: int
+    seller_nonce: int
+    units: int
+    tick: int
+    charge: int
+    proof: str
+
+
 class OwedTold(Told, frozen=True, kw_only=True):
-    """A fill that was served and is not signed for."""
+    """A fill that was served and is not signed for.
+
+    Of `payment` the seller has all but `reward`, which is the solver's by `award`.
+    """
 
     fill: str
     intent: str
@@ -40,6 +60,18 @@ class OwedTold(Told, frozen=True, kw_only=True):
     seller: str
     delivered: int
     payment: int
+    reward: int
+    award: OwedAwardTold | None
+
+
+class SignedAwardTold(Told, frozen=True, kw_only=True):
+    """An award as `awardSigner` of GET /v1/eip712 signed it; `solution` is the fills' root."""
+
+    auction: int
+    solver: str
+    solution: str
+    deadline_block: int
+    signature: str
 
 
 class SignedTold(Told, frozen=True, kw_only=True):
@@ -59,12 +91,14 @@ class SpendingTold(Told, frozen=True, kw_only=True):
     `document` is what to sign for the first `fills` that wait: those of the newest `receipt`,
     then `owed`. `exposure` is what was served, or is being served, without its word;
     `uncoveredMax` is how far that goes. Only intents of at most `paymentMax` are metered.
+    `awards` are those that fills of `owed` are charged for: hold them against it before signing.
     """
 
     document: SpendReceipt
     lines: tuple[PaidTold, ...]
     fills: int
     owed: tuple[OwedTold, ...]
+    awards: tuple[SignedAwardTold, ...]
     receipt: SignedTold | None
     exposure: int
     uncovered_max: int
@@ -83,6 +117,9 @@ class LeafTold(Told, frozen=True, kw_only=True):
     units: int
     delivered: int
     payment: int
+    auction: int
+    solver: str
+    reward: int
 
 
 class LeavesTold(Told, frozen=True, kw_only=True):

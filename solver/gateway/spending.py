@@ -1,5 +1,6 @@
 """Metered settlement: what an account owes, its word for it, and the leaves of what was paid."""
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -14,14 +15,17 @@ from solver.core.meter import Meter, SignedReceipt
 from solver.core.metered import leaf_of
 from solver.core.metering import document_of, statement
 from solver.core.state import State
+from solver.engine.award import AwardSigner, SignedAward
 from solver.gateway.contract import ask_contract, ask_registry
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
 from solver.gateway.owed import (
     LeafTold,
     LeavesTold,
+    OwedAwardTold,
     OwedTold,
     PaidTold,
+    SignedAwardTold,
     SignedTold,
     SpendingBody,
     SpendingQuery,
@@ -32,12 +36,14 @@ from solver.gateway.wire import Nothing
 
 OWED_TOLD_MAX: Final = 512
 """Fills that are told at once, and can be signed for at once."""
+AWARDS_TOLD_MAX: Final = 32
+"""Awards that these are of at most: each may have to be signed, and its tree made, to be told."""
 
 
 async def read_spending(inbound: Inbound[Nothing, SpendingQuery]) -> Answer:
     """What an account owes, and what it may sign. Only what is on disk."""
     gateway, account = inbound.gateway, inbound.query.account
-    told = spending_told(gateway.state, account)
+    told = spending_told(gateway.state, account, gateway.awards)
     await gateway.sequencer.durable()
     return told
 
@@ -51,7 +57,7 @@ async def sign_spending(inbound: Inbound[SpendingBody, Nothing]) -> Answer:
     result = await gateway.sequencer.submit(command)
     if isinstance(result, Reject):
         return result
-    return spending_told(gateway.state, command.receipt.account)
+    return spending_told(gateway.state, command.receipt.account, gateway.awards)
 
 
 async def receipt_command(
@@ -95,17 +101,21 @@ async def leaves(inbound: Inbound[Nothing, Nothing]) -> Answer:
     )
 
 
-def spending_told(state: State, account: str) -> SpendingTold:
+def spending_told(state: State, account: str, signer: AwardSigner) -> SpendingTold:
     """What an account owes, up to `OWED_TOLD_MAX` fills beyond what it signed for."""
     meter = state.metering.meters.get(account) or Meter()
     signed = meter.signed_fills
-    said = statement(state, meter, signed + OWED_TOLD_MAX)
-    owed = islice(meter.waiting, signed, said.fills)
+    waiting = [state.leases[fill] for fill in islice(meter.waiting, signed, signed + OWED_TOLD_MAX)]
+    said = statement(state, meter, signed + _tellable(waiting))
+    owed = waiting[: said.fills - signed]
+    names = dict.fromkeys(lease.award for lease in owed if lease.charge)
+    awards = {name: signer.signed(state.awards[name]) for name in names}
     return SpendingTold(
         document=document_of(state, account, said),
         lines=_paid_told(said.lines),
         fills=said.fills,
-        owed=tuple(_owed_told(state.leases[fill]) for fill in owed),
+        owed=tuple(_owed_told(lease, awards.get(lease.award)) for lease in owed),
+        awards=tuple(_award_told(award) for award in awards.values()),
         receipt=None if meter.receipt is None else _signed_told(account, meter.receipt),
         exposure=meter.exposure,
         uncovered_max=state.metering.uncovered_max,
@@ -144,7 +154,43 @@ async def _bind(
     )
 
 
-def _owed_told(lease: Lease) -> OwedTold:
+def _tellable(waiting: Iterable[Lease]) -> int:
+    """How many of those that wait are told: of `AWARDS_TOLD_MAX` awards."""
+    names: set[str] = set()
+    fills = 0
+    for fills, lease in enumerate(waiting, 1):
+        if lease.charge:
+            names.add(lease.award)
+        if len(names) > AWARDS_TOLD_MAX:
+            return fills - 1
+    return fills
+
+
+def _award_told(signed: SignedAward) -> SignedAwardTold:
+    return SignedAwardTold(
+        auction=signed.document.auction,
+        solver=signed.document.solver,
+        solution=signed.document.solution,
+        deadline_block=signed.document.deadline_block,
+        signature=signed.signature,
+    )
+
+
+def _owed_award_told(place: int, signed: SignedAward) -> OwedAwardTold:
+    fill = signed.fills[place]
+    return OwedAwardTold(
+        auction=signed.document.auction,
+        solver=signed.document.solver,
+        buyer_nonce=fill.buyer_nonce,
+        seller_nonce=fill.seller_nonce,
+        units=fill.units,
+        tick=fill.tick,
+        charge=fill.charge,
+        proof=signed.tree.proof(place),
+    )
+
+
+def _owed_told(lease: Lease, award: SignedAward | None) -> OwedTold:
     return OwedTold(
         fill=lease.id,
         intent=lease.intent,
@@ -152,6 +198,8 @@ def _owed_told(lease: Lease) -> OwedTold:
         seller=lease.seller,
         delivered=lease.delivered,
         payment=lease.payment,
+        reward=lease.reward,
+        award=None if award is None else _owed_award_told(lease.award_place, award),
     )
 
 

@@ -174,7 +174,8 @@ class SigningTold(Told, frozen=True, kw_only=True):
 
     `bulkTypes` has the primary type of a bulk, `BulkIntent`, for each height of its tree: a bulk
     of n intents has the least height, from 1 on, with 2**height of n or more. `bundleTypes` has
-    that of a `Bundle`, by the same rule.
+    that of a `Bundle`, by the same rule. `awardSigner` owns the operator's account: it signs what
+    winning solvers are paid for.
     """
 
     domain: DomainTold
@@ -182,6 +183,7 @@ class SigningTold(Told, frozen=True, kw_only=True):
     bulk_types: dict[str, tuple[FieldTold, ...]]
     bundle_types: dict[str, tuple[FieldTold, ...]]
     assets: AssetsTold
+    award_signer: str
     request_seconds_max: int
     notes: tuple[str, ...]
 

@@ -68,6 +68,7 @@ class MeteredChain(Sums):
 
     def _settle_record(self, record: Record, refused: frozenset[str]) -> int:
         assert sum(line.amount for line in record.lines) == record.amount
+        assert all(line.seller != record.account for line in record.lines)
         receipt = record.receipt
 
         def judge(base: int, spent: int) -> int:

@@ -19,7 +19,6 @@ from solver.core.command import (
     Mode,
     OpenAuction,
     ProposeSolution,
-    SetMetering,
 )
 from solver.core.event import Awarded, Filled, PaymentSettled
 from solver.core.invariant import check_all
@@ -340,17 +339,6 @@ def test_credits_are_no_reward() -> None:
     assert fill.tick == 6 * MILLION
     contest.serve(10)
     assert contest.totals() == (-60, 60, 0)
-
-
-def test_a_charged_fill_is_settled_line_by_line() -> None:
-    """Sums of small fills name sellers alone: what became metered meanwhile is not of them."""
-    contest = Contest()
-    contest.do(SetMetering(payment_max=1_000, uncovered_max=1_000))
-    contest.hold((SOLVER, 10), ("book", 5))
-    assert not contest.lease(contest.bid).metered
-    contest.serve(10)
-    contest.settle(contest.cut())
-    assert contest.totals() == (-80, 40, 40)
 
 
 def test_units_that_move_to_another_key_are_charged_no_more() -> None:

@@ -9,7 +9,8 @@ import pytest
 from intents.leaf import Leaf, tree
 from intents.receipt import ReceiptLine, lines_hash
 from solver.client import Agent, Market, NotOwed, Purchase, Rejected
-from solver.client.spending import Spending, Statement
+from solver.client.owed import Statement
+from solver.client.spending import Spending
 from solver.core.command import CutMetered, SetMetering
 from solver.core.fact import EpochBumped
 from tests.builder import USDC, alice, bob, carol, dave

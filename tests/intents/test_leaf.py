@@ -19,16 +19,16 @@ numbers = st.integers(0, 2**64 - 1)
 
 @given(
     hashes=st.tuples(*[words] * 4),
-    people=st.tuples(*[addresses] * 2),
-    sums=st.tuples(*[numbers] * 3),
+    people=st.tuples(*[addresses] * 3),
+    sums=st.tuples(*[numbers] * 5),
 )
 def test_a_leaf_is_hashed_as_the_contract_encodes_it(
     hashes: tuple[bytes, ...], people: tuple[bytes, ...], sums: tuple[int, ...]
 ) -> None:
-    """Twice, over nine ABI words, in this order."""
+    """Twice, over twelve ABI words, in this order."""
     fill, intent, offer, resource = ("0x" + one.hex() for one in hashes)
-    buyer, seller = ("0x" + one.hex() for one in people)
-    units, delivered, payment = sums
+    buyer, seller, solver = ("0x" + one.hex() for one in people)
+    units, delivered, payment, auction, reward = sums
     leaf = Leaf(
         fill=fill,
         intent=intent,
@@ -39,9 +39,14 @@ def test_a_leaf_is_hashed_as_the_contract_encodes_it(
         units=units,
         delivered=delivered,
         payment=payment,
+        auction=auction,
+        solver=solver,
+        reward=reward,
     )
-    types = ["bytes32"] * 3 + ["address"] * 2 + ["bytes32"] + ["uint256"] * 3
-    values = [*hashes[:3], buyer, seller, hashes[3], *sums]
+    types = (
+        ["bytes32"] * 3 + ["address"] * 2 + ["bytes32"] + ["uint256"] * 4 + ["address", "uint256"]
+    )
+    values = [*hashes[:3], buyer, seller, hashes[3], *sums[:4], solver, reward]
     assert leaf.digest() == keccak256(keccak256(encode(types, values)))
 
 

@@ -176,6 +176,9 @@ def test_a_leaf_is_hashed_twice() -> None:
         "units": 7,
         "delivered": 8,
         "payment": 9,
+        "auction": 10,
+        "solver": "0x" + "0b" * 20,
+        "reward": 12,
     }
     words = b"".join(
         value.to_bytes(32, "big")

@@ -35,6 +35,7 @@ from solver.core import (
 from solver.core.check import Violation
 from solver.core.command import Outcome
 from solver.core.fact import Deposited
+from solver.engine import award as engine_award
 from solver.engine import rerun, sequencer
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
@@ -236,6 +237,19 @@ SABOTAGES: Final[dict[str, Patch]] = {
         "carry_out",
         "return market.apply(command)",
         "return market.apply(command) if 'Receipt' not in type(command).__name__ else []",
+    ),
+    # Winners' lines in receipts.
+    "a receipt forgets the winner": edited(
+        metering, "shares_of", "reward = lease.reward", "reward = 0"
+    ),
+    "a winner is paid by no award that the market signed": edited(
+        engine_award.AwardSigner, "_sign", "self._key.sign", "SigningKey.generate().sign"
+    ),
+    "a batch pays the seller what is the winner's": edited(
+        metered,
+        "_pay",
+        "settle(state, lease, lease.payment, lease.reward)",
+        "settle(state, lease, lease.payment)",
     ),
     # The engine.
     "publish before it is durable": edited(

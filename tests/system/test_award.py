@@ -22,7 +22,7 @@ from solver.settlement.wallet import Wallet
 from solver.strategies import uniform_price
 from tests.canary import CANARY
 from tests.patience import patience_s, until
-from tests.system.load import LISTING
+from tests.system.load import LISTING, keyfill
 from tests.system.test_metered import selling
 
 PRICE = 1_000
@@ -32,7 +32,7 @@ DEPOSIT = 5_000_000
 
 
 @asynccontextmanager
-async def a_market_of_auctions(tmp_path: Path, anvil: Anvil) -> AsyncIterator[Node]:
+async def a_market_of_auctions(tmp_path: Path, anvil: Anvil, **rule: int) -> AsyncIterator[Node]:
     """It sells calls in auctions, and pays who wins them."""
     upstream = ModelUpstream()
     corpus = tmp_path / "docs.db"
@@ -45,7 +45,7 @@ async def a_market_of_auctions(tmp_path: Path, anvil: Anvil) -> AsyncIterator[No
         data_dir=tmp_path / "data",
         port=0,
         chain={"rpc_url": anvil.url, "block_seconds": 0.2},
-        market={"epoch_resources": [LISTING], "epoch_ms": 300, "batch_interval_ms": 300},
+        market={"epoch_resources": [LISTING], "epoch_ms": 300, "batch_interval_ms": 300} | rule,
         auction={"strategies": []},
         upstreams={"openai-compatible": upstream.url},
         private_networks=["openai-compatible"],
@@ -102,6 +102,49 @@ async def test_a_winner_is_paid_on_chain(tmp_path: Path) -> None:
             assert (await node.reconcile()).is_clean
             assert not node.submitter.alarms
             await the_award_is_published(node, seen, award.auction)
+
+
+async def test_a_winner_is_paid_where_fills_are_metered(tmp_path: Path) -> None:
+    """The SDK signs a receipt with a line for the solver, and that is what it has on chain.
+
+    Nothing is a line of a verified batch. The auction's record replays to the award that the
+    buyer was shown, at the command line too.
+    """
+    rule = {"metered_atoms_max": 50_000, "metered_interval_ms": 300}
+    with Anvil.start(Options(block_time_ms=200)) as anvil:
+        async with (
+            a_market_of_auctions(tmp_path, anvil, **rule) as node,
+            Market(node.url) as seen,
+        ):
+            solver, buyer = SigningKey.generate(), SigningKey.generate()
+            competing = asyncio.create_task(compete(seen, solver))
+            seller = await selling(seen)
+            await deposit(node, buyer)
+            agent = Agent(seen, buyer)
+            intent = await agent.intent(LISTING, units=UNITS, limit=UNITS * 2 * PRICE)
+            await intent.filled(timeout_seconds=patience_s())
+            for _ in range(CALLS):
+                assert (await intent.call("GET", "/v1/models")).status == 200
+            await intent.done()
+            await intent.settled(timeout_seconds=patience_s())
+            competing.cancel()
+            state = node.sequencer.market.state
+            ((name, award),) = state.awards.items()
+            (fill,) = award.fills
+            reward, paid = CALLS * fill.charge // 10**6, CALLS * fill.tick // 10**6
+            assert CALLS * PRICE - CALLS <= reward <= CALLS * PRICE, name
+            assert await on_chain(node, solver.address) == reward
+            assert await on_chain(node, seller.account) == paid - reward
+            assert await on_chain(node, buyer.address) == DEPOSIT - paid
+            assert agent.spending.fault is None
+            assert state.metering.meters[buyer.address].uncovered == 0
+            assert all(batch.records for batch in state.batches.values())
+            assert (await node.reconcile()).is_clean
+            assert not node.submitter.alarms
+            await the_award_is_published(node, seen, award.auction)
+            words = f"auction replay {award.auction} --url {node.url} --json"
+            code, output = await keyfill(tmp_path / "data", words)
+            assert (code, "differs" in output) == (0, True), output
 
 
 async def deposit(node: Node, key: SigningKey) -> None:
