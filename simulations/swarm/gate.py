@@ -151,7 +151,7 @@ Answer = Applied | Served | Seen | Told | SpendingTold | Reject
 class Gate:
     """One process's public face."""
 
-    def __init__(  # noqa: PLR0917  each of another type
+    def __init__(
         self,
         sequencer: Sequencer,
         proxy: Proxy,

@@ -157,7 +157,8 @@ class AwardedFillTold(Told, frozen=True, kw_only=True):
 class AwardTold(Told, frozen=True, kw_only=True):
     """The operator's signed word on what a winner is paid for; GET /v1/eip712 has its type.
 
-    `solution` is the root of the fills' tree. The chain takes none of them after `deadlineBlock`.
+    `solution` is the root of the fills' tree. The chain takes none of them after `deadlineBlock`,
+    but for those that are metered: these are paid by their buyers' receipts.
     """
 
     auction: int

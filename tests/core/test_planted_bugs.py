@@ -158,8 +158,8 @@ def _credits_cost_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a session pays in credits is not counted."""
     original = settling.settle
 
-    def settle(where: Any, lease: lease.Lease, payment: int, **rest: Any) -> None:
-        original(where, lease, payment, **rest)
+    def settle(where: Any, lease: lease.Lease, payment: int, reward: int = 0, **rest: Any) -> None:
+        original(where, lease, payment, reward, **rest)
         signer = where.intents[lease.intent].signer
         key = where.accounts[lease.buyer].sessions.get(signer)
         if key is not None and lease.asset == state.CREDIT:
@@ -258,8 +258,8 @@ def _unknown_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
 def _skipped_lines_are_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     original = settling.settle
 
-    def pay(where: Any, lease: lease.Lease, payment: int, **rest: Any) -> None:
-        original(where, lease, lease.payment if rest else payment, **rest)
+    def pay(where: Any, lease: lease.Lease, payment: int, reward: int = 0, **rest: Any) -> None:
+        original(where, lease, lease.payment if rest else payment, reward, **rest)
 
     monkeypatch.setattr(settling, "settle", pay)
 

@@ -238,18 +238,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
         "return market.apply(command)",
         "return market.apply(command) if 'Receipt' not in type(command).__name__ else []",
     ),
-    # Winners' lines in receipts.
-    "a receipt forgets the winner": edited(
-        metering, "shares_of", "reward = lease.reward", "reward = 0"
-    ),
-    "a winner is paid by no award that the market signed": edited(
+    "winners are paid by no award that the market signed": edited(
         engine_award.AwardSigner, "_sign", "self._key.sign", "SigningKey.generate().sign"
-    ),
-    "a batch pays the seller what is the winner's": edited(
-        metered,
-        "_pay",
-        "settle(state, lease, lease.payment, lease.reward)",
-        "settle(state, lease, lease.payment)",
     ),
     # The engine.
     "publish before it is durable": edited(
