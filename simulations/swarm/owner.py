@@ -71,7 +71,7 @@ class Owner:
                 self._take_back("revoke_all")
             if strike(FaultKind.CAP_LOWERED):
                 self._auditor.payments.distrust(self._person.account)
-                self._set_cap(TEAM, TIGHT // 2)
+                self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT // 2)
 
     def make_up(self) -> None:
         """In the end the key may sign for all that is owed."""

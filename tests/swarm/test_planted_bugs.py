@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from intents import admission
+from intents import admission, cap_word
 from intents.reject import Reject
 from intents.typed_data import digest
-from simulations.swarm import disk, gate, node
+from simulations.swarm import disk, gate, metered_contract, node, session_contract
 from simulations.swarm.finding import Finding
 from simulations.swarm.world import World
 from solver import bridge
@@ -27,6 +27,7 @@ from solver.core import (
     market,
     metered,
     metering,
+    session,
     settling,
     state,
     trade,
@@ -42,6 +43,7 @@ from solver.journal import recovery as restoring
 from solver.settlement import follow, watcher
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import SettlementFault
+from solver.settlement.signatures import ContractSignatures
 from solver.vault.scrub import Scrubber
 from tests.core.sabotage import (
     Patch,
@@ -150,6 +152,11 @@ def _believe_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(gate, "admit", admit)
+
+
+async def _is_valid(*_: Any) -> bool:
+    """Every contract says yes, also where there is none."""
+    return True
 
 
 def _unverified(connection: Any, *_: Any) -> Iterator[record.Record]:
@@ -291,6 +298,38 @@ SABOTAGES: Final[dict[str, Patch]] = {
     # Keys and contracts that act for accounts.
     "serve who was revoked": never("_revoke_session", chain),
     "let any receipt be signed": never("may_sign_receipt", metering),
+    "count no team's cap": edited(
+        session,
+        "left_of",
+        'caps.teams.get(session.team, "") if session.team else ""',
+        '""',
+    ),
+    "believe any contract": _set(ContractSignatures, "is_valid", _is_valid),
+    # The same of the contract: what its caps and revocations hold.
+    "the chain charges no team": edited(
+        session_contract.SessionLedger,
+        "_verdict",
+        "self.caps.get((account, team), 0) if team else 0",
+        "0",
+    ),
+    "the chain charges no account": edited(
+        session_contract.SessionLedger, "_verdict", "root=self.caps.get((account, 0), 0)", "root=0"
+    ),
+    "the chain forgets a window": edited(
+        cap_word, "_ring_at", "if elapsed > BUCKETS:", "if elapsed > 0:"
+    ),
+    "the chain settles what was revoked": edited(
+        session_contract.SessionLedger, "_revoke", "permissions=0, ", ""
+    ),
+    "the chain settles what was revoked with all": edited(
+        session_contract.SessionLedger,
+        "_revoke_all",
+        "self.session_epochs[account] = epoch",
+        "epoch",
+    ),
+    "the chain believes a former owner": edited(
+        metered_contract.MeteredLedger, "is_bound", 'signer == speaker != ""', 'signer != ""'
+    ),
     # Admission, as the gate uses it.
     "believe any signature": _believe_signatures,
 }
