@@ -241,7 +241,8 @@ class Auditor:
         place = (document.account, document.nonce)
         expect(not paper.accepted, "p1_applied_once", digest=digest)
         expect(place not in self._nonces, "i5_nonce_once", place=place)
-        expect(at_ms < document.valid_until * 1_000, "accepted_before_its_end", digest=digest)
+        in_time = at_ms < document.valid_until * 1_000 or digest in self.contests.brought
+        expect(in_time, "accepted_before_its_end", digest=digest)
         named = (event.account, event.resource, event.units, event.limit)
         signed = (document.account, document.resource, document.units, document.limit)
         expect(named == signed, "accepted_as_signed", digest=digest)
@@ -338,7 +339,8 @@ class Auditor:
 
     def _offer_ended(self, _: int, event: OfferEnded) -> None:
         paper = self.papers[event.offer]
-        expect(paper.accepted and not paper.ended, "ends_once", digest=event.offer)
+        known = paper.accepted or event.offer in self.contests.brought
+        expect(known and not paper.ended, "ends_once", digest=event.offer)
         paper.ended = True
 
     def _key_pooled(self, _: int, event: KeyPooled) -> None:

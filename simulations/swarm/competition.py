@@ -30,6 +30,8 @@ class Contests:
         self._cleared: list[Filled] = []
         self.poisoned: Final[set[str]] = set()
         """Solvers whose solutions must never count."""
+        self.brought: Final[set[str]] = set()
+        """Offers that were signed for one auction: told at its close, even if they ended before."""
 
     def trades(self, resource: str) -> bool:
         """Whether this resource trades in auctions."""

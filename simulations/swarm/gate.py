@@ -12,10 +12,10 @@ from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
 from simulations.swarm.door import door
 from simulations.swarm.upstream import PROVIDER, RESOURCES, HeldKey, Vault
-from solver.core.auction import Snapshot
 from solver.core.command import (
     Authority,
     CancelDocument,
+    CarriedOffer,
     ClearedBook,
     EndLeases,
     KeyEnd,
@@ -30,6 +30,8 @@ from solver.core.command import (
 from solver.core.document import IntentState, intent_record
 from solver.engine.award import AwardSigner
 from solver.engine.sequencer import Applied, Sequencer, SequencerStopped
+from solver.gateway.auction_line import AuctionLines
+from solver.gateway.auction_line import Told as Reader
 from solver.gateway.document import bind
 from solver.gateway.owed import SpendingBody, SpendingTold
 from solver.gateway.spending import receipt_command, spending_told
@@ -113,15 +115,18 @@ class Revoke(Message, frozen=True, kw_only=True):
 
 
 class Look(Message, frozen=True, kw_only=True):
-    """The snapshots of open auctions."""
+    """What is open, by what changed since it was told last; with `anew`, on a new connection."""
+
+    anew: bool = False
 
 
 class Propose(Message, frozen=True, kw_only=True):
-    """A solution."""
+    """A solution, and the offers that it brings as they would be posted."""
 
     auction: int
     snapshot: str
     books: tuple[ClearedBook, ...]
+    offers: tuple[bytes, ...] = ()
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +139,9 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """Open auctions, each with the hash of its snapshot."""
+    """Open auctions, each in the line that a solver's socket would carry."""
 
-    auctions: tuple[tuple[Snapshot, str], ...]
+    lines: tuple[str, ...]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +174,8 @@ class Gate:
         self._rules = rules
         self._awards = awards
         self._on_receipt = on_receipt
+        self._lines = AuctionLines()
+        self._readers: dict[str, Reader] = {}
 
     async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911  one a route
         """Answer a request. Whatever this raises would be a 500."""
@@ -192,13 +199,13 @@ class Gate:
             case Revoke():
                 return await self._revoke(message)
             case Propose():
-                return await submit(_proposal(message))
+                return await self._propose(message)
             case Owe():
                 return await self._owed(message)
             case Acknowledge():
                 return await self._acknowledge(message)
             case Look():
-                return self._look()
+                return self._look(message)
         raise TypeError(f"no such request: {message}")
 
     async def _publish(self, message: Publish) -> Answer:
@@ -303,11 +310,42 @@ class Gate:
             return command
         return await self._sequencer.submit(command)
 
-    def _look(self) -> Seen:
-        auctions = self._sequencer.market.state.auctions.values()
-        return Seen(
-            auctions=tuple((a.snapshot, a.snapshot_digest) for a in auctions if not a.closed)
+    async def _propose(self, message: Propose) -> Answer:
+        brought: list[CarriedOffer] = []
+        for body in message.offers:
+            sent = _decoded(body, Unverified[Offer])
+            verified = sent if isinstance(sent, Reject) else self._admitted(sent)
+            if isinstance(verified, Reject):
+                return verified
+            bound = await bind(self._door, verified, message.sender)
+            if isinstance(bound, Reject):
+                return bound
+            submitted = _submission(verified, *bound)
+            assert isinstance(submitted, SubmitOffer)
+            fields = msgspec.structs.asdict(submitted)
+            del fields["at_ms"]
+            brought.append(CarriedOffer(**fields))
+        return await self._sequencer.submit(
+            ProposeSolution(
+                auction=message.auction,
+                solver=message.sender,
+                snapshot=message.snapshot,
+                books=message.books,
+                offers=tuple(brought),
+            )
         )
+
+    def _admitted(self, sent: Unverified[Offer]) -> Verified[Offer] | Reject:
+        return admit(sent, self._rules, self._now_s())
+
+    def _look(self, message: Look) -> Seen:
+        """A process that was started again knows nobody: it tells everything in full."""
+        if message.anew or message.sender not in self._readers:
+            reader = self._readers[message.sender] = Reader(self._lines, message.sender)
+            reader.ask_deltas(full=False)
+        reader, state = self._readers[message.sender], self._sequencer.market.state
+        numbers = [number for number, auction in state.auctions.items() if not auction.closed]
+        return Seen(lines=tuple(reader.line(state, number) for number in numbers))
 
 
 _FORMS: Final[dict[type, Any]] = {
@@ -355,13 +393,4 @@ def _record(verified: Verified[Intent]) -> IntentState:
         authority=Authority.KEY if own else Authority.SESSION,
         signature=verified.signature,
         proof=verified.proof,
-    )
-
-
-def _proposal(message: Propose) -> ProposeSolution:
-    return ProposeSolution(
-        auction=message.auction,
-        solver=message.sender,
-        snapshot=message.snapshot,
-        books=message.books,
     )

@@ -2,19 +2,28 @@
 
 from typing import Final
 
+import msgspec
+
+from intents.bound import TICK_UNITS
 from intents.document import Offer
 from intents.receipt import ReceiptLine
+from intents.rounding import mul_div_floor
 from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
-from simulations.swarm.gate import Contribute, Owe, Revoke
+from simulations.swarm.gate import Contribute, Owe, Propose, Revoke
 from simulations.swarm.owner import GRANTED_ABOVE
-from simulations.swarm.person import BUYERS, DEPLOYMENT, Person
+from simulations.swarm.person import BUYERS, DEPLOYMENT, Person, paperwork
+from simulations.swarm.solving import Eyes
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
-from solver.core.command import Limit
+from solver.core.command import ClearedBook, Limit, SolutionFill
 from solver.engine.sequencer import Applied
 from solver.gateway.owed import SignedTold, SpendingTold
 
 KEYS_MAX: Final = 8
+BROUGHT_S: Final = 30
+"""How long an offer is good that is brought: longer than an auction and its lease."""
+WANTED_MAX: Final = 4
+"""Intents of a book that are looked at, the dearest first."""
 KEY_LIMITS: Final = (
     (),
     (Limit(units=4, seconds=10),),
@@ -30,8 +39,10 @@ class Seller(Client):
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
         self.keys: list[str] = []
+        self._eyes = Eyes(person.account, around)
         self.moves = (
             (self.offer, 12),
+            (self.bring, 4),
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 1),
@@ -82,6 +93,49 @@ class Seller(Client):
             **self.life(),
         )
         await self.publish(document)
+
+    async def bring(self) -> None:
+        """Offer what an open auction wants, to it alone; now and then as somebody else."""
+        auctions = await self._eyes.look()
+        wanted = [
+            (snapshot, digest, book.resource, intent)
+            for snapshot, digest in auctions
+            for book in snapshot.books
+            for intent in book.intents[:WANTED_MAX]
+            if intent.account != self.person.account
+        ]
+        if not wanted or not self.keys:
+            return
+        snapshot, digest, resource, intent = self.random.choice(wanted)
+        units = intent.units
+        price = intent.tick * self.random.choice((80, 95, 100, 105)) // 100
+        document = Offer(
+            account=self.person.account,
+            resource=resource,
+            asset=snapshot.asset,
+            key=self.random.choice(self.keys),
+            units=units,
+            limit=mul_div_floor(units, price, TICK_UNITS),
+            epoch=self.epoch(),
+            nonce=self.next_nonce(),
+            valid_until=self.now_s() + BROUGHT_S,
+        )
+        paper = paperwork(self.person, document)
+        signer, around = self.person.key.address, self.around
+        around.auditor.sign(paper.digest, document, signer)
+        around.auditor.contests.brought.add(paper.digest)
+        around.registry.note(document, paper.signature, signer)
+        fill = SolutionFill(intent=intent.id, offer=paper.digest, units=units)
+        proposal = Propose(
+            sender=self.person.account,
+            auction=snapshot.auction,
+            snapshot=digest,
+            books=(ClearedBook(resource=resource, tick=intent.tick, fills=(fill,)),),
+            offers=(paper.body,),
+        )
+        if around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
+            await self.refused(msgspec.structs.replace(proposal, sender=DEPLOYMENT.usdc))
+        await self.ask(proposal)
 
     async def claim(self) -> None:
         """Post the last receipt of some buyer that has one, which anyone may read, on chain."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 from tiny_keccak import keccak256
 
@@ -13,18 +14,67 @@ from simulations.swarm.client import Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Look, Propose, Seen
+from solver.client.record import difference_of, snapshot_of
 from solver.core.auction import Snapshot, SnapshotBook, Solution
 from solver.core.command import ClearedBook, SolutionFill
+from solver.core.difference import DifferenceMisfit, applied
 from solver.strategies import STRATEGIES
 
 LOOK_S: Final = 1.5
 CHEATS: Final = 3
 LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
-
+KNOWN_MAX: Final = 4
+"""Snapshots that a solver keeps to apply differences to."""
 TOGETHER_SHARE: Final = 0.3
 """How often all books are bid for at once."""
 WRONG_DIGEST: Final = "0x" + "00" * 32
+
+
+class Eyes:
+    """Who follows the auctions by what changed in them, over connections that break.
+
+    An answer that was lost, or one to somebody who says that he is us, leaves the market with
+    another notion of what we know. Then a difference is from a snapshot that we do not have, or
+    leads to another hash: no such thing is believed, and the next look is anew.
+    """
+
+    def __init__(self, name: str, around: Surroundings) -> None:
+        self._name = name
+        self._around = around
+        self._known: dict[int, Snapshot] = {}
+        self._lost = False
+
+    async def look(self) -> list[tuple[Snapshot, str]]:
+        """Open auctions, each with its hash, as far as they can be made out."""
+        was_lost, self._lost = self._lost, False
+        answer = await self._around.network.ask(Look(sender=self._name, anew=was_lost))
+        told = answer.lines if isinstance(answer, Seen) else ()
+        found = []
+        for line in told:
+            said = msgspec.json.decode(line)
+            snapshot = self._made_out(said)
+            if snapshot is None or snapshot.digest() != said["snapshotHash"]:
+                expect(said["type"] == "delta", "a_whole_snapshot_has_its_hash", line=line)
+                self._lost = True
+                continue
+            self._know(snapshot)
+            found.append((snapshot, said["snapshotHash"]))
+        return found
+
+    def _made_out(self, said: dict[str, Any]) -> Snapshot | None:
+        if said["type"] == "auction":
+            return snapshot_of(said["snapshot"])
+        base = self._known.get(said["base"])
+        try:
+            return None if base is None else applied(base, difference_of(said["delta"]))
+        except DifferenceMisfit:
+            return None
+
+    def _know(self, snapshot: Snapshot) -> None:
+        self._known[snapshot.auction] = snapshot
+        if len(self._known) > KNOWN_MAX:
+            del self._known[min(self._known)]
 
 
 class Solver:
@@ -35,15 +85,15 @@ class Solver:
         self._around = around
         self._random = stream(around.seed, f"solver:{name}")
         self._count = 0
+        self._eyes = Eyes(self._name, around)
 
     async def live(self) -> None:
         """As long as the world is alive."""
         faults = self._around.faults
         while faults.active:
             await asyncio.sleep(self._random.expovariate(1 / LOOK_S))
-            seen = await self._around.network.ask(Look(sender=self._name))
-            if isinstance(seen, Seen) and faults.active:
-                for snapshot, digest in seen.auctions:
+            for snapshot, digest in await self._eyes.look():
+                if faults.active:
                     await self._answer(snapshot, digest)
 
     async def _answer(self, snapshot: Snapshot, digest: str) -> None:

@@ -19,6 +19,7 @@ from solver import bridge
 from solver.core import (
     cancel,
     chain,
+    contest,
     delivery,
     exchange,
     intake,
@@ -217,6 +218,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
         chain,
     ),
     "cancel for strangers": _set(cancel, "_fault_in_owner", nothing),
+    "what is brought goes on": _set(contest, "withdraw_brought", nothing),
+    "what is brought is not told": _set(contest, "tell_brought", nothing),
     "trust without a bound": never("fault_in_trust", delivery),
     "a reject leaves a trace": edited(
         market.Market, "_end", "state.now_ms = before_ms", "state.exchange.next_seq()"
