@@ -5,12 +5,13 @@ from typing import Final
 import msgspec
 
 from intents.bound import TICK_UNITS
+from intents.bundle import Bundle
 from intents.document import Mandate
 from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
-from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishUnder
+from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishBundle, PublishUnder
 from simulations.swarm.owner import WIDE
-from simulations.swarm.person import DEPLOYMENT, Person, bulk, identity
+from simulations.swarm.person import DEPLOYMENT, Person, bulk, bundled, identity
 from simulations.swarm.spender import Spender
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Authority
@@ -20,6 +21,10 @@ CALLS_MAX: Final = 8
 BULK_MAX: Final = 4
 SHOPPED_MAX: Final = 3
 SHOPS_OFTEN: Final = 75
+EITHER_SHARE: Final = 0.5
+"""How often any leg of a bundle will do."""
+FLOOR_SHARE: Final = 0.2
+"""How often it asks for a quality."""
 REQUESTS: Final = {
     SEARCH: CallRequest(method="GET", path="/search"),
     RERANK: CallRequest(method="GET", path="/rerank"),
@@ -42,6 +47,10 @@ class Buyer(Client):
         self.moves = (
             (self.demand, 10),
             (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
+            (
+                self.demand_together,
+                0 if self._is_metered or person.authority is Authority.CONTRACT else 3,
+            ),
             (self.authorize, 0.5),
             (self.demand_under, 4),
             (self.call, 30),
@@ -97,6 +106,31 @@ class Buyer(Client):
         for paper in signed.papers:
             around.auditor.sign(paper.digest, paper.document, signer)
         await self.insist(PublishBulk(sender=self.person.account, body=signed.body))
+
+    async def demand_together(self) -> None:
+        """Sign two intents of which both are bought, or either."""
+        first = self.fresh_intent(self.asset(), RERANK)
+        second = self.fresh_intent(first.asset, TRANSLATE)
+        any_of = self.random.random() < EITHER_SHARE
+        shared = {"valid_from": first.valid_from, "valid_until": first.valid_until}
+        legs = tuple(
+            msgspec.structs.replace(
+                leg,
+                **shared,
+                epoch=first.epoch,
+                immediate=False,
+                units_min=leg.units_min if any_of else leg.units,
+            )
+            for leg in (first, second)
+        )
+        asks = {"success_min": 500} if self.random.random() < FLOOR_SHARE else {}
+        signed = bundled(self.owner.pen, Bundle(any=any_of, legs=legs, **asks))
+        signer, around = self.person.key.address, self.around
+        around.registry.note_bulk(signed.digest, signed.signature, signer)
+        for paper in signed.papers:
+            around.auditor.sign(paper.digest, paper.document, signer)
+        around.auditor.contests.bundles.append(({paper.digest for paper in signed.papers}, any_of))
+        await self.insist(PublishBundle(sender=self.person.account, body=signed.body))
 
     async def authorize(self) -> None:
         """Let the market buy within terms."""

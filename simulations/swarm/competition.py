@@ -30,6 +30,10 @@ class Contests:
         self._cleared: list[Filled] = []
         self.poisoned: Final[set[str]] = set()
         """Solvers whose solutions must never count."""
+        self.bundles: Final[list[tuple[set[str], bool]]] = []
+        """Digests of legs that were signed together, and whether any one of them will do."""
+        self._chosen: dict[str, str] = {}
+        """Which leg was filled, by each leg of an any-of."""
         self.brought: Final[set[str]] = set()
         """Offers that were signed for one auction: told at its close, even if they ended before."""
 
@@ -92,6 +96,7 @@ class Contests:
         charged = sum(fill.units * fill.charge for fill in fills)
         rewards = sum(int(winner.score) - int(winner.reference) for winner in event.winners)
         expect(charged <= rewards, "charges_within_rewards", auction=event.auction)
+        self._bundles_are_whole(fills)
         ticks = {(fill.resource, fill.price) for fill in fills}
         expect(ticks == set(event.ticks.items()), "i7_uniform_price", auction=event.auction)
         surplus = sum(
@@ -99,6 +104,20 @@ class Contests:
             for fill in fills
         )
         expect(surplus == event.score, "score_is_surplus", auction=event.auction)
+
+    def _bundles_are_whole(self, fills: list[Filled]) -> None:
+        """All of a bundle's legs in full at one close, or none ever; of an any-of the same one."""
+        units = Counter[str]()
+        for fill in fills:
+            units[fill.intent] += fill.units
+        for legs, any_of in self.bundles:
+            filled = sorted(legs & units.keys())
+            if filled and any_of:
+                chosen = {self._chosen.setdefault(leg, filled[0]) for leg in legs}
+                expect(chosen == set(filled), "one_of_an_any_of", legs=filled)
+            elif filled:
+                whole = all(units[leg] == self._papers[leg].document.units for leg in legs)
+                expect(whole, "bundles_are_whole", legs=filled)
 
     def unfinished(self) -> str:
         """An auction that never closed."""

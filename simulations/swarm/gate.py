@@ -7,6 +7,7 @@ import msgspec
 
 from intents.admission import Rules, Unverified, Verified, admit, check_form
 from intents.bulk import UnverifiedBulk, admit_bulk
+from intents.bundle import UnverifiedBundle, admit_bundle
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
 from intents.typed_data import digest
@@ -19,15 +20,18 @@ from solver.core.command import (
     ClearedBook,
     EndLeases,
     KeyEnd,
+    Leg,
     Limit,
     PoolKey,
     ProposeSolution,
     RetireKey,
+    SubmitBundle,
     SubmitIntent,
     SubmitMandate,
     SubmitOffer,
 )
 from solver.core.document import IntentState, intent_record
+from solver.core.quality import Floor
 from solver.engine.award import AwardSigner
 from solver.engine.sequencer import Applied, Sequencer, SequencerStopped
 from solver.gateway.auction_line import AuctionLines
@@ -58,6 +62,12 @@ class Publish(Message, frozen=True, kw_only=True):
 
 class PublishBulk(Message, frozen=True, kw_only=True):
     """POST of intents with one signature."""
+
+    body: bytes
+
+
+class PublishBundle(Message, frozen=True, kw_only=True):
+    """POST of intents that are bought together, or one of them."""
 
     body: bytes
 
@@ -177,7 +187,7 @@ class Gate:
         self._lines = AuctionLines()
         self._readers: dict[str, Reader] = {}
 
-    async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911  one a route
+    async def serve(self, message: Message) -> Answer:  # noqa: C901, PLR0911, PLR0912  one a route
         """Answer a request. Whatever this raises would be a 500."""
         submit = self._sequencer.submit
         match message:
@@ -185,6 +195,8 @@ class Gate:
                 return await self._publish(message)
             case PublishBulk():
                 return await self._publish_bulk(message)
+            case PublishBundle():
+                return await self._publish_bundle(message)
             case PublishUnder():
                 return await self._publish_under(message)
             case Cancel():
@@ -309,6 +321,30 @@ class Gate:
         if isinstance(command, Reject):
             return command
         return await self._sequencer.submit(command)
+
+    async def _publish_bundle(self, message: PublishBundle) -> Answer:
+        sent = _decoded(message.body, UnverifiedBundle)
+        if isinstance(sent, Reject):
+            return sent
+        verified = admit_bundle(sent, self._rules, self._now_s())
+        if isinstance(verified, Reject):
+            return verified
+        first, terms = verified.legs[0], verified.terms
+        own = first.signer == first.document.account
+        return await self._sequencer.submit(
+            SubmitBundle(
+                digest=verified.digest,
+                any_of=terms.any,
+                floor=Floor(success_min=terms.success_min, latency_max=terms.latency_max),
+                legs=tuple(
+                    Leg(intent=leg.document, digest=leg.digest, proof=leg.proof)
+                    for leg in verified.legs
+                ),
+                signer=first.signer or "",
+                authority=Authority.KEY if own else Authority.SESSION,
+                signature=first.signature,
+            )
+        )
 
     async def _propose(self, message: Propose) -> Answer:
         brought: list[CarriedOffer] = []

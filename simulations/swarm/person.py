@@ -7,6 +7,7 @@ from tiny_keccak import keccak256
 
 from contracts.deploy import Deployment
 from intents.bulk import bulk_digest, tree
+from intents.bundle import Bundle, bundle_digest
 from intents.document import Document, Intent, Mandate, Offer
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest, struct_hash
@@ -107,6 +108,19 @@ def paperwork(person: Person, document: Intent | Offer | Mandate) -> Paperwork:
         signature=signature,
         body=msgspec.json.encode({"document": document, "signature": signature}),
     )
+
+
+def bundled(person: Person, bundle: Bundle) -> "Bulk":
+    """Sign what is bought together, or instead of each other."""
+    grown = tree([struct_hash(leg) for leg in bundle.legs])
+    hashed = bundle_digest(_PREFIX, bundle.terms, grown.height, grown.root)
+    signature = person.key.sign(hashed)
+    papers = tuple(
+        Paperwork(document=leg, digest=identity(leg), signature=signature, body=b"")
+        for leg in bundle.legs
+    )
+    body = msgspec.json.encode({**msgspec.to_builtins(bundle), "signature": signature})
+    return Bulk(papers=papers, digest=hashed, signature=signature, body=body)
 
 
 class Bulk(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ class Seller(Client):
         self._eyes = Eyes(person.account, around)
         self.moves = (
             (self.offer, 12),
-            (self.bring, 4),
+            (self.bring, 0 if around.faults.is_metered else 4),
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 1),

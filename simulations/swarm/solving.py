@@ -1,7 +1,7 @@
 """Solvers from outside: an honest one, and one that tries everything else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from simulations.swarm.fault import FaultKind
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Look, Propose, Seen
 from solver.client.record import difference_of, snapshot_of
-from solver.core.auction import Snapshot, SnapshotBook, Solution
+from solver.core.auction import Snapshot, SnapshotBook, SnapshotBundle, Solution
 from solver.core.command import ClearedBook, SolutionFill
 from solver.core.difference import DifferenceMisfit, applied
 from solver.strategies import STRATEGIES
@@ -24,6 +24,8 @@ LOOK_S: Final = 1.5
 CHEATS: Final = 3
 LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
+PART_SHARE: Final = 0.1
+"""How often a leg is proposed without those that it is bought with."""
 KNOWN_MAX: Final = 4
 """Snapshots that a solver keeps to apply differences to."""
 TOGETHER_SHARE: Final = 0.3
@@ -99,6 +101,7 @@ class Solver:
     async def _answer(self, snapshot: Snapshot, digest: str) -> None:
         solutions = STRATEGIES[self._random.choice(sorted(STRATEGIES))](snapshot)
         if not solutions:
+            await self._answer_bundles(snapshot, digest)
             return
         strike = self._around.faults.strike
         if strike(FaultKind.MUTATED_SOLUTION):
@@ -112,6 +115,18 @@ class Solver:
             solutions = [Solution(books=together)]
         for solution in solutions:
             await self._send(self._name, snapshot, digest, solution)
+        await self._answer_bundles(snapshot, digest)
+
+    async def _answer_bundles(self, snapshot: Snapshot, digest: str) -> None:
+        """Fill each by itself, where one offer has enough for a leg; now and then a part of it."""
+        for bundle in snapshot.bundles:
+            legs = [cleared for book in snapshot.books for cleared in _cleared_legs(book, bundle)]
+            wanted = 1 if bundle.any_of else len(bundle.legs)
+            if self._random.random() < PART_SHARE:
+                wanted = 1
+            if len(legs) >= wanted:
+                books = tuple(self._random.sample(legs, wanted))
+                await self._send(self._name, snapshot, digest, Solution(books=books))
 
     async def _cheat(self, snapshot: Snapshot, digest: str, solution: Solution) -> None:
         """Propose what must never count, each under a name of its own."""
@@ -145,6 +160,16 @@ class Solver:
         answer = await self._around.network.ask(message)
         self._around.auditor.hear(message, answer)
         return answer
+
+
+def _cleared_legs(book: SnapshotBook, bundle: SnapshotBundle) -> Iterator[ClearedBook]:
+    """The bundle's legs in a book, each in full from one offer."""
+    for leg in book.intents:
+        for offer in book.offers if leg.id in bundle.legs else ():
+            if offer.tick <= leg.tick and offer.units >= leg.units and offer.account != leg.account:
+                fill = SolutionFill(intent=leg.id, offer=offer.id, units=leg.units)
+                yield ClearedBook(resource=book.resource, tick=leg.tick, fills=(fill,))
+                break
 
 
 Mutation = Callable[[SnapshotBook, ClearedBook], tuple[ClearedBook, ...] | None]
