@@ -12,9 +12,10 @@ from contracts.bindings import SETTLEMENT, BatchSettled, MeteredSettled, decode_
 from contracts.deploy import Receipt
 from solver.client import Agent, BoughtIntent, MarketFault, Purchase, Rejected, Stream
 from solver.client.model import Event, Pooled
+from solver.demo.books import Books, Comparison
 from solver.demo.leak import find_secrets
 from solver.demo.model_upstream import MODEL
-from solver.demo.stage import CHAT, SEARCH, Seller, Stage, until_funded
+from solver.demo.stage import CHAT, SEARCH, Stage, until_funded
 
 DEPOSIT_ATOMS: Final = 2 * 10**6
 CALLS_AT_ONCE: Final = 4
@@ -64,22 +65,6 @@ class Transaction(msgspec.Struct, kw_only=True):
     settled: int
     skipped: int
     paid: int
-
-
-class Books(msgspec.Struct, kw_only=True):
-    """One account, three ways. Atoms."""
-
-    name: str
-    account: str
-    before: int
-    chain: int
-    book: int
-    expected: int
-
-    @property
-    def agree(self) -> bool:
-        """Chain and book are equal to the atom, and what the fills say they should be."""
-        return self.chain == self.book == self.expected
 
 
 class Story(msgspec.Struct, kw_only=True):
@@ -397,52 +382,12 @@ class Scenario:
     # -- books
 
     async def _compare(self) -> None:
-        paid, earned = await self._flows()
-        for buyer in self.buyers.values():
-            told = await buyer.agent.balance()
-            escrow = await buyer.owner.escrow()
-            account = buyer.owner.account
-            self.story.books.append(
-                Books(
-                    name=buyer.name,
-                    account=account,
-                    before=DEPOSIT_ATOMS,
-                    chain=escrow.balance,
-                    book=told.usdc.total,
-                    expected=DEPOSIT_ATOMS - paid.get(account, 0),
-                )
-            )
-        for seller in self.sellers.values():
-            self.story.books.append(await self._seller_books(seller, earned))
-        self.story.leaks = await asyncio.to_thread(
-            find_secrets, self._stage.folder, self._stage.secrets
+        story = self.story
+        comparison = Comparison(self._stage, story.events, story.intents)
+        story.books = await comparison.made(
+            self.buyers.values(), DEPOSIT_ATOMS, self.sellers.values()
         )
-
-    async def _seller_books(self, seller: Seller, earned: dict[str, int]) -> Books:
-        account = seller.contributor.account
-        told = await seller.contributor.balance()
-        escrow = await seller.wallet_owner.escrow()
-        return Books(
-            name=seller.name,
-            account=account,
-            before=0,
-            chain=escrow.balance,
-            book=told.usdc.total,
-            expected=earned.get(account, 0),
-        )
-
-    async def _flows(self) -> tuple[dict[str, int], dict[str, int]]:
-        """What each account should have paid, by its signed receipts, and earned, by the leases."""
-        paid: dict[str, int] = {}
-        earned: dict[str, int] = {}
-        for intent in self.story.intents:
-            digest = intent.digest
-            receipt = (await intent.receipt()).document
-            paid[receipt.account] = paid.get(receipt.account, 0) + receipt.payment
-            told = await self._stage.market.get("/v1/leases", dict[str, Any], intent=digest)
-            for lease in told["leases"]:
-                earned[lease["seller"]] = earned.get(lease["seller"], 0) + lease["payment"]
-        return paid, earned
+        story.leaks = await asyncio.to_thread(find_secrets, self._stage.folder, self._stage.secrets)
 
 
 async def _read_stream(stream: Stream) -> tuple[str, int]:
