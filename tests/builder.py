@@ -424,7 +424,7 @@ class Bench:
     """
 
     def __init__(self, *, watched: bool = True) -> None:
-        self.market: Final = Market(USDC)
+        self.market = Market(USDC)
         self.watched = watched
         self.now_ms = START_S * 1_000
         self.log: Final[list[Command]] = []

@@ -182,11 +182,9 @@ def _skip_record(state: State, fact: RecordSkipped) -> None:
     One that counts again was not bad.
     """
     record = state.metering.of(fact.account).record
-    record_skipped(state, fact)
+    counts_again = record_skipped(state, fact)
     receipt = None if record is None else record.receipt
-    if receipt is None or receipt.authority is Authority.KEY:
-        return
-    if state.metering.of(fact.account).receipt is receipt:
+    if counts_again or receipt is None or receipt.authority is Authority.KEY:
         return
     unpaid = state.metering.of(fact.account).waiting[: receipt.fills]
     if unpaid and fact.problem in PROBLEMS_OF_BUYERS:

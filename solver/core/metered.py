@@ -98,8 +98,8 @@ def metered_settled(state: State, fact: MeteredSettled) -> None:
     finish_batch(state, batch)
 
 
-def record_skipped(state: State, fact: RecordSkipped) -> None:
-    """The chain took nothing of a buyer.
+def record_skipped(state: State, fact: RecordSkipped) -> bool:
+    """The chain took nothing of a buyer; whether its receipt counts again all the same.
 
     A receipt is void then, and its fills wait for another one: whoever has it may still settle
     it by a claim, as long as the ledger has not moved on. Only one that was sent as of an epoch
@@ -117,9 +117,12 @@ def record_skipped(state: State, fact: RecordSkipped) -> None:
             settle(state, lease, 0, skipped_reason=fact.problem)
     else:
         _wait_again(state, fact.account, leases)
-        if record.receipt is not None and _is_overtaken(state, fact, record.receipt):
-            _count_again(state, fact.account, record.receipt)
+    receipt = record.receipt
+    counts_again = receipt is not None and _is_overtaken(state, fact, receipt)
+    if receipt is not None and counts_again:
+        _count_again(state, fact.account, receipt)
     list_meter(state, fact.account, state.metering.of(fact.account))
+    return counts_again
 
 
 def claim_paid(state: State, fact: ClaimPaid) -> None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 import msgspec
+import pytest
 
 from intents import cap_word, policy
 from intents.document import SessionGrant
@@ -28,11 +29,13 @@ from solver.core.fact import (
     RecordSkipped,
     SessionRevoked,
 )
+from solver.core.market import Market
 from solver.core.record import Session
 from solver.core.session import CAP_MAX, LAG_S, left_of
 from solver.core.snapshot import dump, load
 from tests.builder import (
     CREDITS,
+    USDC,
     Bench,
     Person,
     a_bench,
@@ -386,8 +389,11 @@ def test_a_revoked_keys_receipt_is_void() -> None:
     assert len(bench.meter(alice).waiting) == 1
 
 
-def _refused_as_the_epoch_ends(*facts: Fact) -> Bench:
-    """A key's receipt is under way, its account ends its epoch, and the chain takes no receipt."""
+def _refused_as_the_epoch_ends(*facts: Fact, restarts: bool = False) -> Bench:
+    """A key's receipt is under way, its account ends its epoch, and the chain takes no receipt.
+
+    The market that hears of it may come from a snapshot.
+    """
     bench = a_keyed_bench()
     granted(bench)
     used(bench)
@@ -396,19 +402,22 @@ def _refused_as_the_epoch_ends(*facts: Fact) -> Bench:
     number = bench.market.state.batches[batch.number].root_number
     skipped = RecordSkipped(number=number, account=alice.address, problem=8)
     over = MeteredSettled(number=number, root=batch.digest, records=())
+    if restarts:
+        bench.market = Market(USDC, load(dump(bench.market.state)))
     bench.chain(EpochBumped(account=alice.address, epoch=1), *facts, skipped, over)
     return bench
 
 
-def test_a_key_is_not_to_blame_for_the_end_of_an_epoch() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_key_is_not_to_blame_for_the_end_of_an_epoch(*, restarts: bool) -> None:
     """Its receipt counts again, and nobody is barred; unless the key itself has ended."""
-    bench = _refused_as_the_epoch_ends()
+    bench = _refused_as_the_epoch_ends(restarts=restarts)
     receipt = bench.meter(alice).receipt
     assert receipt is not None
     assert (receipt.signer, receipt.epoch) == (erin.address, 0)
     assert not bench.market.state.metering.trusts[alice.address].barred
     ended = SessionRevoked(account=alice.address, session=erin.address)
-    other = _refused_as_the_epoch_ends(ended)
+    other = _refused_as_the_epoch_ends(ended, restarts=restarts)
     assert other.meter(alice).receipt is None
     assert other.market.state.metering.trusts[alice.address].barred
 
