@@ -13,8 +13,9 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-COMMANDS_MAX: Final = 64
-"""Of a write in place. More are worth a thread, beside which the next are applied."""
+COMMANDS_MAX: Final = 48
+"""Of a write in place, fewer than a batch: what comes in batches is worth a thread, beside which
+the next are applied."""
 SECONDS_MAX: Final = 0.002
 """What a write in place may take; a slower one is not followed by others soon."""
 THREADED_MIN: Final = 256
