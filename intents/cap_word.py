@@ -38,6 +38,8 @@ _TEAM_SHIFT: Final = _PERMISSIONS_SHIFT + 8
 
 CAP_MAX: Final = _BUCKET_MAX << _EXPONENT_MAX
 """The largest cap; a larger one is rounded down to it. More than any balance."""
+CHARGES_MAX: Final = 1 << _PART_BITS
+"""Charges whose rounding up to parts is at most a unit: see `promisable_at`."""
 EXPIRES_AT_MAX: Final = (1 << 32) - 1
 PERMISSION_BITS_MAX: Final = (1 << 8) - 1
 
@@ -114,6 +116,31 @@ def left_at(word: int, time_s: int) -> int | None:
     ring, index = _ring_at(word, time_s)
     left = _mantissa(word) - _parts(ring)
     return 0 if index > _INDEX_MAX or left < 0 else left << _exponent(word) >> _PART_BITS
+
+
+def promisable_at(word: int, time_s: int) -> int | None:
+    """The most that can be promised at `time_s`, and charged whenever; None without a cap.
+
+    Of what is promised within it no charge is refused, be there up to `CHARGES_MAX` at any times
+    that the word has not counted yet. `left_at` is for one charge, now.
+    """
+    left = left_at(word, time_s)
+    return None if left is None else max(0, left - rounding_of(word))
+
+
+def rounding_of(word: int) -> int:
+    """Atoms, rounded up, by which charges to come can count for more than they are.
+
+    Each of the eight ended buckets lacks up to a unit less an atom or, if that is more, a part;
+    each charge up to a part, if that is more than an atom. Less than a hundredth of a cap that
+    is set on its own, and nothing of one below 2¹¹ atoms.
+    """
+    exponent = _exponent(word)
+    grain = 1 << max(0, _PART_BITS - exponent)
+    parts = BUCKETS * ((1 << _PART_BITS) - grain)
+    if exponent > _PART_BITS:
+        parts += CHARGES_MAX
+    return _ceil_shift(parts << exponent, _PART_BITS)
 
 
 def charge(word: int, amount: int, time_s: int) -> int | None:

@@ -12,6 +12,7 @@ from intents import cap_word
 from intents.policy import TERMED, CounterpartyRule, resource_of, rule_of
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import bid_tick
+from solver.core.command import Authority
 from solver.core.fact import CapChanged, KeyGranted
 from solver.core.lease import Lease
 from solver.core.meter import Caps
@@ -24,6 +25,7 @@ MAY_RECEIPT: Final = 16
 CAP_MAX: Final = 2**63 - 1
 """Shown for no cap at all; a snapshot holds no larger integer."""
 _TICK_MASK: Final = 2**64 - 1
+_SESSION: Final = Authority.SESSION
 
 
 # -- what an intent may be
@@ -73,7 +75,7 @@ def fault_in_units(state: State, lease: Lease, units: int) -> Reject | None:
     session = buyers_session(state, lease)
     if session is None or not session.units:
         return None
-    left = cap_word.left_at(int(session.units, 16), _now_s(state))
+    left = cap_word.promisable_at(int(session.units, 16), _now_s(state))
     if left is None or session.units_in_flight + units <= left:
         return None
     return _not_within(f"{left - session.units_in_flight} units left in its period")
@@ -105,9 +107,9 @@ def left_of(state: State, account: str, session: Session) -> int:
     keys = list(state.accounts[account].sessions.values())
     team = sum(one.committed for one in keys if one.team == session.team)
     return min(
-        _left(state, session.word, committed),
-        _left(state, caps.teams.get(session.team, "") if session.team else "", team),
-        _left(state, caps.root, sum(one.committed for one in keys)),
+        _promisable(state, session.word, committed),
+        _promisable(state, caps.teams.get(session.team, "") if session.team else "", team),
+        _promisable(state, caps.root, sum(one.committed for one in keys)),
     )
 
 
@@ -237,13 +239,27 @@ def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Re
         return _not_within("the account lists whom its keys may pay")
     caps = caps_of(state, account)
     team = caps.teams.get(session.team, "") if session.team else ""
-    left = min(_left(state, word, 0) for word in (session.word, team, caps.root))
+    before, uncharged = _receipt_under_way(state, account)
+    left = min(
+        _left(state, session.word) - (uncharged if before is session else 0),
+        _left(state, team) - (uncharged if before and before.team == session.team else 0),
+        _left(state, caps.root) - uncharged,
+    )
     if amount <= left:
         return None
     return reject(
         RejectCode.SESSION_CAP_EXCEEDED,
         f"{left} atoms left under the key's caps, the receipt is for {amount}",
     )
+
+
+def _receipt_under_way(state: State, account: str) -> tuple[Session | None, int]:
+    """The key of a receipt that the chain has not charged yet, and for how much it is."""
+    meter = state.metering.meters.get(account)
+    record = None if meter is None else meter.record
+    if record is None or record.receipt is None or record.receipt.authority is not _SESSION:
+        return None, 0
+    return state.accounts[account].sessions.get(record.receipt.signer), record.amount
 
 
 def caps_of(state: State, account: str) -> Caps:
@@ -269,10 +285,16 @@ def _rule(state: State, account: str) -> int:
     return rule_of(int(caps_of(state, account).root or "0x0", 16))
 
 
-def _left(state: State, word: str, committed: int) -> int:
-    """What is left under a word once all that is promised was charged; no word, no bound."""
-    left = cap_word.left_at(int(word, 16), _now_s(state)) if word else None
+def _promisable(state: State, word: str, committed: int) -> int:
+    """What may still be promised under a word, whenever all of it is charged; no word, no bound."""
+    left = cap_word.promisable_at(int(word, 16), _now_s(state)) if word else None
     return CAP_MAX if left is None else left - committed
+
+
+def _left(state: State, word: str) -> int:
+    """What one charge under a word can be; no word, no bound."""
+    left = cap_word.left_at(int(word, 16), _now_s(state)) if word else None
+    return CAP_MAX if left is None else left
 
 
 def _charged(word: str, amount: int, time_s: int) -> str:

@@ -15,10 +15,12 @@ from tests.core.test_session import (
     test_a_key_without_the_permission_signs_no_receipt,
     test_a_keys_units_are_counted_call_by_call,
     test_a_receipt_beyond_the_caps_is_refused,
+    test_a_receipt_counts_what_is_under_way,
     test_a_revoked_keys_receipt_is_void,
     test_a_window_ends,
     test_another_keys_receipt_does_not_spare_who_bought,
     test_rotation_moves_words_and_promises,
+    test_the_chain_can_pay_for_whatever_a_key_buys,
     test_the_smallest_cap_counts,
     test_units_of_a_fill_stay_promised_until_the_chain_counts_them,
     test_what_a_key_for_receipts_buys_is_metered,
@@ -109,13 +111,32 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_a_receipt_beyond_the_caps_is_refused,
     ),
     "the account's cap spares receipts": (
-        edited(
-            session,
-            "may_sign_receipt",
-            "(session.word, team, caps.root)",
-            "(session.word, team)",
-        ),
+        edited(session, "may_sign_receipt", "_left(state, caps.root)", "CAP_MAX"),
         test_a_receipt_beyond_the_caps_is_refused,
+    ),
+    "what is under way spares the key": (
+        edited(session, "may_sign_receipt", "if before is session", "if False"),
+        test_a_receipt_counts_what_is_under_way,
+    ),
+    "what is under way is charged to all keys": (
+        edited(session, "may_sign_receipt", "if before is session", "if True"),
+        test_a_receipt_counts_what_is_under_way,
+    ),
+    "what is under way spares the team": (
+        edited(session, "may_sign_receipt", "if before and before.team == session.team", "if 0"),
+        test_a_receipt_counts_what_is_under_way,
+    ),
+    "what is under way is charged to all teams": (
+        edited(session, "may_sign_receipt", "before.team == session.team", "True"),
+        test_a_receipt_counts_what_is_under_way,
+    ),
+    "what is under way spares the account": (
+        edited(session, "may_sign_receipt", "(state, caps.root) - uncharged", "(state, caps.root)"),
+        test_a_receipt_counts_what_is_under_way,
+    ),
+    "a promise is what one charge can be": (
+        edited(session, "_promisable", "cap_word.promisable_at", "cap_word.left_at"),
+        test_the_chain_can_pay_for_whatever_a_key_buys,
     ),
     "any key signs receipts": (
         edited(session, "may_sign_receipt", "session.permissions & MAY_RECEIPT", "True"),

@@ -265,6 +265,54 @@ def test_the_smallest_cap_counts() -> None:
     bought(bench, erin, 15)
 
 
+def test_the_chain_can_pay_for_whatever_a_key_buys() -> None:
+    """In whichever buckets it is charged: each that ends rounds up, here to four atoms."""
+    bench = a_keyed_bench()
+    bench.do(an_offer().units(1_000).limit(10_000).signed_by(bob))
+    word: int | None = granted(bench, spend=8_000, permissions=int(Permission.SIGN)).key
+    for _ in range(cap_word.BUCKETS):
+        bought(bench, units=1)
+    units = left(bench) // 10
+    bought(bench, units=units)
+    assert bench.refuse(bid_by(erin, 1)) is RejectCode.SESSION_CAP_EXCEEDED
+    time_s = bench.now_ms // 1_000
+    for amount in (*[10] * cap_word.BUCKETS, units * 10):
+        assert word is not None
+        word = cap_word.charge(word, amount, time_s)
+        time_s += DAY_S // cap_word.BUCKETS
+    assert word is not None
+
+
+def _with_a_receipt_under_way(by: Person, **terms: object) -> Bench:
+    """Of 100 atoms, that a key signed; erin bought as much again. Both are of one team."""
+    bench = a_keyed_bench()
+    granted(bench, erin, team=3)
+    granted(bench, frank, **{"team": 3, **terms})
+    used(bench, erin)
+    bench.do(receipt_by(bench, by))
+    bench.cut_metered()
+    used(bench, erin)
+    return bench
+
+
+def test_a_receipt_counts_what_is_under_way() -> None:
+    """A key has not been charged yet for the receipt before, nor its team, nor the account."""
+    exceeded = RejectCode.SESSION_CAP_EXCEEDED
+    bench = _with_a_receipt_under_way(frank, spend=199)
+    assert bench.refuse(receipt_by(bench, frank)) is exceeded
+    bench.do(receipt_by(bench, erin))
+    bench = _with_a_receipt_under_way(erin, spend=199)
+    bench.do(receipt_by(bench, frank))
+    for team in (3, 0):
+        bench = _with_a_receipt_under_way(erin)
+        bench.chain(a_cap(bench, 199, team))
+        assert bench.refuse(receipt_by(bench, frank)) is exceeded
+        bench.do(bench.receipt(alice))
+    bench = _with_a_receipt_under_way(erin, team=4)
+    bench.chain(a_cap(bench, 199, 4))
+    bench.do(receipt_by(bench, frank))
+
+
 def test_what_settles_is_charged_as_on_chain() -> None:
     """The key's word after a batch is the registry's, at the time of its block."""
     bench = a_keyed_bench()

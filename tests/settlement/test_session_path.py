@@ -4,7 +4,7 @@ import pytest
 from tiny_keccak import keccak256
 
 from contracts.bindings import ACCOUNT, SETTLEMENT
-from intents.cap_word import left_at
+from intents.cap_word import left_at, promisable_at
 from intents.policy import Permission
 from intents.signature import SigningKey
 from intents.typed_data import Domain, digest
@@ -192,11 +192,12 @@ async def test_the_registrys_caps_bound_what_is_bought(world: World) -> None:
     keys = Keys(world)
     await keys.open()
     await keys.register(spend=60_000, team=7)
-    assert keys.left() == left_at(await keys.word(), 0) == 60_000
+    assert left_at(await keys.word(), 0) == 60_000
+    assert keys.left() == promisable_at(await keys.word(), 0)
     await keys.by_account("setCap", 1, 7, 40_000, DAY_S)
-    assert keys.left() == 40_000
+    assert keys.left() == promisable_at(await keys.word(1, 7), 0) != 40_000
     await keys.by_account("setCap", 2, 0, 30_000, DAY_S)
-    assert keys.left() == 30_000
+    assert keys.left() == promisable_at(await keys.word(2, 0), 0) != 30_000
     await keys.use()
     await world.do(await keys.receipt())
     await keys.settle_metered()
@@ -207,7 +208,7 @@ async def test_the_registrys_caps_bound_what_is_bought(world: World) -> None:
     assert "session_cap_exceeded" in await _too_much(keys)
     await keys.by_account("setTeam", keys.agent.address, 0)
     await keys.by_account("setCap", 2, 0, 0, 0)
-    assert keys.left() >= 60_000 - PAID - 60_000 // 1_000
+    assert keys.left() >= 60_000 - PAID - 60_000 // 100
 
 
 async def _too_much(keys: Keys) -> str:
