@@ -2,7 +2,7 @@
 
 A winner that fills from offers of its own pledges the most that its award can cost it. Of each
 lease of such an offer, what faded by its fault (as `conduct` counts) takes surplus away. What is
-missing then, as of `reward.payout`, is what others could have had and nobody got:
+missing then is what others could have had and nobody got:
 
     missing = reference − (score − faded surplus), or nothing where that is negative
     penalty = min(penalty_max, ⌈missing⌉ atoms)

@@ -1,7 +1,8 @@
 """What fills are charged so that winners get their rewards, out of the fills' own surplus.
 
 A reward is parted among its solver's buckets by what each has above its b₂, so that no bucket's
-users who were above the second price fall below it. Within a bucket everyone pays the same share
+users who were above the second price fall below it, and users of all that it won together have
+Σ b₂ at least. Within a bucket everyone pays the same share
 of its own surplus, a unit: the buyer of (limit − price), the seller of (price − limit). Every
 division rounds down, for the users: the charges of all units come to no more than the reward,
 and to less than it by less than two micro-atoms a unit.

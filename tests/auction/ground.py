@@ -8,12 +8,16 @@ from typing import Final
 import msgspec
 
 from solver.core.bid import Bid, score_of, second_scores, weight
+from solver.core.bond import ATOM, penalty_of
+from solver.core.charge import parts_of
 from solver.core.proof import Proof, Ring, holds
-from solver.core.reward import ATOM, Fate, Reward, payout, reward_of, rewards
+from solver.core.reward import Reward, reward_of, rewards
 from solver.core.winner import Competition, Selection
 from tests.auction.bidding import SMALL, Scenario, draw_bids, draw_seed, seeded
 from tests.auction.oracle import brute_force
 
+ACCOUNT: Final = "0x" + "ac" * 20
+"""Who is paid has one."""
 SCALES: Final = tuple(Fraction(n, 100) for n in (80, 90, 95, 105, 110, 120))
 
 
@@ -126,42 +130,38 @@ def check_rewards(seed: int) -> None:
     assert sum(reward.amount for reward in paid) <= winners.score - sum(second.values())
 
 
-def check_payouts(seed: int) -> None:
-    """P4, P8, P11: users of every bucket, sums to zero, bounds; whatever is delivered."""
+def check_charges(seed: int) -> None:
+    """P4, P8: buckets are charged the reward, and of what they have above their b₂ alone."""
     bids, ties = small(seed)
     winners, paid = run(bids, ties)
-    random, second = seeded(f"fates {seed}"), second_scores(bids)
-    penalty_max = random.randrange(10**6)
+    second = second_scores(bids)
     for reward in paid:
         wins = [b for b in bids if b.id in winners.bids and b.solver == reward.solver]
-        fates = {bid.id: random.choice(list(Fate)) for bid in wins}
-        for these in (dict.fromkeys(fates, Fate.DELIVERED), fates):
-            check_payout(reward, these, wins, second, penalty_max)
+        parts = parts_of(msgspec.structs.replace(reward, solver=ACCOUNT), wins, second)
+        surplus = {bucket: part for bid in wins for bucket, part in bid.surplus.items()}
+        kept = {bucket: part - parts.get(bucket, 0) for bucket, part in surplus.items()}
+        assert 0 <= reward.amount - sum(parts.values()) <= len(surplus)
+        assert all(kept[b] >= min(part, second[b]) for b, part in surplus.items())
+        assert sum(kept.values()) >= sum(second[bucket] for bucket in surplus)
+        for bid in wins:
+            assert bid.score >= sum(second[bucket] for bucket in bid.surplus)
+            if len(bid.surplus) == 1:
+                assert all(kept[bucket] >= second[bucket] for bucket in bid.surplus)
 
 
-def check_payout(
-    reward: Reward,
-    fates: dict[str, Fate],
-    wins: list[Bid],
-    second: dict[int, int],
-    penalty_max: int,
-) -> None:
-    """One solver's."""
-    result = payout(reward, fates, wins, second, penalty_max)
-    delivered = [bid for bid in wins if fates[bid.id] is Fate.DELIVERED]
-    served = sum(bid.score for bid in delivered)
-    assert result.atoms + sum(result.transfers.values()) == 0
-    assert -penalty_max <= result.atoms <= max(0, served - reward.reference) // ATOM
-    assert result.atoms > max(0, served - reward.reference) // ATOM - 256 or result.atoms <= 0
-    surplus = {b: s for bid in delivered for b, s in bid.surplus.items()}
-    for bucket, part in surplus.items():
-        after = part + result.transfers[bucket] * ATOM
-        assert after > second[bucket] - ATOM
-        assert result.atoms <= 0 or after >= second[bucket]
-    if Fate.LATE not in fates.values():
-        assert result.atoms >= 0
-    elif set(fates.values()) == {Fate.LATE}:
-        assert result.atoms == -min(penalty_max, -(-reward.reference // ATOM))
+def check_penalties(seed: int) -> None:
+    """P11: who fades owes what others could have had, within the cap; who delivers, nothing."""
+    bids, ties = small(seed)
+    random = seeded(f"fades {seed}")
+    for reward in run(bids, ties)[1]:
+        penalty_max = random.randrange(10**6)
+        faded = random.randint(0, reward.score)
+        penalty = penalty_of(faded - reward.amount, penalty_max)
+        assert 0 <= penalty <= penalty_max
+        assert penalty == penalty_max or penalty * ATOM >= faded - reward.amount
+        assert penalty_of(0 - reward.amount, penalty_max) == 0
+        whole = penalty_of(reward.score - reward.amount, penalty_max)
+        assert whole == min(penalty_max, -(-reward.reference // ATOM))
 
 
 def misreports(bids: Sequence[Bid], solver: str, random: Random) -> list[list[Bid]]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from solver.core import bid, candidate, proof, reward, winner
+from solver.core import bid, bond, candidate, charge, proof, reward, winner
 from solver.core.winner import Competition, _Search
 from tests.auction import ground
 from tests.auction.sabotage import planted
@@ -79,24 +79,24 @@ BUGS: Final[dict[str, tuple[Check, Patch]]] = {
         edited(winner._Group, "_search", "if case is None else search", "if False else search"),
     ),
     "rounded against users": (
-        ground.check_payouts,
-        edited(reward, "_divide", "-sum(-(-micro // ATOM) for", "-sum(micro // ATOM for"),
+        ground.check_charges,
+        planted(charge, "parts_of", "mul_div_floor(", "1 + mul_div_floor("),
     ),
     "b₂ is not kept": (
-        ground.check_payouts,
-        edited(reward, "_divide", "second.get(bucket, 0)", "0"),
-    ),
-    "the one held up pays": (
-        ground.check_payouts,
-        planted(reward, "payout", " - sum(bid.score for bid in by_fate[Fate.HELD])", ""),
+        ground.check_charges,
+        planted(charge, "parts_of", "second.get(bucket, 0)", "0"),
     ),
     "no cap": (
-        ground.check_payouts,
-        planted(reward, "payout", "min(penalty_max, ", "max(penalty_max, "),
+        ground.check_penalties,
+        planted(bond, "penalty_of", "min(penalty_max, ", "max(penalty_max, "),
+    ),
+    "who delivers pays": (
+        ground.check_penalties,
+        planted(bond, "penalty_of", "max(0, missing)", "abs(missing)"),
     ),
     "a penalty lost": (
-        ground.check_payouts,
-        edited(reward, "_compensate", "(place < left)", "0"),
+        ground.check_penalties,
+        planted(bond, "penalty_of", "mul_div_ceil(max(0, missing), 1, ATOM)", "missing // ATOM"),
     ),
     "any claim holds": (
         ground.check_proof,

@@ -1,9 +1,9 @@
 """P1 to P11: what must hold of every auction, each with a bug that only breaks its promise.
 
 P1 the best selection · P2 no winner is paid below zero · P3 no misreport pays · P4 users keep
-the second price · P5 one price a bucket · P6 losers change nothing · P7 more surplus wins on ·
-P8 transfers add up to zero · P9 order decides nothing · P10 names gain within a bound · P11
-penalties have a cap.
+the second price, or all that they had · P5 one price a bucket · P6 losers change nothing · P7 more
+surplus wins on · P8 charges add up to the reward · P9 order decides nothing · P10 names gain
+within a bound · P11 penalties have a cap.
 
 More auctions of P1 to P4, P8, P9 and P11 are in `test_winner` and `test_reward`.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from solver.core import bid, reward, winner
+from solver.core import bid, bond, charge, reward, winner
 from solver.core.winner import Competition, _Search
 from tests.auction import ground
 from tests.auction.sabotage import planted
@@ -38,8 +38,8 @@ PROPERTIES: Final[dict[str, tuple[Check, Patch]]] = {
         planted(reward, "reward_of", "min(score, reference)", "0 * reference"),
     ),
     "p4_users_keep_the_second_price": (
-        ground.check_payouts,
-        edited(reward, "_divide", "second.get(bucket, 0)", "0"),
+        ground.check_charges,
+        planted(charge, "parts_of", "second.get(bucket, 0)", "0"),
     ),
     "p5_a_bucket_has_one_winner": (
         ground.check_disjoint,
@@ -53,9 +53,9 @@ PROPERTIES: Final[dict[str, tuple[Check, Patch]]] = {
         ground.check_raised,
         edited(bid, "weight", "bid.score <<", "(bid.score ^ 1 << bid.score.bit_length() // 2) <<"),
     ),
-    "p8_transfers_add_up_to_zero": (
-        ground.check_payouts,
-        edited(reward, "_compensate", "(place < left)", "0"),
+    "p8_charges_add_up_to_the_reward": (
+        ground.check_charges,
+        planted(charge, "parts_of", "mul_div_floor(", "1 + mul_div_floor("),
     ),
     "p9_order_decides_nothing": (
         ground.check_order,
@@ -66,8 +66,8 @@ PROPERTIES: Final[dict[str, tuple[Check, Patch]]] = {
         planted(reward, "reward_of", "min(score, reference)", "0 * reference"),
     ),
     "p11_penalties_have_a_cap": (
-        ground.check_payouts,
-        planted(reward, "payout", "min(penalty_max, ", "max(penalty_max, "),
+        ground.check_penalties,
+        planted(bond, "penalty_of", "min(penalty_max, ", "max(penalty_max, "),
     ),
 }
 

@@ -7,10 +7,19 @@ import msgspec
 import pytest
 
 from solver.core.bid import Bid, second_scores
-from solver.core.reward import ATOM, Fate, payout, rewards
+from solver.core.bond import ATOM
+from solver.core.charge import parts_of
+from solver.core.reward import Reward, rewards
 from solver.core.winner import Competition
 from tests.auction.bidding import LARGE, SMALL, Scenario, draw_bids, draw_seed
-from tests.auction.ground import check_payouts, check_rewards, check_truth, run
+from tests.auction.ground import (
+    ACCOUNT,
+    check_charges,
+    check_penalties,
+    check_rewards,
+    check_truth,
+    run,
+)
 
 AUCTIONS: Final = int(os.environ.get("KEYFILL_AUCTIONS", "5000"))
 CHUNKS: Final = 20
@@ -43,10 +52,11 @@ def test_p3_nor_where_only_single_buckets_are_bid_for(seed: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_p4_p8_p11_payouts(chunk: int) -> None:
-    """P4: each bucket keeps its b₂; P8: transfers add up to zero; P11: within bounds."""
+def test_p4_p8_p11_charges_and_penalties(chunk: int) -> None:
+    """P4: charges leave buckets their b₂; P8: they add up; P11: penalties are within bounds."""
     for seed in range(chunk, AUCTIONS // 5, CHUNKS):
-        check_payouts(seed)
+        check_charges(seed)
+        check_penalties(seed)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,74 +102,76 @@ def test_one_bucket_is_a_second_price_auction() -> None:
     winners, paid = run(bids, SEED)
     assert winners.bids == ("a",)
     assert [(reward.solver, reward.amount // ATOM) for reward in paid] == [("ann", 3)]
-    result = payout(paid[0], {"a": Fate.DELIVERED}, bids[:1], second_scores(bids), 0)
-    assert (result.atoms, result.transfers) == (3, {1: -3})
+    assert _parts(paid[0], bids[:1], bids) == {1: 3 * ATOM}
 
 
-def test_the_late_one_pays_and_never_whom_it_held_up() -> None:
-    """Two winners; the first is late, and holds what the second needed."""
-    bids = [
-        single("a", "ann", 1, 10),
-        single("b", "bob", 2, 10),
-        single("c", "cid", 1, 6),
-        single("d", "cid", 2, 8),
-    ]
-    _, (ann, bob) = run(bids, SEED)
-    second = second_scores(bids)
-    for penalty_max, pays in ((100, 6), (6, 6), (4, 4), (0, 0)):
-        late = payout(ann, {"a": Fate.LATE}, bids[:1], second, penalty_max)
-        assert (late.atoms, late.transfers) == (-pays, {1: pays})
-        held = payout(bob, {"b": Fate.HELD}, bids[1:2], second, penalty_max)
-        assert (held.atoms, held.transfers) == (0, {})
-
-
-def test_what_is_delivered_in_part_counts() -> None:
-    """Late with one of two: what was served counts against what others would have had."""
-    bids = [
-        single("a", "ann", 1, 10),
-        single("b", "ann", 2, 10),
-        single("c", "bob", 1, 4),
-        single("d", "bob", 2, 2),
-    ]
-    _, (ann,) = run(bids, SEED)
-    fates = {"a": Fate.DELIVERED, "b": Fate.LATE}
-    result = payout(ann, fates, bids[:2], second_scores(bids), 100)
-    assert (result.atoms, result.transfers) == (4, {1: -4})
-    dear = [single("c", "bob", 1, 9), single("d", "bob", 2, 9)]
-    _, (ann,) = run([*bids[:2], *dear], SEED)
-    result = payout(ann, fates, bids[:2], second_scores([*bids[:2], *dear]), 100)
-    assert (result.atoms, result.transfers) == (-8, {1: 0, 2: 8})
-
-
-def test_a_bucket_below_its_second_best_is_made_whole() -> None:
-    """A bundle that gives one bucket nothing: the other's surplus pays for it."""
-    bundle = Bid(id="a", solver="ann", surplus={1: 20 * ATOM, 2: 0})
+def test_p4_a_bundle_pays_out_of_what_is_above_the_second_price() -> None:
+    """Of a bucket below its b₂ nothing is taken; users of both together have Σ b₂ at least."""
+    bundle = Bid(id="a", solver="ann", surplus={1: 20 * ATOM, 2: 3 * ATOM})
     bids = [bundle, single("b", "bob", 2, 5), single("c", "cid", 2, 5), single("d", "dee", 1, 1)]
     winners, (ann,) = run(bids, SEED)
     assert winners.bids == ("a",)
-    result = payout(ann, {"a": Fate.DELIVERED}, [bundle], second_scores(bids), 0)
-    assert (result.atoms, result.transfers) == (14, {1: -19, 2: 5})
+    assert (ann.amount // ATOM, _parts(ann, [bundle], bids)) == (17, {1: 17 * ATOM, 2: 0})
 
 
-def test_fractions_of_an_atom_go_to_users() -> None:
-    """A reward of 2.9 atoms pays two; one that cannot pay for rounding pays nothing."""
-    bids = [
-        Bid(id="a", solver="ann", surplus={1: 5_900_000}),
-        Bid(id="b", solver="bob", surplus={1: 3_000_000}),
+def test_p4_nobody_else_can_lift_a_bucket() -> None:
+    """Where bucket 1 is not called, all money there is for bucket 2's users is their own.
+
+    So what is charged where it is delivered can never promise them the b₂ of a better bundle.
+    """
+    bundle = Bid(id="a", solver="ann", surplus={1: 20 * ATOM, 2: 3 * ATOM})
+    bids = [bundle, single("b", "bob", 2, 5), single("c", "cid", 2, 5)]
+    assert run(bids, SEED)[0].bids == ("a",)
+    assert bundle.surplus[2] < second_scores(bids)[2]
+
+
+REFERENCES: Final = {"of those that pass": False, "of all that pass without it": True}
+
+
+@pytest.mark.parametrize("anew", REFERENCES.values(), ids=REFERENCES)
+def test_p4_refusing_such_bundles_makes_lying_pay(*, anew: bool) -> None:
+    """P3 would break, whoever passes when a reference is found: so the filter is none of ours."""
+    bundle = Bid(id="z", solver="zoe", surplus={1: 20 * ATOM, 2: 3 * ATOM})
+    rest = [bundle, single("c", "cid", 2, 5), single("d", "dee", 1, 1)]
+    if anew:
+        # Who says nothing of bucket 2 lets the bundle pass, and is paid for bucket 3.
+        mine = [single("b", "bob", 2, 4), single("e", "bob", 3, 10)]
+        lie = mine[1:]
+    else:
+        # Who says more than it has keeps the bundle out, and wins bucket 1.
+        mine = [single("b", "bob", 2, 2), single("e", "bob", 1, 6)]
+        lie = [single("b", "bob", 2, 4), mine[1]]
+    assert _filtered_reward([*rest, *lie], "bob", anew=anew) > _filtered_reward(
+        [*rest, *mine], "bob", anew=anew
+    )
+    assert sum(r.amount for r in run([*rest, *lie], SEED)[1] if r.solver == "bob") <= sum(
+        r.amount for r in run([*rest, *mine], SEED)[1] if r.solver == "bob"
+    )
+
+
+def _filtered_reward(bids: list[Bid], solver: str, *, anew: bool) -> int:
+    """Never below zero, had only bids won that leave no bucket below its b₂."""
+    passing = _passing(bids)
+    others = [bid for bid in bids if bid.solver != solver]
+    left = _passing(others) if anew else [bid for bid in passing if bid.solver != solver]
+    winners = Competition(passing, SEED).best()
+    score = sum(bid.score for bid in bids if bid.solver == solver and bid.id in winners.bids)
+    reference = Competition(left, SEED).best().score - (winners.score - score)
+    return max(0, score - reference)
+
+
+def _passing(bids: list[Bid]) -> list[Bid]:
+    second = second_scores(bids)
+    return [
+        bid
+        for bid in bids
+        if len(bid.surplus) == 1 or all(part >= second[b] for b, part in bid.surplus.items())
     ]
-    _, (ann,) = run(bids, SEED)
-    assert payout(ann, {"a": Fate.DELIVERED}, bids[:1], second_scores(bids), 0).atoms == 2
-    bundle = Bid(id="c", solver="ann", surplus={1: 0, 2: 1_000_000})
-    singles = [
-        Bid(id=f"s{bucket}{n}", solver=f"s{n}", surplus={bucket: 400_000})
-        for bucket in (1, 2)
-        for n in (1, 2)
-    ]
-    _, (ann,) = run([bundle, *singles], SEED)
-    result = payout(ann, {"c": Fate.DELIVERED}, [bundle], second_scores([bundle, *singles]), 0)
-    assert ann.amount == 200_000
-    assert result.atoms == 0
-    assert sum(result.transfers.values()) == 0
+
+
+def _parts(reward: Reward, wins: list[Bid], bids: list[Bid]) -> dict[int, int]:
+    """What buckets are charged for a reward, were it an account's."""
+    return parts_of(msgspec.structs.replace(reward, solver=ACCOUNT), wins, second_scores(bids))
 
 
 def test_a_large_auction_pays_for_itself() -> None:

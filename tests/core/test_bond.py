@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from intents.reject import RejectCode
 from solver.core import bonding, chain, contest, delivery
-from solver.core.bid import Bid
 from solver.core.bond import Bonds, Pledge, Pledged, Rule, penalty_of, shares_of
 from solver.core.check import Violation
 from solver.core.command import (
@@ -33,7 +32,6 @@ from solver.core.fact import (
 )
 from solver.core.image import StateImage
 from solver.core.invariant import check_all
-from solver.core.reward import Fate, Reward, payout
 from solver.core.snapshot import dump, load
 from tests.builder import (
     SEARCH,
@@ -295,16 +293,6 @@ def test_shares_stay_within_every_bound(seed: int) -> None:
     for share in shares:
         assert 0 < share.atoms <= ticks[share.place] * share.faded // MILLION
         assert share.faded == pledge.fills[share.place].faded
-
-
-@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(1, 500))
-def test_penalties_are_those_of_payout(score: int, reference: int, penalty_max: int) -> None:
-    """A bid that fades whole pays what `reward.payout` says: one rule, told twice."""
-    reference = min(score, reference)
-    reward = Reward(solver="s", score=score, reference=reference)
-    bid = Bid(id="b", solver="s", surplus={0: score})
-    paid = payout(reward, {"b": Fate.LATE}, [bid], {0: 0}, penalty_max)
-    assert -paid.atoms == penalty_of(score - reward.amount, penalty_max)
 
 
 # -- planted bugs
