@@ -4,6 +4,7 @@ A solution says for any of the snapshot's books how it clears them, each at one 
 is a bid for those books together: it wins all of them or none.
 """
 
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -154,6 +155,17 @@ class Auction(msgspec.Struct, kw_only=True):
     """Whether winners answer for their own offers; said only where they do."""
     deadline_block: int | UnsetType = UNSET
     """Of its awards; unset, and not written down, where winners are not paid."""
+
+
+def brought_of(auction: Auction) -> Iterator[SnapshotOrder]:
+    """All that was brought to an auction, each once."""
+    found = {one.order.id: one.order for made in auction.proposed for one in made.solution.brought}
+    return iter(found.values())
+
+
+def sealed_offers(auctions: Iterable[Auction]) -> set[str]:
+    """Those that were brought to auctions that are open."""
+    return {order.id for one in auctions if not one.closed for order in brought_of(one)}
 
 
 def seed_hash(seed: str) -> str:

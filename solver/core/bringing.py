@@ -5,18 +5,17 @@ hears of them before the auction closes. Meanwhile they are offers like any othe
 their key, their nonce or their time. At the close what did not win, or is left, is withdrawn.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 from intents.reject import Reject, RejectCode, reject
 from intents.rounding import ask_tick
-from solver.core.auction import Auction, BroughtOffer, SnapshotOrder
+from solver.core.auction import Auction, BroughtOffer, SnapshotOrder, brought_of
 from solver.core.command import CarriedOffer, ProposeSolution
 from solver.core.document import OfferState, offer_record
 from solver.core.intake import emit_offer, enter_offer_apart, fault_in_offer
 from solver.core.quality import Rating
 from solver.core.state import State
-from solver.core.trade import end_offer, open_units
+from solver.core.trade import emit_offer_ended, end_offer, open_units
 
 BROUGHT_MAX: Final = 16
 """Offers of one solution."""
@@ -77,12 +76,6 @@ def _rating(state: State, one: CarriedOffer) -> Rating | None:
     return None if key is None else key.seen.rating()
 
 
-def brought_of(auction: Auction) -> Iterator[SnapshotOrder]:
-    """All that was brought to an auction, each once."""
-    found = {one.order.id: one.order for made in auction.proposed for one in made.solution.brought}
-    return iter(found.values())
-
-
 def shrunk_of(state: State, auction: Auction) -> dict[str, int]:
     """Units that are live of what was brought, where they are fewer than were signed."""
     live = ((order, open_units(state, order.id)) for order in brought_of(auction))
@@ -90,20 +83,17 @@ def shrunk_of(state: State, auction: Auction) -> dict[str, int]:
 
 
 def tell_brought(state: State, auction: Auction) -> None:
-    """From the close on everybody may know."""
+    """From the close on everybody may know, of those that ended before it too."""
     for offer in _remembered(state, auction):
         emit_offer(state, offer)
+        if not offer.live:
+            emit_offer_ended(state, offer, "ended before its auction closed")
 
 
 def withdraw_brought(state: State, auction: Auction) -> None:
     """What did not win, or is left, is nobody's any more."""
     for offer in _remembered(state, auction):
         end_offer(state, offer, "brought to an auction that is over")
-
-
-def sealed_offers(auctions: Iterable[Auction]) -> set[str]:
-    """Those that were brought to auctions that are open."""
-    return {order.id for one in auctions if not one.closed for order in brought_of(one)}
 
 
 def _remembered(state: State, auction: Auction) -> list[OfferState]:

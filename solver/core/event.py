@@ -150,7 +150,10 @@ class IntentEnded(Event, frozen=True, kw_only=True):
 
 
 class OfferEnded(Event, frozen=True, kw_only=True):
-    """Nothing more of it is sold; `reason` is for people."""
+    """Nothing more of it is sold; `reason` is for people.
+
+    Of what was brought to an auction it is told at the close, after `OfferAccepted`.
+    """
 
     offer: str
     account: str
@@ -210,7 +213,10 @@ class AuctionOpened(Event, frozen=True, kw_only=True):
 
 
 class SolutionAccepted(Event, frozen=True, kw_only=True):
-    """A sealed bid is in; what it says stays sealed until the auction closes."""
+    """A sealed bid is in. Told its solver alone: from who bids, and how often, others could learn.
+
+    `bid` is a hash of what it says, which somebody could guess and try.
+    """
 
     auction: int
     solver: str

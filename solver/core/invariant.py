@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from intents.rounding import payment_at, pro_rata
+from solver.core.auction import sealed_offers
 from solver.core.award import awarded_by
-from solver.core.bringing import sealed_offers
 from solver.core.check import check, violate
 from solver.core.command import Authority
 from solver.core.event import IntentStatus, LeaseStatus

@@ -5,6 +5,7 @@ from typing import Final
 from msgspec import UNSET
 
 from intents.award import AwardedFill
+from solver.core.auction import sealed_offers
 from solver.core.award import AwardState
 from solver.core.bundle import Bundle
 from solver.core.charge import Charge
@@ -226,18 +227,27 @@ def update_status(state: State, intent: IntentState) -> None:
 
 
 def end_offer(state: State, offer: OfferState, reason: str) -> None:
-    """Nothing more of it is sold; capacity that nobody took lapses."""
+    """Nothing more of it is sold; capacity that nobody took lapses.
+
+    What was brought to an auction that is open is told of at its close (`tell_brought`).
+    """
     if not offer.live:
         return
     offer.live = False
     state.exchange.end(offer.order)
     lapsed = state.units(LAPSED, offer.resource)
     transfer(offer.capacity, lapsed, offer.capacity.available)
-    account = offer.account
-    state.accounts[account].dismiss(offer)
-    state.emit(OfferEnded(offer=offer.digest, account=account, reason=reason))
+    state.accounts[offer.account].dismiss(offer)
+    # Only what never stood in a book can be sealed, and that is seldom: no auction is looked at.
+    if offer.order.seq or offer.digest not in sealed_offers(state.auctions.values()):
+        emit_offer_ended(state, offer, reason)
     if not offer.leases_kept:
         state.finish(offer)
+
+
+def emit_offer_ended(state: State, offer: OfferState, reason: str) -> None:
+    """Tell the feed that an offer is over."""
+    state.emit(OfferEnded(offer=offer.digest, account=offer.account, reason=reason))
 
 
 def end_if_sold(state: State, offer: OfferState) -> None:

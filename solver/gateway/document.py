@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from intents.admission import Unverified, Verified
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode, reject
-from solver.core.bringing import sealed_offers
+from solver.core.auction import sealed_offers
 from solver.core.command import Authority, CancelDocument, SubmitOffer
 from solver.core.state import (
     MAY_CANCEL,

@@ -1,7 +1,8 @@
 """GET /v1/feed: every event again from a cursor, then live, at the reader's own pace.
 
-A reader pulls from the engine's feed; nothing is queued for it. One that does not read is
-closed, and may come back with the last number it saw.
+Sealed bids are not among them: who bid, and how often, is told at the close. A reader pulls
+from the engine's feed; nothing is queued for it. One that does not read is closed, and may
+come back with the last number it saw.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from solver.engine.feed import CursorTooOld, Entry
 from solver.gateway.answer import error_body
 from solver.gateway.channel import CLOSE_TOO_OLD, Channel, first_of, open_channel
 from solver.gateway.gateway import Answer, Gateway, Inbound
+from solver.gateway.line import LINE_TYPES
 from solver.gateway.wire import CursorLine, FeedQuery, Nothing
 
 STEP_MAX: Final = 256
@@ -76,6 +78,8 @@ def _cursor_line(gateway: Gateway, cursor: int) -> str:
 
 
 def _wanted(state: State, entry: Entry, account: str | None) -> bool:
+    if type(entry.event) not in LINE_TYPES:
+        return False
     return account is None or account in accounts_of(state, entry.event)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from intents.reject import Reject
-from solver.core.event import Event
+from solver.core.event import Event, SolutionAccepted
 from solver.engine.feed import Entry
 from solver.gateway.wire import LineTold
 
@@ -49,8 +49,10 @@ def _line_type(kind: type[Event]) -> type[msgspec.Struct]:
     )
 
 
-LINE_TYPES: Final = {kind: _line_type(kind) for kind in Event.__subclasses__()}
-"""Every event class as the feed tells it."""
+LINE_TYPES: Final = {
+    kind: _line_type(kind) for kind in Event.__subclasses__() if kind is not SolutionAccepted
+}
+"""Every event class as the feed tells it; sealed bids are told by `SolutionJudged` first."""
 
 
 def line_of(entry: Entry) -> msgspec.Struct:

@@ -187,15 +187,21 @@ def test_it_may_be_brought_by_several_solutions() -> None:
 
 @pytest.mark.parametrize("end", ["cancelled", "key died", "expired"])
 def test_what_ends_before_the_close_wins_nothing(end: str) -> None:
-    """It is an offer like any other: its end voids its own fills, and its solver hears why."""
+    """Its end voids its own fills, its solver hears why, and nobody of it before the close."""
     scene = Scene()
     mine = an_offer().units(5).limit(5).until(1 if end == "expired" else 60).signed_by(bob)
     scene.bench.do(scene.proposal(mine))
+    told: list[Event] = []
     if end == "cancelled":
-        scene.bench.do(CancelDocument(account=bob.address, digest=mine.digest))
+        told = scene.bench.do(CancelDocument(account=bob.address, digest=mine.digest))
     elif end == "key died":
-        scene.bench.do(RetireKey(key=key_of(bob), reason=KeyEnd.DEAD))
+        told = scene.bench.do(RetireKey(key=key_of(bob), reason=KeyEnd.DEAD))
+    assert not [event for event in told if mine.digest in str(event)]
     events = scene.close()
+    assert [type(event) for event in events if getattr(event, "offer", "") == mine.digest] == [
+        OfferAccepted,
+        OfferEnded,
+    ]
     reason = only(events, SolutionJudged).reason
     assert reason is not None
     assert reason.code is RejectCode.FILL_UNKNOWN_OFFER
@@ -280,6 +286,11 @@ def _skip(*_: object) -> None:
     [
         (contest, "withdraw_brought", test_what_lost_is_withdrawn),
         (contest, "tell_brought", test_a_solver_wins_by_what_it_brings),
+        (
+            bringing,
+            "emit_offer_ended",
+            lambda: test_what_ends_before_the_close_wins_nothing("key died"),
+        ),
         (bringing, "_fault_in_terms", lambda: test_each_fault_has_its_code(*OF_OTHERS)),
     ],
 )

@@ -139,7 +139,7 @@ KEPT: Final[dict[str, tuple[Patch, Callable[[int], object]]]] = {
         _nothing_stays,
     ),
     "let an offer stand that is over": (
-        edited(trade, "end_offer", "state.accounts[account].dismiss(offer)", "pass"),
+        edited(trade, "end_offer", "state.accounts[offer.account].dismiss(offer)", "pass"),
         lambda seed: a_walk(seed, 100),
     ),
     "let an account keep what is forgotten": (

@@ -16,10 +16,11 @@ from intents.reject import Reject
 from solver.client import Rejected
 from solver.client.market import SIGNED_SECONDS
 from solver.core.command import OpenAuction, SolutionFill
+from solver.core.event import SolutionAccepted
 from solver.core.fact import AllSessionsRevoked
 from solver.core.state import MAY_CANCEL, MAY_SETTLE
 from solver.engine.feed import Feed
-from solver.gateway import auth, grant, market, proxy, view
+from solver.gateway import auth, grant, line, market, proxy, view
 from solver.gateway.auth import Authenticator, Caller, Nonces
 from solver.gateway.limit import Places
 from solver.verifier import decode
@@ -168,7 +169,7 @@ async def a_grant_is_for_its_intent_alone(world: World) -> None:
 
 
 async def solutions_are_sealed(world: World) -> None:
-    """Nobody sees a solution before its auction has closed: not by number, not in the feed."""
+    """Nobody sees a solution before its auction has closed, nor in the feed who made it."""
     await world.offering(bob, units=5, limit=50, resource=EPOCHS)
     await world.agent(alice).intent(EPOCHS, units=5, limit=100)
     closes = world.sequencer.now_ms() + 30_000
@@ -181,6 +182,12 @@ async def solutions_are_sealed(world: World) -> None:
         await desk.propose(auction, solution(15_000_000, fills, EPOCHS))
     _, told, _ = await world.raw("GET", f"/v1/auctions/{auction.number}")
     assert "15000000" not in str(told)
+    async with world.http.ws_connect(f"{world.url}/v1/feed") as socket:
+        lines = [await socket.receive_json(timeout=patience_s())]
+        while lines[-1]["seq"] < world.gateway.feed.seq:
+            lines.append(await socket.receive_json(timeout=patience_s()))
+    (opening,) = [n for n, line in enumerate(lines) if line.get("event") == "AuctionOpened"]
+    assert carol.address not in str(lines[opening:])
 
 
 async def names_are_not_repeated(world: World) -> None:
@@ -296,6 +303,12 @@ def unsealed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(market, "auction_told", told)
 
 
+def telling_who_bids(patch: pytest.MonkeyPatch) -> None:
+    """The feed has a line of each sealed bid."""
+    types: dict[Any, Any] = line.LINE_TYPES
+    patch.setitem(types, SolutionAccepted, line._line_type(SolutionAccepted))
+
+
 def skipping_feed(patch: pytest.MonkeyPatch) -> None:
     """Replay begins one event too late."""
     after = Feed.after
@@ -335,6 +348,7 @@ PROMISES: list[tuple[Check, Plant]] = [
     (a_grant_expires, eternal_grants),
     (a_grant_is_for_its_intent_alone, any_lease_grants),
     (solutions_are_sealed, unsealed),
+    (solutions_are_sealed, telling_who_bids),
     (names_are_not_repeated, patching(decode, "_distinct", dict)),
     (replay_equals_live, skipping_feed),
     (sockets_are_counted, leaking_sockets),
