@@ -14,7 +14,8 @@ from solver.cli.context import CommandFailed, Context
 from solver.cli.journal import opened
 from solver.cli.trade import LOCAL
 from solver.client import Market as MarketClient
-from solver.client.model import AuctionsTold, AuctionSummary, AuctionTold
+from solver.client.auction_page import auction_told
+from solver.client.model import AuctionsTold, AuctionSummary
 from solver.client.record import awards_differ, record_of, replayed
 from solver.core.auction import Auction
 from solver.core.event import AuctionClosed
@@ -55,7 +56,8 @@ async def replay(
     Prints the verdict as one line of JSON: of one record the same bytes on any machine.
     """
     if journal is None:
-        told = await _told(context, number)
+        async with MarketClient(context.market_url()) as market:
+            told = await auction_told(market, number)
         found = replayed(record_of(told))
         if awards_differ(told):
             found = msgspec.structs.replace(found, differs=(*found.differs, "awards"))
@@ -65,11 +67,6 @@ async def replay(
     if found.differs:
         sys.stderr.write(f"the market told otherwise: {', '.join(found.differs)}\n")
         sys.exit(DIFFERS)
-
-
-async def _told(context: Context, number: int) -> AuctionTold:
-    async with MarketClient(context.market_url()) as market:
-        return await market.get(f"/v1/auctions/{number}", AuctionTold)
 
 
 def _kept(folder: Path, number: int) -> Auction:

@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from intents.signature import SigningKey
+from solver.client.auction_page import all_of, page_told
 from solver.client.fault import MarketFault, Rejected, Unexpected, Unreachable
 from solver.client.market import Market, may_repeat, pause_seconds
-from solver.client.model import Auction, AuctionTold
+from solver.client.model import Auction
 from solver.client.record import Place, Replayed, record_of, replayed
 from solver.client.solver import Desk, Solver
 from solver.core.auction import (
@@ -158,9 +159,9 @@ async def _closed(market: Market, auction: Auction) -> Record:
     left_ms = auction.snapshot.closes_at_ms - market.time_ms()
     await asyncio.sleep(max(0, left_ms) / 1_000)
     for _ in range(RECORD_ATTEMPTS_MAX):
-        told = await market.get(f"/v1/auctions/{auction.number}", AuctionTold)
+        told = await page_told(market, auction.number)
         if told.closed:
-            return record_of(told)
+            return record_of(await all_of(market, told))
         await asyncio.sleep(RECORD_PAUSE_SECONDS)
     raise Unexpected(f"auction {auction.number} is still open long after its time")
 

@@ -289,7 +289,7 @@ class AwardTold(Model, frozen=True, kw_only=True):
 
 
 class AuctionTold(Model, frozen=True, kw_only=True):
-    """All that the market tells of one auction."""
+    """All that the market tells of one auction; a page of it, where `next` is there."""
 
     auction: int
     snapshot: dict[str, Any]
@@ -303,6 +303,7 @@ class AuctionTold(Model, frozen=True, kw_only=True):
     solutions: tuple[SolutionTold, ...]
     deadline_block: int = 0
     awards: tuple[AwardTold, ...] = ()
+    next: int | None = None
 
 
 class Verdict(Model, frozen=True, kw_only=True):

@@ -170,7 +170,10 @@ class AwardTold(Told, frozen=True, kw_only=True):
 
 
 class AuctionTold(Told, frozen=True, kw_only=True):
-    """An auction. Until it has closed, solutions and seed are sealed, and empty here.
+    """An auction, or a page of it. Until it has closed, solutions and seed are sealed, and empty.
+
+    Where `next` is there, the rest comes `after` it: of books, bundles, solutions and awards
+    this page has some, of `shrunk` what is about these, and of all else the whole.
 
     `shrunk` has the units that were live at the close, of orders that then had fewer than in
     the snapshot: with these, seed and solutions anyone judges it again. No selection of the
@@ -190,6 +193,7 @@ class AuctionTold(Told, frozen=True, kw_only=True):
     solutions: tuple[SolutionTold, ...]
     deadline_block: int
     awards: tuple[AwardTold, ...]
+    next: int | None
 
 
 class AuctionSummaryTold(Told, frozen=True, kw_only=True):

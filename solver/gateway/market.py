@@ -10,12 +10,12 @@ from intents.reject import RejectCode, reject
 from intents.typed_data import DOMAIN_NAME, DOMAIN_VERSION, FIELDS
 from solver.core.award import award_id
 from solver.core.state import CREDIT
+from solver.gateway.auction_page import auction_told
 from solver.gateway.auth import LIFETIME_SECONDS_MAX
 from solver.gateway.competition import AuctionsTold
 from solver.gateway.gateway import Answer, Inbound
 from solver.gateway.view import (
     auction_summary_told,
-    auction_told,
     balance_told,
     batch_told,
     book_told,
@@ -23,6 +23,7 @@ from solver.gateway.view import (
     unlisted,
 )
 from solver.gateway.wire import (
+    AfterQuery,
     AssetsTold,
     BatchesTold,
     BookQuery,
@@ -146,15 +147,15 @@ async def auctions(inbound: Inbound[Nothing, PageQuery]) -> Answer:
     return AuctionsTold(auctions=tuple(map(auction_summary_told, newest)))
 
 
-async def auction(inbound: Inbound[Nothing, Nothing]) -> Answer:
-    """One auction. Rejects: auction_unknown."""
+async def auction(inbound: Inbound[Nothing, AfterQuery]) -> Answer:
+    """A page of one auction's record. Rejects: auction_unknown."""
     found = inbound.gateway.state.auctions.get(int(inbound.path("number")))
     if found is None:
         return reject(RejectCode.AUCTION_UNKNOWN, "never opened, or no longer kept")
     state, signer = inbound.gateway.state, inbound.gateway.awards
     names = [award_id(found.snapshot.auction, won.solver) for won in found.winners]
-    awards = [signer.signed(state.awards[name]) for name in names if name in state.awards]
-    return auction_told(found, awards)
+    awards = [state.awards[name] for name in names if name in state.awards]
+    return auction_told(found, awards, signer.signed, inbound.query.after)
 
 
 async def solvers(inbound: Inbound[Nothing, PageQuery]) -> Answer:

@@ -31,6 +31,7 @@ from solver.gateway.route import (
 )
 from solver.gateway.submission import SUBMISSION
 from solver.gateway.wire import (
+    AfterQuery,
     BalanceTold,
     BatchesTold,
     BatchTold,
@@ -234,6 +235,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/auctions/{number}",
         handler=market.auction,
         summary="One auction; its solutions once it has closed",
+        description=(
+            "A large one is told in pages, of whole books, bundles, solutions and awards, in this "
+            "order: ask again with `after` while `next` is there, and put them together. All else "
+            "is on each page. Where `closed` differs between two pages, begin again."
+        ),
+        query=AfterQuery,
         told=AuctionTold,
         rejects=(R.AUCTION_UNKNOWN,),
     ),

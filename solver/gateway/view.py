@@ -37,12 +37,8 @@ from solver.core.state import (
     State,
 )
 from solver.core.trust import trust_of, unsettled_max
-from solver.engine.award import SignedAward
 from solver.gateway.competition import (
     AuctionSummaryTold,
-    AuctionTold,
-    AwardedFillTold,
-    AwardTold,
     BondRuleTold,
     BroughtTold,
     ConductRuleTold,
@@ -172,36 +168,6 @@ def batch_told(batch: Batch) -> BatchTold:
 def snapshot_told(snapshot: Snapshot) -> SnapshotTold:
     """A snapshot."""
     return tell(snapshot, SnapshotTold)
-
-
-def auction_told(auction: Auction, awards: Iterable[SignedAward]) -> AuctionTold:
-    """An auction; its solutions only once nobody can answer them any more."""
-    return AuctionTold(
-        auction=auction.snapshot.auction,
-        snapshot=snapshot_told(auction.snapshot),
-        snapshot_hash=auction.snapshot_digest,
-        closed=auction.closed,
-        seed=auction.seed if auction.closed else "",
-        shrunk=auction.shrunk,
-        winners=tuple(tell(winner, WinnerTold) for winner in auction.winners),
-        score=auction.score,
-        gap=auction.gap,
-        solutions=tuple(map(solution_told, auction.proposed)) if auction.closed else (),
-        deadline_block=auction.deadline_block or 0,
-        awards=tuple(map(_award_told, awards)),
-    )
-
-
-def _award_told(signed: SignedAward) -> AwardTold:
-    award = signed.document
-    return AwardTold(
-        auction=award.auction,
-        solver=award.solver,
-        solution=award.solution,
-        deadline_block=award.deadline_block,
-        signature=signed.signature,
-        fills=tuple(tell(fill, AwardedFillTold) for fill in signed.fills),
-    )
 
 
 def auction_summary_told(auction: Auction) -> AuctionSummaryTold:

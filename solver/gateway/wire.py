@@ -123,6 +123,12 @@ class PageQuery(Sent, frozen=True, kw_only=True):
     limit: Page = PAGE_DEFAULT
 
 
+class AfterQuery(Sent, frozen=True, kw_only=True):
+    """From where on: `next` of the page before."""
+
+    after: Counter = 0
+
+
 class CapacityQuery(Sent, frozen=True, kw_only=True):
     """One resource, or all."""
 

@@ -11,13 +11,16 @@ import pytest
 
 from intents.document import Award
 from intents.typed_data import digest
-from solver.client import Rejected
+from solver.client import Rejected, Unexpected
+from solver.client import auction_page as fetching
+from solver.client.auction_page import all_of, auction_told, page_told
 from solver.client.competitor import outcome
 from solver.client.model import AuctionsTold, AuctionTold
 from solver.client.record import awards_differ, record_of, replayed
 from solver.core.auction import Auction
 from solver.core.command import OpenAuction, SolutionFill, Tick
 from solver.core.market import Market
+from solver.gateway import auction_page as telling
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import EPOCHS, World, a_world
 from tests.journal.history import History, a_log
@@ -69,7 +72,7 @@ async def _an_auction(world: World, *, closed: bool = True) -> int:
 
 
 async def _record(world: World, number: int) -> AuctionTold:
-    return await world.market.get(f"/v1/auctions/{number}", AuctionTold)
+    return await auction_told(world.market, number)
 
 
 async def test_a_record_leads_to_what_the_market_told() -> None:
@@ -90,6 +93,33 @@ async def test_a_record_leads_to_what_the_market_told() -> None:
         (one,) = listed.auctions
         assert (one.auction, one.resources, one.solutions) == (number, (EPOCHS,), 3)
         assert (one.winners, one.score, one.gap) == (told.winners, told.score, "0")
+
+
+async def test_a_record_in_pages_is_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pages it has, and if it closes between two of them."""
+    async with a_world() as world:
+        number = await _an_auction(world)
+        whole = await _record(world, number)
+        assert whole.next is None
+        monkeypatch.setattr(telling, "ROWS_MAX", 1)
+        first = await page_told(world.market, number)
+        assert (len(first.snapshot["books"]), first.solutions, first.next) == (1, (), 1)
+        sealed = msgspec.structs.replace(first, closed=False)
+        for start in (first, sealed):
+            again = await all_of(world.market, start)
+            assert msgspec.json.encode(again) == msgspec.json.encode(whole)
+        past = await page_told(world.market, number, after=5)
+        assert (past.snapshot["books"], past.solutions, past.next) == ([], (), None)
+
+
+async def test_pages_without_an_end_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A market that tells of a next page again and again is a fault, after so many."""
+    async with a_world() as world:
+        number = await _an_auction(world)
+        monkeypatch.setattr(telling, "ROWS_MAX", 1)
+        monkeypatch.setattr(fetching, "PAGES_MAX", 4)
+        with pytest.raises(Unexpected, match="pages"):
+            await _record(world, number)
 
 
 async def test_the_winners_award_is_told_as_it_was_signed() -> None:

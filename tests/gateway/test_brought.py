@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from solver.client import Rejected, SignedOffer
-from solver.client.model import AuctionTold, SolutionTold
+from solver.client.auction_page import auction_told
+from solver.client.model import SolutionTold
 from solver.client.record import record_of, replayed
 from solver.core.auction import BroughtOffer, Proposed, SnapshotOrder, Solution
 from solver.core.command import OpenAuction, SolutionFill, Tick
@@ -76,7 +77,7 @@ async def test_a_solver_wins_by_an_offer_that_nobody_saw() -> None:
         assert (lease.seller, lease.offer, lease.units) == (carol.address, mine.digest, 5)
         status, told = await _answer(world, f"/v1/offers/{mine.digest}")
         assert (status, told["live"]) == (200, False)
-        record = record_of(await world.market.get(f"/v1/auctions/{number}", AuctionTold))
+        record = record_of(await auction_told(world.market, number))
         assert replayed(record).differs == ()
         assert replayed(record).winners[0].solver == carol.address
 

@@ -20,7 +20,7 @@ from solver.core.event import SolutionAccepted
 from solver.core.fact import AllSessionsRevoked
 from solver.core.state import MAY_CANCEL, MAY_SETTLE
 from solver.engine.feed import Feed
-from solver.gateway import auth, grant, line, market, proxy, view
+from solver.gateway import auction_page, auth, grant, line, market, proxy
 from solver.gateway.auth import Authenticator, Caller, Nonces
 from solver.gateway.limit import Places
 from solver.verifier import decode
@@ -294,13 +294,12 @@ def any_lease_grants(patch: pytest.MonkeyPatch) -> None:
 
 def unsealed(patch: pytest.MonkeyPatch) -> None:
     """Auctions are told as if they had closed."""
+    told = auction_page.auction_told
 
-    def told(auction: Any, awards: Any) -> Any:
-        shown = msgspec.structs.replace(view.auction_told(auction, awards), closed=True)
-        solutions = tuple(map(view.solution_told, auction.proposed))
-        return msgspec.structs.replace(shown, solutions=solutions)
+    def unsealing(auction: Any, *rest: Any) -> Any:
+        return told(msgspec.structs.replace(auction, closed=True), *rest)
 
-    patch.setattr(market, "auction_told", told)
+    patch.setattr(market, "auction_told", unsealing)
 
 
 def telling_who_bids(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from intents.document import Award
 from intents.signature import SigningKey, recover
 from intents.typed_data import Domain, digest
 from solver.client import Agent, Market, Solver
-from solver.client.model import AuctionTold
+from solver.client.auction_page import auction_told
 from solver.client.record import awards_differ
 from solver.demo.model_upstream import ModelUpstream
 from solver.run import Node, market
@@ -159,7 +159,7 @@ async def deposit(node: Node, key: SigningKey) -> None:
 
 async def the_award_is_published(node: Node, seen: Market, number: int) -> None:
     """Signed by whoever owns the operator's account, and for what the auction came to."""
-    told = await seen.get(f"/v1/auctions/{number}", AuctionTold)
+    told = await auction_told(seen, number)
     (award,) = told.awards
     document = Award(
         auction=number,
