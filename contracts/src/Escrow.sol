@@ -6,14 +6,15 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {AccountWord} from "./AccountWord.sol";
+import {Arrival} from "./Arrival.sol";
 import {Claims} from "./Claims.sol";
-import {IERC3009Receiver} from "./IERC3009Receiver.sol";
 import {IEscrow} from "./IEscrow.sol";
 import {UnitLanes} from "./UnitLanes.sol";
 
 /// @title The escrow of {IEscrow}, from which what is claimed does not leave
 abstract contract Escrow is Claims, IEscrow {
     using SafeERC20 for IERC20;
+    using Arrival for IERC20;
     using AccountWord for uint256;
     using UnitLanes for uint256;
 
@@ -50,18 +51,10 @@ abstract contract Escrow is Claims, IEscrow {
         bytes32 salt,
         bytes calldata signature
     ) external nonReentrant {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        IERC3009Receiver(address(_TOKEN))
-            .receiveWithAuthorization(
-                from,
-                address(this),
-                amount,
-                validAfter,
-                validBefore,
-                authorizationNonce(account, salt),
-                signature
-            );
-        _creditReceived(account, from, heldBefore);
+        bytes32 nonce = authorizationNonce(account, salt);
+        (uint256 arrived, uint256 held) =
+            _TOKEN.byAuthorization(from, amount, validAfter, validBefore, nonce, signature);
+        _credit(account, from, arrived, held);
     }
 
     // ------------------------------------------------------------------ money out
@@ -168,24 +161,21 @@ abstract contract Escrow is Claims, IEscrow {
 
     /// @inheritdoc IEscrow
     function authorizationNonce(address account, bytes32 salt) public pure returns (bytes32) {
-        return keccak256(abi.encode(account, salt));
+        return Arrival.nonceOf(account, salt);
     }
 
     // ------------------------------------------------------------------ private: money in
 
     function _depositFromCaller(address account, uint256 amount) private {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        _TOKEN.safeTransferFrom(msg.sender, address(this), amount);
-        _creditReceived(account, msg.sender, heldBefore);
+        (uint256 arrived, uint256 held) = _TOKEN.fromCaller(amount);
+        _credit(account, msg.sender, arrived, held);
     }
 
     /// @dev Credits what really arrived. Because all that is held fits 72 bits here, and balances
     /// add up to at most what is held, no later sum of balances can overflow 72 bits either.
-    function _creditReceived(address account, address from, uint256 heldBefore) private {
+    function _credit(address account, address from, uint256 amount, uint256 held) private {
         require(account != address(0), SettlementZeroAddress());
-        uint256 held = _TOKEN.balanceOf(address(this));
         require(held <= AccountWord.BALANCE_MAX, SettlementBalanceOverflow(held));
-        uint256 amount = held - heldBefore;
         require(amount != 0, SettlementAmountZero());
         uint256 word = _accounts[account].word + amount;
         _accounts[account].word = word;

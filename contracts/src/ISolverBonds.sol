@@ -7,8 +7,9 @@ import {IDocuments} from "./IDocuments.sol";
 /// @notice A solver's bond is its own: it is paid in for it by anyone, and leaves to where it says, two exit
 /// delays after it asked. The operator alone takes a penalty, and its word counts only within what is signed
 /// and published: for one award, after its deadline block, once, at most `penaltyMax`; to buyers of that award
-/// alone, for fills from offers that the solver itself signed; for no unit that was settled as delivered or
-/// paid for before; and never more of a unit than its price. What a bond lacks is not owed.
+/// alone, for fills from offers that the solver itself signed, and that ended no more than two exit delays
+/// ago; for no unit that was settled as delivered or paid for before; and never more of a unit than the award's
+/// price. What a bond lacks is not owed.
 interface ISolverBonds {
     /// @notice The document that the operator signed, and that binds settlement.
     struct Award {

@@ -6,9 +6,11 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {Arrival} from "./Arrival.sol";
 import {BulkTree} from "./BulkTree.sol";
 import {IAccountOwner} from "./IAccountOwner.sol";
-import {IERC3009Receiver} from "./IERC3009Receiver.sol";
+import {IDocuments} from "./IDocuments.sol";
+import {IEscrow} from "./IEscrow.sol";
 import {ISettlement} from "./ISettlement.sol";
 import {ISolverBonds} from "./ISolverBonds.sol";
 import {MarketTypes} from "./MarketTypes.sol";
@@ -18,6 +20,7 @@ import {SignatureRecovery} from "./SignatureRecovery.sol";
 /// @dev No owner: token, operator and delay are the settlement contract's, the cap is fixed at deployment.
 contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
+    using Arrival for IERC20;
 
     /// @dev One slot.
     struct Bond {
@@ -35,8 +38,7 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
     ISettlement private immutable _SETTLEMENT;
     IERC20 private immutable _TOKEN;
     address private immutable _OPERATOR;
-    uint256 private immutable _WITHDRAWAL_DELAY;
-    bytes32 private immutable _DOMAIN;
+    uint256 private immutable _EXIT_DELAY;
 
     /// @inheritdoc ISolverBonds
     uint256 public immutable penaltyMax;
@@ -54,8 +56,7 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
         _SETTLEMENT = settlement_;
         _TOKEN = IERC20(settlement_.asset());
         _OPERATOR = settlement_.operator();
-        _WITHDRAWAL_DELAY = 2 * settlement_.exitDelay();
-        _DOMAIN = settlement_.domainSeparator();
+        _EXIT_DELAY = settlement_.exitDelay();
         penaltyMax = penaltyMax_;
     }
 
@@ -63,9 +64,8 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
 
     /// @inheritdoc ISolverBonds
     function deposit(address solver, uint256 amount) external nonReentrant {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        _TOKEN.safeTransferFrom(msg.sender, address(this), amount);
-        _addReceived(solver, msg.sender, heldBefore);
+        (uint256 arrived,) = _TOKEN.fromCaller(amount);
+        _add(solver, msg.sender, arrived);
     }
 
     /// @inheritdoc ISolverBonds
@@ -78,25 +78,17 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
         bytes32 salt,
         bytes calldata signature
     ) external nonReentrant {
-        uint256 heldBefore = _TOKEN.balanceOf(address(this));
-        IERC3009Receiver(address(_TOKEN))
-            .receiveWithAuthorization(
-                from,
-                address(this),
-                amount,
-                validAfter,
-                validBefore,
-                authorizationNonce(solver, salt),
-                signature
-            );
-        _addReceived(solver, from, heldBefore);
+        bytes32 nonce = authorizationNonce(solver, salt);
+        (uint256 arrived,) =
+            _TOKEN.byAuthorization(from, amount, validAfter, validBefore, nonce, signature);
+        _add(solver, from, arrived);
     }
 
     // ------------------------------------------------------------------ money out
 
     /// @inheritdoc ISolverBonds
     function requestWithdrawal(uint256 amount) external nonReentrant returns (uint256 availableAt) {
-        availableAt = block.timestamp + _WITHDRAWAL_DELAY;
+        availableAt = block.timestamp + 2 * _EXIT_DELAY;
         Bond storage bond = _bonds[msg.sender];
         // The casts are safe: asking for more than there is means all of it, and times are within 40 bits.
         bond.withdrawing = uint96(Math.min(amount, type(uint96).max));
@@ -182,15 +174,13 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
 
     /// @inheritdoc ISolverBonds
     function authorizationNonce(address solver, bytes32 salt) public pure returns (bytes32) {
-        return keccak256(abi.encode(solver, salt));
+        return Arrival.nonceOf(solver, salt);
     }
 
     // ------------------------------------------------------------------ private
 
-    /// @dev Adds what really arrived.
-    function _addReceived(address solver, address from, uint256 heldBefore) private {
+    function _add(address solver, address from, uint256 amount) private {
         require(solver != address(0), BondZeroAddress());
-        uint256 amount = _TOKEN.balanceOf(address(this)) - heldBefore;
         require(amount != 0, BondAmountZero());
         Bond storage bond = _bonds[solver];
         uint256 amountAfter = bond.amount + amount;
@@ -207,9 +197,9 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
         view
         returns (bool)
     {
-        bytes32 digest = MessageHashUtils.toTypedDataHash(
-            _DOMAIN, keccak256(abi.encode(MarketTypes.AWARD_TYPEHASH, award))
-        );
+        bytes32 hash = keccak256(abi.encode(MarketTypes.AWARD_TYPEHASH, award));
+        // Asked anew: on a chain that parts from this one it is another.
+        bytes32 digest = MessageHashUtils.toTypedDataHash(_SETTLEMENT.domainSeparator(), hash);
         address signer = SignatureRecovery.recover(digest, signature);
         if (signer == address(0)) return false;
         if (signer == _OPERATOR) return true;
@@ -256,6 +246,7 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
             SignatureRecovery.recover(digest, share.offerSignature) == solver,
             PenaltyOfferUnsigned()
         );
+        if (!_stands(share.offer)) return 0;
         uint64 nonce = share.offer.nonce;
         uint256 answered = _penalisedUnits[solver][nonce];
         uint256 gone = _SETTLEMENT.settledUnits(solver, nonce) + answered;
@@ -263,6 +254,19 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
         uint256 counted = Math.min(left, Math.min(share.undelivered, share.units));
         _penalisedUnits[solver][nonce] = answered + counted;
         return Math.min(share.amount, counted * share.tick / MarketTypes.TICK_UNITS);
+    }
+
+    /// @dev Whether the solver answers for an offer: until two exit delays after it ended, however it did. So
+    /// who ends its offers and asks for its bond at once has it when the operator's word on them is over.
+    function _stands(IDocuments.Offer calldata offer) private view returns (bool) {
+        uint256 time = block.timestamp;
+        if (time < offer.validFrom || time > offer.validUntil + 2 * _EXIT_DELAY) return false;
+        // The settlement contract says when an end takes effect: one exit delay after it was told.
+        uint256 cancelledAt = _SETTLEMENT.cancelledAt(offer.account, offer.nonce);
+        if (cancelledAt != 0 && time >= cancelledAt + _EXIT_DELAY) return false;
+        IEscrow.AccountView memory account = _SETTLEMENT.accountOf(offer.account);
+        if (offer.epoch >= account.epoch) return offer.epoch == account.epoch;
+        return time < account.epochEffectiveAt + _EXIT_DELAY;
     }
 
     function _payBuyers(Share[] calldata shares, uint256[] memory amounts, uint256 paid) private {

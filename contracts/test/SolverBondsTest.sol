@@ -19,6 +19,7 @@ abstract contract SolverBondsTest is MarketTest {
     uint64 internal constant TICK = 1_800_000;
     uint64 internal constant CHARGE = 500_000;
     uint256 internal constant BOND = 1000;
+    uint40 internal constant OFFER_ENDS = NOW + 30 days;
 
     ISolverBonds internal bonds;
     Party internal solver;
@@ -101,7 +102,7 @@ abstract contract SolverBondsTest is MarketTest {
         offer.key = told.key;
         (offer.units, offer.limit) = (told.units, told.limit);
         (offer.windowUnits, offer.windowSeconds) = (told.windowUnits, told.windowSeconds);
-        (offer.validFrom, offer.validUntil) = (told.validFrom, told.validUntil);
+        (offer.validFrom, offer.validUntil) = (told.validFrom, OFFER_ENDS);
         (offer.epoch, offer.nonce) = (told.epoch, told.nonce);
     }
 
@@ -120,8 +121,9 @@ abstract contract SolverBondsTest is MarketTest {
 
     /// @dev Settles units of the solver's offer, to the buyer's intent of this nonce.
     function _deliver(uint64 offerNonce, uint64 intentNonce, uint64 units) internal {
-        SettledOffer memory offer =
-            _signed(_offer(solver.addr, offerNonce, OFFERED, OFFERED), solver);
+        SettledOffer memory offer = _offer(solver.addr, offerNonce, OFFERED, OFFERED);
+        offer.validUntil = OFFER_ENDS;
+        offer = _signed(offer, solver);
         SettledIntent memory intent =
             _signed(_intent(buyer.addr, intentNonce, units, 2 * units), buyer);
         bytes32 fill = keccak256(abi.encode(offerNonce, intentNonce));

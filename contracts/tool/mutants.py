@@ -4,11 +4,12 @@
 Works on a copy. A mutant that survives is a guard that nothing tests, and the exit status
 says so. Where a mutant names `tests`, each of them has to fail: what they refuse has to succeed.
 Where it names `invariants`, these have to find it too; no other mutant is tried on invariants,
-and none on gas: they cost time, and the rest must do without them.
+and none on gas: they cost time, and the rest must do without them. One that names no tests is tried
+on those of its source's family first (`*Session*.t.sol`), and on all others if they let it live.
 
 Arguments select mutants by name, or by source (`--source Metered`); all take an hour or more.
 Verdicts are kept under `.keyfill/mutants`: what was killed is not tried again until its source
-changes (`--again` does), survivors are.
+changes (`--again` does), survivors are. What was built without any mutation is kept there too.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Final, NotRequired, TypedDict
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUILT: Final = ("cache", "out")
 RESULTS: Final = ROOT.parent / ".keyfill" / "mutants" / "contracts.jsonl"
+KEPT: Final = RESULTS.parent / "built"
 LEFT_OUT: Final = ("*.gas.sol", "Gas.t.sol")
 UNITS: Final = ("--no-match-contract", "InvariantTest$")
 FUZZ_RUNS: Final = "64"
@@ -36,6 +38,7 @@ OUTPUT_TAIL: Final = 2_000
 # Has sources within itself; forge does not compile tests again where a source alone changes.
 HARNESS: Final = "RegistryHarness.sol"
 IMPORT: Final = re.compile(r'from "(?:\./|\.\./src/)(\w+)\.sol";')
+FAMILY: Final = re.compile("[A-Z][a-z]+")
 # An invariant's name is on a line of its own, after the sequence that breaks it.
 FAILURE: Final = re.compile(r"^(?:\[FAIL.*\])? (\w+)\(", re.MULTILINE)
 # Unoptimised, and tests are not compiled again when a source changes: a quarter of the time.
@@ -81,11 +84,21 @@ def _key_of(mutant: Mutant) -> str:
 def failures_of(folder: Path, mutant: Mutant) -> list[str]:
     """The tests that fail with the mutant in place: those that it names, or the first of all."""
     tests = mutant.get("tests")
-    failures = failed_tests(folder, *(_match(tests) if tests else ("--fail-fast", *UNITS)))
+    failures = failed_tests(folder, *_match(tests)) if tests else _first_failure(folder, mutant)
     invariants = mutant.get("invariants")
     if failures and invariants:
         failures += failed_tests(folder, *_match(invariants))
     return failures
+
+
+def _first_failure(folder: Path, mutant: Mutant) -> list[str]:
+    """Of the source's family, or of all if none of these fails."""
+    word = FAMILY.match(mutant["source"])
+    family = f"*{word[0]}*.t.sol" if word else "*.t.sol"
+    failures: list[str] = []
+    if any(folder.joinpath("test").glob(family)):
+        failures = failed_tests(folder, "--fail-fast", *UNITS, "--match-path", f"test/{family}")
+    return failures or failed_tests(folder, "--fail-fast", *UNITS)
 
 
 def _match(names: list[str]) -> tuple[str, str]:
@@ -175,14 +188,30 @@ def copy_to(folder: Path) -> None:
     (folder / "node_modules").symlink_to(ROOT / "node_modules")
 
 
-def try_all(folder: Path, mutants: list[Mutant], verdicts: Verdicts) -> int:
-    """One mutant after the other; how many survive."""
+def build(folder: Path) -> None:
+    """All without any mutation, of which no test may fail; of the same sources that stays known."""
     copy_to(folder)
-    broken = failed_tests(folder, *UNITS)
-    if broken:
-        raise SystemExit(f"without any mutation {broken[0]} fails")
+    sources = [folder / "foundry.toml", *sorted(folder.glob("*/*.sol"))]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+    for part in BUILT:
+        if (KEPT / part).exists():
+            shutil.copytree(KEPT / part, folder / part)
+    found = KEPT / "digest"
+    if not found.exists() or found.read_text() != digest:
+        broken = failed_tests(folder, *UNITS)
+        if broken:
+            raise SystemExit(f"without any mutation {broken[0]} fails")
+        shutil.rmtree(KEPT, ignore_errors=True)
+        for part in BUILT:
+            shutil.copytree(folder / part, KEPT / part)
+        found.write_text(digest)
     for part in BUILT:
         shutil.copytree(folder / part, folder / "clean" / part)
+
+
+def try_all(folder: Path, mutants: list[Mutant], verdicts: Verdicts) -> int:
+    """One mutant after the other; how many survive."""
+    build(folder)
     survivors = 0
     for mutant in mutants:
         with mutated(folder, mutant):
