@@ -48,7 +48,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     def is_sound(self) -> bool:
         """Whether who may bid has the bond for what it can win."""
         if not self.bond_min:
-            return True
+            return self.penalty_max >= 0
         factor = self.exposure_percent
         covered = PERCENT * self.bond_min >= factor * self.penalty_max
         return covered and factor >= PERCENT and self.penalty_max > 0

@@ -25,7 +25,7 @@ def set_bonds(state: State, command: SetBonds) -> Reject | None:
         penalty_max=command.penalty_max,
         contract=command.contract,
     )
-    if command.bond_min < 0 or command.penalty_max < 0 or not rule.is_sound:
+    if not rule.is_sound:
         return reject(
             RejectCode.LIMIT_OUT_OF_RANGE,
             "bond_min is 0, or covers exposure_percent (100 or more) of a penalty_max above 0",
@@ -115,10 +115,9 @@ def note_closed(state: State, lease: Lease) -> None:
     pledged = state.bonds.pledges.get(lease.award)
     if pledged is None or lease.award_place not in pledged.fills:
         return
-    answer = state.conduct.answers.get(lease.id)
+    answer = state.conduct.answers[lease.id]
     fill = pledged.fills[lease.award_place]
-    if answer is not None:
-        fill.faded = min(answer.failed, answer.units - lease.delivered)
+    fill.faded = min(answer.failed, answer.units - lease.delivered)
     if fill.faded:
         offer = state.offers[lease.offer]
         fill.offer, fill.signature = offer.document, offer.signature

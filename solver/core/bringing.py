@@ -103,13 +103,8 @@ def _remembered(state: State, auction: Auction) -> list[OfferState]:
 
 
 def _new(auction: Auction, command: ProposeSolution) -> list[CarriedOffer]:
-    """Those that no solution of the solver brought to this auction before, each once."""
-    known = {
-        brought.order.id
-        for made in auction.proposed
-        if made.solver == command.solver
-        for brought in made.solution.brought
-    }
+    """Those that no solution brought to this auction before, each once. All are the solver's."""
+    known = {order.id for order in brought_of(auction)}
     distinct = {one.digest: one for one in command.offers}
     return [one for digest, one in distinct.items() if digest not in known]
 

@@ -60,9 +60,8 @@ def choose_leg(state: State, intent: IntentState) -> None:
     if bundle is None or not bundle.any_of or intent.filled_units:
         return
     for digest in bundle.legs:
-        leg = state.intents.get(digest)
-        if leg is not None and leg is not intent:
-            _rehold(state, leg, 0)
+        if digest != intent.digest:
+            _rehold(state, state.intents[digest], 0)
     _rehold(state, intent, intent.limit)
 
 
@@ -71,7 +70,7 @@ def _rehold(state: State, leg: IntentState, held: int) -> None:
     order, more = leg.order, held - leg.order.held
     if more > 0:
         hold(order.money, more)
-    elif more < 0:
+    else:
         release(order.money, -more)
     order.held = held
     commit(state, leg, more)

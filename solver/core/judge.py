@@ -207,7 +207,7 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
             minimums={order.id: order.minimum for book in books for order in book.intents},
             shrunk=shrunk,
             cut=cut,
-            live=cut | {order: units for order, units in shrunk.items() if order in cut},
+            live={**cut, **shrunk},
         )
 
     def with_brought(self, solution: Solution) -> "_Terms":

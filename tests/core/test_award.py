@@ -272,6 +272,7 @@ def test_a_winner_is_paid_for_what_was_delivered() -> None:
     assert (fill.tick, fill.bid_charge, fill.ask_charge) == (8 * MILLION, 2 * MILLION, 2 * MILLION)
     awarded = only(contest.told, Awarded)
     assert (awarded.solver, awarded.fills, awarded.deadline_block) == (SOLVER, 1, DEADLINE_BLOCK)
+    assert list(contest.market.state.auctions) == [awarded.auction]
     contest.serve(10)
     paid = only(contest.settle(contest.cut()), PaymentSettled)
     assert (paid.payment, paid.solver, paid.reward) == (80, SOLVER, 40)

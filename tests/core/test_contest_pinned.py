@@ -190,6 +190,7 @@ def test_an_auction_has_the_books_that_are_contested() -> None:
     for resources, code in (
         ((SEARCH, SEARCH), RejectCode.TOO_LARGE),
         (tuple(f"r{n}" for n in range(BOOKS_MAX + 1)), RejectCode.TOO_LARGE),
+        (tuple(f"r{n}" for n in range(BOOKS_MAX)), RejectCode.RESOURCE_UNKNOWN),
         ((SEARCH, "nowhere"), RejectCode.RESOURCE_UNKNOWN),
         ((), RejectCode.NOT_OPEN),
     ):
@@ -211,3 +212,100 @@ def test_an_auction_under_way_is_never_forgotten(monkeypatch: pytest.MonkeyPatch
         bench.wait(1)
         bench.do(an_intent().of(TOKENS).limit(1).immediate().signed_by(alice))
     assert list(bench.market.state.auctions) == [long.auction, last.auction]
+
+
+# -- to the last of each bound
+
+
+def _crossed(bench: Bench, own: int, *, side: str) -> list[Event] | Reject:
+    """So many orders that meet none but their own account's, then one that carol could trade."""
+    best, mine = (an_intent, 9) if side == "intents" else (an_offer, 1)
+    other = an_offer().limit(1) if side == "intents" else an_intent().limit(9)
+    bench.do(other.signed_by(alice))
+    for _ in range(own):
+        bench.do(best().limit(mine).signed_by(alice))
+    bench.do(best().limit(5).signed_by(carol))
+    return _open(bench)
+
+
+@pytest.mark.parametrize("side", ["intents", "offers"])
+@pytest.mark.parametrize(("own", "opens"), [(31, True), (32, False)])
+def test_so_many_of_each_side_are_looked_at(side: str, own: int, *, opens: bool) -> None:
+    """Orders of one account that meet each other alone open nothing, and hide few of others."""
+    bench = _bench().funded(carol).pooling(alice)
+    assert isinstance(_crossed(bench, own, side=side), list) is opens
+
+
+@pure_only
+@pytest.mark.parametrize(("room", "books"), [(4, 2), (3, 1), (1, 0)])
+def test_books_that_just_fit_are_shown(
+    room: int, books: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last order that there is room for; a book is shown whole or not at all."""
+    monkeypatch.setattr(contest, "ORDERS_MAX", room)
+    bench = _bench()
+    for resource in (SEARCH, TOKENS):
+        bench.do(an_intent().of(resource).limit(5).signed_by(alice))
+        bench.do(an_offer().of(resource).limit(5).signed_by(bob))
+    closes_at_ms = bench.now_ms + 1_000
+    both = OpenAuction(resources=(SEARCH, TOKENS), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
+    answer = bench.attempt(both)
+    shown = () if isinstance(answer, Reject) else only(answer, AuctionOpened).resources
+    assert shown == (SEARCH, TOKENS)[:books]
+
+
+def test_a_bid_of_less_than_a_tick_is_shown_too() -> None:
+    """Its limit rounds down to nothing a unit: it may still have its one auction."""
+    bench = _bench()
+    bid = an_intent().units(2 * 10**6).limit(1).at_least(2).immediate().signed_by(alice)
+    bench.do(bid)
+    opened = _opened(bench)
+    (book,) = bench.market.state.auctions[opened.auction].snapshot.books
+    assert [(one.id, one.tick) for one in book.intents] == [(bid.digest, 0)]
+
+
+def test_who_only_meets_itself_opens_nothing() -> None:
+    """Nobody else can fill either side."""
+    bench = _bench().pooling(alice)
+    bench.do(an_intent().limit(9).signed_by(alice))
+    bench.do(an_offer().limit(1).signed_by(alice))
+    assert isinstance(_open(bench), Reject)
+
+
+def _closed_ones(bench: Bench, *solutions: int) -> list[int]:
+    """Auctions of one book, one after another, each with so many solutions of one fill."""
+    numbers = []
+    for count in solutions:
+        opened = _opened(bench, seconds=1)
+        for tick in range(count):
+            bench.do(_proposal(opened, "s", 1, tick))
+        bench.wait(1)
+        numbers.append(opened.auction)
+    return numbers
+
+
+@pure_only
+@pytest.mark.parametrize(("rows", "kept"), [(8, 2), (9, 3), (5, 2), (4, 1), (0, 1)])
+def test_closed_auctions_hold_so_many_rows(
+    rows: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orders and proposed fills of the newest, and never less than one auction."""
+    monkeypatch.setattr(contest, "AUCTION_ROWS_KEPT_MAX", rows)
+    bench = _bench()
+    bench.do(an_intent().limit(5).signed_by(alice))
+    bench.do(an_offer().limit(5).signed_by(bob))
+    numbers = _closed_ones(bench, 2, 1, 0)
+    assert list(bench.market.state.auctions) == numbers[-kept:]
+
+
+@pure_only
+def test_so_many_closed_auctions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one less nor one more than memory is given for."""
+    monkeypatch.setattr(contest, "AUCTIONS_KEPT_MAX", 2)
+    bench = _bench()
+    bench.do(an_intent().limit(5).signed_by(alice))
+    bench.do(an_offer().limit(5).signed_by(bob))
+    numbers = _closed_ones(bench, 0, 0, 0)
+    assert list(bench.market.state.auctions) == numbers[1:]
+    long = _opened(bench, seconds=9)
+    assert list(bench.market.state.auctions) == [*numbers[1:], long.auction]

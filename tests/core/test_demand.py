@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from intents.reject import RejectCode
@@ -23,6 +24,7 @@ from solver.core.judge import judge
 from solver.core.market import Market
 from solver.core.snapshot import dump, load
 from tests.builder import (
+    CREDITS,
     SEARCH,
     TOKENS,
     USDC,
@@ -129,6 +131,20 @@ def _stamped(bench: Bench) -> OpenAuction:
         demand=True,
         at_ms=bench.now_ms,
     )
+
+
+def test_an_auction_in_another_asset_shows_none_of_it() -> None:
+    """What was not shown in its own asset is new there, whatever was traded for credits since."""
+    bench = _bench()
+    _wanted(bench)
+    _opened(bench)
+    bench.wait(1)
+    unseen = _wanted(bench)
+    bench.do(an_intent().limit(5).paid_in(CREDITS).signed_by(alice))
+    bench.do(an_offer().limit(5).paid_in(CREDITS).from_key(key_of(bob)).signed_by(bob))
+    bench.do(msgspec.structs.replace(_opening(bench), asset=CREDITS))
+    shown = _opened(bench).snapshot.books[0].intents
+    assert unseen.digest in [order.id for order in shown]
 
 
 def test_demand_is_shown_to_whom_it_is_for() -> None:
