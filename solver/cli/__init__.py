@@ -34,7 +34,7 @@ COMMANDS = (
         "solver.cli.account:app",
         "Your key and money: deposits, withdrawals, session keys.",
     ),
-    ("key", "solver.cli.trade:key_app", "Contribute API keys, check and revoke them."),
+    ("key", "solver.cli.key:app", "Contribute API keys, look at, check and revoke them."),
     ("offer", "solver.cli.trade:offer_app", "Sell: sign offers, look at and withdraw them."),
     (
         "intent",

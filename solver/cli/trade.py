@@ -1,16 +1,13 @@
-"""`keyfill intent`, `offer`, `key`, `call`, `balance`, `book`: what agents and contributors do."""
+"""`keyfill intent`, `offer`, `call`, `balance`, `book`: what agents and contributors do."""
 
-import getpass
 import json as jsonlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from intents.bound import UNITS_MAX
 from intents.bulk import INTENTS_MAX
@@ -41,10 +38,8 @@ HOURS_MAX = MINUTES_MAX // 60
 DAY_MINUTES = 24 * 60
 IntentId = Annotated[str, Parameter(help="The intent's digest, as `intent create` tells it.")]
 OfferId = Annotated[str, Parameter(help="The offer's digest, as `offer create` tells it.")]
-KeyId = Annotated[str, Parameter(help="The key's id, as `key add` tells it.")]
 intent_app = App(name="intent", help="Buy: sign intents, look at, finish and cancel them.")
 offer_app = App(name="offer", help="Sell: sign offers, look at and withdraw them.")
-key_app = App(name="key", help="Contribute API keys, check and revoke them.")
 
 
 def _account(context: Context) -> str | None:
@@ -59,7 +54,8 @@ async def agent_of(context: Context) -> AsyncIterator[Agent]:
 
 
 @asynccontextmanager
-async def _contributor(context: Context) -> AsyncIterator[Contributor]:
+async def contributor_of(context: Context) -> AsyncIterator[Contributor]:
+    """The seller whose key these options name."""
     async with Market(context.market_url()) as market:
         yield Contributor(market, context.key(), _account(context))
 
@@ -110,6 +106,8 @@ async def create_intent(
         )
         if wait:
             ERR.print(f"waiting for {bought.digest} (Ctrl-C leaves it open)", soft_wrap=True)
+            if await _sells(agent, resource):
+                ERR.print("what you offer yourself is passed over: only others sell to you")
             try:
                 await bought.filled(timeout_seconds=delay + minutes * 60)
             except TimeoutError as error:
@@ -230,6 +228,14 @@ async def finish_intent(digest: IntentId, /, *, context: Context = LOCAL) -> Non
         context.show("intent", _intent(await bought.refresh()))
 
 
+async def _sells(agent: Agent, resource: str) -> bool:
+    """Whether an account stands on the other side, too: its own it never buys."""
+    told = await agent.market.get(
+        "/v1/offers", dict[str, Any], account=agent.account, limit=ROWS_MAX
+    )
+    return any(row["live"] and row["resource"] == resource for row in told["offers"])
+
+
 @offer_app.command(name="create")
 async def create_offer(
     resource: str,
@@ -259,7 +265,7 @@ async def create_offer(
     whole("--hours", hours, 1, HOURS_MAX)
     if (window_units > 0) != (window_seconds > 0):
         raise CommandFailed("--window-units and --window-seconds come together")
-    async with _contributor(context) as contributor:
+    async with contributor_of(context) as contributor:
         offer = await contributor.offer(
             resource,
             key=identifier(key, "a key"),
@@ -283,7 +289,7 @@ async def show_offer(digest: OfferId, /, *, context: Context = LOCAL) -> None:
 @offer_app.command(name="list")
 async def list_offers(*, context: Context = LOCAL) -> None:
     """Your offers, the keys behind them, and what is left."""
-    async with _contributor(context) as contributor:
+    async with contributor_of(context) as contributor:
         told = await contributor.market.get(
             "/v1/offers", dict[str, Any], account=contributor.account, limit=ROWS_MAX
         )
@@ -303,71 +309,9 @@ async def list_offers(*, context: Context = LOCAL) -> None:
 @offer_app.command(name="withdraw")
 async def withdraw_offer(digest: OfferId, /, *, context: Context = LOCAL) -> None:
     """Sell no more of an offer."""
-    async with _contributor(context) as contributor:
+    async with contributor_of(context) as contributor:
         await contributor.withdraw(identifier(digest, "an offer"))
         context.show("offer", {"digest": digest, "result": "withdrawn"})
-
-
-@key_app.command(name="add")
-async def add_key(
-    provider: Annotated[str, Parameter(help="Whose key it is (see `keyfill key providers`).")],
-    /,
-    *,
-    secret_file: Annotated[
-        Path | None,
-        # A lone hyphen is no option.
-        Parameter(help="File with the key; - reads standard input.", allow_leading_hyphen=True),
-    ] = None,
-    attest: Annotated[bool, Parameter(help="Sign the provider's attestation.")] = False,
-    context: Context = LOCAL,
-) -> None:
-    """Contribute an API key. It is asked for, not taken from the command line."""
-    secret = _read_secret(provider, secret_file)
-    async with _contributor(context) as contributor:
-        if not attest:
-            await _explain_attestation(contributor, provider)
-        pooled = await contributor.contribute(provider, secret, attest=attest)
-        context.show(
-            "key",
-            {
-                "key": pooled.key,
-                "provider": pooled.provider,
-                "resources": ", ".join(pooled.resources),
-            },
-        )
-
-
-@key_app.command(name="health")
-async def key_health(key: KeyId, /, *, context: Context = LOCAL) -> None:
-    """Ask the provider whether a key is alive; costs no units."""
-    async with _contributor(context) as contributor:
-        found = await contributor.health(identifier(key, "a key"))
-        context.show("key", {"key": key, "provider": found.provider, "status": found.status})
-
-
-@key_app.command(name="revoke")
-async def revoke_key(key: KeyId, /, *, context: Context = LOCAL) -> None:
-    """Take a key out at once and have it erased."""
-    async with _contributor(context) as contributor:
-        await contributor.revoke(identifier(key, "a key"))
-        context.show("key", {"key": key, "result": "revoked and erased"})
-
-
-@key_app.command(name="providers")
-async def list_providers(*, context: Context = LOCAL) -> None:
-    """Whose keys this market takes, and on which terms."""
-    async with Market(context.market_url()) as market:
-        told = (await market.providers()).providers
-        rows = [
-            {
-                "provider": one.name,
-                "sharing": one.sharing,
-                "resources": ", ".join(one.resources),
-                "attestation": one.attestation,
-            }
-            for one in told
-        ]
-        context.show_rows("providers", rows)
 
 
 async def call(
@@ -471,23 +415,3 @@ def _price(tick: int) -> str:
     """USDC per unit: a tick is atoms per 10⁶ units."""
     whole, rest = divmod(tick, 10**12)
     return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
-
-
-def _read_secret(provider: str, file: Path | None) -> str:
-    if file is None and not sys.stdin.isatty():
-        raise CommandFailed("there is no terminal to ask: give the key with --secret-file -")
-    if file is None:
-        return getpass.getpass(f"{provider} key: ").strip()
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{file} cannot be read: {error}") from error
-    return text.strip()
-
-
-async def _explain_attestation(contributor: Contributor, provider: str) -> None:
-    for one in (await contributor.market.providers()).providers:
-        if one.name == provider and one.sharing == "allowed":
-            Console(stderr=True).print(
-                f"Without --attest the key is refused. It signs: [italic]{one.attestation}[/]"
-            )

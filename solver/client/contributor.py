@@ -8,7 +8,7 @@ from intents import document as signed
 from intents.signature import SigningKey
 from solver.client.fault import Rejected
 from solver.client.market import Identity, Market
-from solver.client.model import Balance, Health, Offer, Pooled, Result
+from solver.client.model import Balance, Health, Key, Keys, Offer, Pooled, Result
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +143,17 @@ class Contributor:
         await self.market.request(
             "DELETE", f"/v1/offers/{offer}", Result, signed_by=self.identity, repeatable=True
         )
+
+    async def keys(self) -> list[Key]:
+        """The account's keys, oldest first; of those that left the pool the newest."""
+        found: list[Key] = []
+        after: dict[str, str] = {}
+        while True:
+            page = await self.market.get("/v1/keys", Keys, signed_by=self.identity, **after)
+            found += page.keys
+            if page.next is None:
+                return found
+            after = {"after": page.next}
 
     async def health(self, key: str) -> Health:
         """Whether a key is alive."""

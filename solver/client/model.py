@@ -200,6 +200,40 @@ class Pooled(Model, frozen=True, kw_only=True):
     resources: tuple[str, ...]
 
 
+class Window(Model, frozen=True, kw_only=True):
+    """At most `units` in any so many seconds; `occupied` are at the moment."""
+
+    seconds: int
+    units: int
+    occupied: int
+
+
+class Rating(Model, frozen=True, kw_only=True):
+    """Of a key's newest calls `success` in a thousand succeeded; half took `latency` ms at most."""
+
+    success: int
+    latency: int
+
+
+class Key(Model, frozen=True, kw_only=True):
+    """A key that is in the pool, or (not `live`) left it lately; `leases` are those it serves."""
+
+    key: str
+    provider: str
+    resources: tuple[str, ...]
+    live: bool
+    leases: int
+    rating: Rating | None
+    windows: tuple[Window, ...]
+
+
+class Keys(Model, frozen=True, kw_only=True):
+    """A page; `next` is where the following one begins."""
+
+    keys: tuple[Key, ...]
+    next: str | None
+
+
 class Provider(Model, frozen=True, kw_only=True):
     """Whose keys are taken, and on which terms."""
 

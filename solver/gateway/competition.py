@@ -9,6 +9,7 @@ from intents.bound import TICK_MAX
 from intents.document import Hash, Offer, Text, Units
 from solver.core.auction import BOOKS_MAX, FILLS_MAX
 from solver.core.bringing import BROUGHT_MAX
+from solver.gateway.pooled import RatingTold
 from solver.gateway.wire import Counter, Sent, Told
 
 BroughtOffers = Annotated[tuple[Unverified[Offer], ...], Meta(max_length=BROUGHT_MAX)]
@@ -59,13 +60,6 @@ class OrderTold(Told, frozen=True, kw_only=True):
     units: int
     minimum: int
     until_ms: int
-
-
-class RatingTold(Told, frozen=True, kw_only=True):
-    """Of a key's newest calls `success` in a thousand succeeded; half took `latency` ms at most."""
-
-    success: int
-    latency: int
 
 
 class FloorTold(Told, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Pooled keys: contributed, looked at, revoked. A secret only passes through to custody."""
 
 import asyncio
+from itertools import islice
 from typing import Any
 
 from intents.admission import Unverified, Verified, admit
@@ -9,18 +10,19 @@ from intents.reject import Reject, RejectCode, reject
 from solver.core.command import KeyEnd, PoolKey, RetireKey
 from solver.gateway.gateway import Answer, Gateway, Inbound
 from solver.gateway.limit import limited
-from solver.gateway.port import Contributed
-from solver.gateway.view import capacity_told, unlisted
-from solver.gateway.wire import (
+from solver.gateway.pooled import (
     CapacitiesTold,
     CapacityQuery,
     ContributeBody,
     ContributedTold,
     KeyBody,
     KeyQuery,
-    Nothing,
-    ResultTold,
+    KeysQuery,
+    KeysTold,
 )
+from solver.gateway.port import Contributed
+from solver.gateway.view import capacity_told, key_told, unlisted
+from solver.gateway.wire import Nothing, ResultTold
 
 ATTESTATION_SECONDS_MAX = 86_400
 """An attestation is signed for this contribution, not long before."""
@@ -90,6 +92,20 @@ async def _revoke(gateway: Gateway, owner: str, key: str) -> Answer:
         return result
     gateway.healths.forget(key)
     return await gateway.custody.revoke(owner, key) or ResultTold()
+
+
+async def keys(inbound: Inbound[Nothing, KeysQuery]) -> Answer:
+    """A page of the caller's keys: an account has a thousand in the pool at most."""
+    gateway, query = inbound.gateway, inbound.query
+    state, owner, now_ms = gateway.state, inbound.caller.account, gateway.now_ms()
+    mine = iter([name for name, key in state.keys.items() if key.owner == owner])
+    if query.after is not None:
+        for name in mine:
+            if name == query.after:
+                break
+    page = list(islice(mine, query.limit + 1))
+    told = [key_told(state, name, state.keys[name], now_ms) for name in page[: query.limit]]
+    return KeysTold(keys=tuple(told), next=told[-1].key if len(page) > query.limit else None)
 
 
 async def health(inbound: Inbound[Nothing, KeyQuery]) -> Answer:

@@ -23,6 +23,16 @@ from solver.gateway.competition import (
     SolversTold,
 )
 from solver.gateway.owed import LeavesTold, SpendingBody, SpendingQuery, SpendingTold
+from solver.gateway.pooled import (
+    CapacitiesTold,
+    CapacityQuery,
+    ContributeBody,
+    ContributedTold,
+    KeyBody,
+    KeyQuery,
+    KeysQuery,
+    KeysTold,
+)
 from solver.gateway.port import KeyHealth
 from solver.gateway.route import (
     PROXY,
@@ -38,10 +48,6 @@ from solver.gateway.wire import (
     BookQuery,
     BookTold,
     CallBody,
-    CapacitiesTold,
-    CapacityQuery,
-    ContributeBody,
-    ContributedTold,
     FeedQuery,
     FillsQuery,
     FillsTold,
@@ -49,8 +55,6 @@ from solver.gateway.wire import (
     HealthTold,
     IntentBody,
     IntentQuery,
-    KeyBody,
-    KeyQuery,
     LeasesTold,
     MarketTold,
     PageQuery,
@@ -267,6 +271,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="The same as /v1/balance",
         told=BalanceTold,
         permissions=MAY_SIGN | MAY_CANCEL,
+    ),
+    Route(
+        method="GET",
+        path="/v1/keys",
+        handler=key.keys,
+        summary="Your keys: what they may do, what they did, how well they serve",
+        query=KeysQuery,
+        told=KeysTold,
+        permissions=MAY_SIGN,
     ),
     Route(
         method="POST",

@@ -31,6 +31,7 @@ from solver.core.state import (
     Account,
     Batch,
     IntentState,
+    KeyState,
     MandateState,
     OfferState,
     Session,
@@ -50,19 +51,18 @@ from solver.gateway.competition import (
     WinnerTold,
 )
 from solver.gateway.many import MandateTold
+from solver.gateway.pooled import CapacityTold, KeyTold, RatingTold, WindowTold
 from solver.gateway.wire import (
     AmountTold,
     BalanceTold,
     BatchTold,
     BookTold,
-    CapacityTold,
     IntentTold,
     LeaseTold,
     LevelTold,
     OfferTold,
     SessionTold,
     Told,
-    WindowTold,
 )
 
 ORDERS_MAX: Final = 10_000
@@ -274,6 +274,21 @@ def _capacity_of(state: State, resource: str, keys: list[str], now_ms: int) -> C
         units_free=sum(ask.units for ask in asks),
         best_tick=asks[0].tick if asks else None,
         windows=_windows_told(state, keys, resource, now_ms),
+    )
+
+
+def key_told(state: State, name: str, key: KeyState, now_ms: int) -> KeyTold:
+    """A pooled key, as its owner sees it."""
+    rating = key.seen.rating()
+    return KeyTold(
+        key=name,
+        provider=key.provider,
+        resources=key.resources,
+        live=key.live,
+        leases=len(key.leases),
+        rating=None if rating is None else tell(rating, RatingTold),
+        # Its resources share their windows.
+        windows=_windows_told(state, [name], key.resources[0], now_ms) if key.resources else (),
     )
 
 

@@ -10,16 +10,14 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from intents.admission import Unverified
 from intents.bound import NONCE_MAX
-from intents.document import Address, Attestation, Hash, Receipt
+from intents.document import Address, Hash, Receipt
 from solver.core.command import Authority, Mode
 from solver.core.event import IntentStatus, LeaseStatus
 from solver.gateway.port import ProviderInfo
 
 PAGE_MAX: Final = 200
 PAGE_DEFAULT: Final = 50
-SECRET_CHARS_MAX: Final = 8_192
 PATH_CHARS_MAX: Final = 4_096
 
 Page = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
@@ -44,23 +42,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class Nothing(Sent, frozen=True, kw_only=True):
     """No body, no query."""
-
-
-class ContributeBody(Sent, frozen=True, kw_only=True):
-    """A key to pool, with the signed attestation: without one it is refused."""
-
-    provider: ProviderName
-    secret: Annotated[str, Meta(min_length=1, max_length=SECRET_CHARS_MAX)]
-    attestation: Unverified[Attestation] | None = None
-
-    def __repr__(self) -> str:
-        return f"ContributeBody(provider={self.provider!r})"
-
-
-class KeyBody(Sent, frozen=True, kw_only=True):
-    """Names a pooled key."""
-
-    key: Hash
 
 
 class IntentBody(Sent, frozen=True, kw_only=True):
@@ -111,12 +92,6 @@ class IntentQuery(Sent, frozen=True, kw_only=True):
     intent: Hash
 
 
-class KeyQuery(Sent, frozen=True, kw_only=True):
-    """Names a pooled key."""
-
-    key: Hash
-
-
 class PageQuery(Sent, frozen=True, kw_only=True):
     """How many."""
 
@@ -127,12 +102,6 @@ class AfterQuery(Sent, frozen=True, kw_only=True):
     """From where on: `next` of the page before."""
 
     after: Counter = 0
-
-
-class CapacityQuery(Sent, frozen=True, kw_only=True):
-    """One resource, or all."""
-
-    resource: ResourceName | None = None
 
 
 class FeedQuery(Sent, frozen=True, kw_only=True):
@@ -380,7 +349,7 @@ class ResultTold(Told, frozen=True, kw_only=True):
     result: Literal["accepted"] = "accepted"
 
 
-# -- told: accounts and keys
+# -- told: accounts
 
 
 class AmountTold(Told, frozen=True, kw_only=True):
@@ -418,39 +387,6 @@ class BalanceTold(Told, frozen=True, kw_only=True):
     unsettled: int
     unsettled_max: int
     barred: bool
-
-
-class ContributedTold(Told, frozen=True, kw_only=True):
-    """The key is pooled; offers name it by this id."""
-
-    key: str
-    provider: str
-    resources: tuple[str, ...]
-
-
-class WindowTold(Told, frozen=True, kw_only=True):
-    """All pooled keys' windows of one length, added up."""
-
-    seconds: int
-    units: int
-    occupied: int
-
-
-class CapacityTold(Told, frozen=True, kw_only=True):
-    """What stands to be sold of a resource for USDC. `bestTick` is null if nothing does."""
-
-    resource: str
-    keys: int
-    offers: int
-    units_free: int
-    best_tick: int | None
-    windows: tuple[WindowTold, ...]
-
-
-class CapacitiesTold(Told, frozen=True, kw_only=True):
-    """Capacity by resource."""
-
-    resources: tuple[CapacityTold, ...]
 
 
 # -- told: settlement and competition

@@ -12,6 +12,7 @@ import pytest
 from solver.client import Purchase, Rejected
 from tests.builder import alice, bob
 from tests.gateway.world import DOCS, World
+from tests.patience import until
 
 
 async def keyfill(
@@ -190,6 +191,29 @@ async def test_a_key_is_read_from_standard_input(world: World, tmp_path: Path) -
     assert code == 0, output
     assert "a-key-of-mine" not in output
     assert len(world.gateway.state.keys) == 1
+
+
+async def test_keys_are_found_again_by_who_brought_them(world: World, tmp_path: Path) -> None:
+    """Each with its id, by its owner alone; nobody who has none is shown anything."""
+    key = await world.key(alice)
+    await world.key(bob)
+    code, output = await keyfill(world, tmp_path, "key", "list", "--json")
+    assert (code, [row["key"] for row in msgspec.json.decode(output)]) == (0, [key])
+    await world.contributor(alice).revoke(key)
+    code, output = await keyfill(world, tmp_path, "key", "list", "--json")
+    assert (code, [row["live"] for row in msgspec.json.decode(output)]) == (0, [False])
+
+
+async def test_who_waits_for_what_he_sells_himself_is_told(world: World, tmp_path: Path) -> None:
+    """Nobody buys from himself, and without a word one would wait for the intent's end."""
+    await world.offering(alice)
+    words = ("intent", "create", DOCS, "--units", "1", "--limit", "1", "--minutes", "1", "--wait")
+    waiting = asyncio.create_task(keyfill(world, tmp_path, *words))
+    await until(lambda: world.gateway.state.intents)
+    (digest,) = world.gateway.state.intents
+    await (await world.agent(alice).find(digest)).cancel()
+    code, output = await waiting
+    assert (code, "only others sell to you" in output) == (1, True), output
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from intents.reject import RejectCode, reject
 from intents.signature import SigningKey
 from solver.client import Agent, Contributor, Market, NotFilled, Rejected, Solver, Unreachable
 from solver.core.auction import seed_hash
-from solver.core.command import CutBatch, KeyEnd, OpenAuction, RetireKey, SolutionFill
+from solver.core.command import CutBatch, KeyEnd, Limit, OpenAuction, RetireKey, SolutionFill
 from solver.core.event import BatchCut, CallFinished
 from solver.core.fact import BatchSettled, EpochBumped, FillSettled
+from solver.core.quality import SEEN_MIN, SUCCESS_WHOLE
+from solver.gateway.wire import PAGE_DEFAULT
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.canary import CANARY
 from tests.gateway.world import ATTESTATION, CHAT, DOCS, EPOCHS, RECEIPT_KEY, RICH, World
@@ -176,6 +178,30 @@ async def test_contributor_pools_with_attestation_looks_and_revokes(world: World
     assert caught.value.code == "lease_ended"
     assert not (await seller.market.get(f"/v1/offers/{offer.digest}", dict))["live"]
     await seller.revoke(pooled.key)
+
+
+async def test_contributors_find_their_keys_again(world: World) -> None:
+    """Page by page each sees its own, in their order, and what became of them; nobody others'."""
+    seller, world.vault.limits = world.contributor(bob), (Limit(units=100, seconds=60),)
+    mine = [await world.key(bob, str(one)) for one in range(PAGE_DEFAULT + 1)]
+    await world.key(carol)
+    await world.do(RetireKey(key=mine[0], reason=KeyEnd.DEAD))
+    await seller.offer(DOCS, key=mine[1], units=100, limit=100)
+    intent = await world.agent(alice).intent(DOCS, units=SEEN_MIN + 1, limit=1_000)
+    await intent.filled()
+    for _ in range(SEEN_MIN):
+        await intent.call("GET", "/a")
+
+    found = await seller.keys()
+
+    assert [one.key for one in found] == mine
+    assert [one.live for one in found] == [False] + [True] * PAGE_DEFAULT
+    assert DOCS in found[1].resources
+    assert [one.leases for one in found[:3]] == [0, 1, 0]
+    assert found[1].rating is not None
+    assert found[1].rating.success == SUCCESS_WHOLE
+    assert [(one.occupied, one.units) for one in found[1].windows] == [(SEEN_MIN, 100)]
+    assert found[2].rating is None
 
 
 async def test_a_dead_key_can_still_be_erased(world: World) -> None:

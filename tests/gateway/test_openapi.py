@@ -96,6 +96,7 @@ EXAMPLES: dict[str, str] = {
     "GET /v1/auctions": "/v1/auctions?limit=1",
     "GET /v1/solvers": "/v1/solvers",
     "GET /v1/auctions/{number}": "/v1/auctions/{auction}",
+    "GET /v1/keys": "/v1/keys",
     "GET /v1/keys/capacity": "/v1/keys/capacity",
     "GET /v1/balance": "/v1/balance",
     "GET /v1/keys/balance": "/v1/keys/balance",
