@@ -43,7 +43,8 @@ async def newest(
 
 @app.command
 async def replay(
-    number: int,
+    number: Annotated[int, Parameter(help="As `keyfill auction list` has it.")],
+    /,
     *,
     journal: Annotated[
         Path | None,
@@ -53,7 +54,8 @@ async def replay(
 ) -> None:
     """Judge an auction again from its record, and compare with what the market told.
 
-    Prints the verdict as one line of JSON: of one record the same bytes on any machine.
+    Prints the verdict as one line of JSON: of one record the same bytes on any machine. The exit
+    code is 70 where it differs.
     """
     if journal is None:
         async with MarketClient(context.market_url()) as market:

@@ -62,7 +62,9 @@ class Context:
         try:
             return msgspec.json.decode(path.read_bytes(), type=NodeFile)
         except (OSError, msgspec.DecodeError) as error:
-            raise CommandFailed(f"no market in {self.data_dir}: run `keyfill up`") from error
+            raise CommandFailed(
+                f"no market in {self.data_dir}: run `keyfill up`, or name one (--data-dir, --url)"
+            ) from error
 
     def market_url(self) -> str:
         """Where the market is."""

@@ -54,8 +54,12 @@ def _say_how_to_join(entry: Entry, built: Stage, console: Console) -> None:
         f"  rivals   {built.folder}/solver-*.log\n\n"
         f"Join, in another terminal, with a solver that you then make your own:\n"
         f"  {entry.join}\n"
+        f"A reward is what others could not have had: who only ties with a rival is paid 0.\n\n"
         f"Watch without bidding:\n"
-        f"  keyfill solver run --strategy milp --shadow --market {entry.url}\n\n"
+        f"  keyfill solver run --strategy milp --shadow --market {entry.url}\n"
+        f"Look back, and judge an auction again:\n"
+        f"  keyfill auction list --url {entry.url}\n"
+        f"  keyfill auction replay NUMBER --url {entry.url}\n\n"
         f"Ctrl-C stops everything.",
         soft_wrap=True,
         highlight=False,

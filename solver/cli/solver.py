@@ -40,10 +40,18 @@ async def run(
     ],
     market: Annotated[
         str | None,
-        Parameter(env_var="KEYFILL_URL", help="Its address. Default: the data folder's."),
+        Parameter(
+            name=("--market", "--url"),
+            env_var="KEYFILL_URL",
+            help="Its address. Default: the data folder's.",
+        ),
     ] = None,
     key: Annotated[
-        Path | None, Parameter(help="File with the secret key that bids. Default: a new key.")
+        Path | None,
+        Parameter(
+            name=("--key", "--key-file"),
+            help="File with the secret key that bids. Default: a new key.",
+        ),
     ] = None,
     shadow: Annotated[
         bool, Parameter(help="Send nothing: judge what you would have sent, beside what won.")
