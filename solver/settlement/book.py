@@ -5,7 +5,7 @@ gas and nothing else, and only what is final is remembered.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, Never
 
 import msgspec
 import structlog
@@ -13,11 +13,11 @@ import structlog
 from contracts.metered import BOOK_ADDRESSES_MAX, book_code
 from solver.engine.sequencer import Sequencer
 from solver.settlement.chain import ChainClient
-from solver.settlement.fault import ChainUnreachable, RequestRefused
+from solver.settlement.fault import ChainUnreachable
 from solver.settlement.outbox import Outbox
+from solver.settlement.pace import repeat
 from solver.settlement.wallet import Wallet
 
-BACKOFF_DOUBLINGS_MAX: Final = 6
 _STOP: Final = b"\x00"
 _log = structlog.get_logger()
 
@@ -49,20 +49,12 @@ class BookKeeper:
         self._sequencer = sequencer
         self._wallet = wallet
         self._sender = sender
-        self._interval_s = interval_ms / 1_000
+        self._interval_ms = interval_ms
         self._draft: _Draft | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> Never:
         """Step after step until cancelled; an unreachable node only slows it down."""
-        failures = 0
-        while True:
-            try:
-                await self.step()
-                failures = 0
-            except (ChainUnreachable, RequestRefused) as fault:
-                failures = min(failures + 1, BACKOFF_DOUBLINGS_MAX)
-                _log.warning("books_wait", reason=str(fault))
-            await asyncio.sleep(self._interval_s * 2**failures)
+        await repeat(self.step, self._interval_ms, "books_wait")
 
     async def step(self) -> None:
         """Keep the draft if it is final by now; else write one if anybody is missing."""

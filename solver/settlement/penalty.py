@@ -5,8 +5,7 @@ heard of is asked for again, and what was taken twice reverts. What the contract
 due, raises an alarm, and is tried again less and less often.
 """
 
-import asyncio
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import msgspec
 import structlog
@@ -20,10 +19,10 @@ from solver.engine.award import AwardSigner, SignedAward
 from solver.engine.sequencer import Sequencer
 from solver.settlement.alarm import Alarms
 from solver.settlement.chain import ChainClient
-from solver.settlement.fault import ChainUnreachable, RequestRefused
+from solver.settlement.fault import RequestRefused
+from solver.settlement.pace import Refusals, repeat
 from solver.settlement.wallet import Wallet
 
-BACKOFF_DOUBLINGS_MAX: Final = 6
 PENALTIES_PER_STEP: Final = 8
 REFUSED_RETRY_MS: Final = 30_000
 _log = structlog.get_logger()
@@ -36,11 +35,6 @@ class _Due(msgspec.Struct, frozen=True, kw_only=True):
     solver: str
     award: SignedAward
     shares: tuple[Share, ...]
-
-
-class _Wait(msgspec.Struct, frozen=True, kw_only=True):
-    until_ms: int
-    refusals: int
 
 
 class PenaltyKeeper:
@@ -65,24 +59,15 @@ class PenaltyKeeper:
         self._wallet = wallet
         self._awards = awards
         self._alarms = alarms
-        self._interval_s = interval_ms / 1_000
-        self._refused_retry_ms = refused_retry_ms
-        self._waits: dict[tuple[int, str], _Wait] = {}
+        self._interval_ms = interval_ms
+        self._refusals = Refusals[tuple[int, str]](refused_retry_ms)
 
-    async def run(self) -> None:
+    async def run(self) -> Never:
         """Step after step until cancelled; an unreachable node only slows it down.
 
         Raises SequencerStopped.
         """
-        failures = 0
-        while True:
-            try:
-                await self.step()
-                failures = 0
-            except (ChainUnreachable, RequestRefused) as fault:
-                failures = min(failures + 1, BACKOFF_DOUBLINGS_MAX)
-                _log.warning("penalties_wait", reason=str(fault))
-            await asyncio.sleep(self._interval_s * 2**failures)
+        await repeat(self.step, self._interval_ms, "penalties_wait")
 
     async def step(self) -> None:
         """Take what is due and past its deadline block, a few at once, in the order of awards.
@@ -90,7 +75,7 @@ class PenaltyKeeper:
         It works on a copy of what the core says, made before it waits for the journal.
         """
         pledges = self._sequencer.market.state.bonds.pledges
-        self._forget_waits(pledges)
+        self._forget_refusals(pledges)
         if not self._deployment.bonds or not any(pledge.shares for pledge in pledges.values()):
             return
         final = await self._chain.finalized()
@@ -103,9 +88,8 @@ class PenaltyKeeper:
         state, now_ms = self._sequencer.market.state, self._sequencer.now_ms()
         found: list[_Due] = []
         for name, pledge in state.bonds.pledges.items():
-            wait = self._waits.get((pledge.auction, pledge.solver))
             is_due = pledge.shares and pledge.deadline_block < final_block
-            if is_due and (wait is None or wait.until_ms <= now_ms):
+            if is_due and self._refusals.may_try((pledge.auction, pledge.solver), now_ms):
                 found.append(
                     _Due(
                         auction=pledge.auction,
@@ -143,17 +127,13 @@ class PenaltyKeeper:
         return bool(asked.decode_outputs(answer)[0])
 
     def _postpone(self, due: _Due, reason: str) -> None:
-        wait = self._waits.get((due.auction, due.solver))
-        refusals = min(wait.refusals + 1 if wait else 0, BACKOFF_DOUBLINGS_MAX)
-        until_ms = self._sequencer.now_ms() + self._refused_retry_ms * 2**refusals
-        self._waits[due.auction, due.solver] = _Wait(until_ms=until_ms, refusals=refusals)
+        self._refusals.note((due.auction, due.solver), self._sequencer.now_ms())
         self._alarms.tell("penalty_refused", due.auction, reason)
 
-    def _forget_waits(self, pledges: dict[str, Pledge]) -> None:
-        open_ones = {(pledge.auction, pledge.solver) for pledge in pledges.values()}
-        for key in [key for key in self._waits if key not in open_ones]:
-            del self._waits[key]
-            self._alarms.forget("penalty_refused", key[0])
+    def _forget_refusals(self, pledges: dict[str, Pledge]) -> None:
+        open_ones = [(pledge.auction, pledge.solver) for pledge in pledges.values()]
+        for auction, _ in self._refusals.forget_all_but(open_ones):
+            self._alarms.forget("penalty_refused", auction)
 
 
 def penalise(due: _Due) -> bytes:

@@ -10,7 +10,7 @@ once. README.md tells the states and what happens on each fault.
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Final
+from typing import Final, Never
 
 import msgspec
 import structlog
@@ -37,6 +37,7 @@ from solver.settlement.follow import Follower
 from solver.settlement.gap import GapFiller
 from solver.settlement.metered import encode_metered
 from solver.settlement.outbox import Entry, Outbox, Status
+from solver.settlement.pace import Refusals, repeat
 from solver.settlement.submit_policy import SubmitPolicy
 from solver.settlement.view import View, look
 from solver.settlement.wallet import Wallet
@@ -44,7 +45,6 @@ from solver.settlement.wallet import Wallet
 MAY_SETTLE: Final = 1
 FOREIGN_POOLED_MAX: Final = 64
 """Most transactions of our key in a node's pool, besides those of ours, that are believed."""
-BACKOFF_DOUBLINGS_MAX: Final = 6
 
 _log = structlog.get_logger()
 
@@ -69,11 +69,6 @@ class SubmitStatus(msgspec.Struct, frozen=True, kw_only=True):
     def failed(self) -> tuple[int, ...]:
         """The numbers that `retry` takes."""
         return tuple(batch.number for batch in self.batches if batch.status is Status.FAILED)
-
-
-class _Wait(msgspec.Struct, frozen=True, kw_only=True):
-    until_ms: int
-    refusals: int
 
 
 class Submitter:
@@ -116,7 +111,7 @@ class Submitter:
             alarms=self._alarms,
             dispatch=self._dispatch,
         )
-        self._waits: dict[int, _Wait] = {}
+        self._refusals = Refusals[int](self._policy.refused_retry_ms)
         self._gap = GapFiller(
             chain,
             key,
@@ -147,20 +142,12 @@ class Submitter:
                 f"{self._key.address} may not settle for {self._deployment.operator_account}"
             )
 
-    async def run(self) -> None:
+    async def run(self) -> Never:
         """Pass after pass until cancelled; an unreachable node only slows it down.
 
         Raises OutboxForeign, OutboxWriteFailed, SequencerStopped.
         """
-        failures = 0
-        while True:
-            try:
-                await self.step()
-                failures = 0
-            except (ChainUnreachable, RequestRefused) as fault:
-                failures = min(failures + 1, BACKOFF_DOUBLINGS_MAX)
-                _log.warning("submitter_waits", reason=str(fault))
-            await asyncio.sleep(self._policy.interval_ms * 2**failures / 1_000)
+        await repeat(self.step, self._policy.interval_ms, "submitter_waits")
 
     async def step(self) -> None:
         """One pass over all open batches, lowest nonce first.
@@ -315,8 +302,7 @@ class Submitter:
         return waiting[: max(0, self._policy.in_flight_max - flying)]
 
     def _may_open(self, number: int) -> bool:
-        wait = self._waits.get(number)
-        return wait is None or self._sequencer.now_ms() >= wait.until_ms
+        return self._refusals.may_try(number, self._sequencer.now_ms())
 
     def _is_open(self, number: int) -> bool:
         """Still, as the core has it by now."""
@@ -344,7 +330,7 @@ class Submitter:
         limits: list[int | None] = []
         for entry, result in zip(due, results, strict=True):
             if isinstance(result, int):
-                self._waits.pop(entry.number, None)
+                self._refusals.forget(entry.number)
                 self._alarms.forget("batch_refused", entry.number)
                 limits.append(result)
             else:
@@ -365,10 +351,7 @@ class Submitter:
 
     def _postpone(self, number: int, reason: str) -> None:
         """Nothing was sent, no nonce is used: look again later, less and less often."""
-        wait = self._waits.get(number)
-        refusals = min(wait.refusals + 1 if wait else 0, BACKOFF_DOUBLINGS_MAX)
-        until_ms = self._sequencer.now_ms() + self._policy.refused_retry_ms * 2**refusals
-        self._waits[number] = _Wait(until_ms=until_ms, refusals=refusals)
+        self._refusals.note(number, self._sequencer.now_ms())
         self._alarms.tell("batch_refused", number, reason)
 
     def _free_nonces(self, view: View, entries: list[Entry]) -> Iterator[int]:
@@ -399,7 +382,7 @@ class Submitter:
         await self._gap.fill(gap, view, await self._dispatch.fees(), self._policy.max_fee_wei)
 
     def _clear(self, number: int) -> None:
-        self._waits.pop(number, None)
+        self._refusals.forget(number)
         self._dispatch.clear(number)
         self._follower.clear(number)
         self._alarms.forget_all(number)

@@ -6,8 +6,7 @@ block that the cursor names must still be there: if not, the chain is another on
 process has to stop (P8).
 """
 
-import asyncio
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import msgspec
 import structlog
@@ -56,11 +55,10 @@ from solver.settlement.fault import (
     ChainForked,
     ChainUnreachable,
     RangeTooLarge,
-    RequestRefused,
     SettlementFault,
 )
+from solver.settlement.pace import repeat
 
-BACKOFF_DOUBLINGS_MAX: Final = 6
 _SETTLEMENT_TOPICS: Final = topics_of(SETTLEMENT)
 _BOND_TOPICS: Final = topics_of(BONDS)
 
@@ -131,22 +129,12 @@ class Watcher:
         self._scanned, self._scanned_hash = state.cursor, state.cursor_hash
         await self._check_cursor()
 
-    async def run(self) -> None:
+    async def run(self) -> Never:
         """Pass after pass until cancelled; an unreachable node only slows it down.
 
         Raises ChainForked, ArtifactFault, WatchStopped, Violation.
         """
-        failures = 0
-        while True:
-            try:
-                behind = await self.step()
-                failures = 0
-            except (ChainUnreachable, RequestRefused) as fault:
-                behind = False
-                failures = min(failures + 1, BACKOFF_DOUBLINGS_MAX)
-                _log.warning("watcher_waits", reason=str(fault))
-            if not behind:
-                await asyncio.sleep(self._policy.interval_ms * 2**failures / 1_000)
+        await repeat(self.step, self._policy.interval_ms, "watcher_waits")
 
     async def step(self) -> bool:
         """One pass; whether there is more to read at once."""
