@@ -1,7 +1,8 @@
 """What agents, contributors and solvers import. See README.md."""
 
 from intents.signature import SigningKey
-from solver.client.agent import Agent, Answer, BoughtIntent, Stream
+from solver.client.agent import Agent
+from solver.client.bought import Answer, BoughtIntent, Stream
 from solver.client.bundle import BoughtBundle
 from solver.client.contributor import Contributor, SignedOffer
 from solver.client.fault import MarketFault, NotFilled, NotOwed, Rejected, Unexpected, Unreachable

@@ -10,13 +10,14 @@ from intents.bound import LIFETIME_SECONDS_MAX
 from intents.bulk import INTENTS_MAX
 from intents.bundle import Bundle, Terms, sign_bundle
 from intents.document import Intent as SignedIntent
+from solver.client.bought import BoughtIntent
 from solver.client.fault import NotFilled
 from solver.client.market import Identity, Market
 from solver.client.model import Intent, Model, Result
 from solver.client.purchase import Purchase
 
 if TYPE_CHECKING:
-    from solver.client.agent import Agent, BoughtIntent
+    from solver.client.agent import Agent
 
 
 class BundleState(Model, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class BundleState(Model, frozen=True, kw_only=True):
 class BoughtBundle:
     """A submitted bundle. `legs` are intents, in the order in which they were asked for."""
 
-    def __init__(self, agent: "Agent", state: BundleState, legs: Sequence["BoughtIntent"]) -> None:
+    def __init__(self, agent: "Agent", state: BundleState, legs: Sequence[BoughtIntent]) -> None:
         self._agent = agent
         self.digest = state.digest
         self.legs = tuple(legs)
@@ -41,7 +42,7 @@ class BoughtBundle:
         """Where it stands now, with the legs that are remembered."""
         return await self._agent.market.get(f"/v1/bundles/{self.digest}", BundleState)
 
-    async def filled(self, *, timeout_seconds: float = 60) -> list["BoughtIntent"]:
+    async def filled(self, *, timeout_seconds: float = 60) -> list[BoughtIntent]:
         """Wait for the legs that are filled: all of them, or the one of an any-of.
 
         Raises NotFilled if the bundle ends before, TimeoutError if neither happens in time.
