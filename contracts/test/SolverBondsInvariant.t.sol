@@ -8,7 +8,7 @@ import {SolverBondsTest} from "./SolverBondsTest.sol";
 /// @title A solver that pays in and out at any time, and an operator that penalises all it can
 /// @dev What succeeds is entered in books of its own, and what broke a rule is counted.
 contract SolverBondsHandler is SolverBondsTest {
-    uint64 private constant AUCTIONS = 24;
+    uint64 private constant AUCTIONS = 16;
     uint64 private constant NONCES = 3;
     uint64 private constant DELIVERIES_MAX = 40;
 
@@ -62,7 +62,7 @@ contract SolverBondsHandler is SolverBondsTest {
 
     function wait_(uint256 time) external {
         vm.warp(block.timestamp + _bound(time, 0, 90 minutes));
-        vm.roll(block.number + _bound(time >> 32, 0, 200));
+        vm.roll(block.number + _bound(time >> 32, 0, 600));
     }
 
     /// @dev A unit of an offer is settled as delivered.
