@@ -14,8 +14,6 @@ from solver.core.command import (
     CancelDocument,
     ClearedBook,
     Mode,
-    OpenAuction,
-    ProposeSolution,
     SolutionFill,
 )
 from solver.core.event import (
@@ -40,9 +38,9 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.epoch import opened, proposal
 from tests.core.sabotage import pure_only
 from tests.judging import (
-    SEED,
     an_auction,
     book,
     cleared,
@@ -410,24 +408,11 @@ def _an_epoch_bench() -> Bench:
 
 
 def _open(bench: Bench, seconds: int = 10) -> AuctionOpened:
-    closes_at_ms = bench.now_ms + seconds * 1_000
-    events = bench.do(
-        OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
-    )
-    return only(events, AuctionOpened)
+    return opened(bench, seconds=seconds)
 
 
-def _propose(bench: Bench, opened: AuctionOpened, tick: int, *lines: tuple[str, str, int]) -> None:
-    bench.do(
-        ProposeSolution(
-            auction=opened.auction,
-            solver="solver",
-            snapshot=opened.snapshot,
-            books=solution(
-                tick, [SolutionFill(intent=i, offer=o, units=n) for i, o, n in lines]
-            ).books,
-        )
-    )
+def _propose(bench: Bench, auction: AuctionOpened, tick: int, *lines: tuple[str, str, int]) -> None:
+    bench.do(proposal(auction, "solver", tick, *lines))
 
 
 def test_an_epoch_clears_at_one_price() -> None:

@@ -17,8 +17,6 @@ from solver.core.command import (
     CancelDocument,
     CutBatch,
     Mode,
-    OpenAuction,
-    ProposeSolution,
 )
 from solver.core.event import Awarded, Filled, PaymentSettled
 from solver.core.invariant import check_all
@@ -41,8 +39,9 @@ from tests.builder import (
     only,
     person,
 )
+from tests.core.epoch import opened, proposal
 from tests.core.sabotage import edited, pure_only, seeds_until_caught
-from tests.judging import RESOURCE, SEED, an_auction, book, cleared, order, snapshot, solution
+from tests.judging import RESOURCE, an_auction, book, cleared, order, snapshot, solution
 
 MILLION: Final = 10**6
 SOLVER: Final = person("ivan").address
@@ -229,27 +228,10 @@ class Contest(Bench):
 
     def hold(self, *bids: tuple[str, int], deadline_block: int = DEADLINE_BLOCK) -> list[Filled]:
         """Hold an auction in which solvers propose so many units each, at 6 atoms."""
-        self.do(
-            OpenAuction(
-                resources=(SEARCH,),
-                asset=self.asset,
-                closes_at_ms=self.now_ms + 1_000,
-                seed=SEED,
-                deadline_block=deadline_block,
-            )
-        )
-        number = max(self.market.state.auctions)
-        auction = self.market.state.auctions[number]
+        auction = opened(self, asset=self.asset, deadline_block=deadline_block)
         for solver, units in bids:
-            text = f"{self.bid.digest} {self.ask.digest} {units}"
-            self.do(
-                ProposeSolution(
-                    auction=number,
-                    solver=solver,
-                    snapshot=auction.snapshot_digest,
-                    books=solution(6 * MILLION, text, SEARCH).books,
-                )
-            )
+            line = (self.bid.digest, self.ask.digest, units)
+            self.do(proposal(auction, solver, 6 * MILLION, line))
         self.told = self.wait(1)
         return every(self.told, Filled)
 

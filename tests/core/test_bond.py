@@ -17,11 +17,9 @@ from solver.core.command import (
     CutBatch,
     KeyEnd,
     Mode,
-    OpenAuction,
     ProposeSolution,
     RetireKey,
     SetBonds,
-    SolutionFill,
 )
 from solver.core.event import AuctionOpened, BondChanged, Filled, Penalised, PenaltyDue
 from solver.core.fact import (
@@ -35,7 +33,6 @@ from solver.core.invariant import check_all
 from solver.core.snapshot import dump, load
 from tests.builder import (
     SEARCH,
-    USDC,
     Bench,
     alice,
     an_intent,
@@ -47,8 +44,8 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.epoch import opened, proposal
 from tests.core.sabotage import edited, pure_only
-from tests.judging import SEED, solution
 
 MILLION: Final = 10**6
 UNITS: Final = 5
@@ -80,24 +77,10 @@ class Scene:
         return self.bench.market.state.bonds
 
     def open(self) -> AuctionOpened:
-        command = OpenAuction(
-            resources=(SEARCH,),
-            asset=USDC,
-            closes_at_ms=self.bench.now_ms + 1_000,
-            seed=SEED,
-            breaker=True,
-            deadline_block=DEADLINE_BLOCK,
-        )
-        return only(self.bench.do(command), AuctionOpened)
+        return opened(self.bench, breaker=True, deadline_block=DEADLINE_BLOCK)
 
     def proposal(self, solver: str, intent: str, offer: str) -> ProposeSolution:
-        fill = SolutionFill(intent=intent, offer=offer, units=UNITS)
-        return ProposeSolution(
-            auction=self.opened.auction,
-            solver=solver,
-            snapshot=self.opened.snapshot,
-            books=solution(PRICE, [fill]).books,
-        )
+        return proposal(self.opened, solver, PRICE, (intent, offer, UNITS))
 
     def won(self) -> Filled:
         """Bob's surplus is 40 atoms, the other's 30: he is to be paid 10."""

@@ -16,7 +16,6 @@ from solver.core.command import (
     CarriedOffer,
     KeyEnd,
     Mode,
-    OpenAuction,
     ProposeSolution,
     RetireKey,
     SolutionFill,
@@ -25,7 +24,6 @@ from solver.core.command import (
 )
 from solver.core.event import (
     AuctionClosed,
-    AuctionOpened,
     Event,
     Filled,
     OfferAccepted,
@@ -51,8 +49,9 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.epoch import opened
 from tests.core.sabotage import pure_only
-from tests.judging import SEED, cleared
+from tests.judging import cleared
 
 PRICE: Final = 6 * 10**6
 
@@ -66,14 +65,7 @@ class Scene:
         self.dear: SubmitOffer = self.offer(carol, 40)
         self.bench.do(self.bid)
         self.bench.do(self.dear)
-        opening = OpenAuction(
-            resources=(SEARCH,),
-            asset=USDC,
-            closes_at_ms=self.bench.now_ms + 1_000,
-            seed=SEED,
-            breaker=True,
-        )
-        self.opened = only(self.bench.do(opening), AuctionOpened)
+        self.opened = opened(self.bench, breaker=True)
 
     def offer(self, who: Person = bob, limit: int = 5, units: int = 5) -> SubmitOffer:
         """Of somebody's key."""

@@ -14,12 +14,10 @@ from solver.core.command import (
     FinishCall,
     KeyEnd,
     Mode,
-    OpenAuction,
     Outcome,
     PoolKey,
     ProposeSolution,
     RetireKey,
-    SolutionFill,
     SubmitIntent,
     SubmitOffer,
 )
@@ -39,7 +37,6 @@ from tests.builder import (
     HOUR_S,
     SEARCH,
     START_S,
-    USDC,
     Bench,
     Person,
     alice,
@@ -51,8 +48,8 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.epoch import opened, proposal
 from tests.core.sabotage import pure_only
-from tests.judging import SEED, solution
 
 PRICE: Final = 5 * 10**6
 
@@ -62,30 +59,13 @@ def _bench() -> Bench:
 
 
 def _opened(bench: Bench, *, breaker: bool = True) -> AuctionOpened:
-    return only(
-        bench.do(
-            OpenAuction(
-                resources=(SEARCH,),
-                asset=USDC,
-                closes_at_ms=bench.now_ms + 1_000,
-                seed=SEED,
-                breaker=breaker,
-            )
-        ),
-        AuctionOpened,
-    )
+    return opened(bench, breaker=breaker)
 
 
 def _proposal(
-    opened: AuctionOpened, *fills: tuple[str, str, int], solver: Person = bob
+    auction: AuctionOpened, *fills: tuple[str, str, int], solver: Person = bob
 ) -> ProposeSolution:
-    lines = [SolutionFill(intent=i, offer=o, units=n) for i, o, n in fills]
-    return ProposeSolution(
-        auction=opened.auction,
-        solver=solver.address,
-        snapshot=opened.snapshot,
-        books=solution(PRICE, lines).books,
-    )
+    return proposal(auction, solver.address, PRICE, *fills)
 
 
 def _crossing(bench: Bench, units: int, seller: Person) -> tuple[SubmitIntent, SubmitOffer]:
