@@ -408,6 +408,17 @@ class Auditor:
 
     # ---------------------------------------------------------------- the end
 
+    def is_sold(self, resource: str, asset: str, buyer: str) -> bool:
+        """Whether anybody else offers it now."""
+        return any(
+            isinstance(paper.document, Offer)
+            and (paper.document.resource, paper.document.asset) == (resource, asset)
+            and paper.document.account != buyer
+            and paper.accepted
+            and not paper.ended
+            for paper in self.papers.values()
+        )
+
     def latest_end_ms(self) -> int:
         """When the last of the accepted documents is over."""
         ends = (p.document.valid_until for p in self.papers.values() if p.accepted and not p.ended)

@@ -11,15 +11,19 @@ from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishBundle, PublishUnder
 from simulations.swarm.owner import WIDE
-from simulations.swarm.person import DEPLOYMENT, Person, bulk, bundled, identity
+from simulations.swarm.person import DEPLOYMENT, DORA, Person, bulk, bundled, identity
 from simulations.swarm.spender import Spender
 from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
 from solver.core.command import Authority
 from solver.vault.operation import CallRequest
 
 CALLS_MAX: Final = 8
+LATE_SHARE: Final = 0.2
+"""How often it calls on what is over."""
 BULK_MAX: Final = 4
-SHOPPED_MAX: Final = 3
+SHOPPED_MAX: Final = 2
+SHOPPED_ATOMS: Final = PRICE_ATOMS * 13 // 10
+"""A unit; what is asked for it is seldom more."""
 SHOPS_OFTEN: Final = 75
 EITHER_SHARE: Final = 0.5
 """How often any leg of a bundle will do."""
@@ -42,14 +46,15 @@ class Buyer(Client):
         self._pen = ""
         """Who signed it."""
         self._spender = Spender(self)
-        self._is_metered = around.faults.is_metered
+        self._is_metered = around.habit.is_metered
+        self._takes_bundles = not self._is_metered and person.authority is not Authority.CONTRACT
         self._has_keys = around.faults.has("session") and person.authority is not Authority.KEY
         self.moves = (
             (self.demand, 10),
             (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
             (
                 self.demand_together,
-                0 if self._is_metered or person.authority is Authority.CONTRACT else 3,
+                3 if len(self.around.habit.auctioned) > 1 and self._takes_bundles else 0,
             ),
             (self.authorize, 0.5),
             (self.demand_under, 4),
@@ -59,6 +64,7 @@ class Buyer(Client):
             (self.move_money, 2),
             (self.shop, (SHOPS_OFTEN if self._has_keys else 25) if self._is_metered else 0),
             (self._spender.acknowledge, 25 if self._is_metered else 0),
+            (self._spender.give, 25 if around.habit.gives and person is DORA else 0),
             (self.exceed, 2 if person.is_session else 0),
         )
 
@@ -72,18 +78,21 @@ class Buyer(Client):
 
     async def shop(self) -> None:
         """Buy little, at a price that somebody takes, and use it at once."""
+        resource = self.random.choice(self.around.habit.called)
+        if not self.around.auditor.is_sold(resource, DEPLOYMENT.usdc, self.person.account):
+            return
         units = self.random.randint(1, SHOPPED_MAX)
         intent = msgspec.structs.replace(
-            self.fresh_intent(DEPLOYMENT.usdc, SEARCH),
+            self.fresh_intent(DEPLOYMENT.usdc, resource),
             units=units,
             units_min=1,
-            limit=units * 2 * PRICE_ATOMS,
+            limit=units * SHOPPED_ATOMS,
             valid_from=0,
         )
         await self.publish(intent)
         if identity(intent) in self.around.auditor.open_fills.get(self.person.account, ()):
             message = Fetch(
-                sender=self.person.account, intent=identity(intent), request=REQUESTS[SEARCH]
+                sender=self.person.account, intent=identity(intent), request=REQUESTS[resource]
             )
             for _ in range(units):
                 await self.ask(message)
@@ -136,7 +145,7 @@ class Buyer(Client):
         """Let the market buy within terms."""
         mandate = Mandate(
             account=self.person.account,
-            resource=self.random.choice(("", SEARCH, CHAT)),
+            resource=self.random.choice(("", *self.around.habit.resources)),
             asset=self.asset(),
             tick_max=self.random.choice((900, 1_200, 2_000)) * TICK_UNITS,
             limit=self.random.choice((3_000, 10_000, 40_000)),
@@ -165,15 +174,17 @@ class Buyer(Client):
         await self.insist(message)
 
     async def call(self) -> None:
-        """Use an intent that was filled, a few times."""
-        filled = list(self.around.auditor.open_fills.get(self.person.account, ()))
+        """Use an intent that was filled, a few times, and seldom after its fills are over."""
+        filled = self.around.auditor.open_fills.get(self.person.account, {})
         if not filled:
             return
-        intent = self.random.choice(filled)
+        intent = self.random.choice(list(filled))
         request = REQUESTS[self.around.auditor.papers[intent].document.resource]
         message = Fetch(sender=self.person.account, intent=intent, request=request)
         for _ in range(self.random.randint(1, CALLS_MAX)):
             await self.ask(message)
+            if intent not in filled and self.random.random() >= LATE_SHARE:
+                return
 
     async def done(self) -> None:
         """End an intent's leases: mostly of one that has some."""

@@ -14,7 +14,7 @@ from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.person import LIBRARIAN, OPERATOR
 from simulations.swarm.session_contract import Log
 
-BLOCK_S: Final = 2
+BLOCK_S: Final = 1
 AGE_S: Final = 60
 FINALITY_BLOCKS: Final = 10
 REORG_BLOCKS_MAX: Final = 8

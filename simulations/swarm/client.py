@@ -21,13 +21,13 @@ from simulations.swarm.gate import (
     Message,
     Publish,
 )
+from simulations.swarm.habit import Habit
 from simulations.swarm.network import Network
 from simulations.swarm.owner import Owner
 from simulations.swarm.person import DEPLOYMENT, Paperwork, Person, paperwork
 from simulations.swarm.registry import Registry
-from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
+from simulations.swarm.upstream import CHAT
 
-PAUSE_S: Final = 0.9
 ATTEMPTS_MAX: Final = 3
 PAPERS_KEPT_MAX: Final = 24
 PRICE_ATOMS: Final = 1_000
@@ -54,6 +54,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     auditor: Auditor
     registry: Registry
     faults: Faults
+    habit: Habit
     seed: int
 
 
@@ -70,14 +71,16 @@ class Client:
         self._nonce = self.random.randrange(1_000) + (10_000 if role == "Seller" else 0)
         self.moves: tuple[tuple[Move, float], ...] = ()
 
-    pause_s: ClassVar[float] = PAUSE_S
+    patience: ClassVar[float] = 1.0
+    """How much longer it pauses than others."""
 
     async def live(self) -> None:
         """Move after move, as long as the world is alive."""
         faults = self.around.faults
         moves, weights = zip(*self.moves, strict=True)
+        pause_s = self.around.habit.pause_s * self.patience
         while faults.active:
-            await asyncio.sleep(self.random.expovariate(1 / self.pause_s))
+            await asyncio.sleep(self.random.expovariate(1 / pause_s))
             if faults.active:
                 await self.random.choices(moves, weights)[0]()
 
@@ -155,7 +158,7 @@ class Client:
     def fresh_intent(self, asset: str, resource: str = "") -> Intent:
         """A demand of a random size and price."""
         random = self.random
-        resource = resource or random.choice((SEARCH, RERANK, TRANSLATE, CHAT))
+        resource = resource or self.around.habit.resource(random)
         units = random.choice((1, 1, 2, 3, 5, 8)) * (4 if resource == CHAT else 1)
         price = PRICE_ATOMS + random.randrange(-300, 500)
         return Intent(
@@ -183,18 +186,19 @@ class Client:
         if self.random.random() < 0.1:  # noqa: PLR2004  one in ten
             self.around.chain.act("cancel", self.person.account, nonce=paper.document.nonce)
         elif self.around.faults.strike(FaultKind.FOREIGN_DOCUMENT):
-            await self.refused(Cancel(sender=DEPLOYMENT.usdc, digest=paper.digest))
+            await self.refused(Cancel(sender=DEPLOYMENT.usdc, digest=self.papers[-1].digest))
         else:
             await self.insist(Cancel(sender=self.person.account, digest=paper.digest))
 
     def asset(self) -> str:
         """Mostly money."""
-        return ADDRESS_ZERO if self.random.random() < 0.2 else DEPLOYMENT.usdc  # noqa: PLR2004
+        credit = self.random.random() < self.around.habit.credit_share
+        return ADDRESS_ZERO if credit else DEPLOYMENT.usdc
 
     def life(self) -> dict[str, int]:
-        """How long a document is good: short, so that worlds come to an end."""
+        """How long a document is good."""
         starts = self.random.choice((0, 0, 0, 0, 1 + self.random.randrange(5)))
-        until = self.now_s() + self.random.choice((4, 10, 20, 30))
+        until = self.now_s() + self.random.choice(self.around.habit.lives_s)
         return {"valid_from": self.now_s() + starts if starts else 0, "valid_until": until}
 
 

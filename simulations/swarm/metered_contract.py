@@ -20,9 +20,9 @@ from simulations.swarm.calldata import Record, Revert, unpack_metered
 from simulations.swarm.registry import Registry
 from simulations.swarm.session_contract import Log, SessionLedger
 
-UNCOVERED_CAP: Final = 5_000
+UNCOVERED_CAP: Final = 3_000
 """Little enough that buyers in these worlds meet it."""
-CLAIM_DELAY_S: Final = 40
+CLAIM_DELAY_S: Final = 20
 """Shorter than the contract's, which is its exit delay: so that claims are paid within a world."""
 ROOTS: Final = 4_096
 PLAIN, CONTRACT, SESSION, ATTESTED = 0, 1, 2, 3

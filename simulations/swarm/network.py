@@ -13,6 +13,8 @@ from simulations.swarm.gate import Answer, Gate, Message
 from simulations.swarm.loop import Process, VirtualLoop
 
 PATIENCE_S: Final = 6.0
+REFUSED_S: Final = 2.0
+"""Where nobody listens, whoever asked waits about so long before it asks again."""
 HISTORY_MAX: Final = 64
 EPOCH_S: Final = 5.0
 Reached = Callable[[], tuple[Gate, Process] | None]
@@ -69,7 +71,7 @@ class Network:
         reached = self._reached()
         if reached is None:
             if future is not None:
-                self._later(self._delay_s(), _resolve, future, None)
+                self._later(self._delay_s() + REFUSED_S, _resolve, future, None)
             return
         gate, process = reached
         self._loop.spawn(self._serve(gate, message, future), process)

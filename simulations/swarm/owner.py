@@ -13,8 +13,8 @@ from solver.core.command import Authority
 TEAM_NUMBER: Final = 1
 PERIOD_S: Final = 240
 """The shortest: a bucket of it ends every half minute."""
-WIDE, TIGHT = 40_000, 5_000
-"""In half of the worlds one cap, a key's, its team's or the account's, is met by what is bought."""
+WIDE, TIGHT = 40_000, 2_000
+"""In most worlds one cap, a key's, its team's or the account's, is met by what is bought."""
 BEARERS: Final = 3
 GRANTED_ABOVE: Final = 0.3
 """Of ten choices seven are another grant."""
@@ -41,7 +41,7 @@ class Owner:
     def begin(self, seed: int) -> None:
         """Let the key act, under caps of its own, its team and the account; or own the account."""
         if self._person.is_session:
-            caps = [TIGHT if seed % (2 * BEARERS) == place else WIDE for place in range(BEARERS)]
+            caps = [TIGHT if seed % (BEARERS + 1) == place else WIDE for place in range(BEARERS)]
             self._set_cap(TEAM, caps[TEAM])
             self._set_cap(ROOT, caps[ROOT])
             self._grant(caps[0])
@@ -59,17 +59,16 @@ class Owner:
             self._grant(WIDE >> int(choice * 10) % 4)
 
     def betray(self) -> None:
-        """Take back what was just signed, before it is settled."""
-        strike = self._faults.strike
+        """Take back what was just signed, before it is settled, in one way or another."""
         if self._person.authority is Authority.CONTRACT:
-            if strike(FaultKind.OWNER_CHANGED):
+            if self._faults.strike(FaultKind.OWNER_CHANGED):
                 self._hand_on()
         elif self._person.is_session:
-            if strike(FaultKind.KEY_REVOKED):
+            if self._faults.strike(FaultKind.KEY_REVOKED):
                 self._take_back("revoke", key=self._person.key.address)
-            if strike(FaultKind.ALL_REVOKED):
+            elif self._faults.strike(FaultKind.ALL_REVOKED):
                 self._take_back("revoke_all")
-            if strike(FaultKind.CAP_LOWERED):
+            elif self._faults.strike(FaultKind.CAP_LOWERED):
                 self._auditor.payments.distrust(self._person.account)
                 self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT // 2)
 

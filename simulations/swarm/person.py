@@ -70,7 +70,8 @@ HEIR: Final = Person("kai's heir", Authority.CONTRACT, account="kai")
 """Who owns the same account where its owner has changed."""
 BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), DORA, DIDO, KAI)
 EVERYWHERE: Final = BUYERS[:4]
-"""The others buy only where something happens to those who sign for them."""
+BY_ANOTHERS_KEY: Final = BUYERS[2:]
+"""Who buys where something happens to those who sign for others."""
 SELLERS: Final = (
     Person("eli"),
     Person("fay"),

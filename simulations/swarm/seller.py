@@ -8,14 +8,14 @@ from intents.bound import TICK_UNITS
 from intents.document import Offer
 from intents.receipt import ReceiptLine
 from intents.rounding import mul_div_floor
-from simulations.swarm.client import PAUSE_S, PRICE_ATOMS, Client, Surroundings
+from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Owe, Propose, Revoke
 from simulations.swarm.owner import GRANTED_ABOVE
 from simulations.swarm.person import BUYERS, DEPLOYMENT, Person, paperwork
 from simulations.swarm.solving import Eyes
-from simulations.swarm.upstream import CHAT, RERANK, SEARCH, TRANSLATE
-from solver.core.command import ClearedBook, Limit, SolutionFill
+from simulations.swarm.upstream import CHAT
+from solver.core.command import ClearedBook, SolutionFill
 from solver.engine.sequencer import Applied
 from solver.gateway.owed import SignedTold, SpendingTold
 
@@ -24,17 +24,12 @@ BROUGHT_S: Final = 30
 """How long an offer is good that is brought: longer than an auction and its lease."""
 WANTED_MAX: Final = 4
 """Intents of a book that are looked at, the dearest first."""
-KEY_LIMITS: Final = (
-    (),
-    (Limit(units=4, seconds=10),),
-    (Limit(units=3, seconds=2), Limit(units=20, seconds=20)),
-)
 
 
 class Seller(Client):
     """Pools keys and offers from them."""
 
-    pause_s = 2 * PAUSE_S
+    patience = 2.0
 
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
@@ -42,12 +37,12 @@ class Seller(Client):
         self._eyes = Eyes(person.account, around)
         self.moves = (
             (self.offer, 12),
-            (self.bring, 0 if around.faults.is_metered else 4),
+            (self.bring, 0 if around.habit.is_metered else 4),
             (self.pool, 1),
             (self.cancel, 2),
-            (self.retire, 1),
+            (self.retire, 2),
             (self.rekey, 2 if person.is_session and around.faults.has("session") else 0),
-            (self.claim, 5 if around.faults.is_metered else 0),
+            (self.claim, 5 if around.habit.is_metered else 0),
         )
 
     async def pool(self) -> None:
@@ -62,7 +57,7 @@ class Seller(Client):
                 sender=self.person.account,
                 key=key,
                 secret=secret,
-                limits=self.random.choice(KEY_LIMITS),
+                limits=self.random.choice(self.around.habit.key_limits),
             )
         )
         if isinstance(answer, Applied):
@@ -74,10 +69,11 @@ class Seller(Client):
             await self.pool()
             return
         units = self.random.choice((1, 2, 4, 8))
-        resource = self.random.choice((SEARCH, RERANK, TRANSLATE, CHAT))
+        resource = self.around.habit.resource(self.random)
         scale = 4 if resource == CHAT else 1
         units *= scale
         window = scale * self.random.choice((0, 0, 1 + self.random.randrange(3)))
+        window *= self.around.habit.has_windows
         price = PRICE_ATOMS + self.random.randrange(-500, 300)
         document = Offer(
             account=self.person.account,
@@ -139,13 +135,16 @@ class Seller(Client):
 
     async def claim(self) -> None:
         """Post the last receipt of some buyer that has one, which anyone may read, on chain."""
-        if not self.around.faults.may(FaultKind.CLAIMED):
-            return
-        for buyer in self.random.sample(BUYERS, len(BUYERS)):
-            told = await self.ask(Owe(sender=self.person.account, account=buyer.account))
+        signed = [
+            buyer.account
+            for buyer in BUYERS
+            if self.around.auditor.spendings.of(buyer.account).receipt is not None
+        ]
+        if signed and self.around.faults.may(FaultKind.CLAIMED):
+            account = self.random.choice(signed)
+            told = await self.ask(Owe(sender=self.person.account, account=account))
             if isinstance(told, SpendingTold) and told.receipt is not None:
                 self._claim(told.receipt)
-                return
 
     def _claim(self, receipt: SignedTold) -> None:
         self.around.faults.note(FaultKind.CLAIMED)

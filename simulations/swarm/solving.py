@@ -21,7 +21,7 @@ from solver.core.difference import DifferenceMisfit, applied
 from solver.strategies import STRATEGIES
 
 LOOK_S: Final = 1.5
-CHEATS: Final = 3
+CHEATS: Final = 6
 LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
 PART_SHARE: Final = 0.1

@@ -1,6 +1,7 @@
 """What a buyer does about what it owes: it signs, late, something else, or never."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -12,14 +13,19 @@ from intents.reject import Reject
 from simulations.swarm.client import Client
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Acknowledge, Answer, Owe
+from simulations.swarm.owner import TIGHT
 from simulations.swarm.person import SELLERS, Person
 from solver.gateway.owed import SpendingTold
 
 BODIES_KEPT_MAX: Final = 8
 NEVER_SIGNS: Final = 0.3
+STRANGERS_SHARE: Final = 0.5
+"""How often somebody else signs, of what must be refused."""
 LATE_S_MAX: Final = 15.0
 MAKE_UP_S: Final = 4.0
 AWAY_ATOMS_MAX: Final = 20_000
+GIFT_ATOMS_MAX: Final = TIGHT // 2
+"""So little that it takes some to meet a cap."""
 STRANGER: Final = Person("mallory")
 
 
@@ -42,14 +48,15 @@ class Spender:
         if self._bodies and strike(FaultKind.OLD_RECEIPT):
             await self._client.ask(self._message(self._random.choice(self._bodies)))
         if strike(FaultKind.SIGNED_AWAY):
-            self._sign_away()
+            self._sign_away(self._random.randint(1, AWAY_ATOMS_MAX))
         if not self._owes() or strike(FaultKind.LEFT_UNSIGNED):
             return
         told = await self._asked()
         if told is None:
             return
-        if strike(FaultKind.WRONG_RECEIPT):
-            await self._client.refused(self._message(self._wrong(told)))
+        if strike(FaultKind.WRONG_RECEIPT) or strike(FaultKind.BAD_SIGNATURE):
+            for body in self._wrong(told):
+                await self._client.refused(self._message(body))
         if strike(FaultKind.SIGNED_LATE):
             await asyncio.sleep(self._random.uniform(1, LATE_S_MAX))
         await self._sign(told)
@@ -86,8 +93,8 @@ class Spender:
         self._bodies = [*self._bodies[1 - BODIES_KEPT_MAX :], body]
         return await self._client.insist(self._message(body))
 
-    def _wrong(self, told: SpendingTold) -> bytes:
-        """A receipt that differs in one thing from what may be signed, or is another's word."""
+    def _wrong(self, told: SpendingTold) -> Iterator[bytes]:
+        """Receipts that differ in one thing from what may be signed, or are another's word."""
         document, fills = told.document, told.fills
         changes: tuple[dict[str, object], ...] = (
             {"spent": document.spent + 1},
@@ -97,20 +104,24 @@ class Spender:
             {"lines": HASH_ZERO},
             {},
         )
-        if self._random.random() < 0.3:  # noqa: PLR2004  three in ten
+        if self._random.random() < STRANGERS_SHARE:
             _, signature = STRANGER.sign(document)
-            return _encoded(document, signature, fills)
+            yield _encoded(document, signature, fills)
         change = self._random.choice(changes)
         wrong = msgspec.structs.replace(document, **change)
         _, signature = self._client.owner.pen.sign(wrong)
-        return _encoded(wrong, signature, fills if change else fills + 1)
+        yield _encoded(wrong, signature, fills if change else fills + 1)
 
-    def _sign_away(self) -> None:
-        """Post a receipt that nobody asked for: money to a friend, by a claim."""
+    async def give(self) -> None:
+        """Pay with the account's key, again and again, beside the market."""
+        self._sign_away(self._random.randint(1, GIFT_ATOMS_MAX))
+
+    def _sign_away(self, atoms: int) -> None:
+        """Post a receipt that nobody asked for: money to a friend, more than was claimed before."""
         ledger = self._around.chain.head.ledger
         base = ledger.spent.get(self._account, 0)
         friend = self._random.choice([one for one in SELLERS if one.account != self._account])
-        amount = self._random.randint(1, AWAY_ATOMS_MAX)
+        amount = ledger.claimed(self._account) + atoms
         lines = in_order({friend.account: amount})
         if self._client.person.is_session:  # its caps are used up by that
             self._around.auditor.payments.distrust(self._account)

@@ -14,6 +14,7 @@ from simulations.swarm.caps import Keys
 from simulations.swarm.chain import Chain
 from simulations.swarm.finding import expect
 from simulations.swarm.metered_contract import (
+    ATTESTED,
     EXECUTED,
     SETTLED,
     SKIPPED,
@@ -353,7 +354,11 @@ class Spendings:
         elif name == SETTLED.name:
             _, _, paid, buyers, sellers = values
             assert isinstance(buyers, bytes)
-            owed = sum(told.paid for told in paid_buyers(buyers))
+            told_buyers = paid_buyers(buyers)
+            for told in told_buyers:
+                signed = self.of(told.account).is_signed
+                expect(signed == (told.authority != ATTESTED), "settled_on_the_word_that_was_given")
+            owed = sum(told.paid for told in told_buyers)
             expect(paid == owed == self._credited(sellers), "sellers_get_what_buyers_pay")
         elif name == "EpochBumped":
             self._ended.add(str(values[0]))

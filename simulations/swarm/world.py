@@ -22,13 +22,14 @@ from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
 from simulations.swarm.fault import NEVER, FaultKind, Faults
 from simulations.swarm.finding import Finding, expect
 from simulations.swarm.gate import Gate
+from simulations.swarm.habit import habit
 from simulations.swarm.loop import PowerCut, Process, VirtualLoop
 from simulations.swarm.metered_contract import UNCOVERED_CAP
 from simulations.swarm.mount import mounted
 from simulations.swarm.network import Network
 from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
 from simulations.swarm.owner import Owner
-from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, EVERYWHERE, PEOPLE, SELLERS
+from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
 from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
 from simulations.swarm.seller import Seller
@@ -46,18 +47,18 @@ from solver.settlement.watcher import WatchStopped
 
 CALM_S_MAX: Final = 400
 CALM_LOOK_S: Final = 2.0
-CATCH_UP_MS: Final = 30_000
+CATCH_UP_MS: Final = 60_000
 CHAOS_S: Final = 1.0
 START_ATOMS: Final = 100_000
 METERED: Final = SetMetering(
-    payment_max=4_000, uncovered_max=UNCOVERED_CAP, unsettled_max=UNSETTLED_MAX
+    payment_max=3_000, uncovered_max=UNCOVERED_CAP, unsettled_max=UNSETTLED_MAX
 )
 RECEIPT_STEPS: Final = 12
 """About as many steps has a process to do from a receipt's arrival to its answer."""
 GRANT_ATOMS: Final = 20_000
-SLEPT_MS: Final = 300_000
-"""After so long no window of a key's cap holds anything that it held before. Once in a world: what
-waits to be settled has ten minutes on chain."""
+SLEPT_MS: Final = (120_000, 300_000)
+"""After the longer no window of a key's cap holds anything that it held before; after the shorter
+all do, some buckets on. Each once in a world: what waits to be settled has ten minutes on chain."""
 
 EXPECTED: Final = (
     JournalWriteFailed,
@@ -131,7 +132,8 @@ class World:
         )
         self.machine.on_recovered = self._notice_damage
         self.machine.on_receipt = self._threaten
-        if self.faults.is_metered:
+        self._habit = habit(seed, self.faults)
+        if self._habit.is_metered:
             self.machine.rule = METERED
         self.network: Final = Network(
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
@@ -143,7 +145,8 @@ class World:
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
         self._doomed_at = NEVER
         self._next_look_s = 0.0
-        self._is_closing = self._has_slept = False
+        self._is_closing = False
+        self._sleeps_ms = list(SLEPT_MS)
         self._promised = 0
         """Number of the last command that some process knew to be on disk."""
         self._buyers: list[Buyer] = []
@@ -171,10 +174,10 @@ class World:
             auditor=self.auditor,
             registry=self._registry,
             faults=self.faults,
+            habit=self._habit,
             seed=self.seed,
         )
-        present = BUYERS if self.faults.has("session") else EVERYWHERE
-        self._buyers = [Buyer(person, around) for person in present]
+        self._buyers = [Buyer(person, around) for person in self._habit.buyers]
         clients: list[Client] = [*self._buyers]
         clients += [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
         for person in PEOPLE:
@@ -184,7 +187,7 @@ class World:
             self.chain.mine(self.chain.blocks[0].time_s + (block + 1) * BLOCK_S)
         for client in clients:
             self.loop.spawn(client.live(), self._outside)
-        for name in ("sol", "mallory"):
+        for name in self._habit.solvers:
             self.loop.spawn(Solver(name, around).live(), self._outside)
         self.loop.spawn(self._mine_forever(), self._outside)
         self.loop.spawn(self._chaos(), self._outside)
@@ -427,9 +430,9 @@ class World:
         while self.faults.active:
             await asyncio.sleep(CHAOS_S)
             self._disturb_clock()
-            if not self._has_slept and self.faults.strike(FaultKind.WINDOW_ROLLED):
-                self.clock.sleep(SLEPT_MS)
-                self._has_slept = True
+            if self._sleeps_ms and self.faults.strike(FaultKind.WINDOW_ROLLED):
+                self._random.shuffle(self._sleeps_ms)
+                self.clock.sleep(self._sleeps_ms.pop())
             if self.disk.full and self._random.random() < 0.2:  # noqa: PLR2004  somebody tidies up
                 self.disk.full = False
             node = self.node

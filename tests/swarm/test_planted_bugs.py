@@ -35,10 +35,11 @@ from solver.core import (
     window,
 )
 from solver.core.check import Violation
-from solver.core.command import Outcome
+from solver.core.command import Authority, Outcome
 from solver.core.fact import Deposited
 from solver.engine import award as engine_award
 from solver.engine import rerun, sequencer
+from solver.gateway import spending
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
 from solver.settlement import follow, watcher
@@ -155,6 +156,11 @@ def _believe_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "admit", admit)
 
 
+async def _as_its_key(_: Any, verified: admission.Verified[Any], __: str) -> tuple[str, Authority]:
+    """Whoever signed a receipt is the account's key."""
+    return verified.signer or "", Authority.KEY
+
+
 async def _is_valid(*_: Any) -> bool:
     """Every contract says yes, also where there is none."""
     return True
@@ -235,8 +241,11 @@ SABOTAGES: Final[dict[str, Patch]] = {
         "lease.delivered + lease.in_flight + units",
         "lease.delivered",
     ),
-    "anyone signs": edited(
-        metering, "_fault_in_receipt", "command.signer != receipt.account", "not command.signer"
+    "anyone signs": all_of(  # The gateway asks first, the core again.
+        _set(spending, "_bind", _as_its_key),
+        edited(
+            metering, "_fault_in_receipt", "command.signer != receipt.account", "not command.signer"
+        ),
     ),
     "a settled record leaves the base": edited(metered, "_pay", "meter.base += paid.paid", "pass"),
     "calls are not metered": never("note_reach", delivery),

@@ -1,0 +1,99 @@
+"""What the people of one world trade: few things, much of each.
+
+Orders for many things seldom meet. A seed draws some of what there is, so that in a short world
+they do; another world has the rest.
+"""
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from simulations.stream import stream
+from simulations.swarm.fault import Faults
+from simulations.swarm.person import BY_ANOTHERS_KEY, EVERYWHERE, Person
+from simulations.swarm.upstream import CHAT, RERANK, RESOURCES, SEARCH, TRANSLATE
+from solver.core.command import Limit
+
+TRADED: Final = (
+    (SEARCH,),
+    (SEARCH, CHAT),
+    (SEARCH, RERANK),
+    (RERANK, TRANSLATE),
+    RESOURCES,
+)
+TIGHT_SHARE: Final = 0.6
+"""Of worlds: where keys and offers have windows."""
+METERED_SHARE: Final = 0.3
+TRADED_BY_RECEIPT: Final = ((SEARCH,), (SEARCH, RERANK), (RERANK,))
+TRADED_BY_KEY: Final = ((SEARCH,), (SEARCH, CHAT))
+GIVING_SHARE: Final = 0.6
+CREDIT_SHARES: Final = (0.0, 0.1, 0.3)
+HASTE: Final = ((0.9, (4, 10, 20, 30)), (2.0, (20, 40, 60)))
+"""Pauses, and for how long documents are good. In a hurry a book moves; who has time still trades
+when the chain has spoken on what was settled, or on who may sign."""
+SOLVERS: Final = (("sol",), ("sol", "mallory"))
+UNLIMITED: Final = ((),)
+LIMITED: Final = (
+    (Limit(units=4, seconds=10),),
+    (Limit(units=3, seconds=2), Limit(units=20, seconds=20)),
+)
+
+
+class Habit(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one world."""
+
+    buyers: tuple[Person, ...]
+    resources: tuple[str, ...]
+    credit_share: float
+    """How often something is paid for with credits."""
+    pause_s: float
+    """Of a buyer, between two things that it does."""
+    key_limits: tuple[tuple[Limit, ...], ...]
+    """What a seller's key may be limited to."""
+    lives_s: tuple[int, ...]
+    """For how long documents may be good: short, so that worlds come to an end."""
+    has_windows: bool
+    """Whether offers have some of their own."""
+    solvers: tuple[str, ...]
+    """From outside. Whoever is alone is paid what it adds; two that think alike add nothing."""
+    gives: bool
+    """Whether who has another's key that signs receipts also pays with it beside the market."""
+    is_metered: bool
+    """Whether buyers sign receipts: always where faults are about those, or about who signs."""
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What of it is sold by the call."""
+        return tuple(name for name in self.resources if name != CHAT)
+
+    @property
+    def auctioned(self) -> tuple[str, ...]:
+        """What of it is traded in epochs."""
+        return tuple(name for name in self.resources if name in (RERANK, TRANSLATE))
+
+    def resource(self, random: Random) -> str:
+        """Any of them."""
+        return random.choice(self.resources)
+
+
+def habit(seed: int, faults: Faults) -> Habit:
+    """The world's of this seed."""
+    random = stream(seed, "habit")
+    is_tight = random.random() < TIGHT_SHARE
+    is_metered = random.random() < METERED_SHARE
+    is_metered |= faults.has("metered") or faults.has("session")
+    pause_s, lives_s = HASTE[1] if faults.has("session") else random.choice(HASTE)
+    traded = TRADED_BY_RECEIPT if is_metered else TRADED
+    return Habit(
+        buyers=BY_ANOTHERS_KEY if faults.has("session") else EVERYWHERE,
+        resources=random.choice(TRADED_BY_KEY if faults.has("session") else traded),
+        credit_share=random.choice(CREDIT_SHARES),
+        key_limits=LIMITED if is_tight else UNLIMITED,
+        pause_s=pause_s,
+        lives_s=lives_s,
+        has_windows=is_tight,
+        solvers=random.choice(SOLVERS),
+        gives=is_metered and random.random() < GIVING_SHARE,
+        is_metered=is_metered,
+    )
