@@ -246,6 +246,8 @@ class Auditor:
         named = (event.account, event.resource, event.units, event.limit)
         signed = (document.account, document.resource, document.units, document.limit)
         expect(named == signed, "accepted_as_signed", digest=digest)
+        known = not paper.is_session or self.spendings.keys.speaks(document.account, paper.signer)
+        expect(known or digest in self.contests.brought, "the_revoked_sign_nothing", digest=digest)
         self._nonces[place] = digest
         paper.accepted = True
         if paper.mandate:

@@ -58,7 +58,7 @@ class Buyer(Client):
             ),
             (self.authorize, 0.5),
             (self.demand_under, 4),
-            (self.call, 30),
+            (self.call, 60),
             (self.cancel, 2),
             (self.done, 3),
             (self.move_money, 2),

@@ -124,6 +124,7 @@ class Client:
         if not isinstance(answer, Reject):
             # Accepted, or nobody knows: it is kept, to be asked about.
             self.papers = [*self.papers[1 - PAPERS_KEPT_MAX :], paper]
+            self.owner.betray()
 
     def signed(self, document: Intent | Offer | Mandate) -> Publish:
         """A POST of a document, signed."""

@@ -109,11 +109,11 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.CRASH_BEFORE_SEND: 0.5,
     FaultKind.PAUSE: 0.02,
     FaultKind.TORN_WRITE: 0.004,
-    FaultKind.UNSYNCED_LOST: 0.004,
+    FaultKind.UNSYNCED_LOST: 0.01,
     FaultKind.DISK_FULL: 0.003,
     FaultKind.WRITE_ERROR: 0.003,
     FaultKind.SYNC_ERROR: 0.003,
-    FaultKind.BIT_FLIP: 0.15,
+    FaultKind.BIT_FLIP: 0.5,
     FaultKind.TRUNCATED_TAIL: 0.0,
     FaultKind.OLD_SNAPSHOT: 0.3,
     FaultKind.DAMAGED_SNAPSHOT: 0.3,
@@ -155,7 +155,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.USED_NONCE: 0.1,
     FaultKind.FOREIGN_DOCUMENT: 0.5,
     FaultKind.INBOX_FULL: 0.02,
-    FaultKind.TWO_ENGINES: 0.02,
+    FaultKind.TWO_ENGINES: 0.15,
     FaultKind.LEFT_UNSIGNED: 0.2,
     FaultKind.SIGNED_LATE: 0.5,
     FaultKind.OLD_RECEIPT: 0.2,
@@ -164,10 +164,10 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.CLAIMED: 0.5,
     FaultKind.CRASH_AT_RECEIPT: 0.2,
     FaultKind.KEY_REVOKED: 0.2,
-    FaultKind.ALL_REVOKED: 0.1,
-    FaultKind.CAP_LOWERED: 0.05,
+    FaultKind.ALL_REVOKED: 0.3,
+    FaultKind.CAP_LOWERED: 0.04,
     FaultKind.CAP_REACHED: 0.5,
-    FaultKind.OWNER_CHANGED: 0.5,
+    FaultKind.OWNER_CHANGED: 0.3,
     FaultKind.WINDOW_ROLLED: 0.06,
     FaultKind.GRANT_UNDONE: 0.5,
 }
@@ -176,7 +176,7 @@ RATES: Final[dict[FaultKind, float]] = {
 NEVER: Final = 2**62
 CALM_WORLDS: Final = 0.05
 SINGLE_CLASS_WORLDS: Final = 0.25
-CLASS_PRESENT: Final = (0.1, 0.25, 0.5)
+CLASS_PRESENT: Final = (0.15, 0.3, 0.5)
 """Of a world with more than one: few classes, so that people get something done, or many."""
 PEOPLE_PRESENT: Final = 0.5
 PEOPLE: Final = ("metered", "session")

@@ -27,7 +27,7 @@ TIGHT_SHARE: Final = 0.6
 METERED_SHARE: Final = 0.3
 TRADED_BY_RECEIPT: Final = ((SEARCH,), (SEARCH, RERANK), (RERANK,))
 TRADED_BY_KEY: Final = ((SEARCH,), (SEARCH, CHAT))
-GIVING_SHARE: Final = 0.6
+GIVING_SHARE: Final = 0.75
 CREDIT_SHARES: Final = (0.0, 0.1, 0.3)
 HASTE: Final = ((0.9, (4, 10, 20, 30)), (2.0, (20, 40, 60)))
 """Pauses, and for how long documents are good. In a hurry a book moves; who has time still trades
@@ -94,6 +94,6 @@ def habit(seed: int, faults: Faults) -> Habit:
         lives_s=lives_s,
         has_windows=is_tight,
         solvers=random.choice(SOLVERS),
-        gives=is_metered and random.random() < GIVING_SHARE,
+        gives=is_metered and not faults.has("session") and random.random() < GIVING_SHARE,
         is_metered=is_metered,
     )

@@ -41,7 +41,7 @@ class Seller(Client):
             (self.pool, 1),
             (self.cancel, 2),
             (self.retire, 2),
-            (self.rekey, 2 if person.is_session and around.faults.has("session") else 0),
+            (self.rekey, 4 if person.is_session and around.faults.has("session") else 0),
             (self.claim, 5 if around.habit.is_metered else 0),
         )
 

@@ -156,6 +156,21 @@ def _believe_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "admit", admit)
 
 
+def _believe_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain is not asked about a key that the market has heard of."""
+    original = spending._bind
+
+    async def bound(
+        gateway: Any, verified: admission.Verified[Any], sender: str
+    ) -> tuple[str, Authority] | Reject:
+        account = gateway.state.accounts.get(verified.document.account)
+        if account is not None and verified.signer in account.sessions:
+            return verified.signer or "", Authority.SESSION
+        return await original(gateway, verified, sender)
+
+    monkeypatch.setattr(spending, "_bind", bound)
+
+
 async def _as_its_key(_: Any, verified: admission.Verified[Any], __: str) -> tuple[str, Authority]:
     """Whoever signed a receipt is the account's key."""
     return verified.signer or "", Authority.KEY
@@ -312,7 +327,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "never finish a call": _set(bridge.MarketDelivery, "finish_call", _nothing_later),
     # Keys and contracts that act for accounts.
     "serve who was revoked": never("_revoke_session", chain),
-    "let any receipt be signed": never("may_sign_receipt", metering),
+    "let any receipt be signed": all_of(  # The gateway asks the chain, the core what it was told.
+        _believe_known_keys, never("may_sign_receipt", metering)
+    ),
     "count no team's cap": edited(
         session,
         "left_of",
