@@ -15,8 +15,10 @@ from solver.core.check import Violation
 from solver.core.command import (
     Authority,
     CutBatch,
+    FinishCall,
     KeyEnd,
     Mode,
+    Outcome,
     ProposeSolution,
     RetireKey,
     SetBonds,
@@ -183,6 +185,25 @@ def test_who_does_not_deliver_pays_its_reference() -> None:
     assert not scene.bonds.pledges
     assert scene.bonds.exposure(bob.address, 0) == 0
     check_all(scene.bench.market.state)
+
+
+@pytest.mark.parametrize("end", ["its key dies", "its lease ends"])
+def test_a_metered_award_is_due_when_its_lease_is_over(end: str) -> None:
+    """No block bounds it on chain: what faded counts by its lease's end, ten minutes at most."""
+    scene = Scene()
+    scene.bench.metering(100, MILLION)
+    lease = scene.bench.market.state.leases[scene.won().fill]
+    assert lease.metered
+    if end == "its key dies":
+        assert scene.dies().amount == 30
+        return
+    failed = Outcome.FAILED
+    for _ in range(3):
+        call = scene.bench.start(lease)
+        scene.bench.do(FinishCall(call=call, outcome=failed, units=0, sellers_fault=True))
+    assert not scene.bonds.pledges[lease.award].shares
+    due = only(scene.bench.wait(600), PenaltyDue)
+    assert (due.units, due.amount) == (3, 3 * 8 - 10)
 
 
 def test_who_delivers_owes_nothing() -> None:
