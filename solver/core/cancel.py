@@ -60,9 +60,9 @@ def _by_award(state: State, intent: IntentState) -> str:
 
 
 def _cancel_bundle(state: State, account: str, bundle: Bundle) -> Reject | None:
-    """Any leg that can still be withdrawn takes the others along."""
+    """The leg that something was filled of speaks for all; else any one takes the others along."""
     legs = [state.intents[leg] for leg in bundle.legs if leg in state.intents]
-    leg = next((leg for leg in legs if leg.open_units), legs[0])
+    leg = next((leg for leg in legs if leg.filled_units), legs[0])
     return _fault_in_owner(leg, account) or _cancel_intent(state, leg)
 
 

@@ -163,7 +163,7 @@ def _replaced(
 
 
 def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The longest part of pairs, sorted by their second, whose first rise too."""
+    """The longest part of pairs, sorted by their second, whose first rise too; the last first."""
     ends: list[int] = []
     last: list[int] = []
     parents: list[int] = []
@@ -175,7 +175,7 @@ def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     while index >= 0:
         found.append(pairs[index])
         index = parents[index]
-    return found[::-1]
+    return found
 
 
 def _edited(

@@ -315,6 +315,18 @@ def test_a_cancel_that_is_too_late_names_the_award() -> None:
     assert refused.message == f"all its units were filled, by the award of auction {number}"
 
 
+def test_a_cancel_that_is_too_late_names_all_awards() -> None:
+    """An intent that went in two auctions was bought by both."""
+    contest = Contest()
+    for units in (4, 6):
+        contest.hold((SOLVER, units), ("book", 1))
+    refused = contest.attempt(CancelDocument(account=alice.address, digest=contest.bid.digest))
+    assert isinstance(refused, Reject)
+    one, two = contest.market.state.auctions
+    awards = f", by the award of auction {one}, by the award of auction {two}"
+    assert refused.message == f"all its units were filled{awards}"
+
+
 def test_credits_are_no_reward() -> None:
     """Awards are settled on chain, which knows no credits."""
     contest = Contest(CREDITS)

@@ -26,6 +26,7 @@ from tests.builder import (
     an_offer,
     bob,
     carol,
+    every,
     key_of,
     only,
 )
@@ -113,7 +114,10 @@ def test_what_ended_is_recorded_as_shrunk() -> None:
     scene.bench.do(scene.proposal(first, second))
     scene.bench.do(CancelDocument(account=bob.address, digest=second.digest))
     assert sealed_offers([scene.auction]) == {first.digest, second.digest}
-    assert only(scene.bench.wait(1), Filled).offer == first.digest
+    told = scene.bench.wait(1)
+    assert only(told, Filled).offer == first.digest
+    reasons = {one.offer: one.reason for one in every(told, OfferEnded)}
+    assert reasons[second.digest] == "ended before its auction closed"
     assert scene.auction.shrunk == {second.digest: 0}
 
 

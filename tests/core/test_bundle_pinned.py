@@ -13,11 +13,11 @@ from solver.core.check import Violation
 from solver.core.command import (
     Authority,
     CancelDocument,
-    ClearedBook,
     Mode,
     OpenAuction,
     ProposeSolution,
     SolutionFill,
+    SubmitBundle,
 )
 from solver.core.event import BundleAccepted
 from solver.core.quality import Floor
@@ -37,7 +37,7 @@ from tests.builder import (
     only,
 )
 from tests.core.sabotage import pure_only
-from tests.judging import SEED
+from tests.judging import SEED, cleared
 
 RESOURCES: Final = (SEARCH, TOKENS)
 
@@ -47,6 +47,29 @@ def _bench(*, usdc: int = 10**9) -> Bench:
     for resource in RESOURCES:
         bench.listing(resource, Mode.EPOCH)
     return bench.funded(alice, carol, usdc=usdc).pooling(bob, resources=RESOURCES)
+
+
+def _filled(bench: Bench, bundle: SubmitBundle, place: int, units: int, price: int) -> None:
+    """So many units of one leg of an any-of are bought from bob."""
+    leg = bundle.legs[place]
+    resource = leg.intent.resource
+    offer = an_offer().of(resource).units(units).limit(units * price).from_key(key_of(bob))
+    sold = offer.signed_by(bob)
+    bench.do(sold)
+    bench.do(
+        OpenAuction(resources=RESOURCES, asset=USDC, closes_at_ms=bench.now_ms + 1_000, seed=SEED)
+    )
+    auction = bench.market.state.auctions[max(bench.market.state.auctions)]
+    fill = SolutionFill(intent=leg.digest, offer=sold.digest, units=units)
+    bench.do(
+        ProposeSolution(
+            auction=auction.snapshot.auction,
+            snapshot=auction.snapshot_digest,
+            solver="s",
+            books=(cleared(price * 10**6, [fill], resource),),
+        )
+    )
+    bench.wait(1)
 
 
 @pytest.mark.parametrize("any_of", [False, True])
@@ -89,28 +112,8 @@ def test_money_follows_the_choice_to_the_atom(limits: tuple[int, int], chosen: i
     bundle = a_bundle(alice, *legs, any_of=True)
     bench.do(bundle)
     assert bench.available(alice) == 0
-    resource, leg = RESOURCES[chosen], bundle.legs[chosen].digest
-    offer = an_offer().of(resource).from_key(key_of(bob)).signed_by(bob)
-    bench.do(offer)
-    bench.do(
-        OpenAuction(resources=RESOURCES, asset=USDC, closes_at_ms=bench.now_ms + 1_000, seed=SEED)
-    )
-    (auction,) = bench.market.state.auctions.values()
-    book = ClearedBook(
-        resource=resource,
-        tick=limits[chosen] * 10**6,
-        fills=(SolutionFill(intent=leg, offer=offer.digest, units=1),),
-    )
-    bench.do(
-        ProposeSolution(
-            auction=auction.snapshot.auction,
-            snapshot=auction.snapshot_digest,
-            solver="s",
-            books=(book,),
-        )
-    )
-    bench.wait(1)
-    assert bench.market.state.intents[leg].status == "filled"
+    _filled(bench, bundle, chosen, 1, limits[chosen])
+    assert bench.market.state.intents[bundle.legs[chosen].digest].status == "filled"
     assert bench.available(alice) == max(limits) - limits[chosen]
 
 
@@ -124,6 +127,39 @@ def test_a_bundle_is_known_by_its_last_leg(monkeypatch: pytest.MonkeyPatch) -> N
     bench.do(CancelDocument(account=alice.address, digest=bundle.digest))
     assert [leg.digest in bench.market.state.intents for leg in bundle.legs] == [False, True]
     assert bench.refuse(bundle) is RejectCode.ALREADY_KNOWN
+
+
+@pure_only
+@pytest.mark.parametrize("kept", [0, 9])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_the_rest_of_a_choice_is_withdrawn_by_its_bundle(
+    chosen: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever leg goes on, and whether the others are still remembered; what was filled stays."""
+    monkeypatch.setattr(state_module, "FINISHED_KEPT_MAX", kept)
+    bench = _bench()
+    legs = [an_intent().of(resource).units(5).limit(50) for resource in RESOURCES]
+    bundle = a_bundle(alice, *legs, any_of=True)
+    bench.do(bundle)
+    _filled(bench, bundle, chosen, 2, 6)
+    bench.wait(0)
+    assert len(bench.market.state.intents) == (2 if kept else 1)
+    bench.do(CancelDocument(account=alice.address, digest=bundle.digest))
+    leg = bench.market.state.intents[bundle.legs[chosen].digest]
+    assert (leg.open_units, leg.filled_units) == (0, 2)
+    assert bench.available(alice) == 10**9 - 2 * 6
+
+
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_a_choice_that_was_filled_is_too_late_to_withdraw(chosen: int) -> None:
+    """Its owner hears that it was filled, and not that the other leg was not."""
+    bench = _bench()
+    legs = [an_intent().of(resource).limit(20) for resource in RESOURCES]
+    bundle = a_bundle(alice, *legs, any_of=True)
+    bench.do(bundle)
+    _filled(bench, bundle, chosen, 1, 6)
+    cancel = CancelDocument(account=alice.address, digest=bundle.digest)
+    assert bench.refuse(cancel) is RejectCode.TOO_LATE
 
 
 def test_bundles_are_found_by_their_legs() -> None:

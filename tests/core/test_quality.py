@@ -131,6 +131,25 @@ def test_a_rating_is_of_the_newest_calls(calls: list[int]) -> None:
     assert 2 * sum(latency < rating.latency for latency in good) < len(good)
 
 
+def test_the_newest_64_calls_count() -> None:
+    """As published: fewer than eight say nothing, and the 65th forgets the first."""
+    assert (SEEN_MAX, SEEN_MIN) == (64, 8)
+    seen = _seen(*range(64))
+    assert seen.calls == list(range(64))
+    seen.note(64, succeeded=True)
+    assert seen.calls == list(range(1, 65))
+    assert _seen(*[5] * 7).rating() is None
+    assert _seen(*[5] * 8).rating() == Rating(success=1_000, latency=5)
+    assert _seen(*[-1] * 8).rating() is None, "nothing came back, however quickly"
+
+
+def test_a_floor_asks_from_its_first_step_on() -> None:
+    """One of a thousand, or one millisecond, is a floor."""
+    assert Floor(success_min=1).asks
+    assert Floor(latency_max=1).asks
+    assert not Floor().asks
+
+
 @pytest.mark.parametrize(
     ("rating", "floor", "meets"),
     [
@@ -246,6 +265,20 @@ def test_a_lease_moves_to_good_keys_alone(latency_max: int, *, moves: bool) -> N
     leases = [bench.market.state.leases[one] for one in bench.market.state.intents[leg].leases]
     assert (len(leases) == 2) is moves
     assert (leases[0].withdrawn == 1) is not moves
+
+
+def test_a_lease_moves_to_another_good_key() -> None:
+    """What its buyer asked for it still gets, where another key is known to serve so."""
+    bench = _bench()
+    for seller in (bob, dave):
+        _serve(bench, seller, *[50] * 8)
+    bundle, good = _demand(bench, latency_max=60), _offer(bench, bob)
+    _offer(bench, dave)
+    leg = bundle.legs[0].digest
+    assert _verdict(bench, leg, good.digest) == ""
+    bench.retire(key_of(bob))
+    leases = [bench.market.state.leases[one] for one in bench.market.state.intents[leg].leases]
+    assert [lease.seller for lease in leases] == [bob.address, dave.address]
 
 
 def test_a_loaded_market_knows_its_keys() -> None:
