@@ -8,6 +8,7 @@ from solver.core.snapshot import dump, load
 from tests.builder import (
     CREDITS,
     SEARCH,
+    USDC,
     Bench,
     IntentBuilder,
     OfferBuilder,
@@ -58,6 +59,17 @@ def test_documents_are_what_was_signed_after_a_restart() -> None:
     state = load(dump(bench.market.state))
     assert state.intents[bid.digest].document == bid.intent
     assert state.offers[ask.digest].document == ask.offer
+
+
+def test_a_bid_that_waits_for_two_units_waits_after_a_restart() -> None:
+    """The smallest minimum there is: it is found beside its book, and filled."""
+    bench = Bench().listing(SEARCH).funded(alice).pooling(bob)
+    bid = an_intent().units(2).at_least(2).limit(20).signed_by(alice)
+    bench.do(bid)
+    state = load(dump(bench.market.state))
+    waiting = state.book(SEARCH, USDC).waiting()
+    assert [order.id for order in waiting] == [bid.digest]
+    assert state.hash() == bench.market.state.hash()
 
 
 def test_a_place_in_a_tree_is_proven_when_it_is_asked_for() -> None:

@@ -45,3 +45,33 @@ def test_nobody_leaves_twice() -> None:
     with pytest.raises(Violation, match="stands_in_its_place"):
         roster.remove(one)
     assert roster.members() == []
+
+
+def test_nobody_leaves_a_roster_of_others() -> None:
+    """Who stands at the same place elsewhere is somebody else."""
+    here, there, one, other = Roster(), Roster(), Member(), Member()
+    assert len(here) == 0
+    here.add(one)
+    there.add(other)
+    with pytest.raises(Violation, match="stands_in_its_place"):
+        here.remove(other)
+    assert (here.members(), there.members()) == ([one], [other])
+
+
+def test_who_stays_keeps_a_place_when_ranks_are_closed() -> None:
+    """Counted and found as before: each can leave, and others come."""
+    roster, members = Roster(), [Member() for _ in range(4 * SPARE_MAX)]
+    for member in members:
+        roster.add(member)
+    gone, stay = members[: 3 * SPARE_MAX], members[3 * SPARE_MAX :]
+    for count, member in enumerate(gone, start=1):
+        roster.remove(member)
+        assert member.place < 0
+        assert len(roster) == len(members) - count
+    assert roster.members() == stay
+    assert len(roster._places) < len(members)
+    newest = Member()
+    roster.add(newest)
+    for member in stay:
+        roster.remove(member)
+    assert (roster.members(), len(roster)) == ([newest], 1)
