@@ -143,7 +143,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.TIMEOUT_BEFORE: 0.05,
     FaultKind.TIMEOUT_AFTER: 0.08,
     FaultKind.RESET: 0.08,
-    FaultKind.WRONG_USAGE: 0.7,
+    FaultKind.WRONG_USAGE: 3.0,
     FaultKind.KEY_ECHOED: 0.1,
     FaultKind.MUTATED_SOLUTION: 0.7,
     FaultKind.LATE_SOLUTION: 0.2,

@@ -17,7 +17,7 @@ from solver.core.command import Limit
 
 TRADED: Final = (
     (SEARCH,),
-    (SEARCH, CHAT),
+    (CHAT,),
     (SEARCH, RERANK),
     (RERANK, TRANSLATE),
     RESOURCES,
