@@ -54,8 +54,6 @@ from solver.core.rating import ratings_of
 from solver.core.state import AUCTIONS_KEPT_MAX, Due, State
 from solver.core.trade import Awarding, carry_out, end_intent, open_units
 
-CONTESTED_LOOKS_MAX: Final = 32
-"""Orders of each side that are looked at for one that somebody else can fill."""
 AUCTION_ROWS_KEPT_MAX: Final = 500_000
 """Orders and proposed fills that closed auctions may hold together."""
 DEMAND_AGAIN_MS: Final = 10_000
@@ -304,16 +302,29 @@ def _rated(state: State, books: tuple[SnapshotBook, ...]) -> tuple[SnapshotBook,
 
 def _is_contested(state: State, book: SnapshotBook, since: int | None) -> bool:
     """Whether a bid meets another's ask, or may meet what is brought, or waits for its end."""
-    if any(
-        bid.tick >= ask.tick and bid.account != ask.account
-        for bid in book.intents[:CONTESTED_LOOKS_MAX]
-        for ask in book.offers[:CONTESTED_LOOKS_MAX]
-    ):
+    if _is_crossed(book):
         return True
     intents = (state.intents[order.id] for order in book.intents)
     return any(
         intent.immediate or (since is not None and intent.order.seq > since) for intent in intents
     )
+
+
+def _is_crossed(book: SnapshotBook) -> bool:
+    """Whether a bid meets the ask of another account; both sides are sorted, the best first.
+
+    One look at each order: of the asks only the best counts, and the best of all other accounts.
+    """
+    if not book.offers:
+        return False
+    best = book.offers[0]
+    others = next((ask for ask in book.offers if ask.account != best.account), None)
+    for bid in book.intents:
+        if bid.tick < best.tick:
+            return False
+        if bid.account != best.account or (others is not None and bid.tick >= others.tick):
+            return True
+    return False
 
 
 def _shrunk(state: State, snapshot: Snapshot) -> dict[str, int]:

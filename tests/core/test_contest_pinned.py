@@ -229,11 +229,24 @@ def _crossed(bench: Bench, own: int, *, side: str) -> list[Event] | Reject:
 
 
 @pytest.mark.parametrize("side", ["intents", "offers"])
-@pytest.mark.parametrize(("own", "opens"), [(31, True), (32, False)])
-def test_so_many_of_each_side_are_looked_at(side: str, own: int, *, opens: bool) -> None:
-    """Orders of one account that meet each other alone open nothing, and hide few of others."""
+@pytest.mark.parametrize("own", [0, 1, 100])
+def test_orders_of_ones_own_hide_nobody_elses(side: str, own: int) -> None:
+    """However many meet each other alone, what somebody can trade behind them opens an auction."""
     bench = _bench().funded(carol).pooling(alice)
-    assert isinstance(_crossed(bench, own, side=side), list) is opens
+    assert isinstance(_crossed(bench, own, side=side), list)
+
+
+def test_what_others_ask_is_met_by_their_price_alone() -> None:
+    """Whose own ask is the best opens nothing with it, nor with a dearer one of others."""
+    bench = _bench().pooling(alice)
+    bench.do(an_intent().limit(5).signed_by(alice))
+    for price in (1, 2, 3):
+        bench.do(an_offer().limit(price).signed_by(alice))
+        assert isinstance(_open(bench), Reject)
+    bench.do(an_offer().limit(6).signed_by(bob))
+    assert isinstance(_open(bench), Reject)
+    bench.do(an_offer().limit(5).signed_by(bob))
+    assert isinstance(_open(bench), list)
 
 
 @pure_only
