@@ -237,4 +237,9 @@ def _rates(random: Random) -> dict[FaultKind, float]:
         }
     # The scale is drawn for absent kinds too: one class more leaves the others' rates alone.
     scaled = {kind: rate * random.choice((0.3, 1.0, 3.0)) for kind, rate in RATES.items()}
-    return {kind: min(rate, 0.9) for kind, rate in scaled.items() if kind.family in present}
+    return {
+        # Answers in tokens are few, and a wrong count of one stops nothing: each may be.
+        kind: min(rate, 1.0 if kind is FaultKind.WRONG_USAGE else 0.9)
+        for kind, rate in scaled.items()
+        if kind.family in present
+    }
