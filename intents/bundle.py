@@ -137,9 +137,9 @@ def is_bundle_proof(raw: bytes) -> bool:
 
 
 def terms_of(raw: bytes) -> Terms | Reject:
-    """The terms that the bytes of a proof begin with. Rejects: malformed."""
-    if len(raw) < TERM_BYTES or raw[0] > 1:
-        return reject(RejectCode.MALFORMED, f"the proof of a leg begins with {TERM_BYTES} bytes")
+    """The terms that the proof of a leg begins with. Rejects: malformed."""
+    if raw[0] > 1:
+        return reject(RejectCode.MALFORMED, "the proof of a leg begins with 0 or 1")
     any_, success_min, latency_max = _PACKED.unpack_from(raw)
     return Terms(any=any_, success_min=success_min, latency_max=latency_max)
 
@@ -196,10 +196,10 @@ def admit_bundle(bundle: UnverifiedBundle, rules: Rules, now_s: int) -> Verified
     )
 
 
-def check_bundle(bundle: Bundle, rules: Rules, now_s: int) -> Reject | None:
+def check_bundle(bundle: UnverifiedBundle, rules: Rules, now_s: int) -> Reject | None:
     """What is wrong with a bundle whoever signed it, in the order of `admit_bundle`."""
-    declared = bundle.domain if isinstance(bundle, UnverifiedBundle) else None
-    fault = check_domain(declared, rules.domain) or _check_terms(bundle) or _check_mixed(bundle)
+    fault = check_domain(bundle.domain, rules.domain)
+    fault = fault or _check_terms(bundle) or _check_mixed(bundle)
     if fault is not None:
         return fault
     for place, leg in enumerate(bundle.legs):

@@ -113,10 +113,10 @@ def evaluate(words: Words, act: Act) -> tuple[Verdict, Words]:
     verdict = _session_verdict(words.key, act)
     if verdict is not Verdict.ALLOWED:
         return verdict, words
-    units: int | None = words.units
+    units = words.units
     if cap_word.permissions_of(words.key) & TERMED and act.resource:
         verdict, units = _terms_verdict(words, act)
-    if units is None:
+    if verdict is not Verdict.ALLOWED:
         return verdict, words
     verdict, key, team, root = _caps_verdict(words, act)
     counterparties = words.counterparties
@@ -180,20 +180,23 @@ def _session_verdict(key: int, act: Act) -> Verdict:
     return Verdict.ALLOWED
 
 
-def _terms_verdict(words: Words, act: Act) -> tuple[Verdict, int | None]:
-    """The verdict, and the units' word after it; None unless it is allowed."""
+def _terms_verdict(words: Words, act: Act) -> tuple[Verdict, int]:
+    """The verdict, and the units' word after it; the same one unless it is allowed."""
     named = words.terms & ~_TICK_MASK
     if named not in (0, act.resource & ~_TICK_MASK):
-        return Verdict.RESOURCE_FORBIDDEN, None
+        return Verdict.RESOURCE_FORBIDDEN, words.units
     # p <= ⌊d·t/10⁶⌋ if and only if p·10⁶ <= d·t.
     tick_max = words.terms & _TICK_MASK
     if tick_max and act.amount * TICK_UNITS > act.units * tick_max:
-        return Verdict.PRICE_ABOVE_TICK, None
+        return Verdict.PRICE_ABOVE_TICK, words.units
     units = cap_word.charge(words.units, act.units, act.time_s)
-    return (Verdict.UNITS_EXCEEDED if units is None else Verdict.ALLOWED), units
+    if units is None:
+        return Verdict.UNITS_EXCEEDED, words.units
+    return Verdict.ALLOWED, units
 
 
 def _caps_verdict(words: Words, act: Act) -> tuple[Verdict, int, int, int]:
+    """The verdict, and the caps' words after it; the same ones unless it is allowed."""
     charged = []
     for word, exceeded in (
         (words.key, Verdict.KEY_CAP_EXCEEDED),
@@ -202,7 +205,7 @@ def _caps_verdict(words: Words, act: Act) -> tuple[Verdict, int, int, int]:
     ):
         after = cap_word.charge(word, act.amount, act.time_s)
         if after is None:
-            return exceeded, 0, 0, 0
+            return exceeded, words.key, words.team, words.root
         charged.append(after)
     key, team, root = charged
     return Verdict.ALLOWED, key, team, root

@@ -166,7 +166,7 @@ def test_all_that_binds_the_legs_is_signed(change: dict[str, Any]) -> None:
 @given(count=st.integers(2, LEGS_MAX), bound=terms)
 def test_every_leg_proves_what_was_signed(count: int, bound: Terms) -> None:
     """By its proof alone each leg leads to the bundle's digest, and tells its terms."""
-    admitted = _admitted(_unverified(_bundle(count, **_named(bound, any_=False))))
+    admitted = _admitted(_unverified(_bundle(count, **msgspec.structs.asdict(bound))))
     signed = bytes.fromhex(admitted.digest[2:])
     assert len(admitted.legs) == count
     for leg in admitted.legs:
@@ -175,10 +175,6 @@ def test_every_leg_proves_what_was_signed(count: int, bound: Terms) -> None:
         assert terms_of(raw) == admitted.terms
         assert signed_digest(PREFIX, leg.document, leg.proof) == signed
         assert recover(signed, bytes.fromhex(leg.signature[2:])) == alice.address
-
-
-def _named(bound: Terms, *, any_: bool) -> dict[str, Any]:
-    return msgspec.structs.asdict(bound) | {"any": any_}
 
 
 @given(data=st.data())
@@ -278,7 +274,9 @@ _FAULTS: Final[list[tuple[RejectCode, dict[str, Any]]]] = [
     (RejectCode.TOO_LARGE, {"legs": _legs(1)}),
     (RejectCode.TOO_LARGE, {"legs": _legs(LEGS_MAX + 1)}),
     (RejectCode.QUALITY_OUT_OF_RANGE, {"success_min": SUCCESS_MAX + 1}),
+    (RejectCode.QUALITY_OUT_OF_RANGE, {"success_min": -1}),
     (RejectCode.QUALITY_OUT_OF_RANGE, {"latency_max": LATENCY_MS_MAX + 1}),
+    (RejectCode.QUALITY_OUT_OF_RANGE, {"latency_max": -1}),
     (RejectCode.BUNDLE_MIXED, _changed(account=bob.address)),
     (RejectCode.BUNDLE_MIXED, _changed(asset="credit")),
     (RejectCode.BUNDLE_MIXED, _changed(epoch=1)),
