@@ -60,7 +60,7 @@ class Nonces:
         return self._words
 
     def recall(self, words: dict[int, int]) -> None:
-        """Know those that `words` told, and no others."""
+        """Know those that `words` told: for who knows none yet."""
         self._words, self._word = words, _NO_WORD
         if len(words) >= NONCE_WORDS_MAX:
             self._forget_low()

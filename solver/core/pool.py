@@ -67,9 +67,11 @@ def _forget(state: State, name: str) -> list[tuple[int, int]]:
 def _used(state: State, name: str) -> list[tuple[int, int]]:
     """When calls through a key finished and what they used, as its longest window has it."""
     key = state.keys.get(name)
-    resource = "" if key is None or not key.resources else key.resources[0]
-    windows = state.windows.get((name, resource), [])
-    entries = [window.image(state.now_ms)[3] for window in windows]
+    entries = [
+        window.image(state.now_ms)[3]
+        for resource in (() if key is None else key.resources)
+        for window in state.windows.get((name, resource), ())
+    ]
     return max(entries, key=len, default=[])
 
 

@@ -45,8 +45,7 @@ def key_row(entry: tuple[str, KeyState]) -> Row:
 
 def order_row(order: Order) -> Row:
     """What an order has beside its document."""
-    in_book = order.level is not None or (order.minimum > 1 and order.book.holds(order))
-    return (order.seq, order.units, order.held, order.until_ms, in_book)
+    return (order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
 
 
 def intent_row(intent: IntentState) -> Row:

@@ -8,6 +8,8 @@ yet, `committed`, comes on top.
 
 from typing import Final
 
+import msgspec
+
 from intents import cap_word
 from intents.policy import TERMED, CounterpartyRule, resource_of, rule_of
 from intents.reject import Reject, RejectCode, reject
@@ -57,16 +59,23 @@ def fault_in_caps(state: State, account: str, signer: str, limit: int) -> Reject
 def _fault_in_terms(state: State, intent: IntentState, session: Session) -> Reject | None:
     """Whom the account pays, and what its key may buy at which price."""
     if _rule(state, intent.account) != CounterpartyRule.ANY:
-        return _not_within("the account lists whom its keys may pay, and the market picks sellers")
+        return reject(
+            RejectCode.SESSION_TERMS,
+            "the account lists whom its keys may pay, and the market picks sellers",
+        )
     terms = int(session.terms, 16)
     named = terms & ~_TICK_MASK
     mandate = state.mandates.get(intent.signer)
     resource = intent.resource if mandate is None else mandate.resource
     if named not in (0, resource_of(resource) & ~_TICK_MASK):
-        return _not_within("it is for another resource, and a mandate has to name it")
+        return reject(
+            RejectCode.SESSION_TERMS, "it is for another resource, and a mandate has to name it"
+        )
     tick_max = terms & _TICK_MASK
     if tick_max and bid_tick(intent.limit, intent.units) > tick_max:
-        return _not_within(f"it pays {tick_max} atoms for a million units at most")
+        return reject(
+            RejectCode.SESSION_TERMS, f"it pays {tick_max} atoms for a million units at most"
+        )
     return None
 
 
@@ -78,7 +87,9 @@ def fault_in_units(state: State, lease: Lease, units: int) -> Reject | None:
     left = cap_word.promisable_at(int(session.units, 16), _now_s(state))
     if left is None or session.units_in_flight + units <= left:
         return None
-    return _not_within(f"{left - session.units_in_flight} units left in its period")
+    return reject(
+        RejectCode.SESSION_TERMS, f"{left - session.units_in_flight} units left in its period"
+    )
 
 
 def note_units(state: State, lease: Lease, in_flight: int, delivered: int) -> None:
@@ -108,7 +119,7 @@ def left_of(state: State, account: str, session: Session) -> int:
     team = sum(one.committed for one in keys if one.team == session.team)
     return min(
         _promisable(state, session.word, committed),
-        _promisable(state, caps.teams.get(session.team, "") if session.team else "", team),
+        _promisable(state, caps.teams.get(session.team, ""), team),
         _promisable(state, caps.root, sum(one.committed for one in keys)),
     )
 
@@ -123,7 +134,7 @@ def is_within_caps(state: State, account: str, session: Session) -> bool:
 # -- what the chain says
 
 
-def grant(state: State, fact: KeyGranted) -> Session:
+def grant(state: State, fact: KeyGranted) -> None:
     """The words of a key in the registry; what was charged is in them."""
     sessions = state.account(fact.account).sessions
     session = sessions.get(fact.session)
@@ -132,22 +143,19 @@ def grant(state: State, fact: KeyGranted) -> Session:
     is_termed = cap_word.permissions_of(int(fact.word, 16)) & TERMED
     session.terms, session.units = (fact.terms, fact.units) if is_termed else ("0x0", "")
     _set_word(state, session, fact.word)
-    return session
 
 
 def rotate(state: State, account: str, key: str, replacement: str) -> None:
-    """Another key takes over all that this one may do and has done."""
+    """Another key takes over all that this one may do and has done.
+
+    It promised nothing itself: the registry takes none that it ever knew.
+    """
     sessions = state.account(account).sessions
     old = sessions.get(key)
-    if old is None:
-        return
-    new = sessions.get(replacement)
-    if new is None:
-        new = sessions[replacement] = Session(permissions=0, expires_at=0, cap=0)
-    new.permissions, new.expires_at, new.cap = old.permissions, old.expires_at, old.cap
-    new.spent, new.predecessor = old.spent, key
-    new.word, new.terms, new.units, new.team = old.word, old.terms, old.units, old.team
-    new.live = True
+    if old is not None:
+        sessions[replacement] = msgspec.structs.replace(
+            old, live=True, committed=0, units_in_flight=0, predecessor=key
+        )
 
 
 def set_cap(state: State, fact: CapChanged) -> None:
@@ -171,7 +179,7 @@ def set_team(state: State, account: str, key: str, team: int) -> None:
     """A key stands under another team's cap."""
     session = state.account(account).sessions.get(key)
     if session is not None:
-        word = int(session.word or "0x0", 16)
+        word = int(session.word, 16)
         bearer = cap_word.bearer_of(word)._replace(team=team)
         _set_word(state, session, hex(cap_word.with_bearer(word, bearer)))
 
@@ -214,8 +222,7 @@ def charge_purchase(state: State, lease: Lease, payment: int, charged: str) -> N
 
 def buyers_session(state: State, lease: Lease) -> Session | None:
     """The key that a lease was bought with, if its account did not sign itself."""
-    signer = _signer_of(state, lease)
-    return None if signer == lease.buyer else state.accounts[lease.buyer].sessions.get(signer)
+    return state.accounts[lease.buyer].sessions.get(_signer_of(state, lease))
 
 
 def may_receipt(state: State, account: str, signer: str) -> bool:
@@ -229,16 +236,15 @@ def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Re
     Of a key that is not known yet the chain is asked alone. Rejects: not_authorized,
     session_terms, session_cap_exceeded.
     """
-    record = state.accounts.get(account)
-    session = None if record is None else record.sessions.get(signer)
+    session = state.accounts[account].sessions.get(signer)
     if session is None:
         return None
     if not session.live or not session.permissions & MAY_RECEIPT:
         return reject(RejectCode.NOT_AUTHORIZED, f"{signer} may sign no receipts of {account}")
     if _rule(state, account) != CounterpartyRule.ANY:
-        return _not_within("the account lists whom its keys may pay")
+        return reject(RejectCode.SESSION_TERMS, "the account lists whom its keys may pay")
     caps = caps_of(state, account)
-    team = caps.teams.get(session.team, "") if session.team else ""
+    team = caps.teams.get(session.team, "")
     before, uncharged = _receipt_under_way(state, account)
     left = min(
         _left(state, session.word) - (uncharged if before is session else 0),
@@ -255,8 +261,7 @@ def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Re
 
 def _receipt_under_way(state: State, account: str) -> tuple[Session | None, int]:
     """The key of a receipt that the chain has not charged yet, and for how much it is."""
-    meter = state.metering.meters.get(account)
-    record = None if meter is None else meter.record
+    record = state.metering.meters[account].record
     if record is None or record.receipt is None or record.receipt.authority is not _SESSION:
         return None, 0
     return state.accounts[account].sessions.get(record.receipt.signer), record.amount
@@ -268,10 +273,6 @@ def caps_of(state: State, account: str) -> Caps:
 
 
 _NO_CAPS: Final = Caps()
-
-
-def _not_within(message: str) -> Reject:
-    return reject(RejectCode.SESSION_TERMS, message)
 
 
 def _signer_of(state: State, lease: Lease) -> str:
@@ -302,11 +303,10 @@ def _charged(word: str, amount: int, time_s: int) -> str:
     if not word or not amount:
         return word
     number = int(word, 16)
-    after = cap_word.charge(number, amount, time_s)
-    if after is None:
-        left = cap_word.left_at(number, time_s)
-        after = cap_word.charge(number, left or 0, time_s)
-    return hex(number if after is None else after)
+    left = cap_word.left_at(number, time_s)
+    after = cap_word.charge(number, amount if left is None else min(amount, left), time_s)
+    assert after is not None, "what is left can be charged"
+    return hex(after)
 
 
 def _set_word(state: State, session: Session, word: str) -> None:
@@ -326,4 +326,4 @@ def _chain_s(state: State) -> int:
 
 
 def _now_s(state: State) -> int:
-    return max(0, state.now_ms // 1_000 - LAG_S)
+    return state.now_ms // 1_000 - LAG_S

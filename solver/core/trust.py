@@ -94,9 +94,9 @@ def count(state: State, lease: Lease, atoms: int) -> None:
 
 def is_counted(state: State, lease: Lease) -> bool:
     """Whether it counts as unsettled."""
-    if lease.asset != state.usdc:
-        return False
-    return lease.metered or authority_of(state, state.intents[lease.intent]) is not _KEY
+    return lease.asset == state.usdc and (
+        lease.metered or authority_of(state, state.intents[lease.intent]) is not _KEY
+    )
 
 
 def is_buyers_fault(state: State, lease: Lease, reason: int) -> bool:
@@ -110,8 +110,11 @@ def is_buyers_fault(state: State, lease: Lease, reason: int) -> bool:
         return authority is not _KEY
     if reason == BAD_SIGNATURE:
         return authority is _CONTRACT
-    if reason != SESSION_REFUSED or authority is not _SESSION:
-        return False
+    return reason == SESSION_REFUSED and authority is _SESSION and _is_offer_good(state, lease)
+
+
+def _is_offer_good(state: State, lease: Lease) -> bool:
+    """Whether the chain had nothing against the session that signed the offer, if one did."""
     offer = state.offers[lease.offer]
     if offer.authority is not _SESSION:
         return True
@@ -124,15 +127,13 @@ def lose_trust(state: State, account: str, filled_ms: int) -> bool:
 
     What was served before the account was barred is one matter with what barred it.
     """
-    trust = state.metering.trusts.get(account)
-    if trust is None:
-        trust = state.metering.trusts[account] = Trust()
-    if trust.barred or filled_ms < trust.barred_ms:
-        return False
-    trust.barred, trust.barred_ms = True, state.now_ms
-    trust.refusals += 1
-    _tell(state, account, trust)
-    return True
+    trust = state.metering.trusts.setdefault(account, Trust())
+    is_new = not trust.barred and filled_ms >= trust.barred_ms
+    if is_new:
+        trust.barred, trust.barred_ms = True, state.now_ms
+        trust.refusals += 1
+        _tell(state, account, trust)
+    return is_new
 
 
 def regain_trust(state: State, account: str) -> None:
@@ -149,11 +150,15 @@ def _tell(state: State, account: str, trust: Trust) -> None:
 
 def _may_be_taken_back(state: State, lease: Lease) -> bool:
     """By who bought it, or, where it is metered, by who signed the newest receipts."""
-    if not is_counted(state, lease):
-        return False
-    if authority_of(state, state.intents[lease.intent]) is not _KEY:
-        return True
-    meter = state.metering.meters.get(lease.buyer, _NO_METER)
+    return is_counted(state, lease) and (
+        authority_of(state, state.intents[lease.intent]) is not _KEY
+        or _is_receipt_doubtful(state, lease.buyer)
+    )
+
+
+def _is_receipt_doubtful(state: State, account: str) -> bool:
+    """Whether a word that can be taken back is for what an account owes, sent or not."""
+    meter = state.metering.meters.get(account, _NO_METER)
     under_way = None if meter.record is None else meter.record.receipt
     words = (meter.receipt, under_way)
     return any(word is not None and word.authority is not _KEY for word in words)

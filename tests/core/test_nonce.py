@@ -51,6 +51,20 @@ def test_what_is_recalled_goes_on_as_if_it_had_been_used(
 
 
 @pure_only
+@given(st.lists(st.integers(0, 9 * NONCES_PER_WORD), max_size=20))
+def test_what_is_recalled_forgets_as_what_went_on(used: list[int]) -> None:
+    """Which nonces count as used follows from the words alone, however many there were."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(nonce_module, "NONCE_WORDS_MAX", 4)
+        went_on = Nonces()
+        for nonce in used:
+            went_on.use(nonce)
+            recalled = Nonces()
+            recalled.recall(dict(went_on.used()))
+            assert recalled.nonce_min == went_on.nonce_min
+
+
+@pure_only
 @given(st.lists(st.integers(0, 40 * NONCES_PER_WORD), max_size=80))
 def test_what_is_forgotten_counts_as_used(used: list[int]) -> None:
     """Of more words than may be, the highest are known bit by bit and all below count as used."""

@@ -69,11 +69,11 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_what_is_under_a_mandate_counts_as_the_mandate,
     ),
     "any receipt counts as paid": (
-        edited(trust, "_may_be_taken_back", "word is not None and", "False and"),
+        edited(trust, "_is_receipt_doubtful", "word is not None and", "False and"),
         test_receipts_that_can_be_taken_back_do_not_raise_the_bound,
     ),
     "a receipt under way counts as paid": (
-        edited(trust, "_may_be_taken_back", "(meter.receipt, under_way)", "(meter.receipt,)"),
+        edited(trust, "_is_receipt_doubtful", "(meter.receipt, under_way)", "(meter.receipt,)"),
         test_receipts_that_can_be_taken_back_do_not_raise_the_bound,
     ),
     "nobody is barred": (
@@ -103,7 +103,7 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
     "a seller's end is its buyers'": (
         edited(
             trust,
-            "is_buyers_fault",
+            "_is_offer_good",
             "session.live and session.expires_at * 1_000 >= lease.filled_ms",
             "True",
         ),
@@ -118,7 +118,7 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         lambda: test_the_chain_lets_it_go_on_with_half("grant"),
     ),
     "an old matter counts again": (
-        edited(trust, "lose_trust", "filled_ms < trust.barred_ms", "False"),
+        edited(trust, "lose_trust", "filled_ms >= trust.barred_ms", "True"),
         test_one_matter_counts_once,
     ),
     "a refused receipt is nothing": (never("_skip_record", chain), test_a_refused_receipt_bars_too),

@@ -49,6 +49,21 @@ def test_a_key_that_comes_back_has_the_windows_that_it_left() -> None:
     bench.use(lease, 2)
 
 
+def test_a_key_that_comes_back_has_its_longest_window() -> None:
+    """P4: a shorter one forgot what the longer still counts."""
+    bench = a_bench().pooling(bob, number=1, limits=LIMITS)
+    bid = an_intent().units(3).limit(30).signed_by(alice)
+    bench.do(an_offer().units(3).limit(3).from_key(KEY).signed_by(bob))
+    bench.do(bid)
+    bench.use(bench.lease(bid))
+    bench.wait(6)
+    bench.use(bench.lease(bid))
+    bench.retire(KEY)
+    bench.do(_returned(carol, *LIMITS))
+    state = bench.market.state
+    assert [window.occupied(state.now_ms) for window in state.windows[KEY, SEARCH]] == [1, 2]
+
+
 def test_a_snapshot_keeps_what_a_key_used_before_it_left() -> None:
     """P4, P6: the state is the same after it, and so are the windows when the key is back."""
     bench = a_bench().pooling(bob, number=1, limits=(Limit(units=2, seconds=60),))

@@ -35,6 +35,27 @@ def test_a_roster_has_no_more_places_than_it_needs() -> None:
     assert len(roster._places) <= 2 * SPARE_MAX + 2
 
 
+@pytest.mark.parametrize(
+    ("size", "gone"), [(SPARE_MAX + 1, SPARE_MAX), (4 * SPARE_MAX, 2 * SPARE_MAX)]
+)
+def test_ranks_are_closed_once_most_places_are_empty(size: int, gone: int) -> None:
+    """Not before, as it costs a look at all who stay: so leaving is O(1) in the long run."""
+    roster, members = Roster(), [Member() for _ in range(size)]
+    for member in members:
+        roster.add(member)
+    for member in members[:gone]:
+        roster.remove(member)
+    assert (len(roster), len(roster._places)) == (size - gone, size)
+    roster.remove(members[gone])
+    assert (len(roster), len(roster._places)) == (size - gone - 1, size - gone - 1)
+
+
+def test_nobody_leaves_an_empty_roster() -> None:
+    """Who never stood anywhere has no place to give back."""
+    with pytest.raises(Violation, match="stands_in_its_place"):
+        Roster().remove(Member())
+
+
 def test_nobody_leaves_twice() -> None:
     """A place is given back once, and by whom it belongs to alone."""
     roster, one, other = Roster(), Member(), Member()

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from solver.core import state
+from solver.core.row import lease_row
 from solver.core.snapshot import FORMAT_VERSION, dump, load, state_hash
+from tests.builder import a_bench, alice, an_intent, an_offer, bob
 from tests.conftest import PROFILE
 from tests.core.floor import a_walk
 from tests.core.relay import a_relay
@@ -65,6 +67,18 @@ def test_a_name_is_one_string_in_a_loaded_market() -> None:
     names += [offer.key for offer in loaded.offers.values()]
     assert len(names) > 2 * len(set(names))
     assert len({id(name) for name in names}) == len(set(names))
+
+
+def test_a_lease_that_no_solver_won_has_no_place_for_an_award() -> None:
+    """So it is written as it was before there were any."""
+    bench = a_bench()
+    bench.do(an_offer().signed_by(bob))
+    bid = an_intent().signed_by(alice)
+    bench.do(bid)
+    lease = bench.lease(bid)
+    assert len(lease_row(lease)) == 18
+    lease.charge, lease.award, lease.award_place = 1, "award", 2
+    assert lease_row(lease)[18:] == (1, "award", 2)
 
 
 def test_what_is_no_snapshot_is_refused() -> None:

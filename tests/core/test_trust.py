@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from intents.reject import RejectCode
+from intents.reject import Reject, RejectCode
 from solver.core.command import (
     AcceptReceipt,
     Authority,
@@ -24,11 +24,15 @@ from solver.core.state import MAY_SIGN, State
 from solver.core.trust import (
     BAD_SIGNATURE,
     INSUFFICIENT_BALANCE,
+    RETRY_MS,
     SESSION_REFUSED,
     trust_of,
     unsettled_max,
 )
 from tests.builder import (
+    CREDITS,
+    HOUR_S,
+    START_S,
     Bench,
     Person,
     a_bench,
@@ -38,6 +42,7 @@ from tests.builder import (
     an_offer,
     bob,
     every,
+    key_granted,
     key_of,
     only,
     person,
@@ -93,11 +98,28 @@ def test_no_more_is_served_than_may_be_taken_back(authority: Authority) -> None:
     """Served and in flight together reach the bound, over all leases, and no atom more."""
     bench = a_wary_bench()
     one, two = _bought(bench, authority), _bought(bench, authority)
-    bench.use(bench.lease(one), 6)
+    for units in (4, 2):
+        bench.use(bench.lease(one), units)
     bench.start(bench.lease(two), 4)
     assert _trust(bench).unsettled == UNITS_CAP
     for bid in (one, two):
         assert _refused(bench, bid, 1) is RejectCode.UNSETTLED_EXCEEDED
+    refused = bench.attempt(StartCall(lease=bench.lease(one).id, call="call", units=1))
+    assert isinstance(refused, Reject)
+    assert refused.retry_after_ms == RETRY_MS
+
+
+@pytest.mark.parametrize("authority", [SESSION, CONTRACT])
+def test_credits_need_no_trust(authority: Authority) -> None:
+    """They are the market's own: nothing is said on chain that could take them back."""
+    bench = a_wary_bench()
+    bench.do(an_offer().units(20).limit(200).paid_in(CREDITS).signed_by(bob))
+    signer = session if authority is SESSION else alice
+    bid = an_intent().units(20).limit(200).paid_in(CREDITS).for_account(alice)
+    signed = bid.signed_by(signer, authority)
+    bench.do(signed)
+    bench.use(bench.lease(signed), 20)
+    assert bench.market.state.metering.trusts == {}
 
 
 def test_what_is_final_makes_room() -> None:
@@ -198,6 +220,25 @@ def test_who_takes_its_word_back_is_barred(authority: Authority, reason: int) ->
     bench.do(an_intent().signed_by(alice))
 
 
+def test_who_is_barred_is_not_served_on_a_receipt_that_can_be_taken_back() -> None:
+    """Not what its plain key bought either; once that key signs for all, it is."""
+    bench = a_wary_bench(payment_max=50)
+    bench.use(bench.lease(_bought(bench, KEY, 2)), 2)
+    more = _bought(bench, KEY, 5)
+    bench.do(_by_contract(bench.receipt(alice)))
+    unmetered = an_intent().units(4).limit(51).for_account(alice).signed_by(session, SESSION)
+    bench.do(unmetered)
+    bench.use(bench.lease(unmetered), 4)
+    assert len(_skip(bench, bench.cut(), SESSION_REFUSED)) == 1
+    assert _refused(bench, more, 1) is RejectCode.ACCOUNT_BARRED
+    batch = bench.cut_metered()
+    number = bench.market.state.batches[batch.number].root_number
+    skipped = RecordSkipped(number=number, account=alice.address, problem=RECORD_SIGNATURE)
+    bench.chain(skipped, MeteredSettled(number=number, root=batch.digest, records=()))
+    bench.do(bench.receipt(alice))
+    bench.use(bench.lease(more))
+
+
 def test_a_barred_accounts_mandates_end() -> None:
     """Those that a session signed, with what is under them."""
     bench = a_wary_bench()
@@ -244,15 +285,18 @@ def test_a_sellers_session_that_ended_bars_no_buyer() -> None:
     assert _skip(bench, batch, SESSION_REFUSED) == []
 
 
-def test_a_sellers_session_that_lives_is_no_excuse() -> None:
-    """Then it was the buyer's."""
+@pytest.mark.parametrize(("seconds", "barred"), [(3_600, 1), (0, 1), (-1, 0)])
+def test_a_sellers_session_that_lives_is_no_excuse(seconds: int, barred: int) -> None:
+    """Then it was the buyer's; so it was if the seller's ended no earlier than it sold."""
     sellers = person("sellers session")
     bench = a_bench().granting(session, alice).granting(sellers, bob)
     bench.do(_offer_by(sellers))
     bid = an_intent().units(5).limit(50).for_account(alice).signed_by(session, SESSION)
     bench.do(bid)
     bench.use(bench.lease(bid), 5)
-    assert len(_skip(bench, bench.cut(), SESSION_REFUSED)) == 1
+    batch = bench.cut()
+    bench.granting(sellers, bob, seconds=seconds)
+    assert len(_skip(bench, batch, SESSION_REFUSED)) == barred
 
 
 # -- the way out
@@ -263,12 +307,18 @@ def test_the_chain_lets_it_go_on_with_half(way: str) -> None:
     """A grant, or the end of the epoch: both are the owner's own act, on chain."""
     bench = a_wary_bench()
     _skip(bench, _served(bench, SESSION), SESSION_REFUSED)
-    if way == "epoch":
-        bench.chain(EpochBumped(account=alice.address, epoch=1))
-        bid = an_intent().units(9).limit(90).epoch(1).for_account(alice)
-    else:
-        bench.granting(session, alice)
-        bid = an_intent().units(9).limit(90).for_account(alice)
+    again = key_granted(
+        bench.market.state,
+        alice.address,
+        session.address,
+        permissions=MAY_SIGN,
+        expires_at=START_S + HOUR_S,
+        cap=10**9,
+    )
+    fact = EpochBumped(account=alice.address, epoch=1) if way == "epoch" else again
+    told = only(bench.chain(fact), TrustChanged)
+    assert (told.account, told.barred, told.refusals) == (alice.address, False, 1)
+    bid = an_intent().units(9).limit(90).epoch(1 if way == "epoch" else 0).for_account(alice)
     signed = bid.signed_by(session, SESSION)
     bench.do(signed)
     assert _refused(bench, signed, 6) is RejectCode.UNSETTLED_EXCEEDED
@@ -304,9 +354,20 @@ def test_one_matter_counts_once() -> None:
     bench.now_ms += 1
     _skip(bench, one, SESSION_REFUSED)
     bench.granting(session, alice)
+    standing = _bought(bench, SESSION)
     assert _skip(bench, two, SESSION_REFUSED) == []
+    bench.use(bench.lease(standing))
     assert (_trust(bench).refusals, _trust(bench).barred) == (1, False)
     assert unsettled_max(bench.market.state, _trust(bench)) == UNITS_CAP // 2
+
+
+def test_what_is_bought_after_the_way_out_is_another_matter() -> None:
+    """Even in the same millisecond: whoever goes on can be barred again."""
+    bench = a_wary_bench()
+    for _ in range(2):
+        assert len(_skip(bench, _served(bench, SESSION), SESSION_REFUSED)) == 1
+        bench.granting(session, alice)
+    assert _trust(bench).refusals == 2
 
 
 # -- metered
