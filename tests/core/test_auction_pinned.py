@@ -13,6 +13,7 @@ from solver.core.auction import (
     SOLUTIONS_PER_SOLVER_MAX,
     Auction,
     Snapshot,
+    seed_hash,
 )
 from solver.core.book import MATCHES_MAX
 from solver.core.command import SolutionFill
@@ -28,6 +29,12 @@ def _snapshot(offers: int) -> Snapshot:
             [order(f"o{n}", f"seller-{n}", 1, 2) for n in range(offers)],
         )
     )
+
+
+def test_a_seed_is_told_by_a_hash_that_anyone_can_make() -> None:
+    """`printf keyfill | b2sum -l 256`: BLAKE2b of the seed's bytes, with 32 bytes."""
+    told = "0xc785bbe45391827daa633af96c256a52f62ddeeab0615ffccdbda42e6bdffb91"
+    assert seed_hash(b"keyfill".hex()) == told
 
 
 def test_a_snapshots_digest_is_32_bytes_of_hex() -> None:

@@ -49,7 +49,7 @@ def test_a_market_begins_with_nothing() -> None:
     """No time, no block (not even block 0), no money, nothing due."""
     fresh = State(USDC)
     assert (fresh.now_ms, fresh.cursor, fresh.cursor_hash) == (0, -1, "")
-    assert (fresh.seq, fresh.batch_next) == (0, 0)
+    assert (fresh.seq, fresh.batch_next, fresh.metered_max, fresh.documents_kept) == (0, 0, 0, 0)
     assert (fresh.events, fresh.next_due_ms) == ([], None)
     assert not fresh.is_due(10**15)
     account = fresh.account(alice.address)
@@ -115,6 +115,19 @@ def test_what_fell_due_before_does_not_hold_time_back() -> None:
     bench.do(an_intent().until(60).limit(1).signed_by(alice))
     bench.wait(100)
     assert bench.market.state.now_ms == START_S * 1_000 + 100_000
+
+
+def test_documents_of_each_kind_are_kept() -> None:
+    """Intents, offers and mandates count alike, until they are over."""
+    bench = a_bench()
+    mandate = a_mandate().signed_by(alice)
+    bench.do(mandate)
+    bench.do(a_mandate().signed_by(carol))
+    bench.do(an_offer().limit(50).signed_by(bob))
+    bench.do(an_intent().limit(1).signed_by(alice))
+    assert bench.market.state.documents_kept == 4
+    bench.do(CancelDocument(account=alice.address, digest=mandate.digest))
+    assert bench.market.state.documents_kept == 3
 
 
 @pure_only

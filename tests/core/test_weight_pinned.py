@@ -3,18 +3,26 @@
 import msgspec
 import pytest
 
+from intents.award import AwardedFill
+from intents.receipt import ReceiptLine
+from solver.core.award import AwardState
 from solver.core.command import Authority, SubmitIntent, SubmitOffer
+from solver.core.meter import Record, SignedReceipt
 from solver.core.weight import (
     AUTHORITY_GAS,
     BYTES_FIXED,
     GAS_FIXED,
     LINES_MAX,
+    RECORD_BYTES_FIXED,
+    RECORD_GAS_FIXED,
     Load,
+    RecordLoad,
     signed_digest,
 )
 from tests.builder import (
     TOKENS,
     Bench,
+    Person,
     a_bench,
     a_mandate,
     alice,
@@ -174,3 +182,91 @@ def test_a_batch_is_full_to_the_byte_and_to_the_gas(spare: int, *, taken: bool) 
         assert load.takes(bench.market.state, bench.leases(bid))
         again = 62 if taken else size
         assert load.bytes == BYTES_FIXED + size * taken + again
+
+
+@pytest.mark.parametrize(("fills", "nodes"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_a_charged_line_is_proven_and_its_award_listed_once(fills: int, nodes: int) -> None:
+    """A hash for each level of the award's tree; the operator's signature of it, and its solver."""
+    bench = a_bench()
+    bid = _trade(bench, an_offer().signed_by(bob), an_intent().signed_by(alice))
+    lease = bench.lease(bid)
+    fill = AwardedFill(
+        buyer=alice.address,
+        buyer_nonce=0,
+        seller=bob.address,
+        seller_nonce=0,
+        units=1,
+        tick=1,
+        charge=1,
+    )
+    award = AwardState(
+        auction=1, solver=carol.address, deadline_block=9, fills=[fill for _ in range(fills)]
+    )
+    bench.market.state.awards[award.id] = award
+    lease.charge, lease.award = 1, award.id
+    size, gas = PLAIN_BYTES + 138 + 29 + 32 * nodes, PLAIN_GAS + 60_000 + 9_000 + 200 * nodes
+    assert _weight(bench, bid) == (size, _gas(gas, size))
+    size, gas = size + 62 + 29 + 32 * nodes, gas + 6_000 + 9_000 + 200 * nodes
+    assert _weight(bench, bid, bid) == (size, _gas(gas, size))
+
+
+def _record(*sellers: Person, authority: Authority | None = None) -> Record:
+    """A buyer's, with a line for each; signed for, if there is an authority."""
+    lines = tuple(ReceiptLine(seller=seller.address, amount=1) for seller in sellers)
+    receipt = None
+    if authority is not None:
+        receipt = SignedReceipt(
+            epoch=0,
+            base=0,
+            spent=len(lines),
+            lines=lines,
+            fills=1,
+            signer=alice.address,
+            authority=authority,
+            signature="0x" + "ab" * 65,
+        )
+    return Record(
+        batch=0, account=alice.address, amount=len(lines), lines=lines, fills=1, receipt=receipt
+    )
+
+
+def test_what_every_batch_of_records_has() -> None:
+    """The calls around it, as many address books as it may name, and its root's place."""
+    load = RecordLoad(NO_LIMIT, NO_LIMIT)
+    assert (load.bytes, load.gas) == (6_000, 2_000_000)
+
+
+def test_a_record_weighs_its_lines_its_new_sellers_and_its_signature() -> None:
+    """What is attested carries none; a seller that is named before is known."""
+    load = RecordLoad(NO_LIMIT, NO_LIMIT)
+    size = gas = 0
+    for record, plain, paid in (
+        (_record(bob, carol), 6 + 2 * (10 + 2), 9_000 + 2 * (600 + 24_500)),
+        (
+            _record(bob, dave, authority=Authority.SESSION),
+            6 + 65 + 2 * 10 + 2,
+            9_000 + 30_000 + 2 * 600 + 24_500,
+        ),
+        (_record(carol, dave), 6 + 2 * 10, 9_000 + 2 * 600),
+    ):
+        assert load.takes(record)
+        size, gas = size + plain, gas + _gas(paid, plain)
+        assert (load.bytes - RECORD_BYTES_FIXED, load.gas - RECORD_GAS_FIXED) == (size, gas)
+
+
+@pytest.mark.parametrize(("spare", "taken"), [(0, True), (-1, False)])
+def test_a_batch_of_records_is_full_to_the_byte_and_to_the_gas(spare: int, *, taken: bool) -> None:
+    """What just fits is taken; what does not leaves no trace, its sellers are new again."""
+    record, size = _record(bob), 6 + 10 + 2
+    gas = _gas(9_000 + 600 + 24_500, size)
+    for load in (
+        RecordLoad(RECORD_BYTES_FIXED + size + spare, NO_LIMIT),
+        RecordLoad(NO_LIMIT, RECORD_GAS_FIXED + gas + spare),
+    ):
+        assert load.takes(record) is taken
+        assert load.bytes == RECORD_BYTES_FIXED + size * taken
+        assert load.gas == RECORD_GAS_FIXED + gas * taken
+        load._bytes_max = load._gas_max = NO_LIMIT
+        assert load.takes(record)
+        again = 6 + 10 if taken else size
+        assert load.bytes == RECORD_BYTES_FIXED + size * taken + again
