@@ -123,6 +123,16 @@ contract CapWordTest is Test {
         vm.assertEq(after_, word);
     }
 
+    /// @dev An amount whose shift to parts would leave nothing of it.
+    function test_charge_amountThatWouldWrap_isRefused() public pure {
+        uint256 word = uint256(0).withCap(100, DAY, NOW);
+        for (uint256 bits = 64; bits < 256; ++bits) {
+            (bool charged, uint256 wordAfter) = word.charge(1 << bits, NOW);
+            vm.assertFalse(charged);
+            vm.assertEq(wordAfter, word);
+        }
+    }
+
     /// @dev What is refused changes nothing, and a charge nothing but ring and index.
     function testFuzz_charge_keepsTheSession(uint256 seed) public pure {
         uint256 word = _session(uint256(0).withCap(1e9, DAY, NOW), seed);
