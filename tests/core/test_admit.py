@@ -48,9 +48,12 @@ def test_a_record_that_was_refused_leaves_no_trace() -> None:
 def test_time_holds_for_records_too() -> None:
     """It never falls, and what fell due is ticked before."""
     bench = Bench().listing(SEARCH).funded(alice)
-    bench.do(an_intent().units(1).limit(5).until(60).signed_by(alice))
+    resting = an_intent().units(1).limit(5).until(60).signed_by(alice)
+    bench.do(resting)
     record = record_of(an_intent().units(1).limit(5).signed_by(alice))
     with pytest.raises(Violation, match="time_never_falls"):
         bench.market.admit(record, bench.now_ms - 1)
     with pytest.raises(Violation, match="time_is_ticked_first"):
         bench.market.admit(record, (START_S + 60) * 1_000)
+    with pytest.raises(Violation, match="time_is_ticked_first"):
+        bench.market.cancel(alice.address, resting.digest, (START_S + 60) * 1_000)

@@ -153,6 +153,18 @@ def test_the_chain_pays_what_was_batched() -> None:
             _settled(bench, batch, paid, paid)
 
 
+def test_a_batch_counts_what_was_paid() -> None:
+    """Its lines, what they came to, and that nothing of it was skipped."""
+    bench = a_bench().metering(100, CAP)
+    for atoms in (60, 10):
+        _used(bench, atoms)
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    _settled(bench, batch, 70, 70)
+    kept = bench.market.state.batches[batch.number]
+    assert (kept.resolved, kept.paid, kept.skipped, kept.final) == (2, 70, 0, True)
+
+
 def test_the_base_is_what_the_ledger_says() -> None:
     """Where the chain ever took another sum than we know of, the market stops."""
     bench = a_bench().metering(100, CAP)

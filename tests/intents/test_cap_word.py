@@ -107,3 +107,29 @@ def test_the_longest_period_is_kept_and_no_longer_one() -> None:
     for period_s in (0, -1, PERIOD_S_MAX + 1):
         with pytest.raises(CapPeriodInvalid):
             cap_word.with_cap(0, 1, period_s, START_S)
+
+
+def test_nothing_charged_is_nothing_written() -> None:
+    """Not even that time passed."""
+    word = cap_word.charge(cap_word.with_cap(0, 1_000, 240, START_S), 7, START_S)
+    assert word is not None
+    assert cap_word.charge(word, 0, START_S + 100) == word
+
+
+def test_a_cap_that_is_set_again_stays_as_fine_as_it_was() -> None:
+    """Also where all of the most that its unit can say is spent."""
+    word = cap_word.charge(cap_word.with_cap(0, 2_047, 240, START_S), 2_047, START_S)
+    assert word is not None
+    assert cap_word.with_cap(word, 2_047, 240, START_S) == word
+
+
+def test_nothing_is_left_of_a_cap_that_was_lowered_below_what_is_spent() -> None:
+    """Nor can it be promised, however coarse its unit."""
+    for cap in (1_000, 2**30, 2**60):
+        word = cap_word.charge(cap_word.with_cap(0, cap, 240, START_S), cap, START_S)
+        assert word is not None
+        assert (cap_word.left_at(word, START_S), cap_word.promisable_at(word, START_S)) == (0, 0)
+        for lower in (cap - 1, cap - cap // 2**20 - 1, cap // 2, 0):
+            lowered = cap_word.with_cap(word, lower, 240, START_S)
+            assert cap_word.left_at(lowered, START_S) == 0
+            assert cap_word.promisable_at(lowered, START_S) == 0
