@@ -51,6 +51,8 @@ def test_nothing_falls_due_before_its_time() -> None:
     assert state.next_due_ms is None
     state.schedule(100, Due.RETURN_UNITS, "offer")
     assert [state.is_due(at_ms) for at_ms in (99, 100, 101)] == [False, True, True]
+    state.schedule(97, Due.END_MANDATE, "gone")
+    assert not state.is_due(98)
     assert state.next_due_ms == 100
 
 

@@ -248,7 +248,8 @@ def test_a_keys_units_are_counted_call_by_call() -> None:
 def test_metered_units_are_counted_as_they_are_used() -> None:
     """No chain counts them, so their window begins at once; under a mandate as without."""
     bench = a_keyed_bench()
-    words = granted(bench, units=10)
+    words = granted(bench, units=10, period=3_600)
+    bench.wait(1_000)
     for bid in (bought(bench, units=3), bought_under_a_mandate(bench, 4)):
         for units in (2, 1):
             bench.use(bench.lease(bid), units)
@@ -389,6 +390,7 @@ def test_a_claims_signer_is_charged() -> None:
     """When it is posted, as the chain does; by our time, where the block's is not told."""
     bench = a_keyed_bench()
     word = granted(bench).key
+    bench.wait(DAY_S // 4)
     bench.chain(ReceiptClaimed(account=alice.address, signer=erin.address, amount=70))
     charged = cap_word.charge(word, 70, bench.now_ms // 1_000)
     assert (session_of(bench).spent, session_of(bench).word) == (70, hex(charged or 0))
@@ -561,7 +563,7 @@ def test_rotation_moves_words_and_promises() -> None:
     bench.chain(KeyRotated(account=account, session=old, replacement=frank.address))
     assert session_of(bench, frank).word == session_of(bench).word
     assert (session_of(bench, frank).live, session_of(bench).live) == (True, False)
-    assert left(bench, frank) == 400
+    assert (session_of(bench, frank).units_in_flight, left(bench, frank)) == (0, 400)
     bought(bench, frank)
     assert (session_of(bench, frank).committed, left(bench, frank)) == (100, 300)
 
