@@ -509,6 +509,17 @@ def test_whatever_takes_from_a_key_ends_what_it_signed() -> None:
     assert _ended_by(a_cap(bench, 50, 4), moved)
 
 
+def test_a_revoked_keys_leases_end_and_no_others() -> None:
+    """What it bought by itself, and what was bought under its mandate."""
+    bench = a_keyed_bench()
+    granted(bench, erin)
+    granted(bench, frank)
+    own, under, other = bought(bench), bought_under_a_mandate(bench, 2), bought(bench, frank)
+    revoked(bench)
+    is_open = [bench.lease(bid).status is LeaseStatus.OPEN for bid in (own, under, other)]
+    assert is_open == [False, False, True]
+
+
 def test_a_revoked_keys_receipt_is_void() -> None:
     """Its fills wait for another word, and no batch takes it."""
     bench = a_keyed_bench()
