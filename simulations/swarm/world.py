@@ -14,13 +14,13 @@ from tiny_keccak import keccak256
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.buyer import Buyer
-from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, REORG_BLOCKS_MAX, Chain
+from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, Chain
 from simulations.swarm.client import Client, Surroundings
-from simulations.swarm.clock import HOUR_MS, MachineClock
+from simulations.swarm.clock import MachineClock
 from simulations.swarm.contract import Ledger
 from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
 from simulations.swarm.fault import NEVER, FaultKind, Faults
-from simulations.swarm.finding import Finding, expect
+from simulations.swarm.finding import expect
 from simulations.swarm.gate import Gate
 from simulations.swarm.habit import habit
 from simulations.swarm.loop import PowerCut, Process, VirtualLoop
@@ -28,6 +28,7 @@ from simulations.swarm.metered_contract import UNCOVERED_CAP
 from simulations.swarm.mount import mounted
 from simulations.swarm.network import Network
 from simulations.swarm.node import GENESIS, Machine, Node, PublicFeed, StartFailed
+from simulations.swarm.outside import Outside
 from simulations.swarm.owner import Owner
 from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
 from simulations.swarm.registry import Registry
@@ -37,10 +38,10 @@ from simulations.swarm.solving import Solver
 from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
 from solver.core.check import Violation
-from solver.core.command import IssueCredits, SetMetering
+from solver.core.command import SetMetering
 from solver.engine.feed import Feed
 from solver.engine.sequencer import SequencerStopped
-from solver.journal import Journal, JournalFault, JournalLocked, JournalWriteFailed
+from solver.journal import Journal, JournalFault, JournalWriteFailed
 from solver.journal.recovery import restore
 from solver.settlement.fault import ChainUnreachable, OutboxWriteFailed, RequestRefused
 from solver.settlement.watcher import WatchStopped
@@ -48,17 +49,12 @@ from solver.settlement.watcher import WatchStopped
 CALM_S_MAX: Final = 400
 CALM_LOOK_S: Final = 2.0
 CATCH_UP_MS: Final = 60_000
-CHAOS_S: Final = 1.0
 START_ATOMS: Final = 100_000
 METERED: Final = SetMetering(
     payment_max=3_000, uncovered_max=UNCOVERED_CAP, unsettled_max=UNSETTLED_MAX
 )
 RECEIPT_STEPS: Final = 12
 """About as many steps has a process to do from a receipt's arrival to its answer."""
-GRANT_ATOMS: Final = 20_000
-SLEPT_MS: Final = (120_000, 300_000)
-"""After the longer no window of a key's cap holds anything that it held before; after the shorter
-all do, some buckets on. Each once in a world: what waits to be settled has ten minutes on chain."""
 
 EXPECTED: Final = (
     JournalWriteFailed,
@@ -139,14 +135,16 @@ class World:
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
         )
         self.node: Node | None = None
+        self._around: Final = Outside(
+            self.machine, self.chain, self.faults, self._random, lambda: self.node
+        )
+        self._around.is_damaged = lambda: self._damage is not None
         self.starts = 0
-        self._granted = 0
         self._damage: Damage | None = None
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
         self._doomed_at = NEVER
         self._next_look_s = 0.0
         self._is_closing = False
-        self._sleeps_ms = list(SLEPT_MS)
         self._promised = 0
         """Number of the last command that some process knew to be on disk."""
         self._buyers: list[Buyer] = []
@@ -189,10 +187,8 @@ class World:
             self.loop.spawn(client.live(), self._outside)
         for name in self._habit.solvers:
             self.loop.spawn(Solver(name, around).live(), self._outside)
-        self.loop.spawn(self._mine_forever(), self._outside)
-        self.loop.spawn(self._chaos(), self._outside)
-        self.loop.spawn(self._snapshot_forever(), self._outside)
-        self.loop.spawn(self._issue_forever(), self._outside)
+        for work in self._around.works():
+            self.loop.spawn(work, self._outside)
 
     def _calm_down(self) -> None:
         """No more faults; what they left behind is mended."""
@@ -264,7 +260,7 @@ class World:
                 state.ledger.balance(owner, asset).total,
                 state.ledger.balance(owner, asset).available,
             ),
-            self._granted,
+            self._around.granted,
         )
         expect(not self._differing(), "p7_book_and_chain_agree", who=self._differing())
         by_market = self.faults.has("clock")
@@ -381,99 +377,6 @@ class World:
         """A receipt has arrived: its process may die at any await before it is answered."""
         if self.faults.may(FaultKind.CRASH_AT_RECEIPT):
             self._doomed_at = self.loop.steps + self._random.randint(1, RECEIPT_STEPS)
-
-    # ---------------------------------------------------------------- what goes on outside
-
-    async def _mine_forever(self) -> None:
-        while True:
-            await asyncio.sleep(BLOCK_S)
-            self.chain.mine()
-            self._execute_claims()
-            if self.faults.strike(FaultKind.REORG):
-                self.chain.reorganise(self._random.randint(1, REORG_BLOCKS_MAX))
-            if self.chain.tells_of_keys and self.faults.strike(FaultKind.GRANT_UNDONE):
-                depth = self._random.randint(1, REORG_BLOCKS_MAX)
-                self.chain.reorganise(depth, forgets_keys=True)
-
-    def _execute_claims(self) -> None:
-        """Whoever waits for money comes back for it, some time after it is due."""
-        head = self.chain.head
-        for account, claim in head.ledger.claims.items():
-            if head.time_s >= claim.executable_at and self._random.random() < 0.5:  # noqa: PLR2004
-                self.chain.act("execute", account, buyer=account)
-
-    async def _issue_forever(self) -> None:
-        """The operator hands out credits."""
-        while self.faults.active:
-            if self._reached() is not None:
-                assert self.node is not None
-                self.loop.spawn(self._issue(self.node), self.node.process)
-            await asyncio.sleep(self._random.uniform(1, 4))
-
-    async def _issue(self, node: Node) -> None:
-        assert node.sequencer is not None
-        account = self._random.choice(PEOPLE).account
-        self._granted += GRANT_ATOMS
-        await node.sequencer.submit(
-            IssueCredits(account=account, amount=GRANT_ATOMS, reason="a gift")
-        )
-
-    async def _snapshot_forever(self) -> None:
-        """Another process takes snapshots, beside a market that may or may not run."""
-        while True:
-            await asyncio.sleep(self._random.uniform(8, 30))
-            if self._damage is None:
-                self.machine.snapshots.take(self.disk, GENESIS)
-
-    async def _chaos(self) -> None:
-        """What does not come with a message, a block or a write."""
-        while self.faults.active:
-            await asyncio.sleep(CHAOS_S)
-            self._disturb_clock()
-            if self._sleeps_ms and self.faults.strike(FaultKind.WINDOW_ROLLED):
-                self._random.shuffle(self._sleeps_ms)
-                self.clock.sleep(self._sleeps_ms.pop())
-            if self.disk.full and self._random.random() < 0.2:  # noqa: PLR2004  somebody tidies up
-                self.disk.full = False
-            node = self.node
-            if node is None:
-                continue
-            if self.faults.strike(FaultKind.PAUSE):
-                node.process.paused = True
-                self.loop.call_later(self._random.uniform(1, 20), self.loop.resume, node.process)
-            if node.gate is not None and self.faults.strike(FaultKind.TWO_ENGINES):
-                self._start_a_second()
-            if node.gate is not None:
-                self._repeat_facts(node)
-
-    def _disturb_clock(self) -> None:
-        strike, random = self.faults.strike, self._random
-        if strike(FaultKind.CLOCK_SKEW):
-            self.clock.step(random.randint(-HOUR_MS, HOUR_MS))
-        if strike(FaultKind.CLOCK_BACKWARDS):
-            self.clock.step(-random.randint(1, HOUR_MS))
-        if strike(FaultKind.CLOCK_FREEZE):
-            self.clock.freeze()
-            self.loop.call_later(random.uniform(1, 10), self.clock.thaw)
-
-    def _repeat_facts(self, node: Node) -> None:
-        """A range of blocks that was applied is told once more."""
-        blocks = self.machine.last_blocks
-        if blocks is None or blocks.number > node.state.cursor:
-            return
-        if self.faults.strike(FaultKind.DUPLICATE_FACTS):
-            assert node.sequencer is not None
-            self.loop.spawn(node.sequencer.submit(blocks), node.process)
-
-    def _start_a_second(self) -> None:
-        """Two engines on one journal: the second must be refused."""
-        second = Node(self.machine, self._random, -self.starts, self._second_ended)
-        second.start()
-
-    def _second_ended(self, node: Node, error: BaseException) -> None:
-        node.process.alive = False
-        if not isinstance(error, JournalLocked):
-            self.loop.failure = self.loop.failure or Finding("two_engines", error=error)
 
     # ---------------------------------------------------------------- small things
 
