@@ -24,6 +24,13 @@ class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     signer: str
     authority: Authority
     signature: str
+    bought: dict[str, int] = {}
+    """Which session keys bought how many atoms of it; its account bought the rest."""
+
+    @property
+    def amount(self) -> int:
+        """Atoms that the chain takes by it."""
+        return self.spent - self.base
 
     def document(self, account: str) -> SpendReceipt:
         """What was signed."""

@@ -207,11 +207,10 @@ def _record_of(state: State, number: int, account: str) -> Record | None:
     meter = state.metering.meters[account]
     receipt = meter.receipt
     if receipt is not None:
-        amount = receipt.spent - receipt.base
         return Record(
             batch=number,
             account=account,
-            amount=amount,
+            amount=receipt.amount,
             lines=receipt.lines,
             fills=receipt.fills,
             receipt=receipt,
@@ -318,9 +317,9 @@ def _is_overtaken(state: State, fact: RecordSkipped, receipt: SignedReceipt) -> 
         return False
     if receipt.authority is Authority.KEY:
         return fact.problem == BAD_SIGNATURE
-    amount = receipt.spent - receipt.base
-    allowed = may_sign_receipt(state, account, receipt.signer, amount) is None
-    return receipt.authority is Authority.SESSION and fact.problem == SESSION_REFUSED and allowed
+    if receipt.authority is not Authority.SESSION or fact.problem != SESSION_REFUSED:
+        return False
+    return may_sign_receipt(state, account, receipt) is None
 
 
 def _count_again(state: State, account: str, receipt: SignedReceipt) -> None:

@@ -27,7 +27,7 @@ from solver.core.event import (
 )
 from solver.core.lease import Lease
 from solver.core.meter import Meter, SignedReceipt
-from solver.core.session import may_sign_receipt
+from solver.core.session import buying_key, may_sign_receipt
 from solver.core.settling import settle
 from solver.core.state import State
 from solver.core.trust import count
@@ -82,10 +82,10 @@ def accept_receipt(state: State, command: AcceptReceipt) -> Reject | None:
     if fault is not None:
         return fault
     said = statement(state, meter, command.fills)
-    fault = _fault_in_sum(receipt, said) or _fault_in_signer(state, command)
+    fault = _fault_in_sum(receipt, said)
     if fault is not None:
         return fault
-    meter.receipt = SignedReceipt(
+    signed = SignedReceipt(
         epoch=receipt.epoch,
         base=receipt.base,
         spent=receipt.spent,
@@ -94,7 +94,12 @@ def accept_receipt(state: State, command: AcceptReceipt) -> Reject | None:
         signer=command.signer,
         authority=command.authority,
         signature=command.signature,
+        bought=_bought(state, meter, command.fills),
     )
+    fault = may_sign_receipt(state, receipt.account, signed)
+    if fault is not None:
+        return fault
+    meter.receipt = signed
     state.metering.unsigned.pop(receipt.account, None)
     list_meter(state, receipt.account, meter)
     state.emit(ReceiptAccepted(account=receipt.account, spent=receipt.spent, fills=command.fills))
@@ -215,12 +220,16 @@ def _fault_in_sum(receipt: SpendReceipt, said: Statement) -> Reject | None:
     return reject(RejectCode.RECEIPT_INVALID, f"{said.fills} fills come to {said.spent} in all")
 
 
-def _fault_in_signer(state: State, command: AcceptReceipt) -> Reject | None:
-    if command.authority is not Authority.SESSION:
-        return None
-    receipt = command.receipt
-    amount = receipt.spent - receipt.base
-    return may_sign_receipt(state, receipt.account, command.signer, amount)
+def _bought(state: State, meter: Meter, fills: int) -> dict[str, int]:
+    """Which session keys bought how much of the first fills that wait."""
+    before = meter.receipt
+    bought, taken = ({}, 0) if before is None else (dict(before.bought), before.fills)
+    for fill in islice(meter.waiting, taken, fills):
+        lease = state.leases[fill]
+        key = buying_key(state, lease)
+        if key:
+            bought[key] = bought.get(key, 0) + lease.payment
+    return bought
 
 
 def drop_receipt(state: State, account: str, meter: Meter) -> None:

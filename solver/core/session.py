@@ -6,7 +6,7 @@ and what it charges is charged here, at the time of its block. What may not have
 yet, `committed`, comes on top.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from intents.rounding import bid_tick
 from solver.core.command import Authority
 from solver.core.fact import CapChanged, KeyGranted
 from solver.core.lease import Lease
-from solver.core.meter import Caps
+from solver.core.meter import Caps, SignedReceipt
 from solver.core.record import Session
 from solver.core.state import IntentState, State
 
@@ -28,6 +28,17 @@ CAP_MAX: Final = 2**63 - 1
 """Shown for no cap at all; a snapshot holds no larger integer."""
 _TICK_MASK: Final = 2**64 - 1
 _SESSION: Final = Authority.SESSION
+
+
+class _Cap(NamedTuple):
+    """A cap, by its word, and the keys that stand under it."""
+
+    word: int
+    keys: dict[str, Session]
+
+    def bought(self, receipt: SignedReceipt) -> int:
+        """What of a receipt these keys bought, and so promised."""
+        return sum(atoms for key, atoms in receipt.bought.items() if key in self.keys)
 
 
 # -- what an intent may be
@@ -110,18 +121,9 @@ def note_units(state: State, lease: Lease, in_flight: int, delivered: int) -> No
 
 def left_of(state: State, account: str, session: Session) -> int:
     """What a key may still promise, under all caps that it stands under."""
-    committed = session.committed
-    predecessor = state.accounts[account].sessions.get(session.predecessor)
-    if predecessor is not None:
-        committed += predecessor.committed
-    caps = caps_of(state, account)
-    keys = list(state.accounts[account].sessions.values())
-    team = sum(one.committed for one in keys if one.team == session.team)
-    return min(
-        _promisable(state, session.word, committed),
-        _promisable(state, caps.teams.get(session.team, ""), team),
-        _promisable(state, caps.root, sum(one.committed for one in keys)),
-    )
+    receipts = _keys_receipts(state, account)
+    caps = _caps_over(state, account, session)
+    return min((_left(state, cap, receipts) for cap in caps), default=CAP_MAX)
 
 
 def is_within_caps(state: State, account: str, session: Session) -> bool:
@@ -220,6 +222,12 @@ def charge_purchase(state: State, lease: Lease, payment: int, charged: str) -> N
         _set_word(state, session, _charged(session.word, payment, _chain_s(state)))
 
 
+def buying_key(state: State, lease: Lease) -> str:
+    """The session key that a lease was bought with; empty if its account signed itself."""
+    signer = _signer_of(state, lease)
+    return signer if signer in state.accounts[lease.buyer].sessions else ""
+
+
 def buyers_session(state: State, lease: Lease) -> Session | None:
     """The key that a lease was bought with, if its account did not sign itself."""
     return state.accounts[lease.buyer].sessions.get(_signer_of(state, lease))
@@ -230,41 +238,51 @@ def may_receipt(state: State, account: str, signer: str) -> bool:
     return state.accounts[account].sessions[signer].permissions & MAY_RECEIPT != 0
 
 
-def may_sign_receipt(state: State, account: str, signer: str, amount: int) -> Reject | None:
+def may_sign_receipt(state: State, account: str, receipt: SignedReceipt) -> Reject | None:
     """Whether the chain would take a key's receipt, as far as it is known here.
 
+    What keys bought under a cap they promised under it; what others bought has to be promised
+    now. Where its owner has lowered it below what was promised, it has to be there at all.
     Of a key that is not known yet the chain is asked alone. Rejects: not_authorized,
     session_terms, session_cap_exceeded.
     """
-    session = state.accounts[account].sessions.get(signer)
-    if session is None:
+    session = state.accounts[account].sessions.get(receipt.signer)
+    if session is None or receipt.authority is not _SESSION:
         return None
     if not session.live or not session.permissions & MAY_RECEIPT:
-        return reject(RejectCode.NOT_AUTHORIZED, f"{signer} may sign no receipts of {account}")
+        return reject(
+            RejectCode.NOT_AUTHORIZED, f"{receipt.signer} may sign no receipts of {account}"
+        )
     if _rule(state, account) != CounterpartyRule.ANY:
         return reject(RejectCode.SESSION_TERMS, "the account lists whom its keys may pay")
-    caps = caps_of(state, account)
-    team = caps.teams.get(session.team, "")
-    before, uncharged = _receipt_under_way(state, account)
-    left = min(
-        _left(state, session.word) - (uncharged if before is session else 0),
-        _left(state, team) - (uncharged if before and before.team == session.team else 0),
-        _left(state, caps.root) - uncharged,
-    )
-    if amount <= left:
+    caps = _caps_over(state, account, session)
+    room = min((_room_for(state, account, cap, receipt) for cap in caps), default=CAP_MAX)
+    if receipt.amount <= room:
         return None
     return reject(
         RejectCode.SESSION_CAP_EXCEEDED,
-        f"{left} atoms left under the key's caps, the receipt is for {amount}",
+        f"{room} atoms left under the key's caps, the receipt is for {receipt.amount}",
     )
 
 
-def _receipt_under_way(state: State, account: str) -> tuple[Session | None, int]:
-    """The key of a receipt that the chain has not charged yet, and for how much it is."""
-    record = state.metering.meters[account].record
-    if record is None or record.receipt is None or record.receipt.authority is not _SESSION:
-        return None, 0
-    return state.accounts[account].sessions.get(record.receipt.signer), record.amount
+def _room_for(state: State, account: str, cap: _Cap, receipt: SignedReceipt) -> int:
+    """How much a receipt may be for, in place of the newest one."""
+    under_way = _keys_receipts(state, account, newest=False)
+    left = _left(state, cap, under_way)
+    if left >= 0:
+        return left + cap.bought(receipt)
+    uncharged = sum(one.amount for one in under_way if one.signer in cap.keys)
+    return _promisable(state, cap) - uncharged
+
+
+def _keys_receipts(state: State, account: str, *, newest: bool = True) -> list[SignedReceipt]:
+    """Receipts that session keys signed and that are not charged yet: under way, and the newest."""
+    meter = state.metering.meters.get(account)
+    if meter is None:
+        return []
+    record = meter.record
+    receipts = [None if record is None else record.receipt, meter.receipt if newest else None]
+    return [one for one in receipts if one is not None and one.authority is _SESSION]
 
 
 def caps_of(state: State, account: str) -> Caps:
@@ -286,16 +304,29 @@ def _rule(state: State, account: str) -> int:
     return rule_of(int(caps_of(state, account).root or "0x0", 16))
 
 
-def _promisable(state: State, word: str, committed: int) -> int:
-    """What may still be promised under a word, whenever all of it is charged; no word, no bound."""
-    left = cap_word.promisable_at(int(word, 16), _now_s(state)) if word else None
-    return CAP_MAX if left is None else left - committed
+def _caps_over(state: State, account: str, session: Session) -> list[_Cap]:
+    """What bounds a key: its own cap, which is its predecessor's too, its team's, the account's."""
+    sessions, caps = state.accounts[account].sessions, caps_of(state, account)
+    before, team = session.predecessor, session.team
+    own = {name: one for name, one in sessions.items() if one is session or name == before}
+    teams = {name: one for name, one in sessions.items() if one.team == team}
+    words = (session.word, caps.teams.get(team, ""), caps.root)
+    over = [
+        _Cap(int(word or "0x0", 16), keys)
+        for word, keys in zip(words, (own, teams, sessions), strict=True)
+    ]
+    return [cap for cap in over if cap_word.is_capped(cap.word)]
 
 
-def _left(state: State, word: str) -> int:
-    """What one charge under a word can be; no word, no bound."""
-    left = cap_word.left_at(int(word, 16), _now_s(state)) if word else None
-    return CAP_MAX if left is None else left
+def _left(state: State, cap: _Cap, receipts: list[SignedReceipt]) -> int:
+    """What may still be promised under a cap, beside what was bought and signed for under it."""
+    signed = sum(one.amount - cap.bought(one) for one in receipts if one.signer in cap.keys)
+    return _promisable(state, cap) - sum(key.committed for key in cap.keys.values()) - signed
+
+
+def _promisable(state: State, cap: _Cap) -> int:
+    """What may be promised under a cap in all, whenever all of it is charged."""
+    return cap_word.promisable_at(cap.word, _now_s(state)) or 0
 
 
 def _charged(word: str, amount: int, time_s: int) -> str:

@@ -21,9 +21,13 @@ from tests.core.test_session import (
     test_another_keys_receipt_does_not_spare_who_bought,
     test_rotation_moves_words_and_promises,
     test_the_chain_can_pay_for_whatever_a_key_buys,
+    test_the_chain_takes_the_receipt_of_a_key_that_did_not_buy,
     test_the_smallest_cap_counts,
     test_units_of_a_fill_stay_promised_until_the_chain_counts_them,
     test_what_a_key_for_receipts_buys_is_metered,
+    test_what_a_key_signs_for_others_it_has_promised,
+    test_what_is_bought_under_a_cap_is_promised_under_it_once,
+    test_what_is_left_of_a_lowered_cap_is_taken,
     test_what_is_not_metered_is_settled_fill_by_fill,
     test_what_settles_is_charged_as_on_chain,
     test_whatever_takes_from_a_key_ends_what_it_signed,
@@ -82,11 +86,11 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
     ),
     "caps bound nothing": (never("fault_in_session", intake), test_the_smallest_cap_counts),
     "a team's cap bounds nothing": (
-        edited(session, "left_of", 'caps.teams.get(session.team, "")', '""'),
+        edited(session, "_caps_over", 'caps.teams.get(team, "")', '""'),
         test_the_smallest_cap_counts,
     ),
     "a sibling's promises do not count": (
-        edited(session, "left_of", "sum(one.committed for one in keys)", "session.committed"),
+        edited(session, "_caps_over", "(own, teams, sessions)", "(own, teams, own)"),
         test_the_smallest_cap_counts,
     ),
     "what settles is not charged": (
@@ -111,28 +115,36 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_a_receipt_beyond_the_caps_is_refused,
     ),
     "the account's cap spares receipts": (
-        edited(session, "may_sign_receipt", "_left(state, caps.root)", "CAP_MAX"),
+        edited(session, "_caps_over", "caps.root)", '"")'),
         test_a_receipt_beyond_the_caps_is_refused,
     ),
     "what is under way spares the key": (
-        edited(session, "may_sign_receipt", "if before is session", "if False"),
+        edited(session, "_left", "if one.signer in cap.keys", "if False"),
         test_a_receipt_counts_what_is_under_way,
     ),
     "what is under way is charged to all keys": (
-        edited(session, "may_sign_receipt", "if before is session", "if True"),
+        edited(session, "_left", "if one.signer in cap.keys", ""),
         test_a_receipt_counts_what_is_under_way,
     ),
-    "what is under way spares the team": (
-        edited(session, "may_sign_receipt", "if before and before.team == session.team", "if 0"),
+    "what is under way spares a lowered cap": (
+        edited(session, "_room_for", "if one.signer in cap.keys", "if False"),
         test_a_receipt_counts_what_is_under_way,
     ),
-    "what is under way is charged to all teams": (
-        edited(session, "may_sign_receipt", "before.team == session.team", "True"),
-        test_a_receipt_counts_what_is_under_way,
+    "a lowered cap pays nothing": (
+        edited(session, "_room_for", "_promisable(state, cap) - uncharged", "left"),
+        test_what_is_left_of_a_lowered_cap_is_taken,
     ),
-    "what is under way spares the account": (
-        edited(session, "may_sign_receipt", "(state, caps.root) - uncharged", "(state, caps.root)"),
-        test_a_receipt_counts_what_is_under_way,
+    "what others bought is promised already": (
+        edited(session, "_room_for", "left + cap.bought(receipt)", "left + receipt.amount"),
+        test_the_chain_takes_the_receipt_of_a_key_that_did_not_buy,
+    ),
+    "what keys bought is promised again": (
+        edited(metering, "_bought", "+ lease.payment", "+ 0"),
+        test_what_is_bought_under_a_cap_is_promised_under_it_once,
+    ),
+    "what a key signs for others it can promise again": (
+        edited(session, "left_of", "_keys_receipts(state, account)", "[]"),
+        test_what_a_key_signs_for_others_it_has_promised,
     ),
     "a promise is what one charge can be": (
         edited(session, "_promisable", "cap_word.promisable_at", "cap_word.left_at"),
@@ -155,7 +167,7 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_rotation_moves_words_and_promises,
     ),
     "rotation forgets promises": (
-        edited(session, "left_of", "committed += predecessor.committed", "pass"),
+        edited(session, "_caps_over", "or name == before", ""),
         test_rotation_moves_words_and_promises,
     ),
 }

@@ -30,6 +30,7 @@ from solver.core.fact import (
     SessionRevoked,
 )
 from solver.core.market import Market
+from solver.core.metering import FILLS_PER_RECEIPT_MAX
 from solver.core.record import Session
 from solver.core.session import CAP_MAX, LAG_S, caps_of, left_of
 from solver.core.snapshot import dump, load
@@ -78,6 +79,12 @@ def granted(bench: Bench, key: Person = erin, before: Words | None = None, **ter
     }
     grant = SessionGrant(account=alice.address, key=key.address, **{**plain, **terms})
     words = policy.granted(before or Words(), grant, bench.now_ms // 1_000)
+    told(bench, key, words)
+    return words
+
+
+def told(bench: Bench, key: Person, words: Words) -> None:
+    """The chain tells a key's words."""
     bench.chain(
         KeyGranted(
             account=alice.address,
@@ -87,7 +94,6 @@ def granted(bench: Bench, key: Person = erin, before: Words | None = None, **ter
             units=hex(words.units),
         )
     )
-    return words
 
 
 def a_cap(bench: Bench, atoms: int, team: int = 0) -> CapChanged:
@@ -125,10 +131,10 @@ def used(bench: Bench, key: Person = erin, units: int = 10) -> SubmitIntent:
     return bid
 
 
-def receipt_by(bench: Bench, key: Person) -> AcceptReceipt:
+def receipt_by(bench: Bench, key: Person, fills: int = FILLS_PER_RECEIPT_MAX) -> AcceptReceipt:
     """What alice owes, signed by a key."""
-    told = bench.receipt(alice)
-    return msgspec.structs.replace(told, signer=key.address, authority=SESSION)
+    by_alice = bench.receipt(alice, fills)
+    return msgspec.structs.replace(by_alice, signer=key.address, authority=SESSION)
 
 
 def settled(bench: Bench, batch: BatchCut, time_s: int) -> None:
@@ -341,6 +347,90 @@ def test_a_receipt_counts_what_is_under_way() -> None:
     assert bench.refuse(receipt_by(bench, frank)) is exceeded
     bench.chain(a_cap(bench, 100, 4))
     bench.do(receipt_by(bench, frank))
+
+
+def a_worn_key(bench: Bench, left_atoms: int) -> int:
+    """Frank's key: of a cap in units of two atoms so much is left, and an odd sum is charged.
+
+    An atom more is charged on chain when the bucket ends.
+    """
+    words = granted(bench, frank, spend=4_093)
+    word = cap_word.charge(words.key, 4_093 - left_atoms, bench.now_ms // 1_000)
+    assert word is not None
+    told(bench, frank, msgspec.structs.replace(words, key=word))
+    return word
+
+
+def bought_by_itself(bench: Bench) -> None:
+    """Alice's own key buys for a hundred atoms, and all of it is served."""
+    bench.do(bid := an_intent().units(10).limit(100).signed_by(alice))
+    bench.use(bench.lease(bid), 10)
+
+
+def test_the_chain_takes_the_receipt_of_a_key_that_did_not_buy() -> None:
+    """In whichever bucket: it has to be what the key could promise, not what is left now."""
+    bench = a_keyed_bench()
+    word = a_worn_key(bench, 100)
+    bought_by_itself(bench)
+    time_s = bench.now_ms // 1_000
+    assert cap_word.charge(word, 100, time_s) is not None
+    assert cap_word.charge(word, 100, time_s + DAY_S // cap_word.BUCKETS) is None
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.SESSION_CAP_EXCEEDED
+    a_worn_key(bench, 99 + cap_word.rounding_of(word))
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.SESSION_CAP_EXCEEDED
+    a_worn_key(bench, 100 + cap_word.rounding_of(word))
+    bench.do(receipt_by(bench, frank))
+
+
+def test_what_a_key_signs_for_others_it_has_promised() -> None:
+    """Until the chain has charged it, under way too, or nobody will charge it any more."""
+    bench = a_keyed_bench()
+    granted(bench, frank, spend=150)
+    bought_by_itself(bench)
+    bench.do(receipt_by(bench, frank))
+    assert left(bench, frank) == 50
+    assert bench.refuse(bid_by(frank, 6)) is RejectCode.SESSION_CAP_EXCEEDED
+    batch = bench.cut_metered()
+    assert left(bench, frank) == 50
+    settled(bench, batch, bench.now_ms // 1_000)
+    assert (left(bench, frank), session_of(bench, frank).spent) == (50, 100)
+    bench = a_keyed_bench()
+    granted(bench, frank, spend=150)
+    bought_by_itself(bench)
+    bench.do(receipt_by(bench, frank))
+    bought_by_itself(bench)
+    bench.do(bench.receipt(alice))
+    assert left(bench, frank) == 150
+
+
+def test_what_is_bought_under_a_cap_is_promised_under_it_once() -> None:
+    """Erin bought, frank signs: his cap is promised, and that of both not a second time."""
+    for team in (3, 0):
+        bench = a_keyed_bench()
+        granted(bench, erin, team=3)
+        granted(bench, frank, team=3, spend=150)
+        bench.chain(a_cap(bench, 120, team))
+        used(bench, erin)
+        bench.do(receipt_by(bench, frank))
+        assert (left(bench, erin), left(bench, frank)) == (20, 20)
+        used(bench, frank, 2)
+        bench.do(receipt_by(bench, frank))
+        assert (left(bench, erin), left(bench, frank)) == (0, 0)
+    receipt = bench.meter(alice).receipt
+    assert receipt is not None
+    assert receipt.bought == {erin.address: 100, frank.address: 20}
+
+
+def test_what_is_left_of_a_lowered_cap_is_taken() -> None:
+    """Its key promised more, and what it signs for is still paid as far as that goes."""
+    bench = a_keyed_bench()
+    granted(bench, erin)
+    used(bench, erin)
+    used(bench, erin)
+    bench.chain(a_cap(bench, 150))
+    assert left(bench) == -50
+    assert bench.refuse(receipt_by(bench, erin)) is RejectCode.SESSION_CAP_EXCEEDED
+    bench.do(receipt_by(bench, erin, fills=1))
 
 
 def test_what_settles_is_charged_as_on_chain() -> None:

@@ -330,7 +330,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "let any receipt be signed": all_of(  # The gateway asks the chain, the core what it was told.
         _believe_known_keys, never("may_sign_receipt", metering)
     ),
-    "count no team's cap": edited(session, "left_of", 'caps.teams.get(session.team, "")', '""'),
+    "count no team's cap": edited(session, "_caps_over", 'caps.teams.get(team, "")', '""'),
     "believe any contract": _set(ContractSignatures, "is_valid", _is_valid),
     # The same of the contract: what its caps and revocations hold.
     "the chain charges no team": edited(
