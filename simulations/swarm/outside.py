@@ -23,7 +23,11 @@ COIN: Final = 0.5
 
 
 class Outside:
-    """Of one world. `node` is the process that runs now, if one does."""
+    """Of one world.
+
+    `node` is the process that runs now, if one does; `is_damaged`, whether somebody has to see to
+    the journal first.
+    """
 
     def __init__(
         self,
@@ -31,18 +35,19 @@ class Outside:
         chain: Chain,
         faults: Faults,
         random: Random,
+        *,
         node: Callable[[], Node | None],
+        is_damaged: Callable[[], bool],
     ) -> None:
         self._machine = machine
         self._chain = chain
         self._faults = faults
         self._random = random
         self._node = node
+        self._is_damaged = is_damaged
         self._sleeps_ms = list(SLEPT_MS)
         self.granted = 0
         """Credits that the operator handed out, or tried to."""
-        self.is_damaged: Callable[[], bool] = lambda: False
-        """Whether somebody has to see to the journal first."""
 
     def works(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What goes on at once, in the order of its beginning."""
@@ -94,7 +99,7 @@ class Outside:
         """Another process takes snapshots, beside a market that may or may not run."""
         while True:
             await asyncio.sleep(self._random.uniform(8, 30))
-            if not self.is_damaged():
+            if not self._is_damaged():
                 self._machine.snapshots.take(self._machine.disk, GENESIS)
 
     # ---------------------------------------------------------------- trouble

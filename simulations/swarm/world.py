@@ -136,9 +136,13 @@ class World:
         )
         self.node: Node | None = None
         self._around: Final = Outside(
-            self.machine, self.chain, self.faults, self._random, lambda: self.node
+            self.machine,
+            self.chain,
+            self.faults,
+            self._random,
+            node=lambda: self.node,
+            is_damaged=lambda: self._damage is not None,
         )
-        self._around.is_damaged = lambda: self._damage is not None
         self.starts = 0
         self._damage: Damage | None = None
         self._crash_at = self.faults.gap(FaultKind.CRASH_AT_AWAIT)
