@@ -45,7 +45,9 @@ def key_row(entry: tuple[str, KeyState]) -> Row:
 
 def order_row(order: Order) -> Row:
     """What an order has beside its document."""
-    return (order.seq, order.units, order.held, order.until_ms, order.book.holds(order))
+    # Most are in no book any more: without a minimum none waits, and nothing has to be looked up.
+    in_book = order.level is not None or (order.minimum > 1 and order.book.holds(order))
+    return (order.seq, order.units, order.held, order.until_ms, in_book)
 
 
 def intent_row(intent: IntentState) -> Row:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from solver.core import state
-from solver.core.row import lease_row
+from solver.core.command import CancelDocument
+from solver.core.row import lease_row, order_row
 from solver.core.snapshot import FORMAT_VERSION, dump, load, state_hash
 from tests.builder import a_bench, alice, an_intent, an_offer, bob
 from tests.conftest import PROFILE
@@ -79,6 +80,17 @@ def test_a_lease_that_no_solver_won_has_no_place_for_an_award() -> None:
     assert len(lease_row(lease)) == 18
     lease.charge, lease.award, lease.award_place = 1, "award", 2
     assert lease_row(lease)[18:] == (1, "award", 2)
+
+
+def test_a_bid_that_waits_for_its_minimum_is_in_the_book_until_it_ends() -> None:
+    """Its row says so, and not that it waits once it was taken back."""
+    bench = a_bench()
+    bid = an_intent().units(10).all_or_none().signed_by(alice)
+    bench.do(bid)
+    order = bench.market.state.intents[bid.digest].order
+    assert order_row(order)[-1] is True
+    bench.do(CancelDocument(account=alice.address, digest=bid.digest))
+    assert order_row(order)[-1] is False
 
 
 def test_what_is_no_snapshot_is_refused() -> None:
