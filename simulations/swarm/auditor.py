@@ -14,6 +14,8 @@ import msgspec
 from intents.document import Intent, Mandate, Offer
 from intents.reject import Reject, RejectCode
 from simulations.swarm.award import Awards
+from simulations.swarm.bond import Bonds
+from simulations.swarm.chain import Chain
 from simulations.swarm.competition import Contests
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
@@ -29,6 +31,7 @@ from solver.core.event import (
     BalanceChanged,
     BatchCut,
     BatchFinal,
+    BondChanged,
     CallFinished,
     CallStarted,
     ChainApplied,
@@ -48,6 +51,8 @@ from solver.core.event import (
     OfferEnded,
     PaymentSettled,
     PaymentSkipped,
+    Penalised,
+    PenaltyDue,
     ReceiptAccepted,
     ReceiptLapsed,
     SolutionAccepted,
@@ -69,7 +74,8 @@ class Auditor:
         self.papers: dict[str, Paper] = {}
         self.fills: dict[str, Fill] = {}
         self.calls: dict[str, Call] = {}
-        self.contests = Contests(self.papers)
+        self.bonds = Bonds(self.papers, self.fills)
+        self.contests = Contests(self.papers, self.bonds)
         self.mandates = Mandates()
         self.trusts = Trusts()
         awards = Awards(self.papers, self.fills, self.mandates)
@@ -105,7 +111,7 @@ class Auditor:
             PaymentSettled: self.payments.settled,
             PaymentSkipped: self.payments.skipped,
             BalanceChanged: self.payments.balance,
-            ChainApplied: self.payments.chain_applied,
+            ChainApplied: self._chain_applied,
             KeyPooled: self._key_pooled,
             KeyRetired: self._key_retired,
             MandateAccepted: self._mandated,
@@ -119,12 +125,19 @@ class Auditor:
             ReceiptAccepted: self.spendings.accepted,
             ReceiptLapsed: self.spendings.lapsed,
             ClaimMoved: self.payments.claim_moved,
+            BondChanged: self.bonds.changed,
+            PenaltyDue: self.bonds.due,
+            Penalised: self.bonds.penalised,
         }
 
     @property
     def chain_hash(self) -> str:
         """Commits to every event and its time, in order."""
         return self._digest.hexdigest()
+
+    def see(self, chain: Chain) -> None:
+        """Whose final blocks it reads."""
+        self.payments.chain = self.spendings.chain = self.bonds.chain = chain
 
     # ---------------------------------------------------------------- what clients know
 
@@ -217,6 +230,7 @@ class Auditor:
             if handler is not None:
                 handler(at_ms, event)
         self._minimums(events)
+        self.bonds.told()
 
     def _minimums(self, events: list[Event]) -> None:
         units: dict[tuple[int, str], int] = {}
@@ -229,6 +243,10 @@ class Auditor:
             assert isinstance(document, Intent)
             expect(total >= document.units_min, "minimum_is_met", intent=intent, units=total)
             self._executions.add(execution)
+
+    def _chain_applied(self, at_ms: int, event: ChainApplied) -> None:
+        self.payments.chain_applied(at_ms, event)
+        self.bonds.applied(event.number)
 
     # ---------------------------------------------------------------- documents
 
@@ -326,6 +344,7 @@ class Auditor:
 
     def _lease_moved(self, _: int, event: LeaseMoved) -> None:
         old, new = self.fills[event.lease], self.fills[event.to_lease]
+        self.bonds.moved(event)
         expect(old.intent == new.intent and new.charge == 0, "moved_without_a_charge")
         least = old.tick - old.charge
         expect(least <= new.tick <= old.tick, "moved_at_its_price")
@@ -351,6 +370,7 @@ class Auditor:
 
     def _key_retired(self, _: int, event: KeyRetired) -> None:
         expect(self._keys.get(event.key, False), "key_retired_once", key=event.key)
+        self.bonds.key_retired(event.key)
         self._keys[event.key] = False
 
     # ---------------------------------------------------------------- delivery
@@ -437,7 +457,7 @@ class Auditor:
         for name, call in self.calls.items():
             if call.finished is None:
                 return f"call {name}"
-        parts = (self.payments, self.spendings, self.mandates, self.contests)
+        parts = (self.payments, self.spendings, self.mandates, self.contests, self.bonds)
         return next((left for part in parts if (left := part.unfinished())), "")
 
     def charged(self, key: str) -> int:

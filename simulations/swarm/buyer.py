@@ -50,7 +50,7 @@ class Buyer(Client):
         self._takes_bundles = not self._is_metered and person.authority is not Authority.CONTRACT
         self._has_keys = around.faults.has("session") and person.authority is not Authority.KEY
         self.moves = (
-            (self.demand, 10),
+            (self.demand, 30 if around.habit.is_bonded else 10),
             (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
             (
                 self.demand_together,

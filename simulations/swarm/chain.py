@@ -8,10 +8,11 @@ import msgspec
 from tiny_keccak import keccak256
 
 from contracts.metered import book_code
+from simulations.swarm.bond_contract import EXECUTE
 from simulations.swarm.calldata import Revert
 from simulations.swarm.contract import Ledger
 from simulations.swarm.fault import FaultKind, Faults
-from simulations.swarm.person import LIBRARIAN, OPERATOR
+from simulations.swarm.person import LIBRARIAN, OPERATOR, OWNER
 from simulations.swarm.session_contract import Log
 
 BLOCK_S: Final = 1
@@ -113,7 +114,7 @@ class Chain:
                 number=0,
                 hash=self._hash(0),
                 time_s=now_s() - AGE_S,
-                nonces={OPERATOR.address: 0, LIBRARIAN.address: 0},
+                nonces={key.address: 0 for key in (OPERATOR, LIBRARIAN, OWNER)},
                 ledger=ledger,
             )
         ]
@@ -138,6 +139,11 @@ class Chain:
     def tells_of_keys(self) -> bool:
         """Whether an owner did something about keys in the newest block."""
         return any(act.name in ABOUT_KEYS for act in self.head.acts)
+
+    @property
+    def tells_of_penalties(self) -> bool:
+        """Whether the operator's owner took one in the newest block."""
+        return any(entry.transaction.sender == OWNER.address for entry in self.head.mined)
 
     # ---------------------------------------------------------------- what is sent
 
@@ -178,6 +184,7 @@ class Chain:
         chosen = [each for sender in nonces for each in self._chosen(sender, nonces[sender])]
         if acts or chosen:
             ledger = ledger.copy()
+            ledger.number = parent.number + 1
         number = parent.number + 1
         block_hash = self._hash(number)
         for act in acts:
@@ -232,8 +239,10 @@ class Chain:
         return None
 
     def simulate(self, data: bytes, block: ChainBlock) -> None:
-        """Settle on a copy. Raises Revert."""
-        block.ledger.copy().settle(data, max(self._now_s(), block.time_s))
+        """Settle on a copy, as the next block would. Raises Revert."""
+        trial = block.ledger.copy()
+        trial.number = block.number + 1
+        trial.settle(data, max(self._now_s(), block.time_s))
 
     def _execute(
         self, ledger: Ledger, transaction: Transaction, time_s: int
@@ -272,7 +281,9 @@ class Chain:
                 stuck = strike(FaultKind.TX_STUCK)
                 wait = self._random.randint(2, 12) if stuck else 0
                 self._stuck[transaction.hash] = self.head.number + wait
-            if strike(FaultKind.TX_DROPPED):
+            if strike(FaultKind.TX_DROPPED) or (
+                transaction.sender == OWNER.address and strike(FaultKind.PENALTY_DROPPED)
+            ):
                 del self.pool[place]
             elif self._is_next(transaction) and strike(FaultKind.TX_REPLACED):
                 # Somebody uses the same key by hand.
@@ -310,14 +321,20 @@ def decode(raw: bytes) -> Transaction:
     number = [int.from_bytes(field, "big") for field in fields[:5]]
     return Transaction(
         hash="0x" + keccak256(raw).hex(),
-        # Only books are created, and only the librarian creates.
-        sender=OPERATOR.address if fields[5] else LIBRARIAN.address,
+        sender=_sender_of(fields[5], fields[7]),
         nonce=number[1],
         tip_wei=number[2],
         max_wei=number[3],
         gas=number[4],
         data=fields[7],
     )
+
+
+def _sender_of(to: bytes, data: bytes) -> str:
+    """Only books are created, and only the librarian creates; only the owner executes."""
+    if not to:
+        return LIBRARIAN.address
+    return OWNER.address if data[:4] == EXECUTE.selector else OPERATOR.address
 
 
 def _items(raw: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from intents.reject import RejectCode
+from simulations.swarm.bond import Bonds
 from simulations.swarm.finding import expect
 from solver.core.auction import seed_hash
 from solver.core.event import (
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class Contests:
     """From the feed alone: what was opened, bid, judged and carried out."""
 
-    def __init__(self, papers: "dict[str, Paper]") -> None:
+    def __init__(self, papers: "dict[str, Paper]", bonds: Bonds) -> None:
         self._papers = papers
+        self._bonds = bonds
         self._open: dict[int, Counter[str]] = {}
         self._seeds: dict[int, str] = {}
         self._resources: set[str] = set()
@@ -52,6 +54,7 @@ class Contests:
         """A sealed bid is in."""
         expect(event.auction in self._open, "bid_in_time", auction=event.auction)
         self._open[event.auction][event.solver] += 1
+        self._bonds.bid(event)
 
     def judged(self, _: int, event: SolutionJudged) -> None:
         """One solution hears its rank."""
@@ -84,6 +87,7 @@ class Contests:
         for winner in event.winners:
             expect(0 <= int(winner.reference) <= int(winner.score), "no_reward_below_zero")
         self._winners_are_carried_out(event, sound)
+        self._bonds.closed(event, self._cleared)
         self._cleared = []
 
     def _winners_are_carried_out(self, event: AuctionClosed, sound: list[SolutionJudged]) -> None:

@@ -17,8 +17,9 @@ from tiny_keccak import keccak256
 from contracts.bindings import ACCOUNT, SETTLEMENT
 from intents.bound import TICK_UNITS
 from intents.policy import Permission
+from simulations.swarm.bond_contract import EXECUTE, BondLedger
 from simulations.swarm.calldata import Awarded, Line, Revert, Signed, unpack
-from simulations.swarm.metered_contract import SESSION, SETTLE_METERED, MeteredLedger
+from simulations.swarm.metered_contract import SESSION, SETTLE_METERED
 from simulations.swarm.registry import Registry
 from simulations.swarm.session_contract import EXIT_DELAY_S, Log
 
@@ -70,7 +71,7 @@ class Draft:
         self.paid = self.settled = self.skipped = 0
 
 
-class Ledger(MeteredLedger):
+class Ledger(BondLedger):
     """The contract's storage. Values are immutable, so that `copy` is shallow."""
 
     def __init__(self, registry: Registry) -> None:
@@ -135,7 +136,9 @@ class Ledger(MeteredLedger):
     # ---------------------------------------------------------------- batches
 
     def settle(self, calldata: bytes, now_s: int) -> list[Log]:
-        """Settle a batch, as the operator's account calls it. Raises Revert."""
+        """Settle a batch, as the operator's account calls it, or take a penalty. Raises Revert."""
+        if calldata[:4] == EXECUTE.selector:
+            return self.execute(calldata[4:], now_s)
         if calldata[:4] != _CALL_SETTLEMENT.selector or len(calldata) > BATCH_BYTES_MAX:
             raise Revert("unknown call")
         (inner,) = _CALL_SETTLEMENT.decode_inputs(calldata[4:])

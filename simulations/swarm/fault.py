@@ -94,6 +94,11 @@ class FaultKind(StrEnum):
     WINDOW_ROLLED = "session.window_rolled"
     GRANT_UNDONE = "session.undone_by_reorg"
 
+    UNDELIVERED = "bond.key_lost_after_winning"
+    ASKED_BACK = "bond.asked_back_after_winning"
+    PENALTY_DROPPED = "bond.penalty_dropped"
+    PENALTY_UNDONE = "bond.penalty_undone_by_reorg"
+
     @property
     def family(self) -> str:
         """The class that it is drawn with."""
@@ -170,6 +175,10 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.OWNER_CHANGED: 0.3,
     FaultKind.WINDOW_ROLLED: 0.06,
     FaultKind.GRANT_UNDONE: 0.5,
+    FaultKind.UNDELIVERED: 1.5,
+    FaultKind.ASKED_BACK: 0.5,
+    FaultKind.PENALTY_DROPPED: 0.9,
+    FaultKind.PENALTY_UNDONE: 0.9,
 }
 """The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""
 
@@ -179,7 +188,7 @@ SINGLE_CLASS_WORLDS: Final = 0.25
 CLASS_PRESENT: Final = (0.15, 0.3, 0.5)
 """Of a world with more than one: few classes, so that people get something done, or many."""
 PEOPLE_PRESENT: Final = 0.5
-PEOPLE: Final = ("metered", "session")
+PEOPLE: Final = ("metered", "session", "bond")
 """Classes of what people do: these stand in nobody's way, and most worlds are to have one."""
 
 

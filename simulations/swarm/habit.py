@@ -26,6 +26,7 @@ TIGHT_SHARE: Final = 0.6
 """Of worlds: where keys and offers have windows."""
 METERED_SHARE: Final = 0.3
 TRADED_BY_RECEIPT: Final = ((SEARCH,), (SEARCH, RERANK), (RERANK,))
+TRADED_FOR_BONDS: Final = ((RERANK,), (RERANK, TRANSLATE))
 TRADED_BY_KEY: Final = ((SEARCH,), (SEARCH, CHAT))
 GIVING_SHARE: Final = 0.75
 CREDIT_SHARES: Final = (0.0, 0.1, 0.3)
@@ -59,6 +60,8 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     """From outside. Whoever is alone is paid what it adds; two that think alike add nothing."""
     gives: bool
     """Whether who has another's key that signs receipts also pays with it beside the market."""
+    is_bonded: bool
+    """Whether solvers need bonds, and bid with what they sell."""
     is_metered: bool
     """Whether buyers sign receipts: always where faults are about those, or about who signs."""
 
@@ -84,16 +87,26 @@ def habit(seed: int, faults: Faults) -> Habit:
     is_metered = random.random() < METERED_SHARE
     is_metered |= faults.has("metered") or faults.has("session")
     pause_s, lives_s = HASTE[1] if faults.has("session") else random.choice(HASTE)
-    traded = TRADED_BY_RECEIPT if is_metered else TRADED
+    is_bonded = faults.has("bond") and not faults.has("session")
     return Habit(
         buyers=BY_ANOTHERS_KEY if faults.has("session") else EVERYWHERE,
-        resources=random.choice(TRADED_BY_KEY if faults.has("session") else traded),
-        credit_share=random.choice(CREDIT_SHARES),
+        resources=random.choice(_traded(faults, is_metered=is_metered)),
+        credit_share=0.0 if is_bonded else random.choice(CREDIT_SHARES),
         key_limits=LIMITED if is_tight else UNLIMITED,
         pause_s=pause_s,
         lives_s=lives_s,
         has_windows=is_tight,
         solvers=random.choice(SOLVERS),
         gives=is_metered and not faults.has("session") and random.random() < GIVING_SHARE,
+        is_bonded=is_bonded,
         is_metered=is_metered,
     )
+
+
+def _traded(faults: Faults, *, is_metered: bool) -> tuple[tuple[str, ...], ...]:
+    """What may be."""
+    if faults.has("session"):
+        return TRADED_BY_KEY
+    if faults.has("bond"):
+        return TRADED_FOR_BONDS
+    return TRADED_BY_RECEIPT if is_metered else TRADED

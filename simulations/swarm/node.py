@@ -26,6 +26,7 @@ from solver.core.command import (
     KeyEnd,
     OpenResource,
     RetireKey,
+    SetBonds,
     SetMetering,
 )
 from solver.core.event import Event
@@ -41,11 +42,13 @@ from solver.engine.sequencer import Sequencer
 from solver.engine.writer import Writer
 from solver.journal import Genesis, Journal
 from solver.journal.recovery import restore
+from solver.settlement.alarm import Alarms
 from solver.settlement.book import BookKeeper
 from solver.settlement.chain import ChainClient
 from solver.settlement.cutter import CutPolicy, Cutter
 from solver.settlement.fault import ChainUnreachable, RequestRefused
 from solver.settlement.outbox import Identity, Outbox
+from solver.settlement.penalty import PenaltyKeeper
 from solver.settlement.reconcile import Reconciliation, reconcile
 from solver.settlement.signatures import ContractSignatures
 from solver.settlement.submit_policy import SubmitPolicy
@@ -56,6 +59,8 @@ from solver.strategies import STRATEGIES, Strategy
 from solver.vault.proxy import Proxy
 
 AWARD_BLOCKS: Final = 1_000
+BONDED_AWARD_BLOCKS: Final = 20
+"""Where solvers have bonds: fewer than a bond needs to leave."""
 IN_THREADS: Final = 0.5
 """Of processes: those that write their journal in a thread, beside which others go on."""
 HOUSES: Final[tuple[dict[str, Strategy], ...]] = (STRATEGIES, {})
@@ -153,6 +158,8 @@ class Machine:
         self.on_receipt: Callable[[], None] = lambda: None
         self.rule = SetMetering(payment_max=0, uncovered_max=0, unsettled_max=UNSETTLED_MAX)
         """What its owner has set."""
+        self.bond_rule: SetBonds | None = None
+        """The same of solvers' bonds; None: it asks for none."""
         self.last_blocks: ApplyBlocks | None = None
 
     def market_ms(self) -> int:
@@ -247,15 +254,26 @@ class Node:
             sender=LIBRARIAN.address,
             interval_ms=2_000,
         )
+        penalties = PenaltyKeeper(
+            chain=self.machine.chain,
+            sequencer=sequencer,
+            deployment=DEPLOYMENT,
+            wallet=Wallet(self.machine.chain, [OWNER], mined_within_s=MINED_WITHIN_S),
+            awards=awards,
+            alarms=Alarms(lambda _: None),
+            interval_ms=2_000,
+            refused_retry_ms=500,
+        )
+        is_bonded = self.machine.bond_rule is not None
         competition = Competition(
             sequencer,
-            self._random.choice(HOUSES),
+            {} if is_bonded else self._random.choice(HOUSES),
             epoch_ms=EPOCH_MS,
             assets=(DEPLOYMENT.usdc, CREDIT),
-            award_blocks=AWARD_BLOCKS,
+            award_blocks=BONDED_AWARD_BLOCKS if is_bonded else AWARD_BLOCKS,
             randomness=self._random.randbytes,
         )
-        settling = (submitter.run(), watcher.run(), keeper.run(), cutter.run())
+        settling = (submitter.run(), watcher.run(), keeper.run(), cutter.run(), penalties.run())
         for part in (*settling, competition.run()):
             self._run(part)
         self._run(self._reconcile_forever())
@@ -307,6 +325,9 @@ class Node:
         known = (state.metered_max, metering.uncovered_max, metering.unsettled_max)
         if known != (rule.payment_max, rule.uncovered_max, rule.unsettled_max):
             await self._require(sequencer, rule)
+        bonds = self.machine.bond_rule
+        if bonds is not None and not state.bonds.rule.is_on:
+            await self._require(sequencer, bonds)
         for key in list(vault.keys):
             if key not in state.keys or not state.keys[key].live:
                 vault.erase(key)
@@ -316,7 +337,8 @@ class Node:
 
     @staticmethod
     async def _require(
-        sequencer: Sequencer, command: FinishCall | OpenResource | RetireKey | SetMetering
+        sequencer: Sequencer,
+        command: FinishCall | OpenResource | RetireKey | SetBonds | SetMetering,
     ) -> None:
         result = await sequencer.submit(command)
         if isinstance(result, Reject):

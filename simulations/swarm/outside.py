@@ -69,6 +69,8 @@ class Outside:
             if self._chain.tells_of_keys and strike(FaultKind.GRANT_UNDONE):
                 depth = self._random.randint(1, REORG_BLOCKS_MAX)
                 self._chain.reorganise(depth, forgets_keys=True)
+            if self._chain.tells_of_penalties and strike(FaultKind.PENALTY_UNDONE):
+                self._chain.reorganise(self._random.randint(1, REORG_BLOCKS_MAX))
 
     def _execute_claims(self) -> None:
         """Whoever waits for money comes back for it, some time after it is due."""

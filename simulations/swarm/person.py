@@ -20,6 +20,8 @@ def _address(name: str) -> str:
     return "0x" + keccak256(f"address:{name}".encode())[12:].hex()
 
 
+OWNER: Final = SigningKey(keccak256(b"swarm:operator owner"))
+"""Of the operator's account; it signs awards, and takes penalties."""
 DEPLOYMENT: Final = Deployment(
     chain_id=CHAIN_ID,
     deploy_block=0,
@@ -28,9 +30,10 @@ DEPLOYMENT: Final = Deployment(
     implementation=_address("implementation"),
     factory=_address("factory"),
     operator_account=_address("operator"),
-    operator_owner=_address("owner"),
+    operator_owner=OWNER.address,
     entry_point=_address("entry"),
     exit_delay_s=600,
+    bonds=_address("bonds"),
 )
 DOMAIN: Final = Domain(chain_id=CHAIN_ID, verifying_contract=DEPLOYMENT.settlement)
 _PREFIX: Final = DOMAIN.prefix()
@@ -79,8 +82,6 @@ SELLERS: Final = (
     Person("hana", Authority.SESSION),
 )
 PEOPLE: Final = (*BUYERS, *SELLERS)
-OWNER: Final = SigningKey(keccak256(b"swarm:operator owner"))
-"""Of the operator's account; it signs awards."""
 OPERATOR: Final = SigningKey(keccak256(b"swarm:operator session"))
 LIBRARIAN: Final = SigningKey(keccak256(b"swarm:librarian"))
 """The operator's key that creates address books, and does nothing else."""

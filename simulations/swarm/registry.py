@@ -1,13 +1,19 @@
 """What clients signed, by signature: how the contract's ecrecover knows a signer."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tiny_keccak import keccak256
 
 from contracts.metered import compact
 from intents.bundle import signed_digest
-from intents.document import Award, Document, Intent, SpendReceipt
+from intents.document import Award, Document, Intent, Offer, SpendReceipt
 from intents.typed_data import digest
 from simulations.swarm.calldata import Signed
 from simulations.swarm.person import OWNER
+
+_RESOURCE: Final = 1
+"""Place of the hash of its name among an offer's terms, as the contract has them."""
 
 
 class Registry:
@@ -52,6 +58,17 @@ class Registry:
     def is_award(self, award: Award, signature: str) -> bool:
         """Whether the operator's owner signed exactly this award."""
         return signature == OWNER.sign(digest(self._prefix, award))
+
+    def is_offer(self, terms: Sequence[Any], signature: str, signer: str) -> bool:
+        """Whether the signer's own key signed exactly this offer, of its own account."""
+        document, found = self._documents.get(signature, (None, ""))
+        if not isinstance(document, Offer) or found != signer or document.account != signer:
+            return False
+        names = [name for name in Offer.__struct_fields__ if name not in ("resource", "asset")]
+        told = [value for place, value in enumerate(terms) if place != _RESOURCE]
+        told = ["0x" + value.hex() if isinstance(value, bytes) else value for value in told]
+        resource = keccak256(document.resource.encode())
+        return terms[_RESOURCE] == resource and told == [getattr(document, n) for n in names]
 
     def receipt_signer(self, receipt: SpendReceipt, signature: str) -> str:
         """Who signed exactly this receipt; empty if nobody did."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from eth_abi.abi import encode
 
 from contracts.abi import Parameter
-from contracts.bindings import ACCOUNT, FACTORY, MAGIC_1271, SETTLEMENT, USDC
+from contracts.bindings import ACCOUNT, BONDS, FACTORY, MAGIC_1271, SETTLEMENT, USDC, topics_of
 from contracts.deploy import Deployment
 from simulations.swarm.calldata import Revert
 from simulations.swarm.chain import (
@@ -44,6 +44,8 @@ _GETTERS: Final = {
         (ACCOUNT.function("owner"), "operator_owner"),
     )
 }
+_IS_PENALISED: Final = BONDS.function("isPenalised")
+_BOND_TOPICS: Final = frozenset(topics_of(BONDS))
 _IS_LIVE: Final = ACCOUNT.function("isSessionLive")
 _IS_SESSION: Final = SETTLEMENT.function("isSessionLive")
 _IS_VALID: Final = ACCOUNT.function("isValidSignature")
@@ -207,6 +209,9 @@ class Provider:
                 return ledger.roots.get((number, "0x" + root.hex()), 0).to_bytes(32, "big")
             case _BALANCE_OF.selector:
                 return sum(ledger.balances.values()).to_bytes(32, "big")
+            case _IS_PENALISED.selector:
+                place = _IS_PENALISED.decode_inputs(data[4:])
+                return int(tuple(place) in ledger.penalised).to_bytes(32, "big")
             case _IS_LIVE.selector:
                 return (1).to_bytes(32, "big")
             case _IS_SESSION.selector:
@@ -260,7 +265,7 @@ def _log(
     topics = [item.topic, *(_word(value) for part, value in pairs if part.indexed)]
     told = [(part, value) for part, value in pairs if not part.indexed]
     return {
-        "address": deployment.settlement,
+        "address": deployment.bonds if item.topic in _BOND_TOPICS else deployment.settlement,
         "topics": ["0x" + topic.hex() for topic in topics],
         "data": "0x" + _data(told).hex(),
         "blockNumber": hex(block.number),

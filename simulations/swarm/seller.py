@@ -34,7 +34,7 @@ class Seller(Client):
     def __init__(self, person: Person, around: Surroundings) -> None:
         super().__init__(person, around)
         self.keys: list[str] = []
-        self._eyes = Eyes(person.account, around)
+        self.eyes: Final = Eyes(person.account, around)
         self.moves = (
             (self.offer, 12),
             (self.bring, 0 if around.habit.is_metered else 4),
@@ -92,7 +92,7 @@ class Seller(Client):
 
     async def bring(self) -> None:
         """Offer what an open auction wants, to it alone; now and then as somebody else."""
-        auctions = await self._eyes.look()
+        auctions = await self.eyes.look()
         wanted = [
             (snapshot, digest, book.resource, intent)
             for snapshot, digest in auctions
@@ -165,6 +165,16 @@ class Seller(Client):
             self.owner.betray()
         else:
             self.owner.change(self.random.uniform(GRANTED_ABOVE, 1))
+
+    async def default(self) -> None:
+        """Take back a key that something was won with."""
+        auditor = self.around.auditor
+        for name in auditor.bonds.pledged(self.person.account):
+            offer = auditor.papers[auditor.fills[name].offer].document
+            if isinstance(offer, Offer) and offer.key in self.keys:
+                self.keys.remove(offer.key)
+                await self.insist(Revoke(sender=self.person.account, key=offer.key))
+                return
 
     async def retire(self) -> None:
         """Take a key back; now and then somebody else's."""

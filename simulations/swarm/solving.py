@@ -88,18 +88,23 @@ class Solver:
         self._random = stream(around.seed, f"solver:{name}")
         self._count = 0
         self._eyes = Eyes(self._name, around)
+        self._look_s = LOOK_S
+
+    def _seen(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot as far as it is of any use to it."""
+        return snapshot
 
     async def live(self) -> None:
         """As long as the world is alive."""
         faults = self._around.faults
         while faults.active:
-            await asyncio.sleep(self._random.expovariate(1 / LOOK_S))
+            await asyncio.sleep(self._random.expovariate(1 / self._look_s))
             for snapshot, digest in await self._eyes.look():
                 if faults.active:
                     await self._answer(snapshot, digest)
 
     async def _answer(self, snapshot: Snapshot, digest: str) -> None:
-        solutions = STRATEGIES[self._random.choice(sorted(STRATEGIES))](snapshot)
+        solutions = STRATEGIES[self._random.choice(sorted(STRATEGIES))](self._seen(snapshot))
         if not solutions:
             await self._answer_bundles(snapshot, digest)
             return

@@ -13,10 +13,12 @@ from tiny_keccak import keccak256
 
 from simulations.stream import stream
 from simulations.swarm.auditor import Auditor
+from simulations.swarm.bond import BONDED
 from simulations.swarm.buyer import Buyer
 from simulations.swarm.chain import BLOCK_S, FINALITY_BLOCKS, Chain
 from simulations.swarm.client import Client, Surroundings
 from simulations.swarm.clock import MachineClock
+from simulations.swarm.competitor import competing
 from simulations.swarm.contract import Ledger
 from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
 from simulations.swarm.fault import NEVER, FaultKind, Faults
@@ -34,7 +36,6 @@ from simulations.swarm.person import BUYERS, DEPLOYMENT, DOMAIN, PEOPLE, SELLERS
 from simulations.swarm.registry import Registry
 from simulations.swarm.rpc import Provider, client_of
 from simulations.swarm.seller import Seller
-from simulations.swarm.solving import Solver
 from simulations.swarm.trust import UNSETTLED_MAX
 from simulations.swarm.upstream import RESOURCES, Upstream, Vault, overuse
 from solver.core.check import Violation
@@ -109,7 +110,7 @@ class World:
         names = {keccak256(name.encode()).hex(): name for name in ("", *RESOURCES)}
         self._registry = Registry(DOMAIN.prefix(), DEPLOYMENT.usdc, names)
         self.chain: Final = self._new_chain()
-        self.auditor.payments.chain = self.auditor.spendings.chain = self.chain
+        self.auditor.see(self.chain)
         wrong = self.faults.has("clock")
         self.auditor.payments.clock_may_be_wrong = wrong
         self.auditor.spendings.clock_may_be_wrong = wrong
@@ -131,6 +132,9 @@ class World:
         self._habit = habit(seed, self.faults)
         if self._habit.is_metered:
             self.machine.rule = METERED
+        if self._habit.is_bonded:
+            self.machine.bond_rule = BONDED
+            self.auditor.bonds.is_on = True
         self.network: Final = Network(
             self.loop, self.faults, stream(seed, "network"), self._outside.context, self._reached
         )
@@ -180,18 +184,17 @@ class World:
             seed=self.seed,
         )
         self._buyers = [Buyer(person, around) for person in self._habit.buyers]
-        clients: list[Client] = [*self._buyers]
-        clients += [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
+        sellers = [Seller(person, around) for person in (*SELLERS, BUYERS[0])]
+        clients: list[Client] = [*self._buyers, *sellers]
         for person in PEOPLE:
             self.chain.act("deposit", person.account, amount=START_ATOMS)
             Owner(person, self.chain, self.auditor, self.faults).begin(self.seed)
+        works = [*competing(around, sellers), *self._around.works()]
         for block in range(FINALITY_BLOCKS + 1):
             self.chain.mine(self.chain.blocks[0].time_s + (block + 1) * BLOCK_S)
         for client in clients:
             self.loop.spawn(client.live(), self._outside)
-        for name in self._habit.solvers:
-            self.loop.spawn(Solver(name, around).live(), self._outside)
-        for work in self._around.works():
+        for work in works:
             self.loop.spawn(work, self._outside)
 
     def _calm_down(self) -> None:
@@ -273,6 +276,7 @@ class World:
             expect(limit is None, "i12_limit_never_exceeded", key=key, limit=limit)
             charged = self.auditor.charged(key)
             expect(charged <= held.answered, "p2_paid_for_answers_only", key=key, units=charged)
+        expect(not state.bonds.pledges, "i20_no_pledge_stays", left=list(state.bonds.pledges))
         self._is_closing = True
         engine = node.stop()
         self.loop.run_steps(self._steps, engine.done)

@@ -12,13 +12,23 @@ import pytest
 from intents import admission, cap_word
 from intents.reject import Reject
 from intents.typed_data import digest
-from simulations.swarm import disk, gate, metered_contract, node, session_contract
+from simulations.swarm import (
+    bond_contract,
+    disk,
+    gate,
+    metered_contract,
+    node,
+    session_contract,
+)
 from simulations.swarm.finding import Finding
 from simulations.swarm.world import World
 from solver import bridge
 from solver.core import (
+    bond,
+    bonding,
     cancel,
     chain,
+    conduct,
     contest,
     delivery,
     exchange,
@@ -42,7 +52,7 @@ from solver.engine import rerun, sequencer
 from solver.gateway import spending
 from solver.journal import JournalFault, journal, mark, record
 from solver.journal import recovery as restoring
-from solver.settlement import follow, watcher
+from solver.settlement import follow, penalty, watcher
 from solver.settlement.chain import ChainClient
 from solver.settlement.fault import SettlementFault
 from solver.settlement.signatures import ContractSignatures
@@ -174,6 +184,11 @@ def _believe_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _as_its_key(_: Any, verified: admission.Verified[Any], __: str) -> tuple[str, Authority]:
     """Whoever signed a receipt is the account's key."""
     return verified.signer or "", Authority.KEY
+
+
+async def _is_not_so(*_: Any) -> bool:
+    """Sabotage of a question that is always answered with no."""
+    return False
 
 
 async def _is_valid(*_: Any) -> bool:
@@ -320,6 +335,50 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "send nothing a second time": all_of(
         _set(follow.Follower, "_bump_if_stuck", _nothing_later),
         edited(follow.Follower, "_is_pooled", "return any(known)", "return True"),
+    ),
+    # Solvers' bonds.
+    "bid without a bond": never("fault_in_bond", contest),
+    "what is asked back still stands": edited(
+        bonding, "bond_withdrawal_requested", ".withdrawing = fact.amount", ".withdrawing = 0"
+    ),
+    "count a bond twice": edited(
+        bonding, "bond_deposited", "amount += fact.amount", "amount += 2 * fact.amount"
+    ),
+    "forget that a bond paid": edited(
+        bonding, "solver_penalised", "bond.amount -= fact.paid", "pass"
+    ),
+    "owe a penalty for ever": edited(
+        bonding, "solver_penalised", "_release(state, award_id(fact.auction, fact.solver))", "pass"
+    ),
+    "penalise who delivered": edited(
+        bonding,
+        "note_closed",
+        "min(answer.failed, answer.units - lease.delivered)",
+        "answer.units",
+    ),
+    "penalise for what nobody else had": edited(
+        bond, "shares_of", "sum(faded.values()) - pledge.reward", "sum(faded.values())"
+    ),
+    "answer for what others sold": edited(
+        bonding, "pledge", " or event.seller != award.solver", ""
+    ),
+    "nobody fails": _set(conduct.Conduct, "note_failed", nothing),
+    "take no penalties": _set(penalty.PenaltyKeeper, "step", _nothing_later),
+    "take penalties again": all_of(  # The keeper asks first, the contract knows.
+        _set(penalty.PenaltyKeeper, "_is_taken", _is_not_so),
+        edited(
+            bond_contract.BondLedger,
+            "execute",
+            "(award.auction, award.solver) in self.penalised",
+            "award.auction < 0",
+        ),
+    ),
+    # The same of the contract.
+    "the chain pays buyers what it does not take": edited(
+        bond_contract.BondLedger, "_penalise", "left - amount, paid + amount", "left, paid"
+    ),
+    "the chain lets bonds leave at once": edited(
+        bond_contract.BondLedger, "_bond_withdraw", "now_s < at_s", "now_s < 0"
     ),
     # The vault and its bridge.
     "let key bytes through": _set(Scrubber, "feed", lambda _, chunk: chunk),
