@@ -54,7 +54,7 @@ class Buyer(Client):
             (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
             (
                 self.demand_together,
-                3 if len(self.around.habit.auctioned) > 1 and self._takes_bundles else 0,
+                12 if len(self.around.habit.auctioned) > 1 and self._takes_bundles else 0,
             ),
             (self.authorize, 0.5),
             (self.demand_under, 4),
