@@ -67,7 +67,7 @@ interface IBreachBond {
     function fund(uint256 amount) external;
 
     /// @notice Asks for part of the bond back. Only the operator; restarts the clock.
-    /// @return availableAt two exit delays from now: no root that stood when it was asked still stands
+    /// @return availableAt two exit delays from now, where a root stands for one at least
     function requestRelease(uint256 amount) external returns (uint256 availableAt);
 
     /// @notice Pays what was asked for, or all there is if that is less. Only the operator.

@@ -5,8 +5,8 @@ import {IMetered} from "./IMetered.sol";
 
 /// @title Receipts settled without the operator
 /// @notice Anyone who has a buyer's receipt, as its sellers do, may post it. After `claimDelay`, in which
-/// a later receipt replaces it, it is paid. The operator settling any receipt of the buyer ends the
-/// claim: the buyer has then acknowledged what it owes from another base. While a claim waits, the
+/// a later receipt replaces it, it is paid. The operator settling any receipt of the buyer, an older one too,
+/// ends the claim: the buyer has then acknowledged what it owes from another base. While a claim waits, the
 /// operator can attest nothing of that buyer, and the buyer cannot withdraw what is claimed.
 /// Markets take a claim for what a buyer can make of it: word that all it has may leave then.
 /// @dev Answered at the settlement contract's address, by the code of {SettlementDesk}.
@@ -67,7 +67,8 @@ interface IClaims {
     ) external returns (uint256 executableAt);
 
     /// @notice Pays the account's claim. If its balance is less than the sum, each seller gets its share,
-    /// rounded down, and nothing is owed by this receipt any more.
+    /// rounded down, and nothing is owed by this receipt any more. Of nothing nothing is paid: then it rests on
+    /// the same base, and can be claimed anew.
     /// @return paid atoms moved
     function executeClaim(address account, bytes calldata lines) external returns (uint256 paid);
 

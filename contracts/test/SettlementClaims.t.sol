@@ -144,6 +144,35 @@ contract SettlementClaimsTest is MeteredTest {
         vm.assertEq(_claim(_lines(1, 1)), block.timestamp + EXIT_DELAY);
     }
 
+    /// @dev An older one too: it is the operator who says which of two receipts the buyer meant.
+    function test_claim_endsWhenAnOlderReceiptSettles() public {
+        _claim(_lines(3, 4));
+        vm.assertEq(_meter(_receipt(BUYER, _lines(3, 0), buyer)), 3);
+        vm.warp(NOW + EXIT_DELAY);
+        _expectMissing(_lines(3, 4));
+        bytes memory reason =
+            abi.encodeWithSelector(IClaims.ClaimBaseInvalid.selector, uint64(0), uint256(3));
+        _expectClaimRevert(_receiptAt(0, _lines(3, 4)), reason);
+    }
+
+    /// @dev Of an account that has nothing nothing is paid, and its receipt is as good as before.
+    function test_claim_ofAnEmptyAccount_canBePostedAgain() public {
+        vm.startPrank(buyer.addr);
+        settlement.requestWithdrawal(type(uint256).max);
+        vm.warp(NOW + EXIT_DELAY);
+        settlement.withdraw(buyer.addr);
+        vm.stopPrank();
+        _claim(_lines(3, 4));
+        vm.warp(block.timestamp + EXIT_DELAY);
+        vm.assertEq(_execute(_lines(3, 4)), 0);
+        vm.assertFalse(settlement.meterOf(buyer.addr).isClaimed);
+        _fund(buyer.addr, 10);
+        vm.assertEq(_claim(_lines(3, 4)), block.timestamp + EXIT_DELAY);
+        vm.warp(block.timestamp + EXIT_DELAY);
+        vm.assertEq(_execute(_lines(3, 4)), 7);
+        vm.assertEq(_spent(buyer.addr), 7);
+    }
+
     /// @dev An attestation would move the base and so kill the claim.
     function test_attack_operatorAttestsToKillAClaim() public {
         _claim(_lines(3, 4));
