@@ -143,9 +143,27 @@ class FillSettled(Log, frozen=True, kw_only=True):
     fill: str
     buyer: str
     seller: str
-    units: int
-    delivered: int
-    payment: int
+    amounts: int
+
+    @staticmethod
+    def amounts_of(*, units: int, delivered: int, payment: int) -> int:
+        """The one word that says all three: u64, u64 and u96."""
+        return units << 160 | delivered << 96 | payment
+
+    @property
+    def units(self) -> int:
+        """Of the intent, that this fill is."""
+        return self.amounts >> 160
+
+    @property
+    def delivered(self) -> int:
+        """Of these, what the seller is paid for."""
+        return self.amounts >> 96 & 2**64 - 1
+
+    @property
+    def payment(self) -> int:
+        """Atoms that the buyer paid."""
+        return self.amounts & 2**96 - 1
 
 
 class RewardPaid(Log, frozen=True, kw_only=True):

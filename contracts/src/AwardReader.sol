@@ -99,6 +99,11 @@ library AwardReader {
         }
     }
 
+    /// @return what of a payment for so many delivered units is the solver's, rounded down
+    function rewardOf(Fill memory fill, uint256 delivered) internal pure returns (uint256) {
+        return delivered * fill.charge / MarketTypes.TICK_UNITS;
+    }
+
     /// @return root of the solution in which this fill is proven to be, between these two documents
     function rootOf(
         Fill memory fill,

@@ -54,13 +54,10 @@ interface IVerified is ILedger {
 
     // ------------------------------------------------------------------ events
 
+    /// @param amounts units u64, delivered u64 and payment u96, the last one lowest. One word, since each costs
+    /// 256 gas a fill
     event FillSettled(
-        bytes32 indexed fill,
-        address indexed buyer,
-        address indexed seller,
-        uint64 units,
-        uint64 delivered,
-        uint96 payment
+        bytes32 indexed fill, address indexed buyer, address indexed seller, uint256 amounts
     );
     /// @notice Of what a seller was paid by the fills of this batch, a solver's part.
     event RewardPaid(

@@ -244,6 +244,7 @@ contract Settlement is Metered, Documents, IVerified {
 
     function _admitAwards(Run memory run, uint256 count) private view {
         run.awarded = new Awarded[](count);
+        uint256 offers = run.standings.length - count;
         AwardReader.Award memory award = AwardReader.newAward();
         uint256 place;
         uint256 awards = run.cursor.readCount();
@@ -258,7 +259,7 @@ contract Settlement is Metered, Documents, IVerified {
                 awarded.solver = award.solver;
                 awarded.solution = award.solution;
                 run.cursor.readFill(awarded.fill);
-                _admitFill(run.standings, awarded.fill, run.standings.length - count + place);
+                _admitFill(run.standings, awarded.fill, offers, place);
                 ++place;
             }
         }
@@ -277,16 +278,19 @@ contract Settlement is Metered, Documents, IVerified {
     }
 
     /// @dev The offer as its fill may use it: as many units as were awarded, at no less than its limit and
-    /// the charge on top. Until a line proves that it is of the award, it is of none.
+    /// the charge on top. Until a line proves that it is of the award, it is of none. Nor is it a fill of
+    /// another fill: sellers are credited by offers alone.
     ///
     /// Unchecked: units have 64 bits, limits 96 and charges 64.
-    function _admitFill(Standing[] memory standings, AwardReader.Fill memory fill, uint256 place)
-        private
-        pure
-    {
-        require(fill.offer < place, BatchReader.BatchMalformed());
+    function _admitFill(
+        Standing[] memory standings,
+        AwardReader.Fill memory fill,
+        uint256 offers,
+        uint256 place
+    ) private pure {
+        require(fill.offer < offers, BatchReader.BatchMalformed());
         Standing memory offer = standings[fill.offer];
-        Standing memory standing = standings[place];
+        Standing memory standing = standings[offers + place];
         standing.problem =
             offer.problem == SkipReason.None ? SkipReason.AwardMismatch : offer.problem;
         standing.account = offer.account;
@@ -333,7 +337,7 @@ contract Settlement is Metered, Documents, IVerified {
             if (standing.delivered == 0) continue;
             Awarded memory awarded = run.awarded[i];
             Standing memory offer = standings[awarded.fill.offer];
-            uint256 reward = standing.delivered * awarded.fill.charge / MarketTypes.TICK_UNITS;
+            uint256 reward = awarded.fill.rewardOf(standing.delivered);
             offer.delivered += standing.delivered;
             offer.earned += standing.earned - reward;
             // Stays within the balance's 72 bits, see _creditSellers.
@@ -581,14 +585,8 @@ contract Settlement is Metered, Documents, IVerified {
                 standing.earned += line.payment;
                 ++run.settled;
             }
-            emit FillSettled(
-                line.fill,
-                intent.account,
-                standing.account,
-                uint64(line.units),
-                uint64(line.delivered),
-                uint96(line.payment)
-            );
+            uint256 amounts = line.units << 160 | line.delivered << 96 | line.payment;
+            emit FillSettled(line.fill, intent.account, standing.account, amounts);
         }
     }
 
@@ -706,21 +704,23 @@ contract Settlement is Metered, Documents, IVerified {
         return verdict.isAllowed();
     }
 
-    /// @return parties who is paid how much by the good lines, as {SessionPolicy.Act} says them
+    /// @return parties who is paid how much by the good lines, as {SessionPolicy.Act} says them. A solver is one of
+    /// them, for its reward
     function _counterpartiesOf(Run memory run, BatchReader.Intent memory intent, uint256 accepted)
         private
         pure
         returns (uint256[] memory parties)
     {
         BatchReader.Line memory line = run.line;
-        parties = new uint256[](intent.lineCount);
+        parties = new uint256[](2 * intent.lineCount);
         uint256 count;
         for (uint256 i = 0; i < intent.lineCount; ++i) {
             if (accepted & (1 << i) == 0) continue;
             intent.readLine(i, line);
             address seller = run.standings[line.offer].account;
-            // The cast is safe: the reader cuts payments to 96 bits.
-            count = _addParty(parties, count, SessionPolicy.lineOf(seller, uint96(line.payment)));
+            (address solver, uint256 reward) = _rewardOf(run, line);
+            if (reward != 0) count = _addParty(parties, count, solver, reward);
+            count = _addParty(parties, count, seller, line.payment - reward);
         }
         // Memory-safe: it becomes shorter.
         assembly ("memory-safe") {
@@ -728,23 +728,37 @@ contract Settlement is Metered, Documents, IVerified {
         }
     }
 
+    /// @return solver of a good line's award; zero, as the reward, if it was not awarded
+    /// @return reward what of the payment is the solver's
+    function _rewardOf(Run memory run, BatchReader.Line memory line)
+        private
+        pure
+        returns (address solver, uint256 reward)
+    {
+        uint256 offers = run.standings.length - run.awarded.length;
+        if (line.offer < offers) return (address(0), 0);
+        Awarded memory awarded = run.awarded[line.offer - offers];
+        return (awarded.solver, awarded.fill.rewardOf(line.delivered));
+    }
+
     /// @dev By insertion, as most intents have a line or two. Its sums stay below a balance's 72 bits.
-    function _addParty(uint256[] memory parties, uint256 count, uint256 added)
+    function _addParty(uint256[] memory parties, uint256 count, address added, uint256 amount)
         private
         pure
         returns (uint256)
     {
-        uint256 party = SessionPolicy.counterpartyOf(added);
+        uint256 party = uint160(added);
         uint256 place;
         while (place < count && SessionPolicy.counterpartyOf(parties[place]) < party) ++place;
         if (place < count && SessionPolicy.counterpartyOf(parties[place]) == party) {
-            parties[place] += SessionPolicy.amountOf(added);
+            parties[place] += amount;
             return count;
         }
         for (uint256 i = count; i > place; --i) {
             parties[i] = parties[i - 1];
         }
-        parties[place] = added;
+        // The cast is safe: no payment exceeds a balance.
+        parties[place] = SessionPolicy.lineOf(added, uint96(amount));
         return count + 1;
     }
 }

@@ -3,27 +3,12 @@ pragma solidity =0.8.37;
 
 import {BatchReader} from "../src/BatchReader.sol";
 import {IVerified} from "../src/IVerified.sol";
+import {AwardTest} from "./AwardTest.sol";
 import {AwardedFill, Awards, SignedAward} from "./Awards.sol";
 import {Batch, Line, SettledIntent, SettledMandate, SettledOffer} from "./Batch.sol";
-import {MarketTest} from "./MarketTest.sol";
 
 /// @title Fills that an auction awarded: what the solver gets of them, and awards that award nothing
-/// @dev The buyer's limit is 2 atoms a unit, the seller's 1. Awarded are 10 units at 1.8, 0.5 of it the
-/// solver's.
-contract SettlementAwardTest is MarketTest {
-    uint64 private constant TICK = 1_800_000;
-    uint64 private constant CHARGE = 500_000;
-    uint64 private constant DEADLINE = 1000;
-    bytes32 private constant FILL = "fill";
-
-    Party private _solver;
-
-    function setUp() public override {
-        super.setUp();
-        _solver = _party("solver");
-        _fund(buyer.addr, 1000);
-    }
-
+contract SettlementAwardTest is AwardTest {
     // ------------------------------------------------------------------ what settles
 
     function test_settle_paysTheSolver() public {
@@ -107,7 +92,7 @@ contract SettlementAwardTest is MarketTest {
         SettledIntent[] memory intents = _list(_intentOf(1, _line(1, 10, 10, 18, FILL)));
         bytes memory batch = _encode(_signedAward(fills), fills, intents);
         vm.expectEmit(address(settlement));
-        emit IVerified.RewardPaid(3, _solver.addr, seller.addr, 5);
+        emit IVerified.RewardPaid(3, solver.addr, seller.addr, 5);
         vm.prank(address(operator));
         settlement.settle(0, "batch", batch);
     }
@@ -139,7 +124,7 @@ contract SettlementAwardTest is MarketTest {
 
     /// @dev The key that may settle, a buyer and a solver can sign no award.
     function test_settle_skipsAwardOfAnyoneElse() public {
-        Party[3] memory others = [operatorKey, buyer, _solver];
+        Party[3] memory others = [operatorKey, buyer, solver];
         for (uint256 i = 0; i < others.length; ++i) {
             for (uint8 authority = 0; authority < 4; ++authority) {
                 SignedAward memory award = _award(_one(_fill()));
@@ -169,9 +154,9 @@ contract SettlementAwardTest is MarketTest {
 
     function test_settle_skipsFillOfOtherDocuments() public {
         AwardedFill[4] memory others = [_fill(), _fill(), _fill(), _fill()];
-        others[0].buyer = _solver.addr;
+        others[0].buyer = solver.addr;
         others[1].buyerNonce += 1;
-        others[2].seller = _solver.addr;
+        others[2].seller = solver.addr;
         others[3].sellerNonce += 1;
         for (uint256 i = 0; i < others.length; ++i) {
             _assertRefused(
@@ -272,7 +257,7 @@ contract SettlementAwardTest is MarketTest {
         settlement.settle(0, "batch", batch);
     }
 
-    /// @dev A fill of no offer, or of another fill.
+    /// @dev A fill of no offer, or of itself.
     function test_RevertIf_fillNamesNoOffer() public {
         AwardedFill[] memory fills = _one(_fill());
         fills[0].offer = 1;
@@ -305,46 +290,6 @@ contract SettlementAwardTest is MarketTest {
 
     // ------------------------------------------------------------------ private
 
-    function _fill() private view returns (AwardedFill memory) {
-        return AwardedFill(0, buyer.addr, 1, seller.addr, 1, 10, TICK, CHARGE);
-    }
-
-    function _one(AwardedFill memory fill) private pure returns (AwardedFill[] memory fills) {
-        fills = new AwardedFill[](1);
-        fills[0] = fill;
-    }
-
-    function _award(AwardedFill[] memory fills) private view returns (SignedAward memory) {
-        return SignedAward(3, _solver.addr, Awards.rootOf(fills), DEADLINE, CONTRACT, "");
-    }
-
-    function _signedAward(AwardedFill[] memory fills)
-        private
-        view
-        returns (SignedAward memory award)
-    {
-        award = _award(fills);
-        award.signature = _sign(operatorOwner, Awards.digestOf(award, settlement));
-    }
-
-    function _settleAwarded(Line memory line) private {
-        _settleAwarded(_one(_fill()), line);
-    }
-
-    function _settleAwarded(AwardedFill[] memory fills, Line memory line) private {
-        _settleAwarded(_signedAward(fills), fills, _list(line));
-    }
-
-    function _settleAwarded(
-        SignedAward memory award,
-        AwardedFill[] memory fills,
-        Line[] memory lines
-    ) private {
-        SettledIntent memory intent = _intentOf(1, lines[0]);
-        intent.lines = lines;
-        _submit(award, fills, _list(intent), new SettledMandate[](0));
-    }
-
     function _assertRefused(AwardedFill[] memory fills, IVerified.SkipReason reason) private {
         _assertRefused(_signedAward(fills), fills, reason);
     }
@@ -358,43 +303,5 @@ contract SettlementAwardTest is MarketTest {
         _settleAwarded(award, fills, _list(_line(1, 10, 10, uint96(paid), FILL)));
         _assertSkipped(FILL, reason);
         _assertBalances(0, 0);
-    }
-
-    function _encode(
-        SignedAward memory award,
-        AwardedFill[] memory fills,
-        SettledIntent[] memory intents
-    ) private view returns (bytes memory) {
-        return Batch.encode(
-            _list(_offerOf(1)),
-            intents,
-            new SettledMandate[](0),
-            uint16(fills.length),
-            Awards.encode(award, fills)
-        );
-    }
-
-    function _submit(
-        SignedAward memory award,
-        AwardedFill[] memory fills,
-        SettledIntent[] memory intents,
-        SettledMandate[] memory mandates
-    ) private {
-        bytes memory awards = Awards.encode(award, fills);
-        _run(Batch.encode(_list(_offerOf(1)), intents, mandates, uint16(fills.length), awards));
-    }
-
-    function _run(bytes memory batch) private {
-        vm.recordLogs();
-        vm.prank(address(operator));
-        settlement.settle(batchNumber++, keccak256("batch"), batch);
-        _noteOutcomes();
-    }
-
-    /// @dev Of what the buyer paid, the solver's part is its own, and the rest is the seller's.
-    function _assertBalances(uint256 paid, uint256 reward) private view {
-        vm.assertEq(_balance(buyer.addr), 1000 - paid);
-        vm.assertEq(_balance(seller.addr), paid - reward);
-        vm.assertEq(_balance(_solver.addr), reward);
     }
 }

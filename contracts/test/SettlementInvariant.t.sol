@@ -160,8 +160,9 @@ contract MarketHandler is MarketTest {
             fill.settled = true;
             address from = address(uint160(uint256(logs[i].topics[2])));
             address to = address(uint160(uint256(logs[i].topics[3])));
-            (uint64 units, uint64 delivered, uint96 payment) =
-                abi.decode(logs[i].data, (uint64, uint64, uint96));
+            uint256 amounts = abi.decode(logs[i].data, (uint256));
+            (uint64 units, uint64 delivered) = (uint64(amounts >> 160), uint64(amounts >> 96));
+            uint96 payment = uint96(amounts);
             _enter(from, fill.buyerNonce, units, delivered, payment);
             // An offer counts what was delivered alone.
             _enter(to, fill.sellerNonce, delivered, delivered, payment);

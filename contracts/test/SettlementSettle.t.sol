@@ -23,8 +23,10 @@ contract SettlementSettleTest is MarketTest {
     function test_settle_movesMoneyAndCounts() public {
         SettledIntent memory intent = _intentOf(1, _line(0, 50, 40, 60, "fill"));
         bytes memory batch = Batch.encode(_list(_offerOf(2)), _list(intent));
+        bytes memory packed = abi.encodePacked(uint32(0), uint64(50), uint64(40), uint96(60));
+        uint256 amounts = uint256(bytes32(packed));
         vm.expectEmit(address(settlement));
-        emit IVerified.FillSettled("fill", buyer.addr, seller.addr, 50, 40, 60);
+        emit IVerified.FillSettled("fill", buyer.addr, seller.addr, amounts);
         vm.expectEmit(address(settlement));
         emit IVerified.BatchSettled(7, "hash", 60, 1, 0);
         vm.prank(address(operator));

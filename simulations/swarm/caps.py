@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.bindings import FillSettled
 from contracts.metered import paid_buyers
 from intents.bound import ADDRESS_ZERO
 from intents.policy import Permission
@@ -132,8 +133,9 @@ class Keys:
 
     def _moved(self, name: str, values: tuple[Any, ...], time_s: int) -> None:
         if name == "FillSettled":
-            fill, _, _, _, _, payment = values
-            self._filled(self._fills[fill], payment, time_s)
+            fill, buyer, seller, amounts = values
+            log = FillSettled(fill=fill, buyer=buyer, seller=seller, amounts=amounts)
+            self._filled(self._fills[fill], log.payment, time_s)
         elif name == SETTLED.name:
             for told in paid_buyers(values[3]):
                 signer = self.signers.get((told.account, told.spent - told.paid, told.spent), "")

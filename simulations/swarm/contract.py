@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from tiny_keccak import keccak256
 
-from contracts.bindings import ACCOUNT, SETTLEMENT
+from contracts.bindings import ACCOUNT, SETTLEMENT, FillSettled
 from intents.bound import TICK_UNITS
 from intents.policy import Permission
 from simulations.swarm.bond_contract import EXECUTE, BondLedger
@@ -239,8 +239,10 @@ class Ledger(BondLedger):
         draft.added[line.offer] = draft.added.get(line.offer, 0) + line.delivered
         draft.paid += line.payment
         draft.settled += 1
-        values = (line.fill, buyer, seller, line.units, line.delivered, line.payment)
-        return EVENTS["FillSettled"], values
+        amounts = FillSettled.amounts_of(
+            units=line.units, delivered=line.delivered, payment=line.payment
+        )
+        return EVENTS["FillSettled"], (line.fill, buyer, seller, amounts)
 
     def _line_problem(
         self, intent: Signed, line: Line, offer: Signed, good: list[Line], added: dict[int, int]

@@ -1,6 +1,9 @@
 """From a deposit on chain to a payment that is final, on a real Anvil."""
 
-from contracts.bindings import SETTLEMENT, USDC
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.bindings import SETTLEMENT, USDC, FillSettled, decode_log
 from intents.signature import SigningKey
 from solver.core.command import ApplyBlocks, Authority
 from solver.core.event import IntentStatus, LeaseStatus
@@ -48,6 +51,30 @@ async def test_delivered_units_are_paid_on_chain_and_in_the_book(world: World) -
     assert (await world.reconcile()).is_clean
     assert not world.outbox.unfinished()
     assert not world.alarms
+    logs = await world.chain.logs(
+        world.deployment.deploy_block,
+        (await world.chain.head()).number,
+        topics=[SETTLEMENT.event("FillSettled").topic],
+        addresses=[world.deployment.settlement],
+    )
+    (log,) = [decode_log(raw) for raw in logs]
+    assert isinstance(log, FillSettled)
+    assert (log.buyer, log.seller) == (buyer.address, seller.address)
+    assert (log.units, log.delivered, log.payment) == (8, 8, 8_000)
+
+
+@given(
+    units=st.integers(0, 2**64 - 1),
+    delivered=st.integers(0, 2**64 - 1),
+    payment=st.integers(0, 2**96 - 1),
+)
+def test_the_amounts_of_a_fill_share_a_word(units: int, delivered: int, payment: int) -> None:
+    """What a fill tells in one word is read as it was written, in the contract's widths."""
+    amounts = FillSettled.amounts_of(units=units, delivered=delivered, payment=payment)
+    packed = units.to_bytes(8) + delivered.to_bytes(8) + payment.to_bytes(12)
+    assert amounts == int.from_bytes(packed)
+    log = FillSettled(fill="", buyer="", seller="", amounts=amounts)
+    assert (log.units, log.delivered, log.payment) == (units, delivered, payment)
 
 
 async def test_many_buyers_settle_in_one_transaction(world: World) -> None:
