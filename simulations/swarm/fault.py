@@ -152,7 +152,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.KEY_ECHOED: 0.1,
     FaultKind.MUTATED_SOLUTION: 0.7,
     FaultKind.LATE_SOLUTION: 0.2,
-    FaultKind.OVERSIZE_SOLUTION: 0.1,
+    FaultKind.OVERSIZE_SOLUTION: 0.15,
     FaultKind.MALFORMED: 0.1,
     FaultKind.BAD_SIGNATURE: 0.1,
     FaultKind.REPLAYED_DOCUMENT: 0.2,
@@ -177,7 +177,7 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.GRANT_UNDONE: 0.5,
     FaultKind.UNDELIVERED: 1.5,
     FaultKind.ASKED_BACK: 0.5,
-    FaultKind.PENALTY_DROPPED: 0.25,
+    FaultKind.PENALTY_DROPPED: 0.2,
     FaultKind.PENALTY_UNDONE: 0.9,
 }
 """The middle rate of each kind, per opportunity: a write, a message, a block, a call …"""

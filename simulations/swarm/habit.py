@@ -25,7 +25,7 @@ TRADED: Final = (
 TIGHT_SHARE: Final = 0.6
 """Of worlds: where keys and offers have windows."""
 METERED_SHARE: Final = 0.3
-TRADED_BY_RECEIPT: Final = ((SEARCH,), (SEARCH, RERANK), (RERANK,))
+TRADED_BY_RECEIPT: Final = ((SEARCH,), (SEARCH, RERANK), (RERANK,), (SEARCH, CHAT))
 TRADED_FOR_BONDS: Final = ((RERANK,), (RERANK, TRANSLATE))
 TRADED_BY_KEY: Final = ((SEARCH,), (SEARCH, CHAT))
 GIVING_SHARE: Final = 0.75
@@ -104,9 +104,12 @@ def habit(seed: int, faults: Faults) -> Habit:
 
 
 def _traded(faults: Faults, *, is_metered: bool) -> tuple[tuple[str, ...], ...]:
-    """What may be."""
+    """What may be: of upstreams that go wrong rather what is answered in tokens."""
     if faults.has("session"):
-        return TRADED_BY_KEY
-    if faults.has("bond"):
-        return TRADED_FOR_BONDS
-    return TRADED_BY_RECEIPT if is_metered else TRADED
+        may_be = TRADED_BY_KEY
+    elif faults.has("bond"):
+        may_be = TRADED_FOR_BONDS
+    else:
+        may_be = TRADED_BY_RECEIPT if is_metered else TRADED
+    in_tokens = tuple(each for each in may_be if CHAT in each and faults.has("upstream"))
+    return in_tokens or may_be
