@@ -1,5 +1,6 @@
 """Buyers: they demand, call, are done, and move money in and out of the chain."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -25,6 +26,10 @@ SHOPPED_MAX: Final = 2
 SHOPPED_ATOMS: Final = PRICE_ATOMS * 13 // 10
 """A unit; what is asked for it is seldom more."""
 SHOPS_OFTEN: Final = 75
+STALLING_SHARE: Final = 0.7
+STALLED_S: Final = (4.0, 7.5)
+"""Before it uses what it bought, and before it signs for that: the chain tells for good after ten
+seconds that a key has ended, and the operator waits nine for a signature."""
 EITHER_SHARE: Final = 0.5
 """How often any leg of a bundle will do."""
 FLOOR_SHARE: Final = 0.2
@@ -49,12 +54,13 @@ class Buyer(Client):
         self._is_metered = around.habit.is_metered
         self._takes_bundles = not self._is_metered and person.authority is not Authority.CONTRACT
         self._has_keys = around.faults.has("session") and person.authority is not Authority.KEY
+        self._ends_keys = person.is_session and bool(around.habit.taken_back)
         self.moves = (
             (self.demand, 30 if around.habit.is_bonded else 10),
             (self.demand_many, 0 if person.authority is Authority.CONTRACT else 1),
             (
                 self.demand_together,
-                12 if len(self.around.habit.auctioned) > 1 and self._takes_bundles else 0,
+                20 if len(self.around.habit.auctioned) > 1 and self._takes_bundles else 0,
             ),
             (self.authorize, 0.5),
             (self.demand_under, 4),
@@ -66,6 +72,7 @@ class Buyer(Client):
             (self._spender.acknowledge, 25 if self._is_metered else 0),
             (self._spender.give, 25 if around.habit.gives and person is DORA else 0),
             (self.exceed, 2 if person.is_session else 0),
+            (self.renew, 25 if self._ends_keys else 0),
         )
 
     async def make_up(self) -> None:
@@ -94,10 +101,22 @@ class Buyer(Client):
             message = Fetch(
                 sender=self.person.account, intent=identity(intent), request=REQUESTS[resource]
             )
+            stalls = self.owner.has_taken_back and self.random.random() < STALLING_SHARE
+            await self._stall(STALLED_S[0] if stalls else 0.0)
             for _ in range(units):
                 await self.ask(message)
+            await self._stall(STALLED_S[1] if stalls else 0.0)
             await self._spender.acknowledge()
             self.owner.betray()
+
+    async def _stall(self, mean_s: float) -> None:
+        """Wait until the market has heard what it took back, and hope to be believed still."""
+        if mean_s:
+            await asyncio.sleep(self.random.uniform(0.7, 1.3) * mean_s)
+
+    async def renew(self) -> None:
+        """Have the key act again."""
+        self.owner.renew()
 
     async def exceed(self) -> None:
         """Ask for more than the caps of the key can ever let through."""
@@ -202,9 +221,10 @@ class Buyer(Client):
     async def move_money(self) -> None:
         """Deposit, ask back, take out; or cancel everything, or end a session, or grant it."""
         chain, account = self.around.chain, self.person.account
+        changes_keys = self._has_keys and (self._ends_keys or not self.person.is_session)
         act = self.random.choices(
             ("deposit", "request", "take_back", "withdraw", "bump", "keys"),
-            (8, 1, 1, 2, 3 if self._is_metered else 0.3, 3 if self._has_keys else 0),
+            (8, 1, 1, 2, 3 if self._is_metered else 0.3, 3 if changes_keys else 0),
         )[0]
         match act:
             case "deposit":

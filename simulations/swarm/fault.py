@@ -168,9 +168,9 @@ RATES: Final[dict[FaultKind, float]] = {
     FaultKind.SIGNED_AWAY: 0.05,
     FaultKind.CLAIMED: 0.5,
     FaultKind.CRASH_AT_RECEIPT: 0.2,
-    FaultKind.KEY_REVOKED: 0.2,
-    FaultKind.ALL_REVOKED: 0.3,
-    FaultKind.CAP_LOWERED: 0.04,
+    FaultKind.KEY_REVOKED: 0.6,
+    FaultKind.ALL_REVOKED: 0.6,
+    FaultKind.CAP_LOWERED: 0.3,
     FaultKind.CAP_REACHED: 0.5,
     FaultKind.OWNER_CHANGED: 0.3,
     FaultKind.WINDOW_ROLLED: 0.06,
@@ -187,7 +187,7 @@ CALM_WORLDS: Final = 0.05
 SINGLE_CLASS_WORLDS: Final = 0.25
 CLASS_PRESENT: Final = (0.15, 0.3, 0.5)
 """Of a world with more than one: few classes, so that people get something done, or many."""
-PEOPLE_PRESENT: Final = {"metered": 0.5, "session": 0.5, "bond": 0.7}
+PEOPLE_PRESENT: Final = {"metered": 0.5, "session": 0.6, "bond": 0.8}
 """Classes of what people do: these stand in nobody's way, and most worlds are to have one. Solvers
 need no bonds where keys come and go, so that half of the last are for nothing."""
 

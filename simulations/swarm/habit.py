@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from simulations.stream import stream
-from simulations.swarm.fault import Faults
-from simulations.swarm.person import BY_ANOTHERS_KEY, EVERYWHERE, Person
+from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.person import BY_ANOTHERS_KEY, EVERYWHERE, TWO_KEYS, Person
+from simulations.swarm.session_contract import ROOT, TEAM
 from simulations.swarm.upstream import CHAT, RERANK, RESOURCES, SEARCH, TRANSLATE
 from solver.core.command import Limit
 
@@ -33,6 +34,18 @@ CREDIT_SHARES: Final = (0.0, 0.1, 0.3)
 HASTE: Final = ((0.9, (4, 10, 20, 30)), (2.0, (20, 40, 60)))
 """Pauses, and for how long documents are good. In a hurry a book moves; who has time still trades
 when the chain has spoken on what was settled, or on who may sign."""
+ENDED: Final = (FaultKind.KEY_REVOKED, FaultKind.ALL_REVOKED)
+TAKEN_BACK: Final = ((), ENDED, (*ENDED, FaultKind.CAP_LOWERED))
+"""What owners take back: where that is nothing, the chain has no reason to refuse anything."""
+BEARERS: Final = 3
+"""Of a cap: a key, its team, the account."""
+Caps = tuple[int | None, ...]
+"""Bearers whose cap may be the small one; None: nobody's is."""
+SOME_CAP: Final[Caps] = (0, TEAM, ROOT, None)
+MET_CAP: Final[Caps] = (0, TEAM, TEAM, ROOT)
+"""Where nothing is taken back."""
+NO_CAP: Final[Caps] = (None,)
+"""Where keys end: they are to buy something before."""
 SOLVERS: Final = (("sol",), ("sol", "mallory"))
 UNLIMITED: Final = ((),)
 LIMITED: Final = (
@@ -60,6 +73,10 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     """From outside. Whoever is alone is paid what it adds; two that think alike add nothing."""
     gives: bool
     """Whether who has another's key that signs receipts also pays with it beside the market."""
+    taken_back: tuple[FaultKind, ...]
+    """What owners do right after their keys have signed."""
+    tight: int | None
+    """Which bearer's cap is so small that it is met."""
     is_bonded: bool
     """Whether solvers need bonds, and bid with what they sell."""
     is_metered: bool
@@ -83,13 +100,15 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
 def habit(seed: int, faults: Faults) -> Habit:
     """The world's of this seed."""
     random = stream(seed, "habit")
-    is_tight = random.random() < TIGHT_SHARE
+    is_tight = random.random() < TIGHT_SHARE and not faults.has("session")
     is_metered = random.random() < METERED_SHARE
     is_metered |= faults.has("metered") or faults.has("session")
     pause_s, lives_s = HASTE[1] if faults.has("session") else random.choice(HASTE)
     is_bonded = faults.has("bond") and not faults.has("session")
+    taken_back = random.choice(TAKEN_BACK) if faults.has("session") else ()
+    is_faithful = faults.has("session") and not taken_back
     return Habit(
-        buyers=BY_ANOTHERS_KEY if faults.has("session") else EVERYWHERE,
+        buyers=_buyers(faults, random, is_faithful=is_faithful),
         resources=random.choice(_traded(faults, is_metered=is_metered)),
         credit_share=0.0 if is_bonded else random.choice(CREDIT_SHARES),
         key_limits=LIMITED if is_tight else UNLIMITED,
@@ -98,13 +117,23 @@ def habit(seed: int, faults: Faults) -> Habit:
         has_windows=is_tight,
         solvers=random.choice(SOLVERS),
         gives=is_metered and not faults.has("session") and random.random() < GIVING_SHARE,
+        taken_back=taken_back,
+        tight=random.choice(NO_CAP if taken_back else MET_CAP if is_faithful else SOME_CAP),
         is_bonded=is_bonded,
         is_metered=is_metered,
     )
 
 
+def _buyers(faults: Faults, random: Random, *, is_faithful: bool) -> tuple[Person, ...]:
+    """Few, where caps are to be met."""
+    if not faults.has("session"):
+        return EVERYWHERE
+    return TWO_KEYS if is_faithful else random.choice(BY_ANOTHERS_KEY)
+
+
 def _traded(faults: Faults, *, is_metered: bool) -> tuple[tuple[str, ...], ...]:
     """What may be: of upstreams that go wrong rather what is answered in tokens."""
+    may_be: tuple[tuple[str, ...], ...]
     if faults.has("session"):
         may_be = TRADED_BY_KEY
     elif faults.has("bond"):

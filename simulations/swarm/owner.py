@@ -6,6 +6,7 @@ from intents.policy import Permission
 from simulations.swarm.auditor import Auditor
 from simulations.swarm.chain import Chain
 from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.habit import BEARERS, Habit
 from simulations.swarm.person import HEIR, KAI, Person
 from simulations.swarm.session_contract import ROOT, TEAM
 from solver.core.command import Authority
@@ -15,7 +16,6 @@ PERIOD_S: Final = 240
 """The shortest: a bucket of it ends every half minute."""
 WIDE, TIGHT = 40_000, 2_000
 """In most worlds one cap, a key's, its team's or the account's, is met by what is bought."""
-BEARERS: Final = 3
 GRANTED_ABOVE: Final = 0.3
 """Of ten choices seven are another grant."""
 LIFE_S: Final = 7_200
@@ -24,11 +24,16 @@ LIFE_S: Final = 7_200
 class Owner:
     """Of one person's account. What it takes away it tells the auditor: it may be refused now."""
 
-    def __init__(self, person: Person, chain: Chain, auditor: Auditor, faults: Faults) -> None:
+    def __init__(
+        self, person: Person, chain: Chain, auditor: Auditor, faults: Faults, habit: Habit
+    ) -> None:
         self._person = person
         self._chain = chain
         self._auditor = auditor
         self._faults = faults
+        self._habit = habit
+        self.has_taken_back = False
+        """Whether it ended the key that it signs with, by its own doing and until it renews it."""
 
     @property
     def pen(self) -> Person:
@@ -38,15 +43,23 @@ class Owner:
         owner = self._chain.head.ledger.owners.get(self._person.account)
         return HEIR if owner == HEIR.key.address else KAI
 
-    def begin(self, seed: int) -> None:
+    def begin(self) -> None:
         """Let the key act, under caps of its own, its team and the account; or own the account."""
         if self._person.is_session:
-            caps = [TIGHT if seed % (BEARERS + 1) == place else WIDE for place in range(BEARERS)]
+            caps = [TIGHT if self._habit.tight == bearer else WIDE for bearer in range(BEARERS)]
             self._set_cap(TEAM, caps[TEAM])
             self._set_cap(ROOT, caps[ROOT])
             self._grant(caps[0])
         elif self._person.authority is Authority.CONTRACT:
             self._act("own", owner=KAI.key.address)
+
+    def renew(self) -> None:
+        """Let a key that can act no more, or not for much, act as it did in the beginning."""
+        head, key = self._chain.head, self._person.key.address
+        is_live = head.ledger.is_live(self._person.account, key, Permission.SIGN, head.time_s)
+        if self.has_taken_back or not is_live:
+            self.has_taken_back = False
+            self.begin()
 
     def change(self, choice: float) -> None:
         """Revoke the key or grant it anew, sometimes with worse terms; or hand the account on."""
@@ -63,12 +76,18 @@ class Owner:
         if self._person.authority is Authority.CONTRACT:
             if self._faults.strike(FaultKind.OWNER_CHANGED):
                 self._hand_on()
-        elif self._person.is_session:
-            if self._faults.strike(FaultKind.KEY_REVOKED):
+        elif self._habit.taken_back:
+            kind = self._habit.taken_back[self._chain.head.number % len(self._habit.taken_back)]
+            if self._person.is_session and self._faults.strike(kind):
+                self._take_away(kind)
+
+    def _take_away(self, kind: FaultKind) -> None:
+        match kind:
+            case FaultKind.KEY_REVOKED:
                 self._take_back("revoke", key=self._person.key.address)
-            elif self._faults.strike(FaultKind.ALL_REVOKED):
+            case FaultKind.ALL_REVOKED:
                 self._take_back("revoke_all")
-            elif self._faults.strike(FaultKind.CAP_LOWERED):
+            case _:
                 self._auditor.payments.distrust(self._person.account)
                 self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT // 2)
 
@@ -102,6 +121,7 @@ class Owner:
         self._act("cap", team=team, cap=cap, period=PERIOD_S)
 
     def _take_back(self, name: str, **terms: str) -> None:
+        self.has_taken_back = True
         self._auditor.payments.distrust(self._person.account)
         self._act(name, **terms)
 

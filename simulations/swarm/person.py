@@ -73,7 +73,8 @@ HEIR: Final = Person("kai's heir", Authority.CONTRACT, account="kai")
 """Who owns the same account where its owner has changed."""
 BUYERS: Final = (Person("ada"), Person("ben"), Person("cleo"), DORA, DIDO, KAI)
 EVERYWHERE: Final = BUYERS[:4]
-BY_ANOTHERS_KEY: Final = BUYERS[2:]
+TWO_KEYS: Final = (DORA, DIDO)
+BY_ANOTHERS_KEY: Final = (TWO_KEYS, (*TWO_KEYS, KAI), (*TWO_KEYS, BUYERS[2]), BUYERS[2:])
 """Who buys where something happens to those who sign for others."""
 SELLERS: Final = (
     Person("eli"),

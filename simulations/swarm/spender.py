@@ -30,14 +30,15 @@ STRANGER: Final = Person("mallory")
 
 
 class Spender:
-    """One buyer's pen. Some sign nothing, ever."""
+    """One buyer's pen. Some sign nothing, ever, where that is not about who may sign."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._around = client.around
         self._random = client.random
         self._account = client.person.account
-        self._signs = client.person.signs_receipts and self._random.random() >= NEVER_SIGNS
+        may_sign, will = client.person.signs_receipts, self._random.random() >= NEVER_SIGNS
+        self._signs = may_sign and (will or self._around.faults.has("session"))
         self._bodies: list[bytes] = []
 
     async def acknowledge(self) -> None:

@@ -6,7 +6,7 @@ from simulations.swarm.finding import expect
 from simulations.swarm.paper import TICK_UNITS, Fill
 from solver.core.event import TrustChanged
 
-UNSETTLED_MAX: Final = 3_000
+UNSETTLED_MAX: Final = 6_000
 """Little enough that buyers in these worlds meet it."""
 
 
