@@ -9,7 +9,8 @@ import {IDocuments} from "./IDocuments.sol";
 /// and published: for one award, after its deadline block, once, at most `penaltyMax`; to buyers of that award
 /// alone, for fills from offers that the solver itself signed, and that ended no more than two exit delays
 /// ago; for no unit that was settled as delivered or paid for before; and never more of a unit than the award's
-/// price. What a bond lacks is not owed.
+/// price. What a bond lacks is not owed. The chain knows when an account's last epoch ended; one before it is
+/// taken to have ended as late as it can have.
 interface ISolverBonds {
     /// @notice The document that the operator signed, and that binds settlement.
     struct Award {

@@ -266,7 +266,10 @@ contract SolverBonds is ISolverBonds, ReentrancyGuardTransient {
         if (cancelledAt != 0 && time >= cancelledAt + _EXIT_DELAY) return false;
         IEscrow.AccountView memory account = _SETTLEMENT.accountOf(offer.account);
         if (offer.epoch >= account.epoch) return offer.epoch == account.epoch;
-        return time < account.epochEffectiveAt + _EXIT_DELAY;
+        // When the last epoch stopped settling is known. None can be ended before the one before it has stopped;
+        // so whatever is an epoch earlier stopped at least an exit delay earlier.
+        uint256 earlier = account.epoch - offer.epoch - 1;
+        return time + earlier * _EXIT_DELAY < account.epochEffectiveAt + _EXIT_DELAY;
     }
 
     function _payBuyers(Share[] calldata shares, uint256[] memory amounts, uint256 paid) private {

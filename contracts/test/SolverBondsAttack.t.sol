@@ -62,21 +62,38 @@ contract SolverBondsAttackTest is SolverBondsTest {
         _assertPaid(_solversOffer(1), 0);
     }
 
-    /// @dev What ended before it too: for how long is not known on chain.
+    /// @dev Each until two exit delays after it was ended, though the chain knows of the last end alone.
     function test_attack_offerOfAnEpochThatEndedLongAgo() public {
         vm.startPrank(solver.addr);
         settlement.cancelAll();
         vm.warp(NOW + EXIT_DELAY);
         settlement.cancelAll();
         vm.stopPrank();
-        vm.warp(NOW + EXIT_DELAY + DELAY - 1);
+        vm.warp(NOW + DELAY - 1);
         _assertPaid(_offerInEpoch(0), PAID);
+        vm.warp(NOW + DELAY);
+        _assertPaid(_offerInEpoch(0), 0);
+        vm.warp(NOW + EXIT_DELAY + DELAY - 1);
         _assertPaid(_offerInEpoch(1), PAID);
         vm.warp(NOW + EXIT_DELAY + DELAY);
-        _assertPaid(_offerInEpoch(0), 0);
         _assertPaid(_offerInEpoch(1), 0);
         _assertPaid(_offerInEpoch(2), PAID);
         _assertPaid(_offerInEpoch(3), 0);
+    }
+
+    /// @dev Who bonds anew and ends what it offers again answers for none of the epochs that ended before: of the
+    /// last of them for an exit delay more, as when that ended is not known any more.
+    function test_attack_offerOfAnEpochThatALaterEndRevives() public {
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.warp(NOW + 1 days * i);
+            vm.prank(solver.addr);
+            settlement.cancelAll();
+        }
+        _assertPaid(_offerInEpoch(0), 0);
+        _assertPaid(_offerInEpoch(1), PAID);
+        vm.warp(NOW + 2 days + EXIT_DELAY);
+        _assertPaid(_offerInEpoch(1), 0);
+        _assertPaid(_offerInEpoch(2), PAID);
     }
 
     /// @dev Signed once more, with another deadline and other buyers: one penalty an auction.

@@ -174,9 +174,10 @@ class BondLedger(MeteredLedger):
         if cancelled_s is not None and now_s >= cancelled_s - EXIT_DELAY_S + BOND_DELAY_S:
             return False
         known, effective_s = self.epochs.get(account, (0, 0))
-        return epoch == known or (
-            epoch < known and now_s < effective_s - EXIT_DELAY_S + BOND_DELAY_S
-        )
+        if epoch >= known:
+            return bool(epoch == known)
+        earlier_s = (known - epoch - 1) * EXIT_DELAY_S
+        return bool(now_s + earlier_s < effective_s - EXIT_DELAY_S + BOND_DELAY_S)
 
 
 def _share(told: Sequence[Any]) -> Share:
