@@ -31,7 +31,7 @@ PERMISSIONS_MAX: Final = 2**6 - 1
 PERIOD_S_MAX: Final = 240 * (2**15 - 1)
 """Longest period of a rolling cap: 91 days."""
 
-LEGS_MIN: Final = 2
+LEGS_MIN: Final = 1
 LEGS_MAX: Final = 16
 """Legs of one bundle."""
 SUCCESS_MAX: Final = 1_000

@@ -6,8 +6,11 @@ binds the legs is signed with them, and any wallet shows it. A leg's proof is th
 the terms before it, in 7 bytes; what remains of its length by 32 tells the one from the other.
 
 With `any` false all legs are filled in one auction, each in full, or none; with `any` true one
-of them is, and the others end. `success_min` is how many of a thousand calls of a key succeed
-at least, `latency_max` the most milliseconds that half of its calls take; 0 asks for nothing.
+of them is, and the others end. One leg alone is an intent that asks for a quality, all or none
+of it or, with `any`, as much as its minimum allows.
+
+`success_min` is how many of a thousand calls of a key succeed at least, `latency_max` the most
+milliseconds that half of its calls take; 0 asks for nothing.
 """
 
 from struct import Struct
@@ -80,7 +83,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Bundle(Terms, frozen=True, kw_only=True):
-    """What is signed: terms, and 2 to 16 legs in this order."""
+    """What is signed: terms, and 1 to 16 legs in this order."""
 
     legs: tuple[Intent, ...]
 
@@ -225,7 +228,7 @@ def _check_terms(bundle: Bundle) -> Reject | None:
         return reject(
             RejectCode.TOO_LARGE,
             f"{len(bundle.legs)} legs; a bundle has {LEGS_MIN} to {LEGS_MAX}",
-            hint="Sign one intent alone, or several bundles.",
+            hint="Sign several bundles.",
         )
     if not 0 <= bundle.success_min <= SUCCESS_MAX or not 0 <= bundle.latency_max <= LATENCY_MS_MAX:
         return reject(

@@ -51,6 +51,11 @@ async def create(
         keyfill bundle create --any-of \
             --leg tavily/search:call 9 0.05 --leg serper/search:call 9 0.04
 
+    One alone, from keys that served 950 of 1,000 calls and half of them within 800 ms:
+
+        keyfill bundle create --leg tavily/search:call 9 0.05 \
+            --success-min 950 --latency-max 800
+
     All legs are of resources that trade in epochs. What it may cost is held until then.
 
     Args:
@@ -109,8 +114,7 @@ def _check_terms(
 ) -> None:
     if not LEGS_MIN <= len(legs) <= LEGS_MAX:
         raise CommandFailed(
-            f"a bundle has {LEGS_MIN} to {LEGS_MAX} legs, each with --leg RESOURCE UNITS LIMIT; "
-            "`keyfill intent create` buys one alone"
+            f"a bundle has {LEGS_MIN} to {LEGS_MAX} legs, each with --leg RESOURCE UNITS LIMIT"
         )
     for resource, units, _ in legs:
         whole(f"UNITS of {resource}", units, 1, UNITS_MAX)

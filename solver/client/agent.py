@@ -143,8 +143,8 @@ class Agent:
 
         With `any_of` one of them is bought, and the others end. Served from keys alone of whose
         last calls `success_min` in a thousand succeeded, and half took `latency_max` ms at most;
-        0 asks for nothing. Raises Rejected; all are of resources that trade in epochs, and good
-        as long as the first.
+        0 asks for nothing. One purchase alone is an intent with such a floor. Raises Rejected; all
+        are of resources that trade in epochs, and good as long as the first.
         """
         terms = Terms(any=any_of, success_min=success_min, latency_max=latency_max)
         try:

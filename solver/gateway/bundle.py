@@ -135,7 +135,8 @@ BUNDLE: tuple[Route, ...] = (
             "epochs, and served from keys alone of whose calls at least `successMin` in a thousand "
             "succeeded, and half took `latencyMax` ms at most. That is held against the newest "
             f"{SEEN_MAX} calls of a key, and no key meets a floor before it served {SEEN_MIN}. 0 "
-            "asks for nothing."
+            "asks for nothing. One leg alone is an intent with such a floor: all or none of it, "
+            "or, with `any` true, as much as its `unitsMin` allows."
         ),
         body=UnverifiedBundle,
         told=SubmittedBundleTold,

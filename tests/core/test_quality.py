@@ -92,10 +92,10 @@ def _opened(bench: Bench) -> Snapshot:
     return bench.market.state.auctions[max(bench.market.state.auctions)].snapshot
 
 
-def _verdict(bench: Bench, intent: str, offer: str) -> str:
+def _verdict(bench: Bench, intent: str, offer: str, units: int = 1) -> str:
     """Why a solution with this one fill did not win; empty if it did."""
     seen = _opened(bench)
-    fill = SolutionFill(intent=intent, offer=offer, units=1)
+    fill = SolutionFill(intent=intent, offer=offer, units=units)
     book = ClearedBook(resource=SEARCH, tick=1_000_000, fills=(fill,))
     bench.do(
         ProposeSolution(auction=seen.auction, snapshot=seen.digest(), solver="s", books=(book,))
@@ -231,6 +231,26 @@ def test_solvers_see_who_is_good_enough() -> None:
         ),
     )
     assert plain.digest != asking.digest
+
+
+@pytest.mark.parametrize("any_of", [False, True])
+def test_one_intent_alone_asks_for_a_quality(*, any_of: bool) -> None:
+    """A bundle of one leg: sold by good keys alone, in part only where that was signed."""
+    bench = _bench()
+    _serve(bench, bob, *[50] * 8)
+    wanted = an_intent().units(3).limit(30)
+    bundle = a_bundle(
+        alice, wanted if any_of else wanted.all_or_none(), any_of=any_of, latency_max=60
+    )
+    bench.do(bundle)
+    good, unknown = _offer(bench, bob), _offer(bench, dave)
+    leg = bundle.legs[0].digest
+    assert _verdict(bench, leg, unknown.digest) == RejectCode.FILL_BELOW_QUALITY
+    part = _verdict(bench, leg, good.digest)
+    assert part == ("" if any_of else RejectCode.FILL_BELOW_MINIMUM)
+    if not any_of:
+        assert _verdict(bench, leg, good.digest, units=3) == ""
+    assert bench.market.state.intents[leg].filled_units == (1 if any_of else 3)
 
 
 def test_what_was_chosen_keeps_its_floor() -> None:

@@ -21,7 +21,7 @@ from solver.core.command import (
     ProposeSolution,
     SolutionFill,
 )
-from solver.core.quality import Floor
+from solver.core.quality import SEEN_MIN, Floor
 from tests.builder import DOMAIN, USDC, alice, bob, carol, dave
 from tests.gateway.test_intake import zeros
 from tests.gateway.world import DOCS, EPOCHS, World
@@ -65,6 +65,11 @@ async def posted(world: World, body: dict[str, Any]) -> tuple[int, dict[str, Any
 async def auctioned(world: World, *fills: tuple[str, int]) -> None:
     """Bob's offer fills these intents in an auction that closes at once."""
     await world.offering(bob, units=100, limit=100, resource=EPOCHS)
+    await sold(world, *fills)
+
+
+async def sold(world: World, *fills: tuple[str, int]) -> None:
+    """The first offer that there is fills these intents in an auction that closes at once."""
     offer = next(iter(world.gateway.state.offers))
     closes = world.sequencer.now_ms() + 200
     await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
@@ -84,12 +89,12 @@ async def auctioned(world: World, *fills: tuple[str, int]) -> None:
 # -- what a client of another make knows
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 16])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
 async def test_a_bundle_can_be_signed_from_the_api_alone(world: World, count: int) -> None:
     """With the types of GET /v1/eip712 and a library of somebody else's, it is accepted."""
     _, signing, _ = await world.raw("GET", "/v1/eip712")
     legs = [msgspec.to_builtins(a_leg(world)) for _ in range(count)]
-    height = (count - 1).bit_length()
+    height = max(1, (count - 1).bit_length())
     tree: list[Any] = legs + [zeros(signing["types"]["Intent"])] * (2**height - count)
     while len(tree) > 1:
         tree = [tree[place : place + 2] for place in range(0, len(tree), 2)]
@@ -229,6 +234,22 @@ async def test_all_legs_are_bought(world: World) -> None:
     assert answer.status == 200
     with pytest.raises(Rejected, match="too_late"):
         await bundle.cancel()
+
+
+async def test_one_intent_with_a_floor_is_bought(world: World) -> None:
+    """A bundle of one leg, by the SDK, from a key that is known to have served well."""
+    agent = world.agent(alice)
+    first = await agent.buy_bundle([Purchase(resource=EPOCHS, units=SEEN_MIN, limit=90)])
+    good = await agent.buy_bundle([ONE], success_min=950, latency_max=60_000)
+    told = await good.refresh()
+    assert (told.success_min, told.latency_max, len(told.legs)) == (950, 60_000, 1)
+    await auctioned(world, (first.legs[0].digest, SEEN_MIN))
+    (served,) = await first.filled(timeout_seconds=10)
+    for _ in range(SEEN_MIN):
+        assert (await served.call("GET", "/a")).status == 200
+    await sold(world, (good.legs[0].digest, 2))
+    (filled,) = await good.filled(timeout_seconds=10)
+    assert (await filled.call("GET", "/a")).status == 200
 
 
 async def test_one_of_an_any_of_is_bought(world: World) -> None:

@@ -105,7 +105,7 @@ async def test_what_recurs_is_bought_in_each_period(world: World, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("bundle", "create", *TWO[:4]), "a bundle has 2 to 16 legs"),
+        (("bundle", "create", *TWO[:4] * 17), "a bundle has 1 to 16 legs"),
         (("bundle", "create", *TWO, "--success-min", "1001"), "--success-min is 0 to 1,000"),
         (("bundle", "create", *TWO, "--latency-max", "-1"), "--latency-max is 0 to 600,000"),
         (("bundle", "create", *TWO, "--minutes", "0"), "--minutes is 1 to"),

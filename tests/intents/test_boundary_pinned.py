@@ -57,7 +57,7 @@ PUBLISHED: Final[dict[str, Any]] = {
     "WINDOW_SECONDS_MAX": 31_622_400,
     "TICK_UNITS": 1_000_000,
     "TICK_MAX": JSON_MAX,
-    "LEGS_MIN": 2,
+    "LEGS_MIN": 1,
     "LEGS_MAX": 16,
     "SUCCESS_MAX": 1_000,
     "LATENCY_MS_MAX": 600_000,
