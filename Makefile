@@ -40,7 +40,7 @@ test-full: setup lint ## the long runs: new seeds, ten times more of everything,
 		FOUNDRY_PROFILE=full tool/forge test --fuzz-seed $$seed
 	$(MAKE) proofs
 	$(PY) contracts/tool/mutants.py
-	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=10 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \
+	KEYFILL_COMMANDS=10000000 KEYFILL_SWEEP=40 KEYFILL_KILLS=2000 KEYFILL_MARKET_KILLS=20 \
 		KEYFILL_HYPOTHESIS=full $(PY) -m pytest tests $(ARGS)
 	$(PY) -m simulations.swarm --worlds 10000 --steps 5000 --jobs 2
 	$(MAKE) mutants

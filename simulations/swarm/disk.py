@@ -1,15 +1,14 @@
-"""A disk under the real journal and outbox: SQLite in memory, with what can go wrong.
+"""A disk under the real journal and outbox, in memory, with what can go wrong.
 
-For the journal it is the port that `solver.journal.disk` declares; the outbox believes that
-it calls `sqlite3`. A transaction is on disk once it was committed *and* synced, which with
-`synchronous = FULL` is the same. A kill takes what was not committed, a power cut also what
-was not synced. Half-written transactions are what SQLite's frame checksums make of them:
-gone. (That SQLite does so is tested elsewhere, byte by byte; here it is assumed.)
+For the journal it is the port that `solver.journal.disk` declares: files of bytes. A kill leaves
+what was written, a power cut any part of what was not synced. The outbox believes that it calls
+`sqlite3`: there a kill takes what was not committed. Half-written transactions are what SQLite's
+checksums make of them: gone.
 """
 
 import errno
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -18,8 +17,8 @@ from typing import Any, Final
 
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.loop import PROCESS, PowerCut, Process
-from solver.journal.disk import Connection as JournalConnection
 from solver.journal.fault import JournalLocked
+from solver.journal.record import beginning, follow
 
 Statement = tuple[str, Any, bool]
 """SQL, its values, and whether these are rows of `executemany`."""
@@ -77,16 +76,17 @@ class Disk:
     def __init__(self, faults: Faults, random: Random) -> None:
         self._faults = faults
         self._random = random
-        self._files: dict[str, Database] = {}
+        self._databases: dict[str, Database] = {}
+        self._logs: dict[str, Log] = {}
         self._pages: dict[str, MemoryPage] = {}
         self._locks: dict[str, Process | None] = {}
         self._has_spare = False
         self._spare_writes = 0
         self.full = False
 
-    def file(self, path: Path) -> Database:
+    def database(self, path: Path) -> Database:
         """A database by its name, made on first use."""
-        return self._files.setdefault(path.name, Database(path.name))
+        return self._databases.setdefault(path.name, Database(path.name))
 
     @contextmanager
     def mounted(self, *modules: ModuleType) -> Iterator[None]:
@@ -102,29 +102,40 @@ class Disk:
         for name, holder in self._locks.items():
             if holder is process:
                 self._locks[name] = None
-        for database in self._files.values():
+        for database in self._databases.values():
             if database.writer is process:
                 database.writer = None
                 database.roll_back()
 
     def lose_power(self) -> None:
         """What was not synced is gone; pages in memory may be older than they were."""
-        for database in self._files.values():
+        for database in self._databases.values():
             database.lose_unsynced()
         for page in self._pages.values():
             page.lose_unsynced(self._random)
+        for log in self._logs.values():
+            log.lose_unsynced(self._random)
 
-    # ---------------------------------------------------------------- the journal's port
-
-    def connect(self, path: Path, *, read_only: bool = False) -> JournalConnection:
+    def connect(self, path: Path) -> "Connection":
         """Open a database. Raises sqlite3.Error."""
-        database, process = self.file(path), PROCESS.get()
-        if read_only:
-            return _Reader(database)
+        database, process = self.database(path), PROCESS.get()
         writer = database.writer
         if writer is not None and writer.alive and writer is not process:
             raise sqlite3.OperationalError("database is locked")
         return Connection(self, database)
+
+    # ---------------------------------------------------------------- the journal's port
+
+    def open(self, path: Path) -> "File":
+        """Open a file that is there. Raises OSError."""
+        log = self._logs.get(path.name)
+        if log is None:
+            raise FileNotFoundError(errno.ENOENT, f"there is no {path.name}")
+        return File(self, log)
+
+    def create(self, path: Path, content: bytes) -> None:
+        """Have a file there that holds this. What makes a file is not struck."""
+        self._logs[path.name] = Log(content)
 
     def lock(self, path: Path) -> "_Lock":
         """Hold `path`. Raises JournalLocked."""
@@ -158,40 +169,38 @@ class Disk:
     # ---------------------------------------------------------------- damage at rest
 
     def damage(self, path: Path, promised: int) -> "Damage | None":
-        """Flip a bit in a file that nobody has open, or cut off the end of what was promised.
+        """Flip a bit in a journal that nobody has open, or cut off the end of what was promised.
 
-        None if it is empty. A mark that a power cut set back cannot know of such an end.
+        None if nothing was written. A mark that a power cut set back cannot know of such an end.
         """
-        engine = self.file(path).engine
-        if not engine.execute("SELECT 1 FROM sqlite_master WHERE name = 'record'").fetchall():
-            return None
-        rows = engine.execute("SELECT rowid, * FROM record").fetchall()
-        if not rows:
-            return None
+        log = self._logs.get(path.name)
         exact = not any(page.lags for page in self._pages.values())
-        return Damage(engine, rows, self._random, promised if exact else 0)
+        return None if log is None else damaged(log, promised if exact else 0, self._random)
 
     # ---------------------------------------------------------------- what the fakes call
 
     def commit(self, database: Database, statements: list[Statement], *, synced: bool) -> None:
         """Make a transaction durable, or be struck. Raises PowerCut or sqlite3.OperationalError."""
-        self._before_commit(database)
-        if self._faults.strike(FaultKind.SYNC_ERROR):
-            # Nobody knows what is on disk; either may turn out to be true.
-            if self._random.random() < 0.5:  # noqa: PLR2004  a coin
-                database.keep(statements, synced=synced)
-            self._abort(database, "disk I/O error", sqlite3.SQLITE_IOERR)
+        try:
+            self.before_write()
+            self._before_sync(lambda: database.keep(statements, synced=synced))
+        except OSError as error:
+            self._abort(database, error)
         database.keep(statements, synced=synced)
-        self._after_commit(database, statements)
+        self.after_write()
+        signed = database.name == OUTBOX.name and _is_signed(statements)
+        if signed and self._faults.strike(FaultKind.CRASH_BEFORE_SEND):
+            raise PowerCut(FaultKind.CRASH_BEFORE_SEND)
 
-    def _before_commit(self, database: Database) -> None:
+    def before_write(self) -> None:
+        """What may come instead of a write. Raises PowerCut or OSError."""
         strike = self._faults.strike
         if strike(FaultKind.DISK_FULL):
             self.full = True
         if self.full and not self._spare_left():
-            self._abort(database, "database or disk is full", sqlite3.SQLITE_FULL)
+            raise OSError(errno.ENOSPC, "database or disk is full")
         if strike(FaultKind.WRITE_ERROR):
-            self._abort(database, "disk I/O error", sqlite3.SQLITE_IOERR)
+            raise OSError(errno.EIO, "disk I/O error")
         for kind in (FaultKind.CRASH_IN_WRITE, FaultKind.TORN_WRITE):
             if strike(kind):
                 raise PowerCut(kind)
@@ -199,22 +208,45 @@ class Disk:
             self.lose_power()
             raise PowerCut(FaultKind.UNSYNCED_LOST)
 
-    def _after_commit(self, database: Database, statements: list[Statement]) -> None:
+    def after_write(self) -> None:
+        """What may come between a durable write and the next thing. Raises PowerCut."""
         if self._faults.strike(FaultKind.CRASH_AFTER_WRITE):
             raise PowerCut(FaultKind.CRASH_AFTER_WRITE)
-        signed = database.name == OUTBOX.name and _is_signed(statements)
-        if signed and self._faults.strike(FaultKind.CRASH_BEFORE_SEND):
-            raise PowerCut(FaultKind.CRASH_BEFORE_SEND)
+
+    def write(self, log: "Log", place: int, content: bytes) -> None:
+        """Write to a journal, or some of it. Raises PowerCut or OSError."""
+        try:
+            self.before_write()
+        except (PowerCut, OSError):
+            log.write(place, content[: self._random.randrange(len(content))])
+            raise
+        log.write(place, content)
+
+    def sync(self, log: "Log") -> None:
+        """Make a journal durable. Raises PowerCut or OSError."""
+        if log.is_synced:
+            return
+        self._before_sync(log.sync)
+        log.sync()
+        self.after_write()
+
+    def _before_sync(self, keep: Callable[[], None]) -> None:
+        if self._faults.strike(FaultKind.SYNC_ERROR):
+            # Nobody knows what is on disk; either may turn out to be true.
+            if self._random.random() < 0.5:  # noqa: PLR2004  a coin
+                keep()
+            raise OSError(errno.EIO, "disk I/O error")
 
     def _spare_left(self) -> bool:
         self._spare_writes -= 1
         return self._spare_writes >= 0
 
     @staticmethod
-    def _abort(database: Database, reason: str, code: int) -> None:
+    def _abort(database: Database, reason: OSError) -> None:
         database.roll_back()
-        error = sqlite3.OperationalError(reason)
-        error.sqlite_errorcode = code
+        error = sqlite3.OperationalError(reason.strerror)
+        full = reason.errno == errno.ENOSPC
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
         raise error
 
 
@@ -223,11 +255,16 @@ class JournalDisk:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self.connect: Final = disk.connect
+        self.create: Final = disk.create
         self.lock: Final = disk.lock
         self.page: Final = disk.page
         self.free_bytes: Final = disk.free_bytes
         self.reserve: Final = disk.reserve
+
+    def open(self, path: Path, *, read_only: bool = False) -> "File":
+        """Open a file that is there. Raises OSError."""
+        del read_only
+        return self._disk.open(path)
 
     def release(self, path: Path) -> bool:
         """Give a reserved file's room back; whether there was one."""
@@ -280,59 +317,119 @@ class MemoryPage:
         self.lags |= self._versions[0] != newest
 
 
-class Damage:
-    """Something is wrong with the journal's records, until an operator undoes it."""
+class Log:
+    """A file that is written at its end; what is before `synced` survives a power cut."""
 
-    def __init__(
-        self,
-        engine: sqlite3.Connection,
-        rows: list[tuple[Any, ...]],
-        random: Random,
-        promised: int,
-    ) -> None:
-        self._engine = engine
-        self._row = rows[-1]
-        self.kind = random.choice((FaultKind.BIT_FLIP, FaultKind.TRUNCATED_TAIL))
-        if self._row[1] > promised:
-            # Nobody was told of the last group: without it the journal is whole.
-            self.kind = FaultKind.BIT_FLIP
-        if self.kind is FaultKind.BIT_FLIP:
-            self._row = random.choice(rows)
-            self._replace(_flipped(self._row, random))
-        else:
-            engine.execute("DELETE FROM record WHERE rowid = ?", (self._row[0],))
+    def __init__(self, content: bytes) -> None:
+        self.content = bytearray(content)
+        self._synced = len(content)
 
-    def mend(self) -> None:
-        """Put the right bytes back, from a backup."""
-        self._replace(self._row)
+    @property
+    def is_synced(self) -> bool:
+        """Whether a power cut takes nothing of it."""
+        return self._synced == len(self.content)
 
-    def _replace(self, row: tuple[Any, ...]) -> None:
-        places = ", ".join("?" for _ in row[1:])
-        self._engine.execute("DELETE FROM record WHERE rowid = ?", (self._row[0],))
-        self._engine.execute(f"INSERT INTO record VALUES ({places})", row[1:])  # noqa: S608
+    def write(self, place: int, content: bytes) -> None:
+        """Change it from there on."""
+        self.content[place : place + len(content)] = content
+        self._synced = min(self._synced, place)
+
+    def cut(self, size: int) -> None:
+        """Let go of what comes after; the disk knows it at once."""
+        del self.content[size:]
+        self._synced = min(self._synced, size)
+
+    def sync(self) -> None:
+        """From now on no power cut takes it."""
+        self._synced = len(self.content)
+
+    def lose_unsynced(self, random: Random) -> None:
+        """What a power cut leaves of it: any part."""
+        if not self.is_synced:
+            self.cut(random.randint(self._synced, len(self.content)))
+            self.sync()
+
+    # What is read of it, as from a file.
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self.content)
+
+    def read(self, place: int, length: int) -> bytes:
+        """So many bytes from a place on; fewer at the end."""
+        return bytes(self.content[place : place + length])
 
 
-def _flipped(row: tuple[Any, ...], random: Random) -> tuple[Any, ...]:
-    blobs = [place for place, value in enumerate(row) if isinstance(value, bytes) and value]
-    place = random.choice(blobs)
-    changed = bytearray(row[place])
-    bit = random.randrange(len(changed) * 8)
-    changed[bit // 8] ^= 1 << bit % 8
-    return (*row[:place], bytes(changed), *row[place + 1 :])
+class File:
+    """A process's view of a journal."""
 
+    def __init__(self, disk: Disk, log: Log) -> None:
+        self._disk = disk
+        self._log = log
+        self._process = PROCESS.get()
+        self.size: Final = log.size
+        self.read: Final = log.read
 
-class _Reader:
-    """Another process looks at a database."""
+    def write(self, place: int, content: bytes) -> None:
+        """Write it, or some of it. Raises PowerCut or OSError."""
+        self._check_alive()
+        self._disk.write(self._log, place, content)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def cut(self, size: int) -> None:
+        """Let go of what comes after so many bytes."""
+        self._check_alive()
+        self._log.cut(size)
 
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[Any]:
-        """Rows of what is committed."""
-        return self._database.engine.execute(sql, parameters)
+    def sync(self) -> None:
+        """Make it durable. Raises PowerCut or OSError."""
+        self._check_alive()
+        self._disk.sync(self._log)
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _check_alive(self) -> None:
+        if self._process is not None and not self._process.alive:
+            raise PowerCut("a dead process writes nothing")
+
+
+class Damage:
+    """Something is wrong with a journal, until an operator undoes it."""
+
+    def __init__(self, log: Log, kind: FaultKind, damaged: bytearray) -> None:
+        self.kind: Final = kind
+        self._log = log
+        self._whole = bytes(log.content)
+        log.content[:] = damaged
+        log.sync()
+
+    def mend(self) -> None:
+        """Put the right bytes back, from a backup."""
+        self._log.content[:] = self._whole
+        self._log.sync()
+
+
+def damaged(log: Log, promised: int, random: Random) -> Damage | None:
+    """Damage that has to be noticed; None if nothing was written.
+
+    Of what was promised every bit counts, and its end. Of what was not, nobody can tell damage
+    from a write that was cut short, unless two records stand behind it.
+    """
+    _, start = beginning(log)
+    records = list(follow(log, start, log.size()))
+    if not records:
+        return None
+    known = [record for record in records if record.commands and record.last <= promised]
+    content = bytearray(log.content)
+    is_cut = random.random() < 0.5  # noqa: PLR2004  a coin
+    if is_cut and known and records[-1].last <= promised:
+        del content[random.randrange(known[-1].place, known[-1].end.place) :]
+        return Damage(log, FaultKind.TRUNCATED_TAIL, content)
+    # Nobody was told of the last group: without it the journal is whole.
+    covered = [start, *(record.end for record in known or records[:-2])]
+    bit = random.randrange(covered[-1].place * 8)
+    content[bit // 8] ^= 1 << bit % 8
+    return Damage(log, FaultKind.BIT_FLIP, content)
 
 
 class Connection:
@@ -435,7 +532,7 @@ class _Sqlite:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def connect(self, path: Path, **_: Any) -> JournalConnection:  # noqa: ANN401
+    def connect(self, path: Path, **_: Any) -> Connection:  # noqa: ANN401
         """Open one of the simulated files."""
         return self._disk.connect(path)
 

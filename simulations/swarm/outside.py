@@ -9,7 +9,7 @@ from simulations.swarm.chain import BLOCK_S, REORG_BLOCKS_MAX, Chain
 from simulations.swarm.clock import HOUR_MS
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.finding import Finding
-from simulations.swarm.node import GENESIS, Machine, Node
+from simulations.swarm.node import Machine, Node
 from simulations.swarm.person import PEOPLE
 from solver.core.command import IssueCredits
 from solver.journal import JournalLocked
@@ -102,7 +102,7 @@ class Outside:
         while True:
             await asyncio.sleep(self._random.uniform(8, 30))
             if not self._is_damaged():
-                self._machine.snapshots.take(self._machine.disk, GENESIS)
+                self._machine.snapshots.take(self._machine.disk)
 
     # ---------------------------------------------------------------- trouble
 

@@ -16,7 +16,6 @@ from solver.journal import recovery as recovery_module
 from solver.journal import snapshot as snapshot_module
 from solver.journal.mark import PAGE_BYTES, read_mark
 from solver.journal.reader import JournalReader
-from solver.journal.record import Genesis
 from solver.journal.recovery import restore
 
 PATCHES: Final[tuple[tuple[Any, str, Any], ...]] = (
@@ -83,15 +82,15 @@ class SnapshotFolder:
     def __truediv__(self, name: str) -> SnapshotFile:
         return SnapshotFile(self, name)
 
-    def take(self, disk: Disk, genesis: Genesis) -> None:
+    def take(self, disk: Disk) -> None:
         """Replay the journal as it stands, and keep where that leads."""
-        mark = read_mark(disk.page(JOURNAL.with_suffix(".mark"), PAGE_BYTES).read())
-        reader = JournalReader(disk.connect(JOURNAL, read_only=True), genesis, mark)
+        noted = read_mark(disk.page(JOURNAL.with_suffix(".mark"), PAGE_BYTES).read())
+        reader = JournalReader(disk.open(JOURNAL), noted)
         if not reader.seq:
             return
         self._backup = dict(self.files)
         restored = restore(reader, self.path)
-        taken = recovery_module._snapshot_of(restored.recovered, reader.chain)  # noqa: SLF001
+        taken = recovery_module._snapshot_of(restored.recovered, reader)  # noqa: SLF001
         snapshot_module.write(self.path, taken)
 
     def disturb(self, faults: Faults, random: Random) -> None:

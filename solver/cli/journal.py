@@ -20,7 +20,6 @@ from solver.cli.context import ERR, Context
 from solver.core.market import Market
 from solver.engine.collector import uncollected
 from solver.engine.feed import Feed
-from solver.engine.payload import decode
 from solver.engine.recovery import Recovered, apply_group
 from solver.journal import JournalCorrupt, snapshot
 from solver.journal.beancount import beancount
@@ -55,7 +54,7 @@ def verify(*, data_dir: DataDir = HERE, json: Json = False) -> None:
         tell = _progress(reader.seq)
         groups = 0
         for record in reader.read():
-            groups += 1
+            groups += 1 if record.commands else 0
             tell(record.last)
         _show("journal", json, commands=reader.seq, groups=groups, chain=reader.chain.hex())
 
@@ -135,7 +134,7 @@ def _lines(reader: JournalReader) -> Iterator[str]:
     recovered = Recovered(market=Market(reader.genesis.usdc), feed=Feed(kept_max=1))
     for record in reader.read():
         told = apply_group(recovered, record)
-        numbered = zip(decode(record.payload), told, strict=True)
+        numbered = zip(record.decoded(), told, strict=True)
         for seq, (command, events) in enumerate(numbered, record.seq):
             yield encoder.encode({"seq": seq, "command": command, "events": events}).decode()
 

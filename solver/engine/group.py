@@ -27,7 +27,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordedGroup(Protocol):
-    """A group as it is read again; an empty outcome means that nobody noted one then."""
+    """A group as it is read again; an empty outcome means that nobody noted one then.
+
+    Without commands its payload is the state's hash after all before it.
+    """
 
     @property
     def seq(self) -> int:
@@ -57,12 +60,4 @@ class JournalPort(Protocol):
 
     def has_room(self) -> bool:
         """Whether the disk takes new work, or only what brings begun work to its end."""
-        ...
-
-    def is_upkeep_due(self) -> bool:
-        """Whether `keep_up` has something to do."""
-        ...
-
-    def keep_up(self) -> None:
-        """Do between two writes what takes longer than one. Raises as `append` does."""
         ...

@@ -1,9 +1,9 @@
 """One line of commands: stamp, apply, make durable, then answer.
 
-Commands are applied in memory and their group is written in one transaction; nobody is
+Commands are applied in memory and their group is written whole; nobody is
 answered, and no event is published, before that write is on disk. A crash in between
 forgets what nobody was told. While one group is written the next one is applied, as far as
-it comes: that is the group commit. A busy market writes every other millisecond, or as soon as
+it comes: that is the group commit. A busy market writes every millisecond, or as soon as
 a write is worth it: more writes would only take the processor from what they wait for. Groups
 are written and answered in their order, one at a time. Rejected commands change nothing and
 are not journaled.
@@ -34,7 +34,7 @@ __all__ = ["GROUP_MAX", "INBOX_MAX", "Applied", "Result", "Sequencer", "Sequence
 INBOX_MAX: Final = 10_000
 """Commands that wait to be written; more are refused as busy."""
 TICK_INTERVAL_S: Final = 0.02
-PAUSE_SECONDS: Final = 0.002
+PAUSE_SECONDS: Final = 0.001
 """From one write of a busy market to the next, if little waits."""
 BUSY_MIN: Final = 4
 """Commands of one write, from which on the market is busy: with fewer, nobody waits longer."""
@@ -232,8 +232,6 @@ class Sequencer:
             batch.answer()
         finally:
             batch.ended.set()
-        if self._journal.is_upkeep_due():
-            await self._writer.carry_out(self._journal.keep_up)
 
     async def _write(self, batch: Batch) -> None:
         self._outcome = outcome_after(self._outcome, batch.told)

@@ -18,7 +18,7 @@ COMMANDS_MAX: Final = 48
 the next are applied."""
 SECONDS_MAX: Final = 0.002
 """What a write in place may take; a slower one is not followed by others soon."""
-THREADED_MIN: Final = 256
+THREADED_MIN: Final = 64
 """Writes that a thread carries out after a slow one, before the disk is tried again."""
 
 
@@ -31,10 +31,6 @@ class Writer:
     async def write(self, commands: int, work: Callable[[], T]) -> T:
         """Carry out a write of so many commands; raises what it raises."""
         del commands
-        return await self.carry_out(work)
-
-    async def carry_out(self, work: Callable[[], T]) -> T:
-        """Carry out what nobody waits for; raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
@@ -59,7 +55,7 @@ class QuickWriter(Writer):
         """Carry out a write of so many commands; raises what it raises."""
         if self._threaded or commands > COMMANDS_MAX:
             self._threaded = max(0, self._threaded - 1)
-            return await self.carry_out(work)
+            return await super().write(commands, work)
         started = self._seconds()
         done = work()
         if self._seconds() - started > SECONDS_MAX:

@@ -21,7 +21,6 @@ from solver.core.ledger import CHAIN, ISSUANCE
 from solver.core.market import Market
 from solver.core.state import CREDIT
 from solver.engine.feed import Feed
-from solver.engine.payload import decode
 from solver.engine.recovery import Recovered, apply_group
 from solver.journal.recovery import Source
 
@@ -115,8 +114,8 @@ def beancount(source: Source) -> Iterator[str]:
     last_ms = 0
     for record in source.read():
         told = apply_group(recovered, record)
-        commands = decode(record.payload)
-        for seq, (command, events) in enumerate(zip(commands, told, strict=True), record.seq):
+        numbered = zip(record.decoded(), told, strict=True)
+        for seq, (command, events) in enumerate(numbered, record.seq):
             last_ms = command.at_ms
             for transfer in books.transfers(seq, command, events):
                 yield from _written(transfer, names[transfer.asset], opened)

@@ -1,32 +1,44 @@
 """Where a journal lives: the operating system behind a port, so that tests can crash it.
 
-Every byte of a journal goes through here: the database, the lock, the mark and the spare
-room. What fails raises sqlite3's errors or OSError, whatever is behind it.
+Every byte of a journal goes through here: the file, the lock, the mark and the spare
+room. What fails raises OSError, whatever is behind it.
 """
 
 import fcntl
 import mmap
 import os
-import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from solver.journal.fault import JournalLocked, JournalWriteFailed
 
-DatabaseError = sqlite3.DatabaseError
-DATABASE_PAGE_BYTES: Final = 16 * 1024
-"""Of a new database. SQLite writes page by page, twice into its log and once from there: with its
-own 4 KiB a full group, and moving the log, take half as much time again, and a small one no less.
-"""
+
+class Readable(Protocol):
+    """What is read of a file. Each method raises OSError."""
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        ...
+
+    def read(self, place: int, length: int) -> bytes:
+        """So many bytes from a place on; fewer at the end."""
+        ...
 
 
-class Connection(Protocol):
-    """What we use of an SQLite connection, in autocommit mode."""
+class File(Readable, Protocol):
+    """A file that only grows while it is written. Each method raises OSError."""
 
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[Any]:
-        """Run one statement; its rows."""
+    def write(self, place: int, content: bytes) -> None:
+        """Write all of it there; after an error any part of it may be."""
+        ...
+
+    def cut(self, size: int) -> None:
+        """Let go of what comes after so many bytes."""
+        ...
+
+    def sync(self) -> None:
+        """Wait until the disk has what was written."""
         ...
 
     def close(self) -> None: ...  # noqa: D102
@@ -53,8 +65,12 @@ class Page(Protocol):
 class Disk(Protocol):
     """What a journal needs of a machine."""
 
-    def connect(self, path: Path, *, read_only: bool = False) -> Connection:
-        """Open the database. Raises sqlite3.Error."""
+    def open(self, path: Path, *, read_only: bool = False) -> File:
+        """Open a file that is there. Raises OSError."""
+        ...
+
+    def create(self, path: Path, content: bytes) -> None:
+        """Have a file there that holds this, whole or not at all. Raises OSError."""
         ...
 
     def lock(self, path: Path) -> Lock:
@@ -81,20 +97,16 @@ class Disk(Protocol):
 class LocalDisk:
     """This machine's file system."""
 
-    def connect(self, path: Path, *, read_only: bool = False) -> Connection:
-        """Open the database. Raises sqlite3.Error."""
-        # One thread at a time uses it: the sequencer's writer, or recovery before that.
-        if not read_only:
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            connection.execute(f"PRAGMA page_size = {DATABASE_PAGE_BYTES}")
-            return connection
-        try:
-            return self._looked_into(path, "mode=ro")
-        except sqlite3.OperationalError:
-            # On a medium that takes no shared memory beside the file: whole, if it was closed.
-            if path.with_name(f"{path.name}-wal").exists():
-                raise
-            return self._looked_into(path, "mode=ro&immutable=1")
+    def open(self, path: Path, *, read_only: bool = False) -> File:
+        """Open a file that is there. Raises OSError."""
+        return _LocalFile(os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC))
+
+    def create(self, path: Path, content: bytes) -> None:
+        """Have a file there that holds this, whole or not at all. Raises OSError."""
+        draft = path.with_name(f"{path.name}.new")
+        write_durably(draft, content)
+        draft.replace(path)
+        sync_folder(path.parent)
 
     def lock(self, path: Path) -> Lock:
         """Hold `path`. Raises JournalLocked, JournalWriteFailed."""
@@ -113,10 +125,7 @@ class LocalDisk:
     def page(self, path: Path, size: int) -> Page:
         """Open the page, made of zeros if it is not there. Raises OSError."""
         if not path.exists() or path.stat().st_size != size:
-            draft = path.with_name(f"{path.name}.new")
-            write_durably(draft, bytes(size))
-            draft.replace(path)
-            sync_folder(path.parent)
+            self.create(path, bytes(size))
         return _MappedPage(path, size)
 
     def free_bytes(self, folder: Path) -> int:
@@ -144,18 +153,6 @@ class LocalDisk:
         path.unlink()
         return True
 
-    @staticmethod
-    def _looked_into(path: Path, how: str) -> sqlite3.Connection:
-        """A connection that can read the file; SQLite finds out on the first look only."""
-        uri = f"{path.absolute().as_uri()}?{how}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
 
 LOCAL_DISK: Final[Disk] = LocalDisk()
 
@@ -169,11 +166,11 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_file(handle: int) -> None:
-    """Wait until the disk has what was written. Raises OSError."""
+    """Wait until the disk has what was written, and how long the file is. Raises OSError."""
     if sys.platform == "darwin":
         fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
     else:
-        os.fsync(handle)
+        os.fdatasync(handle)
 
 
 def sync_folder(folder: Path) -> None:
@@ -183,6 +180,39 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class _LocalFile:
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def size(self) -> int:
+        return os.fstat(self._handle).st_size
+
+    def read(self, place: int, length: int) -> bytes:
+        """One call may give less than there is, beyond 2 GiB at least."""
+        parts = []
+        while length and (part := os.pread(self._handle, length, place)):
+            parts.append(part)
+            place, length = place + len(part), length - len(part)
+        return b"".join(parts)
+
+    def write(self, place: int, content: bytes) -> None:
+        """One call may take less than it is given, as on a disk that gets full."""
+        written = os.pwrite(self._handle, content, place)
+        while written < len(content):
+            written += os.pwrite(self._handle, content[written:], place + written)
+
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._handle, size)
+
+    def sync(self) -> None:
+        sync_file(self._handle)
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 class _FileLock:

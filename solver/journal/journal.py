@@ -1,79 +1,53 @@
-"""An append-only, hash-chained log of groups of commands in SQLite (WAL, full sync).
+"""An append-only file of groups of commands, each bound by a hash to all before it.
 
-`append` returns only when its group is on disk. Every group carries
+`append` returns only when its group is on disk. Every record carries
 sha256(previous chain ‖ seq ‖ commands ‖ outcome ‖ payload); recovery recomputes the
 chain from the genesis hash, so that a changed, missing or reordered group halts with its
-place. One process writes: an exclusive lock on a file beside the database is held for life.
+place. One process writes: an exclusive lock on a file beside it is held for life.
 """
 
-import sqlite3
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from solver.engine.group import Group
-from solver.journal.disk import LOCAL_DISK, Connection, DatabaseError, Disk, Lock
-from solver.journal.fault import (
-    JournalCorrupt,
-    JournalForeign,
-    JournalWriteFailed,
-)
+from solver.journal.disk import LOCAL_DISK, Disk, File, Lock
+from solver.journal.extent import read_verified, settled_end
+from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
 from solver.journal.mark import PAGE_BYTES, Mark
 from solver.journal.migration import migrate
 from solver.journal.record import (
-    INSERT,
-    SCHEMA,
+    PAYLOAD_BYTES_MAX,
     Genesis,
     Record,
-    last_record,
-    link,
-    noted_hashes,
-    read_verified,
-    record_ending_at,
-    stored_genesis,
+    beginning,
+    header,
+    packed,
+    record_after,
+    record_at,
 )
 from solver.journal.room import Room
 
-GROUP_BYTES_MAX: Final = 512 * 1024 * 1024
-"""Below what SQLite takes (10⁹); a group of the longest commands there are is shorter."""
-LOG_BYTES_MAX: Final = 1024 * 1024
-"""The write-ahead log is moved into the database whenever so much was added.
-
-Moving takes two syncs and the time to copy, 2 ms here, and the next group may wait for it. On a
-disk that is slow to sync, the syncs are what it costs: less at once would only stall it more often.
-"""
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA fullfsync = ON",
-    "PRAGMA checkpoint_fullfsync = ON",
-    # SQLite would pass over a failed sync here; we move the log ourselves and stop.
-    "PRAGMA wal_autocheckpoint = 0",
-)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Journal:
     """The single writer's handle. Use `Journal.open`; close it, or let the process end."""
 
-    def __init__(
-        self, connection: Connection, lock: Lock, mark: Mark, room: Room, genesis: Genesis
-    ) -> None:
-        self._connection = connection
+    def __init__(self, file: File, lock: Lock, mark: Mark, room: Room) -> None:
+        self._file = file
         self._lock: Lock | None = lock
         self._mark = mark
         self._room = room
-        self._log_bytes = 0
-        self.genesis: Final = genesis
-        self._seq, self._chain = last_record(connection, genesis)
-        if self._seq < mark.seq:
-            reason = f"missing; everything up to {mark.seq} was acknowledged"
-            raise JournalCorrupt(self._seq + 1, reason)
+        self.genesis, self._start = beginning(file)
+        self._end = settled_end(file, self._start, mark.noted)
 
     @classmethod
     def open(cls, path: Path, genesis: Genesis, disk: Disk = LOCAL_DISK) -> "Journal":
         """Open or create the journal at `path`; one of an older format is migrated first.
+
+        What a crash left of a write that nobody was told of is cut off.
 
         Raises:
             JournalLocked: another process has it.
@@ -82,151 +56,110 @@ class Journal:
             JournalWriteFailed: the folder cannot be written.
         """
         lock = disk.lock(path.with_suffix(".lock"))
-        connection: Connection | None = None
+        file: File | None = None
         try:
             migrate(path, genesis)
-            connection = _connect(path, disk)
-            _agree_on(connection, genesis)
             mark = Mark(disk.page(path.with_suffix(".mark"), PAGE_BYTES))
-            room = Room(disk, path.with_suffix(".spare"))
-            return cls(connection, lock, mark, room, genesis)
+            file = _file(path, genesis, mark, disk)
+            journal = cls(file, lock, mark, Room(disk, path.with_suffix(".spare")))
+            journal._agree_with(genesis)
+            journal._settle()
         except BaseException as error:
-            if connection is not None:
-                connection.close()
+            if file is not None:
+                file.close()
             lock.close()
             if isinstance(error, OSError):
                 raise JournalWriteFailed(str(error)) from error
-            if isinstance(error, DatabaseError):
-                raise JournalCorrupt(0, str(error)) from error
             raise
+        return journal
 
     @property
     def seq(self) -> int:
         """Number of the last durable command; 0 for a new journal."""
-        return self._seq
+        return self._end.seq
 
     @property
     def chain(self) -> bytes:
-        """Chain hash after the last durable group: commits to everything before it."""
-        return self._chain
+        """Chain hash after the last durable record: commits to everything before it."""
+        return self._end.chain
 
     def append(self, group: Group) -> int:
-        """Write a group in one durable transaction; the number of its last command.
+        """Write a group and have the disk take it; the number of its last command.
 
         Raises JournalWriteFailed with nothing of the group acknowledged. The caller must
         stop then: after a failed sync nobody knows what is on disk, only recovery does.
         """
-        if len(group.payload) > GROUP_BYTES_MAX:
+        if len(group.payload) > PAYLOAD_BYTES_MAX:
             raise JournalWriteFailed(f"a group of {len(group.payload)} bytes")
-        seq = self._seq + 1
-        chain = link(self._chain, seq, group)
-        row = (seq, group.commands, group.payload, group.outcome, chain)
+        record = record_after(self._end, group)
         try:
-            self._insert(row)
-            self._seq, self._chain = seq + group.commands - 1, chain
-            self._mark.move(self._seq, chain)
-        except (sqlite3.Error, OSError) as error:
+            self._write(record.place, packed(record))
+            self._file.sync()
+        except OSError as error:
             raise JournalWriteFailed(str(error)) from error
-        self._log_bytes += len(group.payload)
-        return self._seq
-
-    def is_upkeep_due(self) -> bool:
-        """Whether the log is so long that it should be moved into the database."""
-        return self._log_bytes >= LOG_BYTES_MAX
-
-    def keep_up(self) -> None:
-        """Move the log into the database, so that it starts again from its beginning.
-
-        Between two groups, once the first is answered: nobody waits for it but the second.
-        Raises JournalWriteFailed.
-        """
-        try:
-            self._shorten_log()
-        except (sqlite3.Error, OSError) as error:
-            raise JournalWriteFailed(str(error)) from error
+        self._end = record.end
+        self._mark.move(self._end)
+        return self._end.seq
 
     def checkpoint(self, state_hash: str) -> None:
         """Note the state hash after the last command, for recovery to compare."""
-        try:
-            self._execute(
-                "INSERT OR REPLACE INTO checkpoint VALUES (?, ?)", (self._seq, state_hash)
-            )
-        except sqlite3.Error as error:
-            raise JournalWriteFailed(str(error)) from error
-
-    def checkpoints(self) -> dict[int, str]:
-        """State hashes by number of the last command."""
-        return noted_hashes(self._connection)
+        self.append(Group(commands=0, payload=state_hash.encode(), outcome=b""))
 
     def has_room(self) -> bool:
         """Whether the disk takes new work, or only what brings begun work to its end."""
         return self._room.is_enough()
 
     def read(self) -> Iterator[Record]:
-        """Every group from the first, each verified against the chain and the mark.
+        """Every record from the first, each verified against the chain.
 
         Raises JournalCorrupt at the first that does not follow from those before.
         """
-        mark = (self._mark.seq, self._mark.chain)
-        return read_verified(self._connection, self.genesis, mark, self._seq)
+        return read_verified(self._file, self._start, self._end)
 
-    def ending_at(self, seq: int) -> Record | None:
-        """The group whose last command has this number, without its payload."""
-        return record_ending_at(self._connection, seq)
+    def at(self, place: int) -> Record | None:
+        """The record that begins at this place, as it stands there; None if none does."""
+        return record_at(self._file, place)
 
     def close(self) -> None:
-        """Close the database and release the lock. Closing twice does nothing."""
+        """Close the file and release the lock. Closing twice does nothing."""
         if self._lock is not None:
-            self._connection.close()
+            self._file.close()
             self._mark.close()
             self._lock.close()
             self._lock = None
 
-    def _insert(self, row: tuple[int, int, bytes, bytes, bytes]) -> None:
-        self._execute(INSERT, row)
+    def _write(self, place: int, content: bytes) -> None:
+        """Write at the end; a full disk is given the spare room, once.
 
-    def _execute(self, sql: str, parameters: tuple[object, ...]) -> None:
-        """Run one durable statement; a full disk is given the spare room, once.
-
-        SQLite says that a disk is full before it syncs: nothing of the statement is kept,
-        and the same bytes can be written again. No other failure is tried a second time.
+        A disk says that it is full before it is asked to sync, so that the same bytes can be
+        written again. No other failure is tried a second time.
         """
         try:
-            list(self._connection.execute(sql, parameters))
-        except sqlite3.OperationalError as error:
-            if not _is_full(error) or not self._room.release():
+            self._file.write(place, content)
+        except OSError as error:
+            if error.errno not in _FULL or not self._room.release():
                 raise
-            list(self._connection.execute(sql, parameters))
+            self._file.write(place, content)
 
-    def _shorten_log(self) -> None:
-        try:
-            list(self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
-        except sqlite3.OperationalError as error:
-            # The log still has everything; it only grows until there is room.
-            if not _is_full(error):
-                raise
-            self._room.release()
-        self._log_bytes = 0
+    def _agree_with(self, genesis: Genesis) -> None:
+        if self.genesis != genesis:
+            raise JournalForeign(f"this journal is for {self.genesis}, not for {genesis}")
+
+    def _settle(self) -> None:
+        """Make durable what is there: whoever was killed may have written it, and not synced."""
+        if self._file.size() > self._end.place:
+            self._file.cut(self._end.place)
+        self._file.sync()
+        if self._end.last != self._mark.noted.last:
+            self._mark.move(self._end)
 
 
-def _connect(path: Path, disk: Disk) -> Connection:
+def _file(path: Path, genesis: Genesis, mark: Mark, disk: Disk) -> File:
     try:
-        connection = disk.connect(path)
-        for statement in (*_PRAGMAS, *SCHEMA):
-            list(connection.execute(statement))
-    except sqlite3.DatabaseError as error:
-        raise JournalCorrupt(0, str(error)) from error
-    return connection
-
-
-def _agree_on(connection: Connection, genesis: Genesis) -> None:
-    stored = stored_genesis(connection)
-    if stored is None:
-        body = msgspec.json.encode(genesis)
-        list(connection.execute("INSERT INTO genesis VALUES (0, ?)", (body,)))
-    elif stored != genesis:
-        raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
-
-
-def _is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        return disk.open(path)
+    except FileNotFoundError:
+        if mark.noted.last:
+            reason = f"missing; everything up to {mark.noted.seq} was acknowledged"
+            raise JournalCorrupt(1, reason) from None
+    disk.create(path, header(genesis))
+    return disk.open(path)

@@ -1,11 +1,11 @@
-"""From the format before to this one: verify all of the old, write the new beside it, swap.
+"""From a format before to this one: verify all of the old, write the new beside it, swap.
 
-What the commands led to was noted in other words than today's, so migrated groups carry no
+Format 4 has the same commands, what they led to and the state's hashes: they are copied.
+Format 3 noted what its commands led to in other words than today's, so its groups carry no
 outcome: replay has nothing to compare there, and goes on from what it finds. Snapshots name
-the old chain, and are passed over. The old file is kept as `*.v3`.
+the old chain, and are passed over. The old file is kept as `*.v3` or `*.v4`.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,21 +16,28 @@ from solver.engine.group import Group
 from solver.engine.payload import PayloadUnreadable, encode
 from solver.journal.disk import sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
-from solver.journal.mark import read_mark
 from solver.journal.record import (
     FORMAT_VERSION,
-    INSERT,
-    SCHEMA,
+    End,
     Genesis,
     first_link,
-    last_record,
-    link,
-    read_verified,
-    stored_genesis,
+    header,
+    packed,
+    record_after,
 )
+from solver.journal.sqlite_journal import BEGINNING, SqliteJournal
 from solver.journal.translation import Translation, Untranslatable
 
-OLD_VERSION: Final = 3
+OLDEST: Final = 3
+
+
+def is_old(path: Path) -> bool:
+    """Whether the journal at `path`, if there is one, has a format before this one."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(BEGINNING)) == BEGINNING
+    except FileNotFoundError:
+        return False
 
 
 def migrate(path: Path, genesis: Genesis) -> bool:
@@ -44,116 +51,78 @@ def migrate(path: Path, genesis: Genesis) -> bool:
             old, or says what today's market refuses; nothing was changed.
         JournalWriteFailed: there is no room for the new file.
     """
-    version = _version(path, genesis) if path.exists() else FORMAT_VERSION
-    if version == FORMAT_VERSION:
+    if not is_old(path):
         return False
     draft = path.with_name(f"{path.name}.new")
-    old = msgspec.structs.replace(genesis, format_version=version)
+    journal = SqliteJournal(path)
     try:
-        _remove(draft)
-        _fold_log(path)
-        _write(draft, genesis, _groups(path, old))
-        _keep_old(path)
+        stored = journal.genesis()
+        old = _of_this_market(stored, genesis)
+        journal.fold_log()
+        _write(draft, genesis, _groups(journal, old) if stored else iter(()))
+        journal.close()
+        _keep(path, old.format_version)
         # It is of the old chain. Without one a journal may end anywhere: it was just verified.
         path.with_suffix(".mark").unlink(missing_ok=True)
         draft.replace(path)
         sync_folder(path.parent)
     except Untranslatable as error:
-        _remove(draft)
-        raise JournalForeign(f"this journal of format {version} cannot go on: {error}") from error
+        raise JournalForeign(
+            f"this journal of format {old.format_version} cannot go on: {error}"
+        ) from error
     except PayloadUnreadable as error:
-        _remove(draft)
         raise JournalCorrupt(0, str(error)) from error
-    except (sqlite3.OperationalError, OSError) as error:
+    except OSError as error:
         raise JournalWriteFailed(f"migration: {error}") from error
+    finally:
+        journal.close()
+        draft.unlink(missing_ok=True)
     return True
 
 
-def _version(path: Path, genesis: Genesis) -> int:
-    """The format of a journal of this market; today's for one that says nothing yet."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-        stored = stored_genesis(connection) if "genesis" in tables else None
-    except sqlite3.DatabaseError as error:
-        raise JournalCorrupt(0, str(error)) from error
-    finally:
-        connection.close()
-    if stored is None or stored.format_version == FORMAT_VERSION:
-        return FORMAT_VERSION
-    if stored.format_version < OLD_VERSION:
+def _of_this_market(old: Genesis | None, genesis: Genesis) -> Genesis:
+    """What the old journal says it is for; one that said nothing yet holds nothing."""
+    if old is None:
+        return msgspec.structs.replace(genesis, format_version=FORMAT_VERSION - 1)
+    if old.format_version < OLDEST:
         raise JournalForeign(
-            f"this journal has format {stored.format_version}, made for contracts that are not "
+            f"this journal has format {old.format_version}, made for contracts that are not "
             "run any more: let the version that wrote it settle all, and begin a new one"
         )
-    if msgspec.structs.replace(stored, format_version=FORMAT_VERSION) != genesis:
-        raise JournalForeign(f"this journal is for {stored}, not for {genesis}")
-    return stored.format_version
+    if msgspec.structs.replace(old, format_version=FORMAT_VERSION) != genesis:
+        raise JournalForeign(f"this journal is for {old}, not for {genesis}")
+    return old
 
 
-def _fold_log(path: Path) -> None:
-    """Move the write-ahead log into the file: it must not be found beside the new one."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-    finally:
-        connection.close()
-    if path.with_name(f"{path.name}-wal").exists():
-        raise JournalWriteFailed("migration: another process reads the journal; stop it first")
-
-
-def _groups(path: Path, old: Genesis) -> Iterator[Group]:
-    """Every group of the old format, verified against chain and mark, in today's words."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        mark = _marked(path)
-        seq, _ = last_record(connection, old)
-        if seq < mark[0]:
-            reason = f"missing; everything up to {mark[0]} was acknowledged"
-            raise JournalCorrupt(seq + 1, reason)
+def _groups(journal: SqliteJournal, old: Genesis) -> Iterator[Group]:
+    """Every group of the old journal in today's words, with the state's hashes after them."""
+    if old.format_version == OLDEST:
         translation = Translation(old.usdc)
-        for record in read_verified(connection, old, mark, seq):
-            commands = translation.group(record.seq, record.payload)
+        for seq, group in journal.groups(old):
+            commands = translation.group(seq, group.payload)
             yield Group(commands=len(commands), payload=encode(commands), outcome=b"")
-    finally:
-        connection.close()
-
-
-def _marked(path: Path) -> tuple[int, bytes]:
-    try:
-        return read_mark(path.with_suffix(".mark").read_bytes())
-    except FileNotFoundError:
-        return 0, b""
+        return
+    noted = journal.state_hashes()
+    for seq, group in journal.groups(old):
+        yield group
+        state_hash = noted.get(seq + group.commands - 1)
+        if state_hash is not None:
+            yield Group(commands=0, payload=state_hash.encode(), outcome=b"")
 
 
 def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
     """Write the new file whole, and wait until the disk has it."""
-    connection = sqlite3.connect(draft, isolation_level=None)
-    try:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN")
-        for statement in SCHEMA:
-            connection.execute(statement)
-        connection.execute("INSERT INTO genesis VALUES (0, ?)", (msgspec.json.encode(genesis),))
-        chain, seq = first_link(genesis), 1
+    with draft.open("wb") as file:
+        end = End(place=file.write(header(genesis)), chain=first_link(genesis))
         for group in groups:
-            chain = link(chain, seq, group)
-            connection.execute(INSERT, (seq, group.commands, group.payload, b"", chain))
-            seq += group.commands
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
-    with draft.open("rb") as file:
+            record = record_after(end, group)
+            file.write(packed(record))
+            end = record.end
+        file.flush()
         sync_file(file.fileno())
 
 
-def _keep_old(path: Path) -> None:
-    kept = path.with_name(f"{path.name}.v{OLD_VERSION}")
-    _remove(kept)
+def _keep(path: Path, version: int) -> None:
+    kept = path.with_name(f"{path.name}.v{version}")
+    kept.unlink(missing_ok=True)
     kept.hardlink_to(path)
-
-
-def _remove(path: Path) -> None:
-    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)

@@ -1,36 +1,24 @@
 """A journal as another process reads it: nothing is written, the market may be running."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from solver.journal.disk import LOCAL_DISK, Connection, Disk
+from solver.journal.disk import LOCAL_DISK, Disk, File
+from solver.journal.extent import read_verified, settled_end
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalMissing
-from solver.journal.mark import read_mark
-from solver.journal.record import (
-    FORMAT_VERSION,
-    Genesis,
-    Record,
-    last_record,
-    noted_hashes,
-    read_verified,
-    record_ending_at,
-    stored_genesis,
-)
+from solver.journal.mark import Noted, read_mark
+from solver.journal.migration import is_old
+from solver.journal.record import FORMAT_VERSION, Record, beginning, record_at
 
 
 class JournalReader:
     """What the journal held when it was opened. Use `JournalReader.open`, and close it."""
 
-    def __init__(self, connection: Connection, genesis: Genesis, mark: tuple[int, bytes]) -> None:
-        self._connection = connection
-        self._mark = mark
-        self.genesis: Final = genesis
-        self.seq, self.chain = last_record(connection, genesis)
-        if self.seq < mark[0]:
-            reason = f"missing; everything up to {mark[0]} was acknowledged"
-            raise JournalCorrupt(self.seq + 1, reason)
+    def __init__(self, file: File, noted: Noted) -> None:
+        self._file = file
+        self.genesis, self._start = beginning(file)
+        self._end: Final = settled_end(file, self._start, noted)
 
     @classmethod
     def open(cls, path: Path, disk: Disk = LOCAL_DISK) -> "JournalReader":
@@ -38,55 +26,54 @@ class JournalReader:
 
         Raises JournalMissing, JournalForeign (another format), or JournalCorrupt.
         """
-        # The mark first: a running market moves it after the database, never before.
+        # The mark first: a running market moves it after the journal, never before.
         try:
-            mark = read_mark(path.with_suffix(".mark").read_bytes())
+            noted = read_mark(path.with_suffix(".mark").read_bytes())
         except FileNotFoundError:
-            mark = (0, b"")
-        if not path.exists():
-            if mark[0]:
-                raise JournalCorrupt(1, f"missing; everything up to {mark[0]} was acknowledged")
-            raise JournalMissing(f"there is no journal at {path}")
-        connection: Connection | None = None
+            noted = Noted()
+        if is_old(path):
+            raise JournalForeign(
+                "this journal has an older format: start its market once, "
+                f"which brings it to format {FORMAT_VERSION}"
+            )
         try:
-            connection = disk.connect(path, read_only=True)
-            return cls(connection, _known(connection), mark)
-        except sqlite3.DatabaseError as error:
-            _close(connection)
-            raise JournalCorrupt(0, str(error)) from error
+            file = disk.open(path, read_only=True)
+        except FileNotFoundError:
+            if noted.last:
+                reason = f"missing; everything up to {noted.seq} was acknowledged"
+                raise JournalCorrupt(1, reason) from None
+            raise JournalMissing(f"there is no journal at {path}") from None
+        except OSError as error:
+            raise JournalMissing(f"the journal cannot be read: {error}") from error
+        try:
+            return cls(file, noted)
         except BaseException:
-            _close(connection)
+            file.close()
             raise
 
+    @property
+    def seq(self) -> int:
+        """Number of the last command; 0 if there is none."""
+        return self._end.seq
+
+    @property
+    def chain(self) -> bytes:
+        """Chain hash after the last record: commits to everything before it."""
+        return self._end.chain
+
+    @property
+    def last(self) -> int:
+        """Where the last record begins; 0 if there is none."""
+        return self._end.last
+
     def read(self) -> Iterator[Record]:
-        """Every group from the first, each verified. Raises JournalCorrupt."""
-        return read_verified(self._connection, self.genesis, self._mark, self.seq)
+        """Every record from the first, each verified. Raises JournalCorrupt."""
+        return read_verified(self._file, self._start, self._end)
 
-    def checkpoints(self) -> dict[int, str]:
-        """State hashes of clean stops, by the number of the last command."""
-        return noted_hashes(self._connection)
-
-    def ending_at(self, seq: int) -> Record | None:
-        """The group whose last command has this number, without its payload."""
-        return record_ending_at(self._connection, seq)
+    def at(self, place: int) -> Record | None:
+        """The record that begins at this place, as it stands there; None if none does."""
+        return record_at(self._file, place)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
-
-
-def _known(connection: Connection) -> Genesis:
-    genesis = stored_genesis(connection)
-    if genesis is None:
-        raise JournalCorrupt(0, "it does not say what it is for")
-    if genesis.format_version != FORMAT_VERSION:
-        raise JournalForeign(
-            f"this journal has format {genesis.format_version}: start its market once, "
-            f"which brings it to format {FORMAT_VERSION}"
-        )
-    return genesis
-
-
-def _close(connection: Connection | None) -> None:
-    if connection is not None:
-        connection.close()
+        self._file.close()

@@ -1,40 +1,38 @@
-"""The journal's format: what a file is for, its groups, and the chain that binds them."""
+"""The journal's format: a header that says what it is for, then records, each bound to all before.
+
+header   magic(16) length(4) genesis(JSON) sha256 of these(32)
+record   magic(4) seq(8) commands(4) outcome length(4) payload length(4) chain(32) outcome payload
+
+Numbers are big-endian. A record holds a group of commands; or, without commands, the state's
+hash after all before it, noted at a clean stop. Nothing that is written is changed again.
+"""
 
 from collections.abc import Iterator
 from hashlib import sha256
+from struct import Struct
 from typing import Final
 
 import msgspec
 
+from solver.core.command import Command
 from solver.engine.group import Group
-from solver.journal.disk import Connection, DatabaseError
+from solver.engine.payload import PayloadUnreadable, decode
+from solver.journal.disk import Readable
 from solver.journal.fault import JournalCorrupt, JournalForeign
 
-FORMAT_VERSION: Final = 4
-STEP_MAX: Final = 8
-"""Groups read at once: they stay in the cache, and the writer's log is not held back for long."""
+FORMAT_VERSION: Final = 5
+PAYLOAD_BYTES_MAX: Final = 512 * 1024 * 1024
+"""A group of the longest commands there are is shorter."""
 
-SCHEMA: Final = (
-    """CREATE TABLE IF NOT EXISTS genesis (
-        id INTEGER PRIMARY KEY CHECK (id = 0), body BLOB NOT NULL
-    ) STRICT""",
-    """CREATE TABLE IF NOT EXISTS record (
-        seq INTEGER PRIMARY KEY, commands INTEGER NOT NULL, payload BLOB NOT NULL,
-        outcome BLOB NOT NULL, chain BLOB NOT NULL
-    ) STRICT""",
-    """CREATE TABLE IF NOT EXISTS checkpoint (
-        seq INTEGER PRIMARY KEY, state_hash TEXT NOT NULL
-    ) STRICT""",
-)
-_COMMANDS_MAX: Final = 2**32
-INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?)"
-_STEP: Final = (
-    "SELECT seq, commands, payload, outcome, chain FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
-)
-_ENDING_AT: Final = (
-    "SELECT seq, commands, outcome, chain FROM record WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
-)
-_LAST: Final = "SELECT seq + commands - 1, chain FROM record ORDER BY seq DESC LIMIT 1"
+_MAGIC: Final = b"keyfill journal\n"
+_LENGTH_BYTES: Final = 4
+_CHECK_BYTES: Final = 32
+_GENESIS_BYTES_MAX: Final = 4_096
+_MARKED: Final = b"\xffKF\n"
+"""Begins a record. No text has its first byte: nobody can have what looks like one written."""
+_HEAD: Final = Struct(">4sQIII32s")
+_STEP_BYTES: Final = 1024 * 1024
+"""What is read at once."""
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +44,26 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     usdc: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One group as it is stored; `seq` is the number of its first command."""
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a journal ends, or some part of it that begins with its beginning."""
 
+    place: int
+    """In bytes: the next record begins here."""
+    last: int = 0
+    """Where the last record begins; 0 if there is none."""
+    seq: int = 0
+    """Number of the last command; 0 if there is none."""
+    chain: bytes
+    """Commits to everything before."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One record as it stands at `place`; `seq` is the number of its first command.
+
+    Without `commands` its payload is the state's hash, and `seq` is the next command's number.
+    """
+
+    place: int
     seq: int
     commands: int
     payload: bytes
@@ -57,17 +72,70 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def last(self) -> int:
-        """The number of its last command."""
+        """The number of its last command, or of the last before it."""
         return self.seq + self.commands - 1
+
+    @property
+    def end(self) -> End:
+        """The journal's end, as long as this is its last record."""
+        length = _HEAD.size + len(self.outcome) + len(self.payload)
+        return End(place=self.place + length, last=self.place, seq=self.last, chain=self.chain)
+
+    def decoded(self) -> list[Command]:
+        """Its commands. Raises JournalCorrupt."""
+        if not self.commands:
+            return []
+        try:
+            return decode(self.payload)
+        except PayloadUnreadable as error:
+            raise JournalCorrupt(self.seq, str(error)) from error
+
+
+def header(genesis: Genesis) -> bytes:
+    """What a journal begins with."""
+    body = msgspec.json.encode(genesis)
+    said = _MAGIC + len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    return said + sha256(said).digest()
+
+
+def beginning(file: Readable) -> tuple[Genesis, End]:
+    """What a journal says it is for, and its end if nothing was written yet.
+
+    Raises JournalForeign for another format, JournalCorrupt for what cannot be read.
+    """
+    fixed = len(_MAGIC) + _LENGTH_BYTES
+    start = _read(file, 0, fixed + _GENESIS_BYTES_MAX + _CHECK_BYTES, 0)
+    if not start.startswith(_MAGIC):
+        raise JournalCorrupt(0, "it does not begin as a journal does")
+    length = fixed + int.from_bytes(start[len(_MAGIC) : fixed], "big")
+    said, check = start[:length], start[length : length + _CHECK_BYTES]
+    if sha256(said).digest() != check:
+        raise JournalCorrupt(0, "what it is for does not match its hash")
+    genesis = genesis_of(said[fixed:])
+    return genesis, End(place=length + _CHECK_BYTES, chain=first_link(genesis))
+
+
+def genesis_of(body: bytes) -> Genesis:
+    """What a journal says it is for. Raises JournalForeign for a newer format, JournalCorrupt."""
+    try:
+        version = msgspec.json.decode(body, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise JournalForeign(
+                f"this journal has format {version}, and this keyfill reads up to "
+                f"{FORMAT_VERSION}: install the version that wrote it, or a newer one"
+            )
+        return msgspec.json.decode(body, type=Genesis)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalCorrupt(0, str(error)) from error
 
 
 def first_link(genesis: Genesis) -> bytes:
-    """The chain before the first group."""
+    """The chain before the first record."""
     return sha256(msgspec.msgpack.encode(genesis)).digest()
 
 
 def link(chain: bytes, seq: int, group: Group) -> bytes:
-    """The chain after one more group, whose first command is number `seq`."""
+    """The chain after one more record, whose first command is number `seq`."""
     head = chain + seq.to_bytes(8, "big") + group.commands.to_bytes(8, "big")
     lengths = len(group.outcome).to_bytes(8, "big")
     # Processors have SHA-256 built in: it takes half as long as BLAKE2b.
@@ -76,99 +144,121 @@ def link(chain: bytes, seq: int, group: Group) -> bytes:
     return hashed.digest()
 
 
-def stored_genesis(connection: Connection) -> Genesis | None:
-    """What the file says it is for; None if it says nothing yet.
-
-    Raises JournalForeign for a newer format, JournalCorrupt for what cannot be read.
-    """
-    try:
-        rows = list(connection.execute("SELECT body FROM genesis"))
-        if not rows:
-            return None
-        (body,) = rows[0]
-        if not isinstance(body, bytes):
-            raise JournalCorrupt(0, "what it is for is not said in bytes")
-        version = msgspec.json.decode(body, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise JournalForeign(
-                f"this journal has format {version}, and this keyfill reads up to "
-                f"{FORMAT_VERSION}: install the version that wrote it, or a newer one"
-            )
-        return msgspec.json.decode(body, type=Genesis)
-    except (DatabaseError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalCorrupt(0, str(error)) from error
-
-
-def last_record(connection: Connection, genesis: Genesis) -> tuple[int, bytes]:
-    """Number of the last command and the chain after it. Raises JournalCorrupt."""
-    rows = list(connection.execute(_LAST))
-    if not rows:
-        return 0, first_link(genesis)
-    seq, chain = rows[0]
-    if not isinstance(seq, int) or not isinstance(chain, bytes):
-        raise JournalCorrupt(0, "its last record is no record")
-    return seq, chain
-
-
-def record_ending_at(connection: Connection, seq: int) -> Record | None:
-    """The group whose last command has this number, as stored; None if there is none."""
-    for row in connection.execute(_ENDING_AT, (seq,)):
-        record = Record(seq=row[0], commands=row[1], payload=b"", outcome=row[2], chain=row[3])
-        return record if record.last == seq else None
-    return None
-
-
-def noted_hashes(connection: Connection) -> dict[int, str]:
-    """State hashes of clean stops, by the number of the last command. Raises JournalCorrupt."""
-    try:
-        return dict(connection.execute("SELECT seq, state_hash FROM checkpoint"))
-    except (DatabaseError, UnicodeDecodeError) as error:
-        raise JournalCorrupt(0, f"its checkpoints cannot be read: {error}") from error
-
-
-def read_verified(
-    connection: Connection, genesis: Genesis, mark: tuple[int, bytes], up_to: int
-) -> Iterator[Record]:
-    """Every group from the first to the one that ends at `up_to`, each verified.
-
-    Raises JournalCorrupt at the first that does not follow from those before, or is not
-    what the mark says was acknowledged.
-    """
-    chain, expected = first_link(genesis), 1
-    try:
-        while expected <= up_to:
-            rows = list(connection.execute(_STEP, (expected, STEP_MAX)))
-            if not rows:
-                raise JournalCorrupt(expected, "missing; it was there")
-            for seq, commands, payload, outcome, stored in rows:
-                if seq != expected:
-                    raise JournalCorrupt(expected, f"missing; the next one is {seq}")
-                if seq > up_to:
-                    return
-                if not _has_types(commands, payload, outcome):
-                    raise JournalCorrupt(seq, "its columns are of other types")
-                group = Group(commands=commands, payload=payload, outcome=outcome)
-                chain = link(chain, seq, group)
-                if chain != stored:
-                    raise JournalCorrupt(seq, "its bytes do not match its hash")
-                expected += commands
-                if expected - 1 == mark[0] and chain != mark[1]:
-                    raise JournalCorrupt(seq, "not what was acknowledged")
-                yield Record(
-                    seq=seq, commands=commands, payload=payload, outcome=outcome, chain=chain
-                )
-    except DatabaseError as error:
-        raise JournalCorrupt(expected, str(error)) from error
-
-
-def _has_types(commands: object, payload: object, outcome: object) -> bool:
-    """A damaged page may hold anything in any column."""
-    return (
-        isinstance(commands, int)
-        and 0 < commands <= _COMMANDS_MAX
-        and isinstance(payload, bytes)
-        and isinstance(outcome, bytes)
+def record_after(end: End, group: Group) -> Record:
+    """What is written where a journal ends."""
+    return Record(
+        place=end.place,
+        seq=end.seq + 1,
+        commands=group.commands,
+        payload=group.payload,
+        outcome=group.outcome,
+        chain=link(end.chain, end.seq + 1, group),
     )
+
+
+def packed(record: Record) -> bytes:
+    """A record's bytes."""
+    lengths = (len(record.outcome), len(record.payload))
+    head = _HEAD.pack(_MARKED, record.seq, record.commands, *lengths, record.chain)
+    return b"".join((head, record.outcome, record.payload))
+
+
+def record_at(file: Readable, place: int) -> Record | None:
+    """The record that begins at a place, as it stands there; None if none does."""
+    return _Window(file, file.size()).record(place)
+
+
+def follow(file: Readable, start: End, size: int) -> Iterator[Record]:
+    """One whole record after the other, each verified; ends where none is, at `size` at last.
+
+    Raises JournalCorrupt where the disk cannot be read.
+    """
+    window, end = _Window(file, size), start
+    while (record := window.record(end.place, end.seq + 1)) is not None and _follows(record, end):
+        yield record
+        end = record.end
+
+
+def is_followed(file: Readable, end: End, size: int) -> bool:
+    """Whether whole records stand behind one that is not.
+
+    A record is written once the one before it is on the disk. So what is not whole, and was
+    written before others, was whole once.
+    """
+    window, sought, place = _Window(file, size), end.seq + 1, end.place
+    while place >= 0:
+        record = window.record(place, sought)
+        if record is not None and record.seq >= sought:
+            following = window.record(record.end.place, sought)
+            if following is not None and _follows(following, record.end):
+                return True
+        place = window.find(_MARKED, place + 1, sought)
+    return False
+
+
+def _follows(record: Record, end: End) -> bool:
+    if record.seq != end.seq + 1:
+        return False
+    group = Group(commands=record.commands, payload=record.payload, outcome=record.outcome)
+    return link(end.chain, record.seq, group) == record.chain
+
+
+class _Window:
+    """A file that is read in long steps, up to `size`.
+
+    Whoever asks says which command is `sought`: of that one a failure is told.
+    """
+
+    def __init__(self, file: Readable, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._place = 0
+        self._bytes = b""
+
+    def record(self, place: int, sought: int = 0) -> Record | None:
+        """What stands at a place; None if it is no record, or not all of one."""
+        head = self._at(place, _HEAD.size, sought)
+        if len(head) < _HEAD.size:
+            return None
+        magic, seq, commands, outcome_bytes, payload_bytes, chain = _HEAD.unpack(head)
+        body = outcome_bytes + payload_bytes
+        if magic != _MARKED or body > self._size - place - _HEAD.size:
+            return None
+        read = self._at(place + _HEAD.size, body, sought)
+        return Record(
+            place=place,
+            seq=seq,
+            commands=commands,
+            payload=read[outcome_bytes:],
+            outcome=read[:outcome_bytes],
+            chain=chain,
+        )
+
+    def find(self, words: bytes, place: int, sought: int) -> int:
+        """Where these bytes stand next; -1 if nowhere."""
+        while place < self._size:
+            read = self._at(place, min(_STEP_BYTES, self._size - place), sought)
+            found = read.find(words)
+            if found >= 0:
+                return place + found
+            place += max(1, len(read) - len(words) + 1)
+        return -1
+
+    def _at(self, place: int, length: int, sought: int) -> bytes:
+        """So many bytes; fewer at the end."""
+        offset = place - self._place
+        if offset < 0 or offset + length > len(self._bytes):
+            step = min(max(length, _STEP_BYTES), self._size - place)
+            self._bytes = _read(self._file, place, step, sought) if step > 0 else b""
+            self._place, offset = place, 0
+        return self._bytes[offset : offset + length]
+
+
+def _read(file: Readable, place: int, length: int, sought: int) -> bytes:
+    try:
+        return file.read(place, length)
+    except OSError as error:
+        raise JournalCorrupt(sought, str(error)) from error
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -42,9 +42,7 @@ class Source(Protocol):
 
     def read(self) -> Iterator[Record]: ...  # noqa: D102
 
-    def checkpoints(self) -> dict[int, str]: ...  # noqa: D102
-
-    def ending_at(self, seq: int) -> Record | None: ...  # noqa: D102
+    def at(self, place: int) -> Record | None: ...  # noqa: D102
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +64,7 @@ def restore(source: Source, snapshots: Path | None, progress: Progress | None = 
     recovered, passed_over = _start(source, snapshots)
     snapshot_seq, recovered.last_seq = recovered.seq, source.seq
     tail = _after(source.read(), snapshot_seq, progress)
-    replay(recovered, tail, source.checkpoints())
+    replay(recovered, tail)
     return Restored(recovered=recovered, snapshot_seq=snapshot_seq, passed_over=tuple(passed_over))
 
 
@@ -84,7 +82,7 @@ def take_snapshot(data_dir: Path, progress: Progress | None = None) -> Header | 
         restored = restore(reader, snapshots, progress)
         if restored.recovered.seq == restored.snapshot_seq:
             return None
-        snapshot = _snapshot_of(restored.recovered, reader.chain)
+        snapshot = _snapshot_of(restored.recovered, reader)
         write(snapshots, snapshot)
     except OSError as error:
         raise JournalWriteFailed(f"snapshot: {error}") from error
@@ -107,8 +105,8 @@ def _start(source: Source, snapshots: Path | None) -> tuple[Recovered, list[str]
 
 def _loaded(snapshot: Snapshot, source: Source, name: str) -> Recovered:
     header = snapshot.header
-    record = source.ending_at(header.seq)
-    if record is None or record.chain != header.chain:
+    record = source.at(header.place)
+    if record is None or (record.last, record.chain) != (header.seq, header.chain):
         raise SnapshotUnusable(f"{name}: not of this journal")
     if record.outcome and record.outcome != header.outcome:
         raise SnapshotUnusable(f"{name}: its market went another way")
@@ -134,7 +132,7 @@ def _after(records: Iterator[Record], seq: int, progress: Progress | None) -> It
             progress(record.last)
 
 
-def _snapshot_of(recovered: Recovered, chain: bytes) -> Snapshot:
+def _snapshot_of(recovered: Recovered, reader: JournalReader) -> Snapshot:
     state = recovered.market.state
     body = dump(state)
     state_hash = state.hash()
@@ -142,7 +140,8 @@ def _snapshot_of(recovered: Recovered, chain: bytes) -> Snapshot:
         raise SnapshotUnusable("what was dumped does not load as it was")
     header = Header(
         seq=recovered.seq,
-        chain=chain,
+        place=reader.last,
+        chain=reader.chain,
         outcome=recovered.outcome,
         feed_seq=recovered.feed.seq,
         state_hash=state_hash,

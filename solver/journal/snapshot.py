@@ -16,7 +16,7 @@ import msgspec
 from solver.journal.disk import sync_folder, write_durably
 from solver.journal.fault import SnapshotUnusable
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 KEPT_MAX: Final = 2
 _MAGIC: Final = b"keyfill snapshot"
 _HEADER_BYTES_MAX: Final = 4_096
@@ -24,10 +24,14 @@ _HASH_BYTES: Final = 32
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a snapshot is of. `chain` is the journal's after command `seq`."""
+    """What a snapshot is of: a journal up to its record at `place`.
+
+    That one has this `chain`, and command `seq` is its last.
+    """
 
     format_version: int = FORMAT_VERSION
     seq: int
+    place: int
     chain: bytes
     outcome: bytes
     feed_seq: int

@@ -5,8 +5,6 @@ from typing import Final
 
 import msgspec
 
-from solver.engine.payload import PayloadUnreadable, decode
-from solver.journal.fault import JournalCorrupt
 from solver.journal.recovery import Progress, Source
 
 
@@ -15,6 +13,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
     commands: int
     groups: int
+    clean_stops: int
     payload_bytes: int
     group_commands_max: int
     first_ms: int
@@ -25,12 +24,12 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 def statistics(source: Source, progress: Progress | None = None) -> Statistics:
     """Count a whole journal. Raises JournalCorrupt where its chain breaks."""
     kinds: Final[Counter[str]] = Counter()
-    groups = payload_bytes = longest = first_ms = last_ms = 0
+    groups = stops = payload_bytes = longest = first_ms = last_ms = 0
     for record in source.read():
-        try:
-            commands = decode(record.payload)
-        except PayloadUnreadable as error:
-            raise JournalCorrupt(record.seq, str(error)) from error
+        commands = record.decoded()
+        if not commands:
+            stops += 1
+            continue
         kinds.update(type(command).__name__ for command in commands)
         groups += 1
         payload_bytes += len(record.payload)
@@ -42,6 +41,7 @@ def statistics(source: Source, progress: Progress | None = None) -> Statistics:
     return Statistics(
         commands=kinds.total(),
         groups=groups,
+        clean_stops=stops,
         payload_bytes=payload_bytes,
         group_commands_max=longest,
         first_ms=first_ms,

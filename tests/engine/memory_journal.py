@@ -1,9 +1,12 @@
 """A journal in memory, as the sequencer sees one; it can be full, and can fail."""
 
+from collections.abc import Iterator
+
 from solver.core.command import Command
 from solver.engine.group import Group
 from solver.engine.payload import decode
 from solver.journal import JournalWriteFailed, Record
+from solver.journal.record import End, record_after
 
 
 class MemoryJournal:
@@ -14,10 +17,6 @@ class MemoryJournal:
         self.checkpoints: dict[int, str] = {}
         self.failing = False
         self.roomy = True
-        self.upkeep_every = 0
-        """How many groups lead to upkeep; 0: none do."""
-        self.kept_up: list[int] = []
-        """How many groups there were each time."""
 
     @property
     def seq(self) -> int:
@@ -40,26 +39,18 @@ class MemoryJournal:
     def has_room(self) -> bool:
         return self.roomy
 
-    def is_upkeep_due(self) -> bool:
-        groups = len(self.groups) - sum(self.kept_up[-1:])
-        return 0 < self.upkeep_every <= groups
-
-    def keep_up(self) -> None:
-        if self.failing:
-            raise JournalWriteFailed("the disk is gone")
-        self.kept_up.append(len(self.groups))
-
     def read(self) -> list[Record]:
         records: list[Record] = []
-        seq = 1
-        for group in self.groups:
-            record = Record(
-                seq=seq,
-                commands=group.commands,
-                payload=group.payload,
-                outcome=group.outcome,
-                chain=b"",
-            )
-            records.append(record)
-            seq += group.commands
+        for group in self._with_state_hashes():
+            last = records[-1].last if records else 0
+            records.append(record_after(End(place=0, seq=last, chain=b""), group))
         return records
+
+    def _with_state_hashes(self) -> Iterator[Group]:
+        seq = 0
+        for group in self.groups:
+            yield group
+            seq += group.commands
+            if seq in self.checkpoints:
+                noted = self.checkpoints[seq].encode()
+                yield Group(commands=0, payload=noted, outcome=b"")

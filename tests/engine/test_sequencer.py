@@ -52,22 +52,6 @@ class SlowJournal(MemoryJournal):
         return super().append(group)
 
 
-class HoldingJournal(MemoryJournal):
-    """Has upkeep after each group, which hangs until the gate opens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.upkeep_every = 1
-        self.gate = threading.Event()
-        self.reached = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def keep_up(self) -> None:
-        self._loop.call_soon_threadsafe(self.reached.set)
-        self.gate.wait(10)
-        super().keep_up()
-
-
 @asynccontextmanager
 async def running(
     journal: JournalPort, clock: ManualClock | None = None
@@ -116,7 +100,7 @@ async def test_a_record_is_journaled_as_its_command() -> None:
         state_hash = sequencer.market.state.hash()
     assert journal.commands[-1] == msgspec.structs.replace(good, at_ms=clock.now_ms())
     assert len(journal.commands) == 3
-    again = replay(a_new_market(), journal.read(), {})
+    again = replay(a_new_market(), journal.read())
     assert again.market.state.hash() == state_hash
 
 
@@ -175,34 +159,6 @@ async def test_a_stop_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not last.done()
     assert isinstance((await last)[0], Applied)
     assert journal.seq == BUSY_MIN + 1
-
-
-async def test_nobody_waits_for_upkeep() -> None:
-    """Upkeep comes between two writes: who is in the first has the answer before it begins."""
-    journal = HoldingJournal()
-    async with running(journal) as sequencer:
-        assert isinstance(await sequencer.submit(an_issue(1)), Applied)
-        second = sequencer.enter([an_issue(2)])
-        await journal.reached.wait()
-        assert not second.done()
-        assert journal.seq == 1
-        journal.gate.set()
-        assert isinstance((await second)[0], Applied)
-    assert journal.kept_up == [1, 2]
-
-
-async def test_upkeep_that_fails_stops_the_market() -> None:
-    """A sync that fails between two writes is as bad as one in a write: nothing more is taken."""
-    journal = HoldingJournal()
-    sequencer = Sequencer(Market(USDC), journal, ManualClock(1_000), Feed())
-    task = asyncio.create_task(sequencer.run())
-    assert isinstance(await sequencer.submit(an_issue(1)), Applied)
-    journal.failing = True
-    journal.gate.set()
-    with pytest.raises(JournalWriteFailed):
-        await task
-    assert isinstance(await sequencer.submit(an_issue(1)), Reject)
-    assert journal.seq == 1
 
 
 async def test_a_reject_is_not_journaled_and_changes_nothing() -> None:
@@ -319,7 +275,7 @@ async def test_replay_gives_the_same_state_and_feed() -> None:
         for n in range(1, 20):
             await sequencer.submit(an_issue(n))
         await sequencer.submit(Tick())
-        again = replay(a_new_market(), journal.read(), {})
+        again = replay(a_new_market(), journal.read())
         assert again.seq == journal.seq
         assert again.market.state.hash() == sequencer.market.state.hash()
         assert again.feed.after(0, 1_000) == sequencer.feed.after(0, 1_000)
@@ -337,7 +293,7 @@ async def test_a_long_replay_keeps_what_the_newest_commands_told(
     monkeypatch.setattr(recovery, "KEPT_MAX", 5)
     again = a_new_market()
     again.last_seq = journal.seq
-    feed = replay(again, journal.read(), {}).feed
+    feed = replay(again, journal.read()).feed
     assert feed.seq == sequencer.feed.seq == 20
     assert feed.after(15, 100) == sequencer.feed.after(15, 100)
     with pytest.raises(CursorTooOld) as caught:
@@ -369,7 +325,7 @@ async def test_a_clean_stop_notes_the_state() -> None:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
     waiting.cancel()
-    again = replay(a_new_market(), journal.read(), {})
+    again = replay(a_new_market(), journal.read())
     assert journal.checkpoints == {journal.seq: again.market.state.hash()}
 
 
@@ -384,9 +340,10 @@ async def _a_short_journal() -> MemoryJournal:
 async def test_a_wrong_checkpoint_stops_recovery() -> None:
     """Replay that reaches another state than was noted is a Violation, not a guess."""
     journal = await _a_short_journal()
-    replay(a_new_market(), journal.read(), journal.checkpoints)
+    replay(a_new_market(), journal.read())
+    journal.checkpoints[3] = "00"
     with pytest.raises(Violation, match="replay_equal"):
-        replay(a_new_market(), journal.read(), {3: "00"})
+        replay(a_new_market(), journal.read())
 
 
 async def test_a_wrong_outcome_stops_recovery_at_its_group() -> None:
@@ -394,7 +351,7 @@ async def test_a_wrong_outcome_stops_recovery_at_its_group() -> None:
     journal = await _a_short_journal()
     journal.groups[1] = msgspec.structs.replace(journal.groups[1], outcome=bytes(32))
     with pytest.raises(Violation, match="replay_equal") as caught:
-        replay(a_new_market(), journal.read(), {})
+        replay(a_new_market(), journal.read())
     assert caught.value.facts == {"seq": 2}
 
 
@@ -402,27 +359,27 @@ async def test_a_group_without_outcome_is_passed_over() -> None:
     """Groups of the first format noted none; those after them are still compared."""
     journal = await _a_short_journal()
     journal.groups[0] = msgspec.structs.replace(journal.groups[0], outcome=b"")
-    assert replay(a_new_market(), journal.read(), {}).seq == 3
+    assert replay(a_new_market(), journal.read()).seq == 3
 
 
 async def test_a_gap_stops_recovery() -> None:
     """A group that does not follow the last one is not applied."""
     journal = await _a_short_journal()
     with pytest.raises(Violation, match="replay_goes_on_where_it_stopped"):
-        replay(a_new_market(), journal.read()[1:], {})
+        replay(a_new_market(), journal.read()[1:])
 
 
 async def test_a_restarted_sequencer_goes_on_with_the_outcome() -> None:
     """The outcome covers all of history: a second life's groups follow from the first's."""
     journal = await _a_short_journal()
-    again = replay(a_new_market(), journal.read(), {})
+    again = replay(a_new_market(), journal.read())
     second = Sequencer(again.market, journal, ManualClock(2_000), again.feed, again.outcome)
     task = asyncio.create_task(second.run())
     await second.submit(an_issue(9))
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    assert replay(a_new_market(), journal.read(), journal.checkpoints).seq == 4
+    assert replay(a_new_market(), journal.read()).seq == 4
 
 
 async def test_a_batch_is_one_group_and_each_has_its_result() -> None:

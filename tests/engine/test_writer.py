@@ -39,19 +39,17 @@ async def test_the_plain_writer_always_has_its_thread() -> None:
     disk = Disk()
     with closing(Writer()) as writer:
         assert await writer.write(1, disk.work) == 1
-        assert await writer.carry_out(disk.work) == 2
-    assert disk.in_place == [False, False]
+    assert disk.in_place == [False]
 
 
 async def test_little_is_written_in_place() -> None:
-    """Up to the bound there is no thread; one command more has one, and so has upkeep."""
+    """Up to the bound there is no thread; one command more has one."""
     disk = Disk()
     with closing(QuickWriter(disk.seconds)) as writer:
         await writer.write(COMMANDS_MAX, disk.work)
         await writer.write(COMMANDS_MAX + 1, disk.work)
-        await writer.carry_out(disk.work)
         await writer.write(1, disk.work)
-    assert disk.in_place == [True, False, False, True]
+    assert disk.in_place == [True, False, True]
 
 
 async def test_a_slow_disk_is_seldom_waited_for() -> None:

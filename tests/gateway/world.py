@@ -504,13 +504,6 @@ class MemoryJournal:
         """Always."""
         return True
 
-    def is_upkeep_due(self) -> bool:
-        """Never."""
-        return False
-
-    def keep_up(self) -> None:
-        """Nothing to do."""
-
     def close(self) -> None:
         """Nothing to close."""
 

@@ -1,34 +1,22 @@
-"""A disk in memory, under the real journal and the real SQLite, that can be stopped anywhere.
+"""A disk in memory, under the real journal, that can be stopped anywhere.
 
-SQLite runs on a VFS of ours (apsw), the mark on pages of ours. Everything that would change
-a disk is noted in order. From these notes the disk of a crash at any of them is made, in
-each of the ways in which a write can end; nothing has to run again for that. SQLite keeps
-its log's index in memory here (an exclusive lock), where the market maps a file: that file
-is not durable, and built anew by whoever opens the log.
+Everything that would change a disk is noted in order. From these notes the disk of a crash at
+any of them is made, in each of the ways in which a write can end; nothing has to run again for
+that.
 """
 
-# ruff: noqa: ARG002, N802  SQLite and the port name the methods and what they are given
+# ruff: noqa: ARG002  the port names what its methods are given
 
-import sqlite3
+import errno
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import Random
-from typing import Any, Final
-from weakref import WeakValueDictionary
+from typing import Final
 
-import apsw
 import msgspec
 
-from solver.journal.disk import Connection, Lock, Page
-
-NAME: Final = "keyfill-memory"
-POWERSAFE_OVERWRITE: Final = 0x00001000
-"""As SQLite's own VFS says of every disk: a torn write harms no byte beside it."""
-_CODES: Final[dict[type[Exception], int]] = {
-    apsw.FullError: sqlite3.SQLITE_FULL,
-    apsw.IOError: sqlite3.SQLITE_IOERR,
-}
+from solver.journal.disk import File, Lock, Page
 
 
 class Kind(StrEnum):
@@ -37,8 +25,8 @@ class Kind(StrEnum):
     CREATE = "create"
     WRITE = "write"
     SYNC = "sync"
+    RENAME = "rename"
     TRUNCATE = "truncate"
-    DELETE = "delete"
     ACKNOWLEDGE = "acknowledge"
 
 
@@ -65,20 +53,25 @@ class Ending(StrEnum):
 class MemoryDisk:
     """Files by name. Implements `solver.journal.disk.Disk`."""
 
-    def __init__(
-        self, files: dict[str, bytearray] | None = None, *, page_size: int = 4_096
-    ) -> None:
+    def __init__(self, files: dict[str, bytearray] | None = None) -> None:
         self.files: Final = {} if files is None else files
         self.notes: Final[list[Note]] = []
-        self.failing: Final[dict[tuple[Kind, str], type[Exception]]] = {}
+        self.failing: Final[dict[tuple[Kind, str], OSError]] = {}
         """Calls that fail, by kind and the end of the file's name."""
         self.free = 10**12
         self.reserved = 0
-        self._page_size = page_size
 
-    def connect(self, path: Path, *, read_only: bool = False) -> Connection:
-        _VFS.disks[str(id(self))] = self
-        return _Connection(f"{id(self)}:{path}", self._page_size)
+    def open(self, path: Path, *, read_only: bool = False) -> File:
+        if str(path) not in self.files:
+            raise FileNotFoundError(errno.ENOENT, f"there is no {path}")
+        return _MemoryFile(self, str(path))
+
+    def create(self, path: Path, content: bytes) -> None:
+        draft = f"{path}.new"
+        self.do(Note(Kind.CREATE, draft))
+        self.do(Note(Kind.WRITE, draft, 0, content))
+        self.do(Note(Kind.SYNC, draft))
+        self.do(Note(Kind.RENAME, draft, 0, str(path).encode()))
 
     def lock(self, path: Path) -> Lock:
         return _NoLock()
@@ -86,9 +79,7 @@ class MemoryDisk:
     def page(self, path: Path, size: int) -> Page:
         name = str(path)
         if len(self.files.get(name, b"")) != size:
-            self.do(Note(Kind.CREATE, name))
-            self.do(Note(Kind.WRITE, name, 0, bytes(size)))
-            self.do(Note(Kind.SYNC, name))
+            self.create(path, bytes(size))
         return _MemoryPage(self, name)
 
     def free_bytes(self, folder: Path) -> int:
@@ -96,7 +87,7 @@ class MemoryDisk:
 
     def reserve(self, path: Path, size: int) -> None:
         if size > self.free:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "disk full")
         if not self.reserved:
             self.reserved, self.free = size, self.free - size
 
@@ -110,12 +101,19 @@ class MemoryDisk:
         for (kind, end), fault in self.failing.items():
             if kind is note.kind and note.name.endswith(end):
                 raise fault
-        before = self._taken(note.name)
         if note.kind is Kind.WRITE and self._growth(note) > self.free:
-            raise apsw.FullError("database or disk is full")
+            # As a file system does: what fits is there.
+            fits = note.content[: max(0, len(note.content) - self._growth(note) + self.free)]
+            self._carry_out(Note(Kind.WRITE, note.name, note.place, fits))
+            raise OSError(errno.ENOSPC, "disk full")
+        self._carry_out(note)
+
+    def _carry_out(self, note: Note) -> None:
+        before = self._taken(note.name)
         carry_out(self.files, note)
         self.notes.append(note)
-        self.free -= self._taken(note.name) - before
+        if note.kind is not Kind.RENAME:
+            self.free -= self._taken(note.name) - before
 
     def _taken(self, name: str) -> int:
         return len(self.files.get(name, b""))
@@ -132,9 +130,9 @@ def carry_out(files: dict[str, bytearray], note: Note) -> None:
     """Change files as a call does; syncs change nothing."""
     match note.kind:
         case Kind.CREATE:
-            files.setdefault(note.name, bytearray())
-        case Kind.DELETE:
-            files.pop(note.name, None)
+            files[note.name] = bytearray()
+        case Kind.RENAME:
+            files[note.content.decode()] = files.pop(note.name)
         case Kind.TRUNCATE:
             del files[note.name][note.place :]
         case Kind.WRITE:
@@ -205,9 +203,10 @@ def _after_sync(
 ) -> list[Note]:
     """What is still not synced. Names are durable at once; contents once they are synced."""
     if note.kind is Kind.CREATE:
-        durable.setdefault(note.name, bytearray())
-    elif note.kind is Kind.DELETE:
-        durable.pop(note.name, None)
+        durable[note.name] = bytearray()
+    elif note.kind is Kind.RENAME:
+        # The folder is synced before anything else happens: either way there is a whole file.
+        carry_out(durable, note)
     elif note.kind is Kind.SYNC:
         durable[note.name] = bytearray(live[note.name])
     else:
@@ -220,106 +219,35 @@ def _carry_out_if_there(files: dict[str, bytearray], note: Note) -> None:
         carry_out(files, note)
 
 
-class _Vfs(apsw.VFS):
-    """Every file of SQLite's is one of a disk's: names begin with the disk's number."""
+class Bytes:
+    """What is read of a file."""
 
-    def __init__(self) -> None:
-        super().__init__(NAME, "")
-        self.disks: WeakValueDictionary[str, MemoryDisk] = WeakValueDictionary()
+    def __init__(self, content: bytearray) -> None:
+        self._content = content
 
-    def xOpen(self, name: Any, flags: list[int]) -> Any:
-        disk, path = self._found(name.filename() if isinstance(name, apsw.URIFilename) else name)
-        flags[1] = flags[0]
-        if path not in disk.files:
-            disk.do(Note(Kind.CREATE, path))
-        return _File(disk, path)
+    def size(self) -> int:
+        return len(self._content)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001
-        disk, path = self._found(filename)
-        disk.do(Note(Kind.DELETE, path))
-
-    def xAccess(self, pathname: str, flags: int) -> bool:
-        disk, path = self._found(pathname)
-        return path in disk.files
-
-    def xFullPathname(self, name: str) -> str:
-        return name
-
-    def _found(self, name: str) -> tuple[MemoryDisk, str]:
-        number, _, path = name.partition(":")
-        return self.disks[number], path
+    def read(self, place: int, length: int) -> bytes:
+        return bytes(self._content[place : place + length])
 
 
-class _File:
-    """One open file."""
-
+class _MemoryFile(Bytes):
     def __init__(self, disk: MemoryDisk, name: str) -> None:
+        super().__init__(disk.files[name])
         self._disk = disk
         self._name = name
 
-    def xRead(self, amount: int, offset: int) -> bytes:
-        return bytes(self._disk.files[self._name][offset : offset + amount])
+    def write(self, place: int, content: bytes) -> None:
+        self._disk.do(Note(Kind.WRITE, self._name, place, content))
 
-    def xWrite(self, data: bytes, offset: int) -> None:
-        self._disk.do(Note(Kind.WRITE, self._name, offset, bytes(data)))
+    def cut(self, size: int) -> None:
+        self._disk.do(Note(Kind.TRUNCATE, self._name, size))
 
-    def xSync(self, flags: int) -> None:
+    def sync(self) -> None:
         self._disk.do(Note(Kind.SYNC, self._name))
 
-    def xTruncate(self, newsize: int) -> None:
-        self._disk.do(Note(Kind.TRUNCATE, self._name, newsize))
-
-    def xFileSize(self) -> int:
-        return len(self._disk.files[self._name])
-
-    def xClose(self) -> None: ...
-    def xLock(self, level: int) -> None: ...
-    def xUnlock(self, level: int) -> None: ...
-
-    def xCheckReservedLock(self) -> bool:
-        return False
-
-    def xFileControl(self, operation: int, pointer: int) -> bool:
-        return False
-
-    def xSectorSize(self) -> int:
-        return 512
-
-    def xDeviceCharacteristics(self) -> int:
-        return POWERSAFE_OVERWRITE
-
-
-_VFS: Final = _Vfs()
-
-
-class _Connection:
-    """An apsw connection that raises what sqlite3's would."""
-
-    def __init__(self, name: str, page_size: int) -> None:
-        with _as_sqlite3():
-            self._connection = apsw.Connection(name, vfs=NAME)
-            for pragma in ("locking_mode = EXCLUSIVE", f"page_size = {page_size}"):
-                self.execute(f"PRAGMA {pragma}")
-
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[Any]:
-        with _as_sqlite3():
-            return iter(list(self._connection.execute(sql, tuple(parameters))))
-
-    def close(self) -> None:
-        with _as_sqlite3():
-            self._connection.close(force=True)
-
-
-class _as_sqlite3:  # noqa: N801  reads as a statement
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is None or not issubclass(kind, apsw.Error | UnicodeDecodeError):
-            return
-        code = next((code for other, code in _CODES.items() if issubclass(kind, other)), 0)
-        raised = sqlite3.OperationalError(str(error)) if code else sqlite3.DatabaseError(str(error))
-        raised.sqlite_errorcode = code
-        raise raised
+    def close(self) -> None: ...
 
 
 class _MemoryPage:

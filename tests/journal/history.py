@@ -73,7 +73,5 @@ class History:
         """Apply and write commands, group by group, noting the hash after each."""
         for commands_together in in_groups(commands, seed):
             self.journal.append(self.group_of(commands_together))
-            if self.journal.is_upkeep_due():
-                self.journal.keep_up()
             self.hashes[self.journal.seq] = self.market.state.hash()
         return self

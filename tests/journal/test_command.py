@@ -1,7 +1,6 @@
 """`keyfill journal` on a market's folder: what it prints, and the code it ends with."""
 
 import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from solver.journal.recovery import take_snapshot
+from tests.journal.damage import change, records_of
 from tests.journal.history import History, a_log
 
 WALK: Final = a_log(5, 200)
@@ -74,10 +74,8 @@ def test_damage_is_named_with_its_place(history: History, tmp_path: Path) -> Non
     """A changed group ends `verify` with 65 and its number; other commands trust it no more."""
     take_snapshot(tmp_path)
     history.journal.close()
-    with sqlite3.connect(tmp_path / "journal.db") as connection:
-        (seq,) = connection.execute("SELECT max(seq) FROM record").fetchone()
-        connection.execute("UPDATE record SET payload = zeroblob(9) WHERE seq = ?", (seq,))
-    connection.close()
+    seq = records_of(tmp_path / "journal.db")[-1].seq
+    change(tmp_path / "journal.db", seq, payload=bytes(9))
     for words in (("verify",), ("replay",), ("stats",), ("snapshot",), ("export",)):
         code, text = keyfill(*words, "--data-dir", str(tmp_path))
         assert code == 65, words

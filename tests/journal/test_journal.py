@@ -1,11 +1,12 @@
 """The journal keeps what it acknowledged, and says where it does not."""
 
-import json
-import sqlite3
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from solver.engine.group import Group
@@ -16,8 +17,11 @@ from solver.journal import (
     JournalForeign,
     JournalLocked,
     JournalWriteFailed,
+    record,
 )
-from solver.journal.record import FORMAT_VERSION
+from solver.journal.mark import read_mark
+from solver.journal.record import FORMAT_VERSION, PAYLOAD_BYTES_MAX, header
+from tests.journal import damage
 
 GENESIS = Genesis(chain_id=31337, settlement="0x" + "11" * 20, usdc="0x" + "22" * 20)
 
@@ -31,13 +35,6 @@ def a_journal(path: Path, records: int = 0) -> Journal:
     for number in range(1, records + 1):
         journal.append(a_group(number))
     return journal
-
-
-def damage(path: Path, sql: str, *values: str) -> None:
-    connection = sqlite3.connect(path / "journal.db")
-    connection.execute(sql, values)
-    connection.commit()
-    connection.close()
 
 
 def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
@@ -67,49 +64,45 @@ def test_groups_are_numbered_by_their_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
-    [("payload", "x'00'"), ("outcome", "x''"), ("commands", "2"), ("chain", "x'00'")],
+    "fields",
+    [{"payload": b"\0"}, {"outcome": b""}, {"commands": 2}, {"commands": 0}, {"chain": bytes(32)}],
 )
-def test_every_column_is_in_the_chain(tmp_path: Path, column: str, value: str) -> None:
+def test_every_field_is_in_the_chain(tmp_path: Path, fields: dict[str, int | bytes]) -> None:
     """A group's bytes, its size, what it led to and its chain: none can change unseen."""
     a_journal(tmp_path, 5).close()
-    damage(tmp_path, f"UPDATE record SET {column} = {value} WHERE seq = 3")  # noqa: S608
-    journal = a_journal(tmp_path)
+    damage.change(tmp_path / "journal.db", 3, **fields)
     with pytest.raises(JournalCorrupt) as caught:
-        list(journal.read())
+        list(a_journal(tmp_path).read())
     assert caught.value.seq == 3
-    journal.close()
 
 
 @pytest.mark.parametrize("seq", [1, 3, 5])
 def test_a_changed_record_halts_with_its_place(tmp_path: Path, seq: int) -> None:
     """One flipped byte inside the acknowledged range is found, and named by number."""
     a_journal(tmp_path, 5).close()
-    damage(tmp_path, f"UPDATE record SET payload = CAST('recorD {seq}' AS BLOB) WHERE seq = {seq}")  # noqa: S608
+    damage.change(tmp_path / "journal.db", seq, payload=f"recorD {seq}".encode())
     journal = a_journal(tmp_path)
-    with pytest.raises(JournalCorrupt) as caught:
+    with pytest.raises(JournalCorrupt, match="do not match") as caught:
         list(journal.read())
     assert caught.value.seq == seq
     journal.close()
 
 
 def test_a_missing_record_halts_with_its_place(tmp_path: Path) -> None:
-    """A deleted record in the middle is a gap, not a shorter history."""
+    """A record that was cut out of the middle is a gap, not a shorter history."""
     a_journal(tmp_path, 5).close()
-    damage(tmp_path, "DELETE FROM record WHERE seq = 3")
-    journal = a_journal(tmp_path)
-    with pytest.raises(JournalCorrupt) as caught:
-        list(journal.read())
+    damage.drop(tmp_path / "journal.db", 3)
+    with pytest.raises(JournalCorrupt, match="the next one is 4") as caught:
+        a_journal(tmp_path)
     assert caught.value.seq == 3
-    journal.close()
 
 
 def test_swapped_records_are_found(tmp_path: Path) -> None:
     """Two records that changed places break the chain at the first of them."""
     a_journal(tmp_path, 5).close()
-    damage(tmp_path, "UPDATE record SET seq = -1 WHERE seq = 2")
-    damage(tmp_path, "UPDATE record SET seq = 2 WHERE seq = 3")
-    damage(tmp_path, "UPDATE record SET seq = 3 WHERE seq = -1")
+    records = damage.records_of(tmp_path / "journal.db")
+    records[1:3] = records[2], records[1]
+    damage.rewrite(tmp_path / "journal.db", records)
     journal = a_journal(tmp_path)
     with pytest.raises(JournalCorrupt) as caught:
         list(journal.read())
@@ -118,20 +111,37 @@ def test_swapped_records_are_found(tmp_path: Path) -> None:
 
 
 def test_every_byte_of_the_file_is_covered(tmp_path: Path) -> None:
-    """A garbled database file either reads as it was or halts: it never reads otherwise."""
+    """A garbled file never reads otherwise than it was: it halts."""
     journal = a_journal(tmp_path, 40)
-    list(journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
     expected = [record.payload for record in journal.read()]
     journal.close()
     file = tmp_path / "journal.db"
     clean = file.read_bytes()
-    outcomes = {"same": 0, "halted": 0}
-    for place in range(0, len(clean), 97):
+    for place in range(len(clean)):
         file.write_bytes(clean[:place] + bytes([clean[place] ^ 0x40]) + clean[place + 1 :])
-        outcomes[_read_or_halt(tmp_path, expected)] += 1
+        assert _read_or_halt(tmp_path, expected) == "halted"
     file.write_bytes(clean)
-    assert outcomes["halted"] > 0
     assert _read_or_halt(tmp_path, expected) == "same"
+
+
+def test_what_cannot_be_read_halts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails to give what it has is damage, with its place, and no end."""
+    journal = a_journal(tmp_path, 3)
+    pread = os.pread
+    broken = damage.records_of(tmp_path / "journal.db")[1].place
+
+    def failing(handle: int, length: int, place: int) -> bytes:
+        if place + length > broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(handle, length, place)
+
+    monkeypatch.setattr(record, "_STEP_BYTES", 1)
+    monkeypatch.setattr(os, "pread", failing)
+    with pytest.raises(JournalCorrupt, match="Input/output error") as caught:
+        list(journal.read())
+    assert caught.value.seq == 2
+    monkeypatch.undo()
+    journal.close()
 
 
 def _read_or_halt(path: Path, expected: list[bytes]) -> str:
@@ -174,33 +184,67 @@ def test_a_journal_of_another_market_is_refused(tmp_path: Path) -> None:
         Journal.open(tmp_path / "journal.db", other)
 
 
-def test_a_failed_write_acknowledges_nothing(tmp_path: Path) -> None:
-    """When the disk refuses, the group is not counted and the fault says so."""
+def test_a_failed_write_acknowledges_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk refuses, the group is not counted, though half of it is there."""
     journal = a_journal(tmp_path, 3)
-    list(journal._connection.execute("PRAGMA max_page_count = 8"))
+    pwrite = os.pwrite
+
+    def refusing(handle: int, content: bytes, place: int) -> int:
+        if len(content) < 100:
+            raise OSError(errno.EIO, "Input/output error")
+        return pwrite(handle, content[: len(content) // 2], place)
+
+    monkeypatch.setattr(os, "pwrite", refusing)
     with pytest.raises(JournalWriteFailed):
-        journal.append(Group(commands=1, payload=b"x" * 4_000_000, outcome=b""))
+        journal.append(Group(commands=1, payload=b"x" * 10_000, outcome=b""))
+    monkeypatch.undo()
     assert journal.seq == 3
     journal.close()
+    file = tmp_path / "journal.db"
+    assert file.stat().st_size > damage.records_of(file)[-1].end.place + 9_000
     again = a_journal(tmp_path)
     assert len(list(again.read())) == 3
     again.close()
+    assert file.stat().st_size == damage.records_of(file)[-1].end.place
+
+
+def test_a_write_that_is_taken_in_parts_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may take less than it is given: the rest follows."""
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda h, content, at: pwrite(h, content[:7], at))
+    journal = a_journal(tmp_path, 3)
+    assert [record.payload for record in journal.read()] == [
+        a_group(number).payload for number in (1, 2, 3)
+    ]
+    journal.close()
+
+
+def test_a_group_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """Its length could not be said: nothing is written."""
+    journal = a_journal(tmp_path, 1)
+    with pytest.raises(JournalWriteFailed, match="a group of"):
+        journal.append(Group(commands=1, payload=bytes(PAYLOAD_BYTES_MAX + 1), outcome=b""))
+    assert journal.seq == len(list(journal.read())) == 1
+    journal.close()
 
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """An old program on a new journal names both versions and the way out."""
-    a_journal(tmp_path, 1).close()
     newer = FORMAT_VERSION + 1
-    genesis = json.dumps({"format_version": newer})
-    damage(tmp_path, "UPDATE genesis SET body = CAST(? AS BLOB)", genesis)
+    genesis = msgspec.structs.replace(GENESIS, format_version=newer)
+    (tmp_path / "journal.db").write_bytes(header(genesis))
     with pytest.raises(JournalForeign, match=rf"format {newer}.*install"):
         a_journal(tmp_path)
 
 
 def test_a_journal_that_lost_its_end_halts(tmp_path: Path) -> None:
-    """Groups that were acknowledged and are gone are found by the mark beside the database."""
+    """Groups that were acknowledged and are gone are found by the mark beside the journal."""
     a_journal(tmp_path, 5).close()
-    damage(tmp_path, "DELETE FROM record WHERE seq > 3")
+    damage.drop(tmp_path / "journal.db", 4, 5)
     with pytest.raises(JournalCorrupt, match="everything up to 5 was acknowledged") as caught:
         a_journal(tmp_path)
     assert caught.value.seq == 4
@@ -215,11 +259,33 @@ def test_another_end_than_was_acknowledged_halts(tmp_path: Path) -> None:
         longer.append(a_group(number))
     longer.close()
     (other / "journal.db").replace(mine / "journal.db")
-    journal = a_journal(mine)
     with pytest.raises(JournalCorrupt, match="not what was acknowledged") as caught:
-        list(journal.read())
+        a_journal(mine)
     assert caught.value.seq == 5
+
+
+def test_a_clean_stop_stands_in_the_chain(tmp_path: Path) -> None:
+    """The state's hash has no number of its own, is read in its place, and cannot change unseen."""
+    journal = a_journal(tmp_path, 2)
+    before = journal.chain
+    journal.checkpoint("ab")
+    assert (journal.seq, journal.append(a_group(3))) == (2, 3)
+    assert [(r.seq, r.commands, r.last) for r in journal.read()] == [
+        (1, 1, 1),
+        (2, 1, 2),
+        (3, 0, 2),
+        (3, 1, 3),
+    ]
+    noted = list(journal.read())[2]
+    assert (noted.payload, noted.decoded()) == (b"ab", [])
+    assert journal.chain != before
     journal.close()
+    records = damage.records_of(tmp_path / "journal.db")
+    records[2] = msgspec.structs.replace(records[2], payload=b"ac")
+    damage.rewrite(tmp_path / "journal.db", records)
+    with pytest.raises(JournalCorrupt) as caught:
+        list(a_journal(tmp_path).read())
+    assert caught.value.seq == 3
 
 
 def test_a_torn_mark_falls_back_to_the_one_before(tmp_path: Path) -> None:
@@ -229,6 +295,8 @@ def test_a_torn_mark_falls_back_to_the_one_before(tmp_path: Path) -> None:
     clean = mark.read_bytes()
     for place, known in ((0, 4), (512, 5)):
         mark.write_bytes(clean[:place] + b"\xff" * 20 + clean[place + 20 :])
+        assert read_mark(mark.read_bytes()).seq == known
         journal = a_journal(tmp_path)
-        assert (journal.seq, journal._mark.seq) == (5, known)
+        assert journal.seq == 5
         journal.close()
+        assert read_mark(mark.read_bytes()).seq == 5

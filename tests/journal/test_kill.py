@@ -30,7 +30,7 @@ from solver.core.command import (
     SubmitOffer,
 )
 from solver.core.fact import Deposited
-from solver.engine.payload import decode, encode
+from solver.engine.payload import encode
 from solver.journal.reader import JournalReader
 from solver.journal.recovery import JOURNAL, restore, take_snapshot
 from tests.builder import SEARCH, USDC, alice, bob, key_of
@@ -276,6 +276,7 @@ class Ledger:
         self._refused: Counter[str] = Counter()
         self._journaled: Counter[str] = Counter()
         self.seq = 0
+        self._last = 0
         self._chain = b""
         self.acknowledged = 0
 
@@ -297,13 +298,13 @@ class Ledger:
         reader = JournalReader.open(self._folder / JOURNAL)
         try:
             if self.seq:
-                ending = reader.ending_at(self.seq)
+                ending = reader.at(self._last)
                 assert ending is not None
-                assert ending.chain == self._chain, "history changed"
+                assert (ending.last, ending.chain) == (self.seq, self._chain), "history changed"
             for record in reader.read():
                 if record.seq > self.seq:
-                    self._journaled.update(filter(None, map(name_of, decode(record.payload))))
-            self.seq, self._chain = reader.seq, reader.chain
+                    self._journaled.update(filter(None, map(name_of, record.decoded())))
+            self.seq, self._last, self._chain = reader.seq, reader.last, reader.chain
         finally:
             reader.close()
 

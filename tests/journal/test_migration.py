@@ -11,14 +11,16 @@ import pytest
 
 from intents.reject import Reject
 from solver.core.auction import Auction
+from solver.core.check import Violation
 from solver.core.command import ProposeSolution
 from solver.core.market import Market
 from solver.engine.feed import Feed
 from solver.engine.payload import PayloadUnreadable, decode
 from solver.engine.recovery import Recovered, replay
 from solver.journal import Genesis, Journal, JournalCorrupt, JournalForeign, translation
-from solver.journal.migration import OLD_VERSION
+from solver.journal.migration import OLDEST
 from tests.builder import DOMAIN, USDC
+from tests.journal.damage import records_of
 
 HERE: Final = Path(__file__).parent
 GENESIS: Final = Genesis(chain_id=31_337, settlement=DOMAIN.verifying_contract, usdc=USDC)
@@ -35,11 +37,20 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def of_format_4(tmp_path: Path) -> Path:
+    """A copy of the kept journal of format 4: 160 commands of 16 kinds, stopped cleanly twice."""
+    path = tmp_path / "journal.db"
+    shutil.copy(HERE / "v4.db", path)
+    shutil.copy(HERE / "v4.mark", path.with_suffix(".mark"))
+    return path
+
+
 def recovered(path: Path) -> Recovered:
     journal = Journal.open(path, GENESIS)
     try:
         fresh = Recovered(market=Market(USDC), feed=Feed())
-        return replay(fresh, journal.read(), journal.checkpoints())
+        return replay(fresh, journal.read())
     finally:
         journal.close()
 
@@ -71,6 +82,71 @@ def test_a_migrated_journal_leads_to_what_the_old_one_did(old: Path) -> None:
         for number, batch in state.batches.items()
     }
     assert batches == TOLD["batches"]
+
+
+def test_format_4_keeps_all_that_it_noted(of_format_4: Path) -> None:
+    """Groups, what each led to, and both state hashes are there again, and replay agrees."""
+    told = json.loads((HERE / "v4.json").read_text())
+    before = _rows(of_format_4)
+    again = recovered(of_format_4)
+    assert (again.seq, again.market.state.hash()) == (told["commands"], told["state_hash"])
+    assert again.outcome.hex() == told["outcome"]
+    balances = [
+        [b.owner, b.asset, b.total, b.available] for b in again.market.state.ledger.balances()
+    ]
+    assert sorted(balances) == told["balances"]
+    records = records_of(of_format_4)
+    groups = [(r.seq, r.commands, r.payload, r.outcome) for r in records if r.commands]
+    assert groups == [row[:4] for row in before]
+    assert [record.last for record in records if not record.commands] == [80, 160]
+    assert _rows(of_format_4.with_name("journal.db.v4")) == before
+
+
+def test_a_changed_state_hash_of_format_4_is_found(of_format_4: Path) -> None:
+    """What a clean stop noted is still compared after the migration."""
+    with sqlite3.connect(of_format_4) as connection:
+        connection.execute("UPDATE checkpoint SET state_hash = '00' WHERE seq = 80")
+    connection.close()
+    with pytest.raises(Violation, match="replay_equal"):
+        recovered(of_format_4)
+
+
+def test_a_file_that_says_nothing_becomes_a_new_journal(tmp_path: Path) -> None:
+    """A database that a crash left empty holds nothing; with a mark it lost everything."""
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE genesis (id INTEGER PRIMARY KEY, body BLOB)")
+    connection.close()
+    empty = path.read_bytes()
+    assert recovered(path).seq == 0
+    path.write_bytes(empty)
+    shutil.copy(HERE / "v4.mark", path.with_suffix(".mark"))
+    with pytest.raises(JournalCorrupt, match="everything up to 160 was acknowledged"):
+        recovered(path)
+
+
+@pytest.mark.parametrize("kept", ["v3", "v4"])
+def test_a_migration_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Wherever it is cut off, the next start migrates, or goes on; nothing is lost."""
+    path = tmp_path / "journal.db"
+    for call in ("hardlink_to", "unlink", "replace"):
+        shutil.copy(HERE / f"{kept}.db", path)
+        shutil.copy(HERE / f"{kept}.mark", path.with_suffix(".mark"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, call, _cut_off)
+            with pytest.raises(PowerCut):
+                Journal.open(path, GENESIS)
+        assert recovered(path).seq == 160
+
+
+class PowerCut(Exception):
+    """The machine stopped."""
+
+
+def _cut_off(*_: object, **__: object) -> None:
+    raise PowerCut
 
 
 def test_a_solution_that_lost_a_tie_loses_it_again(old: Path) -> None:
@@ -140,7 +216,7 @@ def test_an_old_journal_of_another_market_is_refused(old: Path) -> None:
 
 def test_an_older_format_is_refused_with_what_to_do(old: Path) -> None:
     """It was made for contracts that are no more: nothing is changed, and the way out is said."""
-    older = msgspec.structs.replace(GENESIS, format_version=OLD_VERSION - 1)
+    older = msgspec.structs.replace(GENESIS, format_version=OLDEST - 1)
     with sqlite3.connect(old) as connection:
         connection.execute("UPDATE genesis SET body = ?", (msgspec.json.encode(older),))
     connection.close()

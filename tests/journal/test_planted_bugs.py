@@ -3,28 +3,38 @@
 Two more are planted where processes are really killed: see `test_kill`.
 """
 
-import sqlite3
+import errno
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import apsw
 import pytest
 
 from solver.core.check import Violation
 from solver.engine import recovery as replaying
 from solver.engine.group import Group
 from solver.engine.payload import decode, encode
-from solver.journal import Journal, JournalFault, record, recovery
+from solver.journal import Journal, JournalFault, extent, record, recovery
 from solver.journal import journal as module
 from solver.journal.mark import Mark
+from solver.journal.record import record_at
 from solver.journal.room import Room
 from tests.journal import history as history_module
 from tests.journal import test_room, test_snapshot, test_sweep
-from tests.journal.crash_disk import Ending, Kind, MemoryDisk, Note, crashes
+from tests.journal.crash_disk import Bytes, Ending, Kind, MemoryDisk, Note, _MemoryFile, crashes
+from tests.journal.damage import records_in
 from tests.journal.history import GENESIS, History, a_log
 from tests.journal.test_snapshot import restored
-from tests.journal.test_sweep import Written, _check_prefix, _copy, _outcome, a_short_one, written
+from tests.journal.test_sweep import (
+    JOURNAL,
+    Written,
+    _check_prefix,
+    _copy,
+    _outcome,
+    a_short_one,
+    written,
+)
 
 LOG: Final = a_log(5, 200)[:60]
 Patch = pytest.MonkeyPatch
@@ -45,23 +55,22 @@ def test_without_a_bug_the_short_sweeps_pass() -> None:
 
 def test_no_sync_is_found(monkeypatch: Patch) -> None:
     """Acknowledged before the disk has it: a power cut loses it."""
-    lazy = [pragma.replace("= FULL", "= OFF") for pragma in module._PRAGMAS]
-    monkeypatch.setattr(module, "_PRAGMAS", lazy)
-    with pytest.raises(AssertionError, match="what was acknowledged is lost"):
+    monkeypatch.setattr(_MemoryFile, "sync", lambda _: None)
+    with pytest.raises((JournalFault, AssertionError), match="acknowledged"):
         _crashed_everywhere(Ending.UNSYNCED_LOST)
 
 
 def test_an_acknowledgement_before_the_write_is_found(monkeypatch: Patch) -> None:
     """A group that is written with the next one only: a crash in between loses it."""
-    insert = Journal._insert
-    late: list[tuple[Any, ...]] = []
+    write = Journal._write
+    late: list[tuple[int, bytes]] = []
 
-    def later(journal: Journal, row: Any) -> None:
+    def later(journal: Journal, place: int, content: bytes) -> None:
         for waiting in late:
-            insert(journal, waiting)
-        late[:] = [row]
+            write(journal, *waiting)
+        late[:] = [(place, content)]
 
-    monkeypatch.setattr(Journal, "_insert", later)
+    monkeypatch.setattr(Journal, "_write", later)
     monkeypatch.setattr(Mark, "move", lambda *_: None)
     with pytest.raises(AssertionError, match="what was acknowledged is lost"):
         _crashed_everywhere(Ending.NOTHING)
@@ -69,15 +78,38 @@ def test_an_acknowledgement_before_the_write_is_found(monkeypatch: Patch) -> Non
 
 def test_a_mark_that_leads_is_found(monkeypatch: Patch) -> None:
     """Marked before it is written: a crash in between looks like a loss, and halts for nothing."""
-    insert = Journal._insert
+    write = Journal._write
 
-    def marked_first(journal: Journal, row: tuple[int, int, bytes, bytes, bytes]) -> None:
-        journal._mark.move(row[0] + row[1] - 1, row[4])
-        insert(journal, row)
+    def marked_first(journal: Journal, place: int, content: bytes) -> None:
+        record = record_at(Bytes(bytearray(place) + content), place)
+        assert record is not None
+        journal._mark.move(record.end)
+        write(journal, place, content)
 
-    monkeypatch.setattr(Journal, "_insert", marked_first)
+    monkeypatch.setattr(Journal, "_write", marked_first)
     with pytest.raises(JournalFault):
         _crashed_everywhere(Ending.NOTHING)
+
+
+def test_an_end_that_is_not_cut_off_is_found(monkeypatch: Patch) -> None:
+    """What a crash left behind the end would stand behind the next group, too."""
+    monkeypatch.setattr(_MemoryFile, "cut", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_sweep.test_a_torn_write_is_cut_off()
+
+
+def test_an_unsynced_group_that_counts_is_found(monkeypatch: Patch) -> None:
+    """A restart that syncs nothing goes on from a group that a power cut may still take."""
+    monkeypatch.setattr(Journal, "_settle", lambda _: None)
+    with pytest.raises(AssertionError):
+        test_sweep.test_what_was_written_and_not_synced_is_synced_before_it_counts()
+
+
+def test_damage_that_is_taken_for_an_end_is_found(monkeypatch: Patch) -> None:
+    """Without a look at what stands behind it, a flipped bit would cut the journal short."""
+    monkeypatch.setattr(extent, "is_followed", lambda *_: False)
+    with pytest.raises(pytest.fail.Exception):
+        test_sweep.test_without_a_mark_damage_is_found_by_what_stands_behind_it()
 
 
 def _flipped_everywhere(state: int, step: int) -> None:
@@ -91,59 +123,57 @@ def _flipped_everywhere(state: int, step: int) -> None:
 
 
 def test_a_chain_that_does_not_cover_the_bytes_is_found(monkeypatch: Patch) -> None:
-    """Without chain and outcome a flipped bit in the database is read as if it were whole.
+    """Without chain and outcome a flipped bit in the journal is read as if it were whole.
 
     Either of the two would find it: the chain that the bytes changed, the outcome that
     they lead elsewhere.
     """
     _flipped_everywhere(1, 13)
-    for place in (module, record):
-        monkeypatch.setattr(place, "link", lambda chain, _seq, _group: chain)
+    monkeypatch.setattr(record, "link", lambda chain, _seq, _group: chain)
     for place in (replaying, history_module):
         monkeypatch.setattr(place, "outcome_after", lambda _previous, _events: b"")
     monkeypatch.setattr(test_sweep, "_HASHES", {})
+    monkeypatch.setattr(test_sweep, "STOP_EVERY", 1_000)
     monkeypatch.setattr(test_sweep, "a_short_one", test_sweep.a_short_one.__wrapped__)
     _, closed, state_hash = test_sweep.a_short_one()
     with pytest.raises(AssertionError, match="as if it were whole"):
-        _flip_the_database(closed, state_hash)
+        _flip_the_journal(closed, state_hash)
 
 
-def _flip_the_database(files: test_sweep.Files, state_hash: str) -> None:
-    for byte in range(1_024, len(files["/memory/journal.db"]), 3):
+def _flip_the_journal(files: test_sweep.Files, state_hash: str) -> None:
+    for byte in range(records_in(files[JOURNAL])[0].place, len(files[JOURNAL]), 3):
         test_sweep._HASHES.clear()
         flipped = _copy(files)
-        flipped["/memory/journal.db"][byte] ^= 1
+        flipped[JOURNAL][byte] ^= 1
         _outcome(flipped, state_hash)
 
 
-def test_a_mark_that_is_not_moved_is_found(monkeypatch: Patch) -> None:
-    """Without the mark a damaged log is a shorter log: SQLite drops its end in silence."""
+def test_a_mark_that_is_not_moved_is_found() -> None:
+    """Without the mark a damaged end is an earlier end: nobody knows that there was more."""
     _flipped_everywhere(0, 97)
     files = _copy(a_short_one()[0])
-    files["/memory/journal.mark"] = bytearray(1_024)
-    log = files["/memory/journal.db-wal"]
-    log[len(log) - 300] ^= 0x10
+    files[test_sweep.MARK] = bytearray(1_024)
+    files[JOURNAL][-300] ^= 0x10
     with pytest.raises(AssertionError, match="as if it were whole"):
         _outcome(files, a_short_one()[2])
 
 
 def test_a_swallowed_sync_failure_is_found(monkeypatch: Patch) -> None:
     """A journal that goes on after a failed sync acknowledges what nobody knows is there."""
+    sync = _MemoryFile.sync
 
-    def careless(journal: Journal, sql: str, parameters: tuple[object, ...]) -> None:
-        try:
-            list(journal._connection.execute(sql, parameters))
-        except sqlite3.OperationalError:
-            journal._room.release()
+    def careless(file: _MemoryFile) -> None:
+        with suppress(OSError):
+            sync(file)
 
-    monkeypatch.setattr(Journal, "_execute", careless)
-    with pytest.raises((pytest.fail.Exception, JournalFault)):
-        test_room.test_a_failed_sync_is_never_tried_again(monkeypatch, "journal.db-wal")
+    monkeypatch.setattr(_MemoryFile, "sync", careless)
+    with pytest.raises(pytest.fail.Exception):
+        test_room.test_a_failed_sync_is_never_tried_again()
 
 
 def test_a_second_try_of_any_failure_is_found(monkeypatch: Patch) -> None:
     """Only a full disk is tried again: a journal that retries everything is caught."""
-    monkeypatch.setattr(module, "_is_full", lambda _: True)
+    monkeypatch.setattr(module, "_FULL", (errno.EIO, errno.ENOSPC))
     with pytest.raises(AssertionError):
         test_room.test_a_failed_write_is_never_tried_again()
 
@@ -175,8 +205,20 @@ class _Agreeing:
         self._header = header
         self.genesis = GENESIS
 
-    def ending_at(self, _seq: int) -> Any:
-        return self._header
+    def at(self, _place: int) -> Any:
+        return self
+
+    @property
+    def last(self) -> Any:
+        return self._header.seq
+
+    @property
+    def chain(self) -> Any:
+        return self._header.chain
+
+    @property
+    def outcome(self) -> Any:
+        return self._header.outcome
 
 
 @pytest.mark.parametrize("off", [-1, 1])
@@ -238,7 +280,7 @@ def test_a_group_that_is_written_in_two_is_found(monkeypatch: Patch) -> None:
 def test_the_failing_calls_fail() -> None:
     """The disk's own faults are real: what must fail does."""
     disk = MemoryDisk()
-    disk.failing[Kind.SYNC, "x"] = apsw.IOError
+    disk.failing[Kind.SYNC, "x"] = OSError(errno.EIO, "Input/output error")
     disk.do(Note(Kind.CREATE, "x"))
-    with pytest.raises(apsw.IOError):
+    with pytest.raises(OSError, match="Input"):
         disk.do(Note(Kind.SYNC, "x"))

@@ -1,13 +1,12 @@
 """A disk that is full, or that fails: what is refused, what still goes through, what stops."""
 
 import asyncio
-import sqlite3
+import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import apsw
 import pytest
 
 from intents.reject import Reject, RejectCode
@@ -68,8 +67,6 @@ def fill(journal: Journal, numbers: range) -> list[bytes]:
         try:
             journal.append(a_group(number))
             written.append(a_group(number).payload)
-            if journal.is_upkeep_due():
-                journal.keep_up()
         except JournalWriteFailed as failed:
             raise Failed(written) from failed
     return written
@@ -86,7 +83,8 @@ class Failed(Exception):
 def reopened(disk: MemoryDisk) -> list[bytes]:
     """The payloads that a new process finds on what this one left, whatever it held open."""
     files = {name: bytearray(content) for name, content in disk.files.items()}
-    return [record.payload for record in a_journal(MemoryDisk(files)).read()]
+    records = a_journal(MemoryDisk(files)).read()
+    return [record.payload for record in records if record.commands]
 
 
 def test_little_room_is_told_before_there_is_none() -> None:
@@ -148,71 +146,28 @@ def test_a_journal_opens_on_a_full_disk() -> None:
     assert not journal.has_room()
 
 
-def test_a_log_that_cannot_be_moved_grows_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without room for the database the log keeps everything; the journal goes on."""
-    monkeypatch.setattr(module, "LOG_BYTES_MAX", 3 * PAYLOAD_BYTES)
-    disk = MemoryDisk()
-    journal = a_journal(disk)
-    disk.failing[Kind.WRITE, "journal.db"] = apsw.FullError
-    fill(journal, range(1, 20))
-    assert reopened(disk) == [a_group(number).payload for number in range(1, 20)]
-    disk.failing.clear()
-    fill(journal, range(20, 25))
-    assert len(reopened(disk)) == 24
+def test_a_failed_sync_is_never_tried_again() -> None:
+    """A sync that failed stops the journal: the next would lie, as the pages count as clean then.
 
-
-def test_a_log_is_moved_between_writes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write never moves the log, however long it is; upkeep does, and has nothing left to do."""
-    monkeypatch.setattr(module, "LOG_BYTES_MAX", 3 * PAYLOAD_BYTES)
-    disk = MemoryDisk()
-    journal = a_journal(disk)
-    size = len(disk.files[str(PATH)])
-    for number in range(1, 10):
-        journal.append(a_group(number))
-    assert journal.is_upkeep_due()
-    assert len(disk.files[str(PATH)]) == size
-    journal.keep_up()
-    assert not journal.is_upkeep_due()
-    assert len(disk.files[str(PATH)]) >= size + 9 * PAYLOAD_BYTES
-    assert len(reopened(disk)) == 9
-
-
-@pytest.mark.parametrize("file", ["journal.db-wal", "journal.db"])
-def test_a_failed_sync_is_never_tried_again(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """A sync that failed stops the journal, of the log and of the database alike.
-
-    The next sync would lie: the pages count as clean then. SQLite itself passes over a
-    failure while it moves the log; that is why we move it.
+    What a restart finds of the group is whole or nothing, and is synced before it counts.
     """
-    monkeypatch.setattr(module, "LOG_BYTES_MAX", 3 * PAYLOAD_BYTES)
     disk = MemoryDisk()
     journal = a_journal(disk)
     journal.append(a_group(1))
-    disk.failing[Kind.SYNC, file] = apsw.IOError
-    with pytest.raises(Failed) as caught:
-        fill(journal, range(2, 8))
-    assert reopened(disk)[: len(caught.value.written) + 1] == [
-        a_group(1).payload,
-        *caught.value.written,
-    ]
-
-
-def test_upkeep_fails_as_a_write_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who keeps the journal up is told of a failed sync, as who writes is, and so stops."""
-    monkeypatch.setattr(module, "LOG_BYTES_MAX", PAYLOAD_BYTES)
-    disk = MemoryDisk()
-    journal = a_journal(disk)
-    journal.append(a_group(1))
-    disk.failing[Kind.SYNC, "journal.db"] = apsw.IOError
+    disk.failing[Kind.SYNC, "journal.db"] = OSError(errno.EIO, "Input/output error")
+    calls = len(disk.notes)
     with pytest.raises(JournalWriteFailed):
-        journal.keep_up()
+        journal.append(a_group(2))
+    assert [note.kind for note in disk.notes[calls:]] == [Kind.WRITE]
+    assert journal.seq == 1
+    assert reopened(disk)[:1] == [a_group(1).payload]
 
 
 def test_a_failed_write_is_never_tried_again() -> None:
     """Only a full disk is given room: any other failure stops at once."""
     disk = MemoryDisk()
     journal = a_journal(disk)
-    disk.failing[Kind.WRITE, "journal.db-wal"] = apsw.IOError
+    disk.failing[Kind.WRITE, "journal.db"] = OSError(errno.EIO, "Input/output error")
     calls = len(disk.notes)
     with pytest.raises(JournalWriteFailed):
         journal.append(a_group(1))
@@ -234,21 +189,19 @@ def test_the_spare_is_a_real_file(tmp_path: Path) -> None:
     assert spare.exists()
 
 
-def test_sqlite_calls_a_full_disk_full(tmp_path: Path) -> None:
-    """The error that is tried again is the one that SQLite raises before any sync."""
-    connection = sqlite3.connect(tmp_path / "any.db", isolation_level=None)
-    connection.execute("CREATE TABLE t (x)")
-    connection.execute("PRAGMA max_page_count = 2")
-    with pytest.raises(sqlite3.OperationalError) as caught:
-        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
-    assert module._is_full(caught.value)
-    assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
-    connection.close()
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is full")
+def test_a_real_full_disk_is_told_by_its_number() -> None:
+    """The failure that is tried again is the one that a full disk answers a write with."""
+    file = LOCAL_DISK.open(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space") as caught:
+        file.write(0, b"any")
+    assert caught.value.errno in module._FULL
+    file.close()
 
 
 def _sequencer_on(journal: Journal) -> Sequencer:
     fresh = Recovered(market=Market(GENESIS.usdc), feed=Feed())
-    found = replay(fresh, journal.read(), journal.checkpoints())
+    found = replay(fresh, journal.read())
     return Sequencer(found.market, journal, ManualClock(0), found.feed, found.outcome)
 
 

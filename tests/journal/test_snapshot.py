@@ -17,6 +17,7 @@ from solver.journal import Journal, JournalCorrupt, JournalLocked, SnapshotUnusa
 from solver.journal.disk import LOCAL_DISK
 from solver.journal.reader import JournalReader
 from solver.journal.recovery import Restored, restore, take_snapshot
+from tests.journal.damage import change
 from tests.journal.history import GENESIS, History, a_log
 
 HALF: Final = 150
@@ -174,9 +175,7 @@ def test_a_header_that_does_not_fit_is_passed_over(
 def test_the_chain_before_a_snapshot_is_still_verified(tmp_path: Path) -> None:
     """A snapshot does not hide damage in what it spares applying."""
     a_history(tmp_path).journal.close()
-    connection = LOCAL_DISK.connect(tmp_path / "journal.db")
-    list(connection.execute("UPDATE record SET payload = zeroblob(4) WHERE seq = 1"))
-    connection.close()
+    change(tmp_path / "journal.db", 1, outcome=bytes(32))
     with pytest.raises(JournalCorrupt) as caught:
         restored(tmp_path)
     assert caught.value.seq == 1

@@ -90,11 +90,6 @@ class MemoryJournal:
     def has_room(self) -> bool:
         return True
 
-    def is_upkeep_due(self) -> bool:
-        return False
-
-    def keep_up(self) -> None: ...
-
 
 class World:
     """One deployment, one market on it, and the means to move both."""

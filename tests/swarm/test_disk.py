@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from simulations.swarm.disk import JOURNAL, SPARE_WRITES, Connection, Disk, JournalDisk
+from simulations.swarm.disk import JOURNAL, OUTBOX, SPARE_WRITES, Connection, Disk, JournalDisk
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.loop import PowerCut, Process
 from simulations.swarm.node import GENESIS
@@ -63,17 +63,30 @@ def test_what_was_acknowledged_survives_a_power_cut(machine: Machine) -> None:
 
 
 def test_without_a_sync_a_power_cut_takes_it(machine: Machine) -> None:
-    """The disk forgets what nobody synced: this is what the journal's syncs are for."""
-    connection = machine.process.context.run(machine.disk.connect, JOURNAL)
+    """The disk forgets what nobody synced: this is what the outbox's syncs are for."""
+    connection = machine.process.context.run(machine.disk.connect, OUTBOX)
     assert isinstance(connection, Connection)
     machine.process.context.run(connection.execute, "CREATE TABLE t (x)")
     machine.process.context.run(connection.execute, "PRAGMA synchronous = OFF")
     machine.process.context.run(connection.execute, "INSERT INTO t VALUES (1)")
-    engine = machine.disk.file(JOURNAL).engine
+    engine = machine.disk.database(OUTBOX).engine
     assert engine.execute("SELECT x FROM t").fetchall() == [(1,)]
     machine.disk.lose_power()
-    engine = machine.disk.file(JOURNAL).engine
+    engine = machine.disk.database(OUTBOX).engine
     assert engine.execute("SELECT x FROM t").fetchall() == []
+
+
+def test_what_was_not_synced_is_there_in_part_at_most(machine: Machine) -> None:
+    """Of a write that nobody synced a power cut leaves any part, of what was synced everything."""
+    left = set()
+    for _ in range(60):
+        machine.disk.create(JOURNAL, b"head")
+        file = machine.process.context.run(machine.disk.open, JOURNAL)
+        machine.process.context.run(file.write, 4, b"tail")
+        assert file.read(0, 9) == b"headtail"
+        machine.disk.lose_power()
+        left.add(file.read(0, 9))
+    assert left == {b"headtail"[:length] for length in range(4, 9)}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +180,6 @@ def test_a_dead_process_writes_nothing(machine: Machine) -> None:
 
 def test_sqlite_is_still_sqlite(machine: Machine) -> None:
     """Errors of statements are SQLite's own."""
-    connection = machine.process.context.run(machine.disk.connect, JOURNAL)
+    connection = machine.process.context.run(machine.disk.connect, OUTBOX)
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         machine.process.context.run(connection.execute, "SELECT * FROM absent")

@@ -196,12 +196,12 @@ async def _is_valid(*_: Any) -> bool:
     return True
 
 
-def _unverified(connection: Any, *_: Any) -> Iterator[record.Record]:
-    """Every group as it stands, whatever its chain says."""
-    columns = "seq, commands, payload, outcome, chain"
-    for row in connection.execute(f"SELECT {columns} FROM record ORDER BY seq"):  # noqa: S608
-        values = dict(zip(columns.split(", "), row, strict=True))
-        yield record.Record(**values)
+def _unverified(file: Any, start: record.End, up_to: record.End) -> Iterator[record.Record]:
+    """Every record as it stands, whatever its chain says."""
+    place = start.place
+    while place < up_to.place and (found := record.record_at(file, place)) is not None:
+        yield found
+        place = found.end.place
 
 
 _WRITE: Final = "        if batch.applied:\n            await self._write(batch)\n"
@@ -315,9 +315,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     ),
     "forget calls in flight": _set(node, "lost_calls", lambda _: []),
     # The journal.
-    "no sync before the answer": _set(
-        journal, "_PRAGMAS", tuple(p.replace("FULL", "OFF") for p in journal._PRAGMAS)
-    ),
+    "no sync before the answer": edited(journal.Journal, "append", "self._file.sync()", "pass"),
     "ignore the lock": _set(
         disk.Disk, "lock", lambda self, path: disk._Lock(self._locks, path.name)
     ),

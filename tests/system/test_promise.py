@@ -1,7 +1,6 @@
 """Promises P4, P8 and P10, on real processes, real HTTP and a real chain."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from contracts.bindings import SETTLEMENT, Deposited, FillSettled, Withdrawn, de
 from solver.client import BoughtIntent, Rejected
 from solver.demo.model_upstream import ModelUpstream
 from solver.demo.stage import Stage, stage
+from tests.journal.damage import records_of
 from tests.patience import until
 from tests.system.load import LISTING, Load, a_stocked_stage, keyfill, start_small
 
@@ -84,10 +84,11 @@ async def test_p8_a_changed_journal_stops_the_market_with_its_place(tmp_path: Pa
     async with stage(tmp_path / "stage") as built:
         await start_small(built)
         await built.market_process.stop()
-        with sqlite3.connect(built.data_dir / "journal.db") as connection:
-            (payload,) = connection.execute("SELECT payload FROM record WHERE seq = 2").fetchone()
-            changed = payload[:-1] + bytes([payload[-1] ^ 1])
-            connection.execute("UPDATE record SET payload = ? WHERE seq = 2", (changed,))
+        path = built.data_dir / "journal.db"
+        second = next(record for record in records_of(path) if record.seq == 2)
+        content = bytearray(path.read_bytes())
+        content[second.end.place - 1] ^= 1
+        path.write_bytes(content)
         config = built.folder / "keyfill.toml"
         code, output = await keyfill(built.data_dir, f"up --config {config}")
     assert code == 1
