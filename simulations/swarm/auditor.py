@@ -22,6 +22,7 @@ from simulations.swarm.gate import Answer, Cancel, Done, Message, Served, Told
 from simulations.swarm.paper import TICK_UNITS, Call, Fill, Mandates, Paper
 from simulations.swarm.payment import Payments
 from simulations.swarm.person import PEOPLE
+from simulations.swarm.rate import Rates
 from simulations.swarm.spending import Spendings
 from simulations.swarm.trust import Trusts
 from solver.core.command import Outcome
@@ -78,6 +79,7 @@ class Auditor:
         self.contests = Contests(self.papers, self.bonds)
         self.mandates = Mandates()
         self.trusts = Trusts()
+        self._rates = Rates()
         awards = Awards(self.papers, self.fills, self.mandates)
         self.spendings = Spendings(usdc, self.papers, self.fills, awards)
         self.payments = Payments(
@@ -389,13 +391,17 @@ class Auditor:
         expect(known, "the_revoked_are_not_served", account=buyer, call=event.call)
         self.trusts.served(buyer, event.lease)
         self.spendings.served(buyer, event.lease)
+        offer = self.papers[fill.offer].document
+        assert isinstance(offer, Offer)
+        self._rates.started(at_ms, fill.offer, offer, event.units)
         self.calls[event.call] = Call(fill=event.lease, key=event.key, units=event.units)
 
-    def _call_finished(self, _: int, event: CallFinished) -> None:
+    def _call_finished(self, at_ms: int, event: CallFinished) -> None:
         call = self.calls[event.call]
         expect(call.finished is None, "call_finishes_once", call=event.call)
         call.finished = event
         fill = self.fills[call.fill]
+        self._rates.finished(at_ms, fill.offer, call, event)
         fill.in_flight -= call.units
         left = fill.units - fill.delivered - fill.lapsed - fill.in_flight
         if event.outcome is Outcome.DELIVERED:

@@ -212,6 +212,12 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "skip the nonce check": _set(state.Account, "has_used", lambda *_: False),
     "free windows a second early": _windows_end_early,
     "never ask a window": _set(window.Window, "wait_ms", lambda *_: 0),
+    "the windows of offers are forgotten": edited(
+        state.State, "windows_of", " + self.windows.get((offer, resource), [])", ""
+    ),
+    "snapshots forget what windows hold": edited(
+        window.Window, "image", "entry[0] + self._span_ms > now_ms", "entry[0] > now_ms"
+    ),
     "lease money is not released": never("release", delivery),
     "fill after the deadline": never("end_intent", market),
     "sell after the deadline": never("end_offer", market),
@@ -278,6 +284,18 @@ SABOTAGES: Final[dict[str, Patch]] = {
         ),
     ),
     "a settled record leaves the base": edited(metered, "_pay", "meter.base += paid.paid", "pass"),
+    "a metered reward is the seller's": edited(
+        metering, "shares_of", "reward = lease.reward", "reward = 0"
+    ),
+    "a metered reward is paid twice": edited(
+        metering,
+        "shares_of",
+        "shares.get(solver, 0) + reward",
+        "shares.get(solver, 0) + 2 * reward",
+    ),
+    "a metered reward is another's": edited(
+        metering, "shares_of", "_, solver = awarded_by(lease.award)", "solver = lease.buyer"
+    ),
     "calls are not metered": never("note_reach", delivery),
     "the operator attests what was signed": edited(
         metered, "_record_of", "receipt = meter.receipt", "receipt = None"
