@@ -9,12 +9,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from mypyc.build import mypycify
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
+
+_COMPILER_FLAGS: Final = ["-fvisibility=hidden"] if os.name == "posix" else []
+"""Nobody calls our functions by name from outside, so that those within are called at once, or
+become part of who calls them: a fortieth off a replay."""
 
 
 class CompiledCore(BuildHookInterface[Any]):
@@ -48,6 +52,8 @@ def _compile(root: Path, modules: list[str], folder: Path) -> list[Path]:
     try:
         arguments = ["--config-file=", "--ignore-missing-imports", *modules]
         extensions = mypycify(arguments, opt_level="3", target_dir=str(folder / "c"))
+        for extension in extensions:
+            extension.extra_compile_args += _COMPILER_FLAGS
         command = build_ext(Distribution({"name": "keyfill", "ext_modules": extensions}))
         command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "temp")
         command.finalize_options()
