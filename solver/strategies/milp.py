@@ -2,7 +2,8 @@
 
 Books that bundles join are one integer program. How many units each order trades is
 decided, not with whom: at one price everybody may meet everybody but itself, which `part` can
-arrange exactly where no account has more units on its two sides together than trade. The
+arrange exactly where no account has more units on its two sides together than trade. Only of
+intents that ask for a quality it is decided from which of the good offers they get how much. The
 price is an offer's, as no other lets more trade. It needs OR-tools:
 `pip install keyfill[substitutes]`.
 
@@ -17,6 +18,8 @@ from math import gcd
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from solver.core.auction import (
     FILLS_MAX,
     Auction,
@@ -30,6 +33,7 @@ from solver.core.auction import (
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook, SolutionFill
 from solver.core.judge import judge
+from solver.core.quality import Floor
 from solver.strategies.clearing import lasting
 from solver.strategies.flow import NotSolvable
 from solver.strategies.pairing import pair, part, within_bounds
@@ -42,8 +46,12 @@ SECONDS_MAX: Final = 0.1
 """Half of the shortest usual epoch."""
 ORDERS_MAX: Final = 2_000
 """Of books that are solved together; beyond, `uniform_price` clears them."""
+PAIRS_MAX: Final = 20_000
+"""Of intents that ask for a quality with offers, in the same."""
 SURPLUS_MAX: Final = 2**60
 """What the search can add up without its 64 bits; beyond, `uniform_price` clears the books."""
+Pair = tuple[str, str]
+"""An intent and an offer."""
 _SEED: Final = "00" * 32
 """Ties between our own proposals: whichever."""
 
@@ -73,20 +81,31 @@ class _Program:
     def __init__(self, books: Sequence[SnapshotBook], bundles: Sequence[SnapshotBundle]) -> None:
         self._books = [crossing for book in books if (crossing := _crossing(book)) is not None]
         self._bundles = bundles
+        self._floors = {
+            leg: bundle.floor for bundle in bundles if bundle.floor.asks for leg in bundle.legs
+        }
         self._unit = gcd(*(order.tick for order in self._orders())) or 1
 
     def is_solvable(self) -> bool:
         """Whether there is something to solve, within the bounds."""
         worth = sum(order.tick // self._unit * order.units for order in self._orders())
         count = sum(1 for _ in self._orders())
-        return 0 < count <= ORDERS_MAX and worth <= SURPLUS_MAX
+        pairs = sum(
+            len(book.offers) * sum(1 for intent in book.intents if intent.id in self._floors)
+            for book in self._books
+        )
+        return 0 < count <= ORDERS_MAX and pairs <= PAIRS_MAX and worth <= SURPLUS_MAX
 
     def solve(self, model: "CpModel", solver: "CpSolver") -> list[ClearedBook]:
         """The best found in the solver's time."""
         units: dict[str, IntVar] = {}
         used: dict[str, IntVar] = {}
+        joined: dict[Pair, IntVar] = {}
         for book in self._books:
-            _add_book(model, book, units, used)
+            _add_orders(model, book, units, used)
+            pairs = _add_floors(model, book, self._floors, units)
+            _add_sums(model, book, self._floors, units, pairs)
+            joined |= pairs
         for bundle in self._bundles:
             _add_bundle(model, bundle, used)
         model.maximize(
@@ -101,7 +120,8 @@ class _Program:
         if not solver.response_proto.solution:
             return []
         traded = {name: int(solver.value(one)) for name, one in units.items()}
-        cleared = (_cleared(book, traded) for book in self._books)
+        parted = {name: int(solver.value(one)) for name, one in joined.items()}
+        cleared = (_cleared(book, traded, parted) for book in self._books)
         return [one for one in cleared if one is not None]
 
     def _orders(self) -> Iterator[SnapshotOrder]:
@@ -119,13 +139,13 @@ def _crossing(book: SnapshotBook) -> SnapshotBook | None:
     intents = tuple(order for order in book.intents if order.tick >= cheapest)
     if not intents:
         return None
-    return SnapshotBook(resource=book.resource, intents=intents, offers=offers)
+    return replace(book, intents=intents, offers=offers)
 
 
-def _add_book(
+def _add_orders(
     model: "CpModel", book: SnapshotBook, units: dict[str, "IntVar"], used: dict[str, "IntVar"]
 ) -> None:
-    """One price, as much bought as sold, and nobody more than the others can take or give."""
+    """One price, and of each order nothing, or as much as it wants at least."""
     prices = sorted({offer.tick for offer in book.offers})
     price = model.new_int_var(0, len(prices) - 1, "")
     for order in (*book.intents, *book.offers):
@@ -140,11 +160,53 @@ def _add_book(
     for offer in book.offers:
         least = bisect_left(prices, offer.tick)
         model.add(price >= least).only_enforce_if(used[offer.id])
-    bought = _sum(units, book.intents)
-    model.add(bought == _sum(units, book.offers))
+
+
+def _add_floors(
+    model: "CpModel",
+    book: SnapshotBook,
+    floors: Mapping[str, Floor],
+    units: dict[str, "IntVar"],
+) -> dict[Pair, "IntVar"]:
+    """Who asks for a quality gets all from good offers of others: from which, how much."""
+    found: dict[Pair, IntVar] = {}
+    for intent in book.intents:
+        if intent.id in floors:
+            pairs = [
+                (intent.id, offer.id)
+                for offer in book.offers
+                if offer.account != intent.account
+                and (rating := book.ratings.get(offer.id)) is not None
+                and rating.meets(floors[intent.id])
+            ]
+            found |= {pair: model.new_int_var(0, intent.units, "") for pair in pairs}
+            model.add(units[intent.id] == sum(found[pair] for pair in pairs))
+    return found
+
+
+def _add_sums(
+    model: "CpModel",
+    book: SnapshotBook,
+    floors: Mapping[str, Floor],
+    units: dict[str, "IntVar"],
+    pairs: Mapping[Pair, "IntVar"],
+) -> None:
+    """As much bought as sold, and of the rest nobody more than the others can take or give."""
+    model.add(_sum(units, book.intents) == _sum(units, book.offers))
+    rest: dict[str, IntVar | LinearExpr | int] = {
+        intent.id: units[intent.id] for intent in book.intents if intent.id not in floors
+    }
+    bought = sum(rest.values())
+    taken: dict[str, list[IntVar]] = {offer.id: [] for offer in book.offers}
+    for (_, offer), one in pairs.items():
+        taken[offer].append(one)
+    for name, some in taken.items():
+        rest[name] = units[name] - sum(some)
+        if some:
+            model.add(rest[name] >= 0)
     for account in _on_both_sides(book):
-        own = [o for o in (*book.intents, *book.offers) if o.account == account]
-        model.add(_sum(units, own) <= bought)
+        own = [o.id for o in (*book.intents, *book.offers) if o.account == account]
+        model.add(sum(rest.get(name, 0) for name in own) <= bought)
 
 
 def _add_bundle(model: "CpModel", bundle: SnapshotBundle, used: dict[str, "IntVar"]) -> None:
@@ -171,17 +233,27 @@ def _on_both_sides(book: SnapshotBook) -> list[str]:
 # -- from and to what the auction speaks of
 
 
-def _cleared(book: SnapshotBook, traded: dict[str, int]) -> ClearedBook | None:
+def _cleared(
+    book: SnapshotBook, traded: Mapping[str, int], parted: Mapping[Pair, int]
+) -> ClearedBook | None:
     """Who trades with whom, at the middle of all prices that allow it."""
     intents = [order for order in book.intents if traded[order.id]]
     offers = [order for order in book.offers if traded[order.id]]
+    given = [
+        (bid, ask, units)
+        for bid, intent in enumerate(intents)
+        for ask, offer in enumerate(offers)
+        if (units := parted.get((intent.id, offer.id), 0))
+    ]
+    bought, sold = [traded[order.id] for order in intents], [traded[order.id] for order in offers]
+    for bid, ask, units in given:
+        bought[bid] -= units
+        sold[ask] -= units
     lines = part(
-        pair([traded[order.id] for order in intents], [traded[order.id] for order in offers]),
-        [order.account for order in intents],
-        [order.account for order in offers],
+        pair(bought, sold), [one.account for one in intents], [one.account for one in offers]
     )
     kept = within_bounds(
-        lines or [],
+        sorted([*given, *(lines or [])]),
         [order.minimum for order in intents],
         lines_max=FILLS_MAX,
         lines_per_bid_max=MATCHES_MAX,

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intents.bound import TICK_MAX, UNITS_MAX
 from solver.core.auction import Snapshot, SnapshotBook, SnapshotBundle, SnapshotOrder, Solution
+from solver.core.quality import Floor, Rating
 from solver.strategies import milp as module
 from solver.strategies.chance import by_chance
 from solver.strategies.flow import NotSolvable
@@ -51,14 +53,31 @@ def _books(draw: st.DrawFn) -> Snapshot:
 def _bundled(draw: st.DrawFn, books: list[SnapshotBook]) -> Snapshot:
     """Some of the intents as legs, in whatever order, of up to two bundles."""
     legs = draw(st.permutations([one.id for each in books for one in each.intents]))
-    sizes = draw(st.lists(st.integers(2, 3), max_size=2))
+    sizes = draw(st.lists(st.integers(1, 3), max_size=2))
     bundles = []
     for number, size in enumerate(sizes):
         chosen, legs = legs[:size], legs[size:]
         if len(chosen) == size:
             any_of = draw(st.booleans())
-            bundles.append(SnapshotBundle(id=f"b{number}", any_of=any_of, legs=tuple(chosen)))
-    return snapshot(*books, bundles=bundles)
+            bundles.append(
+                SnapshotBundle(
+                    id=f"b{number}",
+                    any_of=any_of,
+                    legs=tuple(chosen),
+                    floor=Floor(success_min=draw(st.sampled_from((0, 0, 500, 900)))),
+                )
+            )
+    return snapshot(*(_rated(draw, each) for each in books), bundles=bundles)
+
+
+def _rated(draw: st.DrawFn, each: SnapshotBook) -> SnapshotBook:
+    """Offers of good keys, of bad ones, and of keys that nobody knows."""
+    ratings = {
+        offer.id: Rating(success=success, latency=1)
+        for offer in each.offers
+        if (success := draw(st.sampled_from((0, 400, 500, 1_000))))
+    }
+    return msgspec.structs.replace(each, ratings=ratings)
 
 
 # -- everything that can be done
@@ -66,8 +85,8 @@ def _bundled(draw: st.DrawFn, books: list[SnapshotBook]) -> Snapshot:
 
 def _most_surplus(seen: Snapshot) -> int:
     """Of all ways to fill pairs in all books, the best that keeps every rule."""
-    legs = {leg for bundle in seen.bundles for leg in bundle.legs}
-    ways = [_ways(each, legs) for each in seen.books]
+    floors = {leg: bundle.floor for bundle in seen.bundles for leg in bundle.legs}
+    ways = [_ways(each, floors) for each in seen.books]
     return max(
         sum(surplus for _, surplus in chosen)
         for chosen in product(*(way.items() for way in ways))
@@ -75,17 +94,26 @@ def _most_surplus(seen: Snapshot) -> int:
     )
 
 
-def _ways(each: SnapshotBook, legs: set[str]) -> Mapping[frozenset[str], int]:
+def _ways(each: SnapshotBook, floors: Mapping[str, Floor]) -> Mapping[frozenset[str], int]:
     """The best surplus of a book, by which legs are filled in it."""
     best: dict[frozenset[str], int] = {}
-    pairs = [(i, o) for i in each.intents for o in each.offers if i.account != o.account]
+    pairs = [
+        (i, o)
+        for i in each.intents
+        for o in each.offers
+        if i.account != o.account and _is_good_enough(floors.get(i.id), each.ratings.get(o.id))
+    ]
     for units in product(*(range(min(i.units, o.units) + 1) for i, o in pairs)):
         lines = [(i, o, n) for (i, o), n in zip(pairs, units, strict=True) if n]
         if _is_allowed(lines):
-            filled = frozenset(i.id for i, _, _ in lines if i.id in legs)
+            filled = frozenset(i.id for i, _, _ in lines if i.id in floors)
             surplus = sum(n * (i.tick - o.tick) for i, o, n in lines)
             best[filled] = max(surplus, best.get(filled, surplus))
     return best
+
+
+def _is_good_enough(floor: Floor | None, rating: Rating | None) -> bool:
+    return floor is None or not floor.asks or (rating is not None and rating.meets(floor))
 
 
 def _is_allowed(lines: list[tuple[SnapshotOrder, SnapshotOrder, int]]) -> bool:
@@ -124,7 +152,7 @@ def _score(seen: Snapshot, solutions: list[Solution]) -> int:
 
 @given(seen=_books())
 def test_nothing_that_could_be_done_has_more_surplus(seen: Snapshot) -> None:
-    """Bundles, minimums and own offers: as much as the best of all fills, and all of it sound."""
+    """Bundles, floors, minimums, own offers: as much as the best of all fills, all of it sound."""
     assert _score(seen, milp(seen, PROVEN_SECONDS)) == _most_surplus(seen)
 
 
@@ -155,6 +183,39 @@ def test_what_the_search_cannot_hold_is_cleared_plainly(monkeypatch: pytest.Monk
     exact = _score(snapshot(picky), milp(snapshot(picky), PROVEN_SECONDS))
     monkeypatch.setattr(module, "ORDERS_MAX", 2)
     assert _score(snapshot(picky), milp(snapshot(picky), PROVEN_SECONDS)) == 24 < exact == 28
+
+
+@pytest.mark.parametrize("any_of", [False, True])
+def test_who_asks_for_a_quality_gets_good_offers(*, any_of: bool) -> None:
+    """The others take the cheaper one that is not good enough, so nothing is left undone."""
+    rated = msgspec.structs.replace(
+        book(
+            [order("i", "a", 9, 3, 3), order("j", "b", 8, 3, 3)],
+            [order("o", "c", 1, 3), order("p", "d", 2, 3)],
+        ),
+        ratings={"o": Rating(success=899, latency=1), "p": Rating(success=900, latency=1)},
+    )
+    floor = Floor(success_min=900)
+    seen = snapshot(
+        rated, bundles=[SnapshotBundle(id="x", any_of=any_of, legs=("i",), floor=floor)]
+    )
+    (solution,) = milp(seen, PROVEN_SECONDS)
+    lines = [(fill.intent, fill.offer, fill.units) for fill in solution.books[0].fills]
+    assert lines == [("i", "p", 3), ("j", "o", 3)]
+    assert _score(seen, [solution]) == 42
+
+
+def test_floors_with_too_many_offers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks for a quality then waits; the others trade."""
+    rated = msgspec.structs.replace(
+        book([order("i", "a", 9, 1), order("j", "a", 8, 1)], [order("o", "b", 1, 2)]),
+        ratings={"o": Rating(success=1_000, latency=1)},
+    )
+    floor = Floor(success_min=900)
+    seen = snapshot(rated, bundles=[SnapshotBundle(id="x", any_of=False, legs=("i",), floor=floor)])
+    assert _score(seen, milp(seen, PROVEN_SECONDS)) == 15
+    monkeypatch.setattr(module, "PAIRS_MAX", 0)
+    assert _score(seen, milp(seen, PROVEN_SECONDS)) == 7
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
