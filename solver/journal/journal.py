@@ -146,12 +146,20 @@ class Journal:
             raise JournalForeign(f"this journal is for {self.genesis}, not for {genesis}")
 
     def _settle(self) -> None:
-        """Make durable what is there: whoever was killed may have written it, and not synced."""
-        if self._file.size() > self._end.place:
-            self._file.cut(self._end.place)
+        """Make durable what is there, before anything goes by it.
+
+        Whoever ended before the mark was moved may have written the last record and not synced
+        it, or failed to: the disk may count it as written since then. So it is written again.
+        """
+        end = self._end
+        if self._file.size() > end.place:
+            self._file.cut(end.place)
+        is_marked = end.last == self._mark.noted.last
+        if not is_marked:
+            self._write(end.last, self._file.read(end.last, end.place - end.last))
         self._file.sync()
-        if self._end.last != self._mark.noted.last:
-            self._mark.move(self._end)
+        if not is_marked:
+            self._mark.move(end)
 
 
 def _file(path: Path, genesis: Genesis, mark: Mark, disk: Disk) -> File:

@@ -102,7 +102,7 @@ def test_an_unsynced_group_that_counts_is_found(monkeypatch: Patch) -> None:
     """A restart that syncs nothing goes on from a group that a power cut may still take."""
     monkeypatch.setattr(Journal, "_settle", lambda _: None)
     with pytest.raises(AssertionError):
-        test_sweep.test_what_was_written_and_not_synced_is_synced_before_it_counts()
+        test_sweep.test_what_was_written_and_not_synced_is_made_durable_before_it_counts()
 
 
 def test_damage_that_is_taken_for_an_end_is_found(monkeypatch: Patch) -> None:

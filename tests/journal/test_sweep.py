@@ -26,6 +26,8 @@ from solver.engine.outcome import outcome_after
 from solver.engine.payload import encode
 from solver.engine.recovery import Recovered, replay
 from solver.journal import Journal, JournalCorrupt, JournalForeign
+from solver.journal.mark import read_mark
+from solver.journal.record import packed
 from tests.builder import alice
 from tests.journal.crash_disk import Crash, Ending, Kind, MemoryDisk, Note, crashes
 from tests.journal.damage import records_in
@@ -192,14 +194,26 @@ def test_a_torn_write_is_cut_off() -> None:
     assert len(disk.files[JOURNAL]) == records_in(disk.files[JOURNAL])[-1].end.place
 
 
-def test_what_was_written_and_not_synced_is_synced_before_it_counts() -> None:
-    """Who is killed between the two leaves a group that a restart makes durable first."""
+def test_what_was_written_and_not_synced_is_made_durable_before_it_counts() -> None:
+    """Who ends between the two leaves a group that a restart writes again, syncs, and marks.
+
+    Again, as after a failed sync the disk counts as written what it has not. No other byte of
+    the journal is touched, and one that was marked is only synced.
+    """
     made = a_long_one(0)
-    crash = list(crashes(made.notes, Ending.NOTHING, 0))[-1]
+    calls = [note for note in made.notes if note.kind is not Kind.ACKNOWLEDGE]
+    marked = [(note.kind, note.name) for note in calls].index((Kind.WRITE, MARK), 100)
+    crash = list(crashes(made.notes, Ending.NOTHING, 0))[marked]
     disk = MemoryDisk(crash.files)
+    last = records_in(crash.files[JOURNAL])[-1]
+    assert read_mark(bytes(crash.files[MARK])).last < last.place
     Journal.open(PATH, GENESIS, disk)
-    kinds = [note.kind for note in disk.notes if note.name == JOURNAL]
-    assert kinds == [Kind.SYNC]
+    done = [note for note in disk.notes if note.name == JOURNAL]
+    assert done == [Note(Kind.WRITE, JOURNAL, last.place, packed(last)), Note(Kind.SYNC, JOURNAL)]
+    assert read_mark(bytes(disk.files[MARK])).last == last.place
+    again = MemoryDisk(disk.files)
+    Journal.open(PATH, GENESIS, again)
+    assert [note.kind for note in again.notes if note.name == JOURNAL] == [Kind.SYNC]
 
 
 def test_a_missing_file_is_found() -> None:
