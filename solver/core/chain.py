@@ -116,7 +116,6 @@ def _apply(state: State, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a
         case RecordSkipped():
             _skip_record(state, fact)
         case ReceiptClaimed():
-            state.account(fact.account)
             state.metering.claimed[fact.account] = None
             state.metering.claimants[fact.account] = fact.signer
             charge(state, fact.account, fact.signer, fact.amount)
@@ -179,16 +178,13 @@ def _skip_fill(state: State, fact: FillSkipped) -> None:
 def _skip_record(state: State, fact: RecordSkipped) -> None:
     """A receipt that its account's own key signed can still be bad, but not on purpose.
 
-    One that counts again was not bad.
+    One that a claim has paid was not bad.
     """
-    record = state.metering.of(fact.account).record
-    counts_again = record_skipped(state, fact)
-    receipt = None if record is None else record.receipt
-    if counts_again or receipt is None or receipt.authority is Authority.KEY:
+    receipt, unpaid = record_skipped(state, fact)
+    if receipt is None or receipt.authority is Authority.KEY:
         return
-    unpaid = state.metering.of(fact.account).waiting[: receipt.fills]
     if unpaid and fact.problem in PROBLEMS_OF_BUYERS:
-        _bar(state, fact.account, max(state.leases[fill].filled_ms for fill in unpaid))
+        _bar(state, fact.account, max(lease.filled_ms for lease in unpaid))
 
 
 def _bar(state: State, account: str, filled_ms: int) -> None:
@@ -223,9 +219,9 @@ def _request_withdrawal(state: State, fact: WithdrawalRequested) -> None:
 
 def _end_demand(state: State, account: str) -> None:
     """Its money is about to leave: open intents end. What is leased goes on, and is settled."""
-    for record in state.account(account).standing:
-        if isinstance(record, IntentState) and record.asset == state.usdc:
-            end_intent(state, record, IntentStatus.CANCELLED)
+    for intent in _standing_intents(state, account):
+        if intent.asset == state.usdc:
+            end_intent(state, intent, IntentStatus.CANCELLED)
 
 
 def _withdraw(state: State, fact: Withdrawn) -> None:
@@ -250,15 +246,9 @@ def _cancel_nonce(state: State, fact: NonceCancelled) -> None:
 def _grant_key(state: State, fact: KeyGranted) -> None:
     """A new grant replaces the terms and keeps what was spent and committed."""
     regain_trust(state, fact.account)
-    before = _terms_of(state, fact.account, fact.session)
+    before = copy(state.account(fact.account).sessions.get(fact.session))
     grant(state, fact)
     _go_on(state, fact.account, fact.session, before)
-
-
-def _terms_of(state: State, account: str, signer: str) -> Session | None:
-    """A copy of what a live session may do."""
-    session = state.account(account).sessions.get(signer)
-    return copy(session) if session is not None and session.live else None
 
 
 def _go_on(state: State, account: str, signer: str, before: Session | None) -> None:
@@ -301,11 +291,14 @@ def _revoke_session(state: State, account: str, signer: str) -> None:
 def _end_signed_by(state: State, account: str, signer: str) -> None:
     """What a key signed ends, mandates with what is under them; its leases serve no more."""
     _end_documents(state, account, lambda record: record.signer == signer)
-    for record in state.account(account).standing:
-        if not isinstance(record, IntentState):
-            continue
-        if signer in (record.signer, _mandate_signer(state, record)):
-            _end_leases(state, record)
+    for intent in _standing_intents(state, account):
+        if signer in (intent.signer, _mandate_signer(state, intent)):
+            _end_leases(state, intent)
+
+
+def _standing_intents(state: State, account: str) -> list[IntentState]:
+    """Those that are not over: open, or with leases that are not settled yet."""
+    return [one for one in state.account(account).standing if isinstance(one, IntentState)]
 
 
 def _end_leases(state: State, intent: IntentState) -> None:
@@ -324,11 +317,12 @@ def _end_documents(state: State, account: str, chosen: Callable[[DocumentState],
             _end_document(state, record)
 
 
-def _end_document(state: State, record: DocumentState | None) -> None:
+def _end_document(state: State, record: DocumentState) -> None:
     """What is over already stays as it is."""
-    if isinstance(record, IntentState):
-        end_intent(state, record, IntentStatus.CANCELLED)
-    elif isinstance(record, OfferState):
-        end_offer(state, record, "cancelled on chain")
-    elif isinstance(record, MandateState):
-        end_mandate(state, record, "cancelled on chain")
+    match record:
+        case IntentState():
+            end_intent(state, record, IntentStatus.CANCELLED)
+        case OfferState():
+            end_offer(state, record, "cancelled on chain")
+        case MandateState():
+            end_mandate(state, record, "cancelled on chain")

@@ -98,8 +98,8 @@ def metered_settled(state: State, fact: MeteredSettled) -> None:
     finish_batch(state, batch)
 
 
-def record_skipped(state: State, fact: RecordSkipped) -> bool:
-    """The chain took nothing of a buyer; whether its receipt counts again all the same.
+def record_skipped(state: State, fact: RecordSkipped) -> tuple[SignedReceipt | None, list[Lease]]:
+    """The chain took nothing of a buyer: its receipt, if that was bad, and what of it is unpaid.
 
     A receipt is void then, and its fills wait for another one: whoever has it may still settle
     it by a claim, as long as the ledger has not moved on. Only one that was sent as of an epoch
@@ -118,11 +118,11 @@ def record_skipped(state: State, fact: RecordSkipped) -> bool:
     else:
         _wait_again(state, fact.account, leases)
     receipt = record.receipt
-    counts_again = receipt is not None and _is_overtaken(state, fact, receipt)
-    if receipt is not None and counts_again:
+    if receipt is not None and _is_overtaken(state, fact, receipt):
         _count_again(state, fact.account, receipt)
+        receipt = None
     list_meter(state, fact.account, state.metering.of(fact.account))
-    return counts_again
+    return receipt, leases
 
 
 def claim_paid(state: State, fact: ClaimPaid) -> None:

@@ -12,6 +12,7 @@ from solver.core.trust import BAD_SIGNATURE, SESSION_REFUSED
 from tests.core.sabotage import Patch, edited, never, pure_only
 from tests.core.test_trust import (
     test_a_barred_accounts_mandates_end,
+    test_a_claim_that_overtakes_a_receipt_bars_nobody,
     test_a_failed_call_makes_room,
     test_a_plain_key_is_not_bounded,
     test_a_refused_receipt_bars_too,
@@ -122,6 +123,16 @@ BUGS: Final[dict[str, tuple[Patch, Callable[[], None]]]] = {
         test_one_matter_counts_once,
     ),
     "a refused receipt is nothing": (never("_skip_record", chain), test_a_refused_receipt_bars_too),
+    "whatever waits was refused": (
+        edited(
+            chain,
+            "_skip_record",
+            "if unpaid and",
+            "unpaid = [state.leases[one] for one in state.metering.of(fact.account).waiting]\n"
+            "    if unpaid and",
+        ),
+        test_a_claim_that_overtakes_a_receipt_bars_nobody,
+    ),
     "a plain key's receipt is taken back": (
         edited(chain, "_skip_record", " or receipt.authority is Authority.KEY", ""),
         lambda: test_other_refusals_of_receipts_bar_nobody(Authority.KEY, 7),

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from intents.receipt import ReceiptLine
 from intents.reject import Reject, RejectCode
 from solver.core.command import (
     AcceptReceipt,
@@ -16,7 +17,14 @@ from solver.core.command import (
     SubmitOffer,
 )
 from solver.core.event import BatchCut, IntentStatus, MandateEnded, TrustChanged
-from solver.core.fact import EpochBumped, FillSkipped, MeteredSettled, RecordSkipped, SessionRevoked
+from solver.core.fact import (
+    ClaimPaid,
+    EpochBumped,
+    FillSkipped,
+    MeteredSettled,
+    RecordSkipped,
+    SessionRevoked,
+)
 from solver.core.meter import Trust
 from solver.core.session import MAY_RECEIPT
 from solver.core.snapshot import dump, load
@@ -194,6 +202,16 @@ def test_a_bound_that_is_none_is_refused(most: int) -> None:
     assert a_bench().refuse(command) is RejectCode.LIMIT_OUT_OF_RANGE
 
 
+def _refuse_record(
+    bench: Bench, batch: BatchCut, problem: int = RECORD_SIGNATURE
+) -> list[TrustChanged]:
+    """The chain takes nothing of alice from a metered batch."""
+    number = bench.market.state.batches[batch.number].root_number
+    skipped = RecordSkipped(number=number, account=alice.address, problem=problem)
+    settled = MeteredSettled(number=number, root=batch.digest, records=())
+    return every(bench.chain(skipped, settled), TrustChanged)
+
+
 # -- the bar
 
 
@@ -231,10 +249,7 @@ def test_who_is_barred_is_not_served_on_a_receipt_that_can_be_taken_back() -> No
     bench.use(bench.lease(unmetered), 4)
     assert len(_skip(bench, bench.cut(), SESSION_REFUSED)) == 1
     assert _refused(bench, more, 1) is RejectCode.ACCOUNT_BARRED
-    batch = bench.cut_metered()
-    number = bench.market.state.batches[batch.number].root_number
-    skipped = RecordSkipped(number=number, account=alice.address, problem=RECORD_SIGNATURE)
-    bench.chain(skipped, MeteredSettled(number=number, root=batch.digest, records=()))
+    _refuse_record(bench, bench.cut_metered())
     bench.do(bench.receipt(alice))
     bench.use(bench.lease(more))
 
@@ -253,6 +268,15 @@ def test_a_barred_accounts_mandates_end() -> None:
     assert only(events, MandateEnded).mandate == mandate.digest
     assert bench.status(rests) is IntentStatus.CANCELLED
     assert bench.mandate(kept).live
+
+
+def test_a_barred_account_goes_on_selling() -> None:
+    """Nobody serves it on the word that it gave for an offer."""
+    bench = a_wary_bench().pooling(alice)
+    ask = an_offer().units(9).limit(9_000).signed_by(alice, CONTRACT)
+    bench.do(ask)
+    assert len(_skip(bench, _served(bench, SESSION), SESSION_REFUSED)) == 1
+    assert bench.is_live(ask)
 
 
 @pytest.mark.parametrize(
@@ -379,11 +403,8 @@ def test_a_refused_receipt_bars_too() -> None:
     paid = _bought(bench, CONTRACT, 10)
     bench.use(bench.lease(paid), 10)
     bench.do(_by_contract(bench.receipt(alice)))
-    batch = bench.cut_metered()
-    number = bench.market.state.batches[batch.number].root_number
-    skipped = RecordSkipped(number=number, account=alice.address, problem=RECORD_SIGNATURE)
-    settled = MeteredSettled(number=number, root=batch.digest, records=())
-    assert only(bench.chain(skipped, settled), TrustChanged).barred
+    (told,) = _refuse_record(bench, bench.cut_metered())
+    assert told.barred
     assert _trust(bench).unsettled == UNITS_CAP
     bid = an_intent().for_account(alice).signed_by(alice, CONTRACT)
     assert bench.refuse(bid) is RejectCode.ACCOUNT_BARRED
@@ -397,11 +418,34 @@ def test_other_refusals_of_receipts_bar_nobody(authority: Authority, problem: in
     bench.use(bench.lease(_bought(bench, KEY, 10)), 10)
     receipt = bench.receipt(alice)
     bench.do(_by_contract(receipt) if authority is CONTRACT else receipt)
+    assert _refuse_record(bench, bench.cut_metered(), problem) == []
+
+
+def test_the_newest_fill_of_a_refused_receipt_decides() -> None:
+    """One was served before the bar, one after the way out: that is another matter."""
+    bench = a_wary_bench(payment_max=20)
+    bench.use(bench.lease(_bought(bench, SESSION, 2)), 2)
+    verified = _served(bench, SESSION)
+    bench.now_ms += 1
+    _skip(bench, verified, SESSION_REFUSED)
+    bench.granting(session, alice, permissions=MAY_SIGN | MAY_RECEIPT)
+    bench.use(bench.lease(_bought(bench, SESSION, 2)), 2)
+    bench.do(_by_session(bench.receipt(alice)))
+    (told,) = _refuse_record(bench, bench.cut_metered())
+    assert (told.barred, told.refusals) == (True, 2)
+
+
+def test_a_claim_that_overtakes_a_receipt_bars_nobody() -> None:
+    """All that the receipt was for is paid; what waits by then it was not for."""
+    bench = a_wary_bench(payment_max=200)
+    bench.use(bench.lease(_bought(bench, SESSION, 5)), 5)
+    bench.do(_by_session(bench.receipt(alice)))
     batch = bench.cut_metered()
-    number = bench.market.state.batches[batch.number].root_number
-    skipped = RecordSkipped(number=number, account=alice.address, problem=problem)
-    settled = MeteredSettled(number=number, root=batch.digest, records=())
-    assert every(bench.chain(skipped, settled), TrustChanged) == []
+    bench.use(bench.lease(_bought(bench, SESSION, 2)), 2)
+    lines = (ReceiptLine(seller=bob.address, amount=50),)
+    bench.chain(ClaimPaid(account=alice.address, spent=50, lines=lines))
+    assert _refuse_record(bench, batch) == []
+    assert len(bench.meter(alice).waiting) == 1
 
 
 def test_a_snapshot_keeps_who_is_barred() -> None:
