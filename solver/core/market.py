@@ -201,21 +201,15 @@ def _expire(state: State, order: Order) -> None:
 
 
 def _fall_due(state: State, due: Due, subject: str) -> None:
-    """What is over, or even forgotten, by then is passed over."""
+    """It is awaited: what is over, or even forgotten, by then `State` has passed over."""
     if due is Due.CLOSE_AUCTION:
         close_auction(state, int(subject))
     elif due is Due.END_MANDATE:
-        mandate = state.mandates.get(subject)
-        if mandate is not None:
-            end_mandate(state, mandate, "expired")
+        end_mandate(state, state.mandates[subject], "expired")
     elif due is Due.ACTIVATE_INTENT:
-        intent = state.intents.get(subject)
-        if intent is not None and intent.open_units:
-            enter_intent(state, intent)
+        enter_intent(state, state.intents[subject])
     elif due is Due.ACTIVATE_OFFER:
-        offer = state.offers.get(subject)
-        if offer is not None and offer.live:
-            enter_offer(state, offer)
+        enter_offer(state, state.offers[subject])
     else:
         _return_units(state, subject)
 
@@ -225,8 +219,8 @@ def _return_units(state: State, first: str) -> None:
     books: dict[tuple[str, str], None] = {}
     subject: str | None = first
     while subject is not None:
-        offer = state.offers.get(subject)
-        if offer is not None and offer.live:
+        offer = state.offers[subject]
+        if offer.live:
             return_units(state, offer)
             books[offer.resource, offer.asset] = None
         subject = state.pop_due_if(Due.RETURN_UNITS)
