@@ -28,6 +28,7 @@ from tests.builder import (
     SEARCH,
     USDC,
     Bench,
+    a_mandate,
     alice,
     an_intent,
     an_offer,
@@ -302,6 +303,37 @@ def test_without_a_reward_there_is_no_award(
     contest.serve(10)
     contest.settle(contest.cut())
     assert contest.totals() == (-60, 60, 0)
+
+
+def test_an_award_has_only_what_is_charged() -> None:
+    """A pair of orders without surplus pays nobody: its fill settles as any other."""
+    contest = Contest()
+    bid = an_intent().units(5).limit(30).signed_by(dave)
+    ask = an_offer().units(5).limit(30).signed_by(carol)
+    contest.do(bid)
+    contest.do(ask)
+    auction = opened(contest, deadline_block=DEADLINE_BLOCK)
+    lines = [(contest.bid.digest, contest.ask.digest, 10), (bid.digest, ask.digest, 5)]
+    contest.do(proposal(auction, SOLVER, 6 * MILLION, *lines))
+    contest.do(proposal(auction, "book", 6 * MILLION, (contest.bid.digest, contest.ask.digest, 5)))
+    contest.wait(1)
+    (award,) = contest.market.state.awards.values()
+    assert [fill.buyer for fill in award.fills] == [alice.address]
+    assert contest.lease(bid).award == ""
+
+
+def test_an_award_names_what_was_signed() -> None:
+    """Of an intent under a mandate, the mandate: the contract never sees another nonce."""
+    contest = Contest()
+    leave = a_mandate().signed_by(alice)
+    contest.do(leave)
+    contest.bid = an_intent().units(10).limit(100).under(leave, alice)
+    contest.do(contest.bid)
+    contest.hold((SOLVER, 10), ("book", 5))
+    (award,) = contest.market.state.awards.values()
+    (fill,) = award.fills
+    assert fill.buyer_nonce == leave.mandate.nonce != contest.bid.intent.nonce
+    assert fill.seller_nonce == contest.ask.offer.nonce
 
 
 def test_a_cancel_that_is_too_late_names_the_award() -> None:

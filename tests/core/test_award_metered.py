@@ -199,6 +199,15 @@ def test_who_gets_no_whole_atom_has_no_line() -> None:
     assert shares_of(lease) == {SOLVER: 80}
 
 
+def test_a_fill_that_is_all_the_winners_is_claimed_so() -> None:
+    """Its seller has no line, and no part of what is paid: all of it is the reward."""
+    contest = a_contest()
+    contest.watched = False
+    contest.lease(contest.bid).charge = 8 * MILLION
+    (paid,) = claimed(contest, {SOLVER: 80})
+    assert (paid.payment, paid.reward) == (80, 80)
+
+
 def test_a_metered_award_outlives_a_restart() -> None:
     """P6: the state that is loaded while a receipt waits goes on as the first one would have."""
     contest = a_contest()

@@ -125,6 +125,22 @@ def test_a_waiting_bid_is_tried_again_when_units_return() -> None:
     assert sorted(fill.units for fill in fills) == [3, 5]
 
 
+def test_units_that_return_together_are_sold_once() -> None:
+    """Two leases of one offer end at one time: what the first brings back is both."""
+    bench = a_bench()
+    offer = an_offer().units(2).limit(20).signed_by(bob)
+    bench.do(offer)
+    for _ in range(2):
+        bench.do(an_intent().limit(10).signed_by(alice))
+    rests = an_intent().units(3).limit(30).signed_by(carol)
+    bench.do(rests)
+    bench.wait(600)
+    lease = bench.lease(rests)
+    order = bench.market.state.offers[offer.digest].order
+    assert (lease.units, order.units) == (2, 0)
+    assert order.seq < lease.execution, "not a second time, after it was sold"
+
+
 def test_returned_units_queue_behind_their_equals() -> None:
     """Coming back is a new place in time."""
     bench = a_bench()

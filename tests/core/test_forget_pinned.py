@@ -2,12 +2,14 @@
 
 import pytest
 
+from intents.receipt import ReceiptLine
 from intents.reject import RejectCode
 from solver.core import state
 from solver.core.check import Violation
 from solver.core.command import Authority, CancelDocument, EndLeases, Limit
 from solver.core.event import IntentEnded, IntentStatus, MandateEnded
-from solver.core.fact import NonceCancelled
+from solver.core.fact import ClaimPaid, MeteredSettled, NonceCancelled, RecordSkipped
+from solver.core.metered import BAD_SIGNATURE
 from solver.core.trade import commit, open_units
 from tests.builder import (
     SEARCH,
@@ -76,6 +78,27 @@ def test_a_settled_trade_is_forgotten_with_its_leases(forgetful: Bench) -> None:
     assert bench.refuse(ask) is RejectCode.NONCE_USED
     assert records.accounts[alice.address].documents == []
     assert records.accounts[bob.address].documents == []
+
+
+@pure_only
+def test_a_batch_goes_on_without_what_a_claim_paid(forgetful: Bench) -> None:
+    """Its fills may be forgotten by the time that the chain speaks on it."""
+    bench, records = forgetful.metering(), forgetful.market.state
+    bid = an_intent().signed_by(alice)
+    bench.do(an_offer().limit(60).signed_by(bob))
+    bench.do(bid)
+    bench.use(bench.lease(bid))
+    bench.do(bench.receipt(alice))
+    batch = bench.cut_metered()
+    lines = (ReceiptLine(seller=bob.address, amount=60),)
+    bench.watched = False  # The invariants know all lines of what is under way.
+    bench.chain(ClaimPaid(account=alice.address, spent=60, lines=lines))
+    assert records.leases == {}
+    bench.chain(
+        RecordSkipped(number=0, account=alice.address, problem=BAD_SIGNATURE),
+        MeteredSettled(number=0, root=batch.digest, records=()),
+    )
+    assert (bench.meter(alice).record, bench.meter(alice).waiting) == (None, [])
 
 
 @pure_only

@@ -4,14 +4,15 @@ import msgspec
 import pytest
 
 from intents.bound import AMOUNT_MAX
-from intents.reject import RejectCode
+from intents.reject import Reject, RejectCode
 from solver.core.check import Violation
 from solver.core.command import Authority, IssueCredits, SubmitIntent, SubmitOffer
 from solver.core.event import Filled, IntentStatus
-from solver.core.fact import SessionRevoked, WithdrawalRequested
+from solver.core.fact import ReceiptClaimed, SessionRevoked, WithdrawalRequested
 from solver.core.intake import live_session
 from solver.core.ledger import CHAIN, Ledger, hold, transfer
 from solver.core.market import Market
+from solver.core.nonce import NONCE_WORDS_MAX, NONCES_PER_WORD
 from solver.core.state import CREDIT, State
 from tests.builder import (
     START_S,
@@ -101,6 +102,29 @@ def test_a_withdrawal_of_money_leaves_credits_free() -> None:
     bench.chain(WithdrawalRequested(account=alice.address, amount=2 * RICH))
     assert bench.refuse(an_intent().limit(1).signed_by(alice)) is RejectCode.INSUFFICIENT_FUNDS
     bench.do(an_intent().limit(RICH).paid_in(CREDIT).signed_by(alice))
+
+
+def test_a_posted_receipt_leaves_nothing_to_promise() -> None:
+    """Not an atom, until the chain has paid it."""
+    bench = a_bench()
+    bench.chain(ReceiptClaimed(account=alice.address, signer=alice.address))
+    assert bench.refuse(an_intent().limit(1).signed_by(alice)) is RejectCode.INSUFFICIENT_FUNDS
+
+
+def test_who_scatters_its_nonces_is_told_how_to_count() -> None:
+    """Where all below some nonce are gone with it; from that one on it is this one alone."""
+    bench = a_bench()
+    account = bench.market.state.account(alice.address)
+    for word in range(NONCE_WORDS_MAX):
+        account.use((word + 1) * NONCES_PER_WORD)
+    lowest = account.nonce_min
+    assert lowest == NONCES_PER_WORD
+    refused = [bench.attempt(an_intent().nonce(n).signed_by(alice)) for n in (lowest - 1, lowest)]
+    told = [(one.code, one.message) for one in refused if isinstance(one, Reject)]
+    assert told == [
+        (RejectCode.NONCE_USED, f"all below {lowest}"),
+        (RejectCode.NONCE_USED, f"nonce {lowest}"),
+    ]
 
 
 def test_what_was_paid_out_cannot_be_held() -> None:

@@ -355,8 +355,8 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "serve what a mandate's session bought once it is revoked": edited(
         chain,
         "_end_signed_by",
-        "(record.signer, _mandate_signer(state, record))",
-        "(record.signer,)",
+        "(intent.signer, _mandate_signer(state, intent))",
+        "(intent.signer,)",
     ),
     "leave a mandate's intents open": edited(
         trade, "end_mandate", "end_intent(state, record", "(state, record"

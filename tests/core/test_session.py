@@ -8,6 +8,7 @@ import pytest
 from intents import cap_word, policy
 from intents.document import SessionGrant
 from intents.policy import Permission, Words
+from intents.receipt import ReceiptLine
 from intents.reject import RejectCode
 from solver.core.command import AcceptReceipt, Authority, EndLeases, StartCall, SubmitIntent
 from solver.core.event import BatchCut, IntentStatus, LeaseStatus
@@ -16,6 +17,7 @@ from solver.core.fact import (
     BatchSettled,
     BlockMined,
     CapChanged,
+    ClaimPaid,
     CounterpartyRuleChanged,
     EpochBumped,
     Fact,
@@ -30,6 +32,7 @@ from solver.core.fact import (
     SessionRevoked,
 )
 from solver.core.market import Market
+from solver.core.metered import BAD_SIGNATURE, SESSION_REFUSED
 from solver.core.metering import FILLS_PER_RECEIPT_MAX
 from solver.core.record import Session
 from solver.core.session import CAP_MAX, LAG_S, caps_of, left_of
@@ -403,6 +406,29 @@ def test_what_a_key_signs_for_others_it_has_promised() -> None:
     assert left(bench, frank) == 150
 
 
+@pytest.mark.parametrize("promised", [100, 150])
+def test_a_key_signs_for_others_what_it_did_not_promise(promised: int) -> None:
+    """What it may still buy for is not there for a receipt, down to nothing."""
+    bench = a_keyed_bench()
+    granted(bench, frank, spend=150)
+    bought_by_itself(bench)
+    bench.do(bid_by(frank, promised, limit=promised))
+    assert left(bench, frank) == 150 - promised
+    assert bench.refuse(receipt_by(bench, frank)) is RejectCode.SESSION_CAP_EXCEEDED
+
+
+def test_a_key_without_caps_signs_for_all() -> None:
+    """Neither it nor its team nor its account has one. What the account bought no key did."""
+    bench = a_keyed_bench()
+    word = granted(bench, frank).key
+    told(bench, frank, Words(key=cap_word.with_bearer(0, cap_word.bearer_of(word))))
+    bought_by_itself(bench)
+    bench.do(receipt_by(bench, frank))
+    receipt = bench.meter(alice).receipt
+    assert receipt is not None
+    assert (receipt.amount, receipt.bought, session_of(bench, frank).cap) == (100, {}, CAP_MAX)
+
+
 def test_what_is_bought_under_a_cap_is_promised_under_it_once() -> None:
     """Erin bought, frank signs: his cap is promised, and that of both not a second time."""
     for team in (3, 0):
@@ -423,13 +449,29 @@ def test_what_is_bought_under_a_cap_is_promised_under_it_once() -> None:
 
 def test_what_is_left_of_a_lowered_cap_is_taken() -> None:
     """Its key promised more, and what it signs for is still paid as far as that goes."""
+    for cap in (150, 199):
+        bench = a_keyed_bench()
+        granted(bench, erin)
+        used(bench, erin)
+        used(bench, erin)
+        bench.chain(a_cap(bench, cap))
+        assert left(bench) == cap - 200
+        assert bench.refuse(receipt_by(bench, erin)) is RejectCode.SESSION_CAP_EXCEEDED
+        bench.do(receipt_by(bench, erin, fills=1))
+
+
+def test_another_keys_receipt_takes_nothing_of_a_lowered_cap() -> None:
+    """It is under way, and charged to other words."""
     bench = a_keyed_bench()
-    granted(bench, erin)
+    words = granted(bench, erin)
+    granted(bench, frank, team=3)
+    used(bench, frank)
+    bench.do(receipt_by(bench, frank))
+    bench.cut_metered()
     used(bench, erin)
     used(bench, erin)
-    bench.chain(a_cap(bench, 150))
+    granted(bench, erin, words, spend=150)
     assert left(bench) == -50
-    assert bench.refuse(receipt_by(bench, erin)) is RejectCode.SESSION_CAP_EXCEEDED
     bench.do(receipt_by(bench, erin, fills=1))
 
 
@@ -484,6 +526,20 @@ def test_a_claims_signer_is_charged() -> None:
     bench.chain(ReceiptClaimed(account=alice.address, signer=erin.address, amount=70))
     charged = cap_word.charge(word, 70, bench.now_ms // 1_000)
     assert (session_of(bench).spent, session_of(bench).word) == (70, hex(charged or 0))
+
+
+@pytest.mark.parametrize("by", [erin, frank, alice])
+def test_what_a_claim_pays_is_charged_to_who_bought(by: Person) -> None:
+    """Once, whoever signed it: the chain's own charge, when it was posted, is not made again."""
+    bench = a_keyed_bench()
+    granted(bench, erin)
+    granted(bench, frank)
+    used(bench, erin)
+    bench.chain(ReceiptClaimed(account=alice.address, signer=by.address, amount=100))
+    lines = (ReceiptLine(seller=bob.address, amount=100),)
+    bench.chain(ClaimPaid(account=alice.address, spent=100, lines=lines))
+    assert session_of(bench, erin).spent == 100
+    assert session_of(bench, frank).spent == (100 if by == frank else 0)
 
 
 def test_a_charge_beyond_a_cap_uses_it_up() -> None:
@@ -621,7 +677,12 @@ def test_a_revoked_keys_receipt_is_void() -> None:
     assert len(bench.meter(alice).waiting) == 1
 
 
-def _refused_as_the_epoch_ends(*facts: Fact, restarts: bool = False) -> Bench:
+def _refused_as_the_epoch_ends(
+    *facts: Fact,
+    restarts: bool = False,
+    authority: Authority = SESSION,
+    problem: int = SESSION_REFUSED,
+) -> Bench:
     """A key's receipt is under way, its account ends its epoch, and the chain takes no receipt.
 
     The market that hears of it may come from a snapshot.
@@ -629,10 +690,10 @@ def _refused_as_the_epoch_ends(*facts: Fact, restarts: bool = False) -> Bench:
     bench = a_keyed_bench()
     granted(bench)
     used(bench)
-    bench.do(receipt_by(bench, erin))
+    bench.do(msgspec.structs.replace(receipt_by(bench, erin), authority=authority))
     batch = bench.cut_metered()
     number = bench.market.state.batches[batch.number].root_number
-    skipped = RecordSkipped(number=number, account=alice.address, problem=8)
+    skipped = RecordSkipped(number=number, account=alice.address, problem=problem)
     over = MeteredSettled(number=number, root=batch.digest, records=())
     if restarts:
         bench.market = Market(USDC, load(dump(bench.market.state)))
@@ -652,6 +713,17 @@ def test_a_key_is_not_to_blame_for_the_end_of_an_epoch(*, restarts: bool) -> Non
     other = _refused_as_the_epoch_ends(ended, restarts=restarts)
     assert other.meter(alice).receipt is None
     assert other.market.state.metering.trusts[alice.address].barred
+
+
+@pytest.mark.parametrize(
+    ("authority", "problem"),
+    [(SESSION, BAD_SIGNATURE), (Authority.CONTRACT, SESSION_REFUSED)],
+)
+def test_the_end_of_an_epoch_excuses_nothing_else(authority: Authority, problem: int) -> None:
+    """A key's signature that is bad, and what a contract that is no key was asked for."""
+    bench = _refused_as_the_epoch_ends(authority=authority, problem=problem)
+    assert bench.meter(alice).receipt is None
+    assert bench.market.state.metering.trusts[alice.address].barred
 
 
 def test_rotation_moves_words_and_promises() -> None:

@@ -1,15 +1,29 @@
 """A state as bytes and back: the same bytes, and a market that goes on in the same way."""
 
+from itertools import permutations
 from typing import Final
 
 import msgspec
 import pytest
 
 from solver.core import state
-from solver.core.command import CancelDocument
+from solver.core.command import CancelDocument, SubmitIntent, SubmitMandate, SubmitOffer
+from solver.core.event import LeaseStatus
 from solver.core.row import lease_row, order_row
 from solver.core.snapshot import FORMAT_VERSION, dump, load, state_hash
-from tests.builder import a_bench, alice, an_intent, an_offer, bob
+from tests.builder import (
+    SEARCH,
+    START_S,
+    TOKENS,
+    USDC,
+    a_bench,
+    a_mandate,
+    alice,
+    an_intent,
+    an_offer,
+    bob,
+    key_of,
+)
 from tests.conftest import PROFILE
 from tests.core.floor import a_walk
 from tests.core.relay import a_relay
@@ -55,6 +69,50 @@ def test_equal_bytes_are_the_same_state_and_others_are_not() -> None:
     intent = next(iter(other.intents.values()))
     intent.order.seq += 1
     assert one.hash() != other.hash()
+
+
+def test_a_loaded_market_has_its_books_as_they_came() -> None:
+    """Also one that holds nothing, or whose first document is told after another's."""
+    bench = a_bench().listing(TOKENS).pooling(bob, number=1, resources=(TOKENS,))
+    bench.do(an_offer().of(TOKENS).from_key(key_of(bob, 1)).signed_by(bob))
+    bench.do(an_intent().signed_by(alice))
+    image = dump(bench.market.state)
+    assert list(bench.market.state.books) == [(TOKENS, USDC), (SEARCH, USDC)]
+    assert dump(load(image)) == image
+
+
+@pytest.mark.parametrize("kinds", [*permutations(("mandate", "intent", "offer"))])
+def test_an_accounts_documents_stand_in_the_order_in_which_they_came(
+    kinds: tuple[str, ...],
+) -> None:
+    """Of whichever kinds: what ends them all ends the oldest first."""
+    bench = a_bench()
+    commands: dict[str, SubmitMandate | SubmitIntent | SubmitOffer] = {
+        "mandate": a_mandate().signed_by(bob),
+        "intent": an_intent().signed_by(bob),
+        "offer": an_offer().limit(500).signed_by(bob),
+    }
+    for kind in kinds:
+        bench.do(commands[kind])
+    loaded = load(dump(bench.market.state))
+    found = [record.digest for record in loaded.accounts[bob.address].standing]
+    assert found == [commands[kind].digest for kind in kinds]
+
+
+@pytest.mark.parametrize("late_s", [0, 1])
+def test_a_lease_whose_time_is_over_ends_no_second_time(late_s: int) -> None:
+    """A call in flight keeps it; a loaded market has nothing to tick for it, as the first."""
+    bench = a_bench()
+    bid = an_intent().until(60).signed_by(alice)
+    bench.do(an_offer().signed_by(bob))
+    bench.do(bid)
+    lease = bench.lease(bid)
+    bench.start(lease)
+    bench.wait(60 + late_s)
+    assert (lease.status, lease.until_ms) == (LeaseStatus.DRAINING, (START_S + 60) * 1_000)
+    loaded = load(dump(bench.market.state))
+    assert bench.market.state.next_due_ms == loaded.next_due_ms
+    assert not loaded.is_due(bench.now_ms)
 
 
 def test_a_name_is_one_string_in_a_loaded_market() -> None:
