@@ -14,12 +14,10 @@ from solver.core.command import (
     FinishCall,
     KeyEnd,
     Mode,
-    OpenAuction,
     Outcome,
     ProposeSolution,
     RetireKey,
     SetBonds,
-    SolutionFill,
     SubmitIntent,
     SubmitOffer,
 )
@@ -43,7 +41,6 @@ from solver.core.snapshot import dump, load
 from tests.builder import (
     SEARCH,
     TOKENS,
-    USDC,
     Bench,
     alice,
     an_intent,
@@ -55,9 +52,9 @@ from tests.builder import (
     key_of,
     only,
 )
+from tests.core.epoch import opened, proposal_of
 from tests.core.sabotage import pure_only
 from tests.core.test_bringing import carried
-from tests.judging import SEED, cleared
 
 MILLION: Final = 10**6
 UNITS: Final = 5
@@ -194,43 +191,29 @@ class Scene:
         return pledge
 
     def open(self, *resources: str, seconds: int = 1, breaker: bool = True) -> AuctionOpened:
-        command = OpenAuction(
+        return opened(
+            self.bench,
             resources=resources,
-            asset=USDC,
-            closes_at_ms=self.bench.now_ms + seconds * 1_000,
-            seed=SEED,
+            seconds=seconds,
             breaker=breaker,
             deadline_block=DEADLINE_BLOCK,
         )
-        return only(self.bench.do(command), AuctionOpened)
 
     def proposal(
-        self, opened: AuctionOpened, solver: str, offers: dict[str, SubmitOffer], tick: int = PRICE
+        self, auction: AuctionOpened, solver: str, offers: dict[str, SubmitOffer], tick: int = PRICE
     ) -> ProposeSolution:
-        books = tuple(
-            cleared(
-                tick,
-                [
-                    SolutionFill(
-                        intent=self.wanted[resource].digest,
-                        offer=offers[resource].digest,
-                        units=UNITS,
-                    )
-                ],
-                resource,
-            )
-            for resource in opened.resources
-            if resource in offers
-        )
-        return ProposeSolution(
-            auction=opened.auction, solver=solver, snapshot=opened.snapshot, books=books
-        )
+        wanted = self.wanted
+        fills = {
+            resource: [(wanted[resource].digest, offer.digest, UNITS)]
+            for resource, offer in offers.items()
+        }
+        return proposal_of(auction, solver, tick, fills)
 
     def won(self, *, breaker: bool = True) -> dict[str, Lease]:
         """Bob wins both books: 80 atoms of surplus where others had 60. The leases by resource."""
-        opened = self.open(*RESOURCES, breaker=breaker)
-        self.bench.do(self.proposal(opened, bob.address, self.own))
-        self.bench.do(self.proposal(opened, "book", self.other))
+        auction = self.open(*RESOURCES, breaker=breaker)
+        self.bench.do(self.proposal(auction, bob.address, self.own))
+        self.bench.do(self.proposal(auction, "book", self.other))
         fills = every(self.bench.wait(1), Filled)
         return {fill.resource: self.bench.market.state.leases[fill.fill] for fill in fills}
 
@@ -269,11 +252,11 @@ def test_only_own_offers_have_to_be_the_own_keys() -> None:
     """Brought or standing; what others signed, and how, is theirs to answer for."""
     scene = Scene()
     state = scene.bench.market.state
-    opened = scene.open(*RESOURCES)
+    auction = scene.open(*RESOURCES)
     state.offers[scene.other[SEARCH].digest].authority = Authority.SESSION
-    scene.bench.do(scene.proposal(opened, bob.address, scene.other))
+    scene.bench.do(scene.proposal(auction, bob.address, scene.other))
     mine = an_offer().units(UNITS).limit(UNITS).signed_by(bob, Authority.SESSION)
-    bid = scene.proposal(opened, bob.address, {SEARCH: mine})
+    bid = scene.proposal(auction, bob.address, {SEARCH: mine})
     brought = msgspec.structs.replace(bid, offers=(carried(mine),))
     assert scene.bench.refuse(brought) is RejectCode.BOND_UNSIGNED
 
@@ -355,9 +338,9 @@ def test_what_was_delivered_in_the_end_never_faded() -> None:
 def test_who_fills_from_the_pool_pledges_nothing() -> None:
     """Its award is paid for; what others' keys do is not its to answer for."""
     scene = Scene()
-    opened = scene.open(*RESOURCES)
-    scene.bench.do(scene.proposal(opened, bob.address, scene.other))
-    scene.bench.do(scene.proposal(opened, "book", {SEARCH: scene.other[SEARCH]}, PRICE + 1))
+    auction = scene.open(*RESOURCES)
+    scene.bench.do(scene.proposal(auction, bob.address, scene.other))
+    scene.bench.do(scene.proposal(auction, "book", {SEARCH: scene.other[SEARCH]}, PRICE + 1))
     scene.bench.wait(1)
     assert scene.bench.market.state.awards
     assert not scene.bonds.pledges
@@ -385,11 +368,11 @@ def test_what_others_won_with_its_offers_is_not_its_pledge() -> None:
     """Only fills of its own award: in another's solution its offer is one of the pool's."""
     scene = Scene(tokens=40)
     scene.bench.chain(BondDeposited(solver=carol.address, amount=BOND))
-    opened = scene.open(*RESOURCES)
-    scene.bench.do(scene.proposal(opened, bob.address, {SEARCH: scene.own[SEARCH]}))
-    scene.bench.do(scene.proposal(opened, carol.address, {TOKENS: scene.own[TOKENS]}))
-    scene.bench.do(scene.proposal(opened, "book", {SEARCH: scene.other[SEARCH]}))
-    scene.bench.do(scene.proposal(opened, "book", {TOKENS: scene.other[TOKENS]}))
+    auction = scene.open(*RESOURCES)
+    scene.bench.do(scene.proposal(auction, bob.address, {SEARCH: scene.own[SEARCH]}))
+    scene.bench.do(scene.proposal(auction, carol.address, {TOKENS: scene.own[TOKENS]}))
+    scene.bench.do(scene.proposal(auction, "book", {SEARCH: scene.other[SEARCH]}))
+    scene.bench.do(scene.proposal(auction, "book", {TOKENS: scene.other[TOKENS]}))
     scene.bench.wait(1)
     assert len(scene.bench.market.state.awards) == 2
     assert scene.pledge.solver == bob.address

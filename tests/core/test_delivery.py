@@ -10,15 +10,11 @@ from solver.core.command import (
     EndLeases,
     Limit,
     Mode,
-    OpenAuction,
     Outcome,
-    ProposeSolution,
-    SolutionFill,
     StartCall,
     SubmitIntent,
 )
 from solver.core.event import (
-    AuctionOpened,
     CallFinished,
     Event,
     Filled,
@@ -49,7 +45,7 @@ from tests.builder import (
     nothing_is_left,
     only,
 )
-from tests.judging import SEED, cleared
+from tests.core.epoch import opened, proposal
 
 RICH = 10**9
 UNIT = capacity_asset(SEARCH)
@@ -159,19 +155,8 @@ def test_units_return_to_an_auction_too() -> None:
     ask, bid = an_offer().units(5).signed_by(bob), an_intent().units(5).signed_by(alice)
     bench.do(ask)
     bench.do(bid)
-    closes_at_ms = bench.now_ms + 1_000
-    opening = OpenAuction(resources=(SEARCH,), asset=USDC, closes_at_ms=closes_at_ms, seed=SEED)
-    opened = only(bench.do(opening), AuctionOpened)
-    fill = SolutionFill(intent=bid.digest, offer=ask.digest, units=5)
     tick = bench.market.state.offers[ask.digest].tick
-    bench.do(
-        ProposeSolution(
-            auction=opened.auction,
-            solver="s",
-            snapshot=opened.snapshot,
-            books=(cleared(tick, [fill], SEARCH),),
-        )
-    )
+    bench.do(proposal(opened(bench), "s", tick, (bid.digest, ask.digest, 5)))
     bench.wait(1)
     bench.use(bench.lease(bid), 2)
     _ended(bench, bid)
