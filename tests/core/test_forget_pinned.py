@@ -91,7 +91,6 @@ def test_a_batch_goes_on_without_what_a_claim_paid(forgetful: Bench) -> None:
     bench.do(bench.receipt(alice))
     batch = bench.cut_metered()
     lines = (ReceiptLine(seller=bob.address, amount=60),)
-    bench.watched = False  # The invariants know all lines of what is under way.
     bench.chain(ClaimPaid(account=alice.address, spent=60, lines=lines))
     assert records.leases == {}
     bench.chain(
