@@ -18,7 +18,7 @@ from typing import Any, Final
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.loop import PROCESS, PowerCut, Process
 from solver.journal.fault import JournalLocked
-from solver.journal.record import beginning, follow
+from solver.journal.record import Log as JournalLog
 
 Statement = tuple[str, Any, bool]
 """SQL, its values, and whether these are rows of `executemany`."""
@@ -266,6 +266,10 @@ class JournalDisk:
         del read_only
         return self._disk.open(path)
 
+    def secret(self, length: int) -> bytes:
+        """Always the same: nobody in a world would look for it, and no text begins so."""
+        return bytes(range(0xE0, 0xE0 + length))
+
     def release(self, path: Path) -> bool:
         """Give a reserved file's room back; whether there was one."""
         del path
@@ -415,10 +419,10 @@ def damaged(log: Log, promised: int, random: Random) -> Damage | None:
     """Damage that has to be noticed; None if nothing was written.
 
     Of what was promised every bit counts, and its end. Of what was not, nobody can tell damage
-    from a write that was cut short, unless two records stand behind it.
+    from a write that was cut short, unless a record stands behind it.
     """
-    _, start = beginning(log)
-    records = list(follow(log, start, log.size()))
+    journal = JournalLog(log)
+    start, records = journal.start, list(journal.follow(journal.start, log.size()))
     if not records:
         return None
     known = [record for record in records if record.commands and record.last <= promised]
@@ -428,7 +432,7 @@ def damaged(log: Log, promised: int, random: Random) -> Damage | None:
         del content[random.randrange(known[-1].place, known[-1].end.place) :]
         return Damage(log, FaultKind.TRUNCATED_TAIL, content)
     # Nobody was told of the last group: without it the journal is whole.
-    covered = [start, *(record.end for record in known or records[:-2])]
+    covered = [start, *(record.end for record in known or records[:-1])]
     bit = random.randrange(covered[-1].place * 8)
     content[bit // 8] ^= 1 << bit % 8
     return Damage(log, FaultKind.BIT_FLIP, content)

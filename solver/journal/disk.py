@@ -1,17 +1,21 @@
 """Where a journal lives: the operating system behind a port, so that tests can crash it.
 
-Every byte of a journal goes through here: the file, the lock, the mark and the spare
+Every byte that a journal writes goes through here: the file, the lock, the mark and the spare
 room. What fails raises OSError, whatever is behind it.
 """
 
+import errno
 import fcntl
 import mmap
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Final, Protocol
 
 from solver.journal.fault import JournalLocked, JournalWriteFailed
+
+_HELD: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class Readable(Protocol):
@@ -73,6 +77,10 @@ class Disk(Protocol):
         """Have a file there that holds this, whole or not at all. Raises OSError."""
         ...
 
+    def secret(self, length: int) -> bytes:
+        """So many bytes that nobody can guess."""
+        ...
+
     def lock(self, path: Path) -> Lock:
         """Hold `path`. Raises JournalLocked, JournalWriteFailed."""
         ...
@@ -108,10 +116,17 @@ class LocalDisk:
         draft.replace(path)
         sync_folder(path.parent)
 
+    def secret(self, length: int) -> bytes:
+        """So many bytes that nobody can guess."""
+        return secrets.token_bytes(length)
+
     def lock(self, path: Path) -> Lock:
         """Hold `path`. Raises JournalLocked, JournalWriteFailed."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # A folder that a power cut takes back takes the journal along.
+                sync_folder(path.parent.parent)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalWriteFailed(str(error)) from error
@@ -119,6 +134,8 @@ class LocalDisk:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
+            if error.errno not in _HELD:
+                raise JournalWriteFailed(str(error)) from error
             raise JournalLocked(f"another process has {path.name}; stop it first") from error
         return _FileLock(lock)
 

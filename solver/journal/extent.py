@@ -6,57 +6,56 @@ stand a write that a crash cut short, and nothing else: one begins when the one 
 
 from collections.abc import Iterator
 
-from solver.journal.disk import Readable
 from solver.journal.fault import JournalCorrupt
-from solver.journal.mark import Noted
-from solver.journal.record import End, Record, follow, is_followed, record_at
+from solver.journal.record import End, Log, Record
 
 
-def settled_end(file: Readable, start: End, noted: Noted) -> End:
+def settled_end(log: Log, noted: End | None) -> End:
     """Where the next record goes, in a journal that has all that its mark noted.
 
     Only what comes after the mark is verified here: see `read_verified`. Raises JournalCorrupt.
     """
-    size = file.size()
-    end = _acknowledged(file, start, noted, size)
-    for record in follow(file, end, size):
-        end = record.end
-    if is_followed(file, end, size):
-        raise JournalCorrupt(end.seq + 1, "damaged; what was written after it is there")
-    return end
+    end = log.start if noted is None else _acknowledged(log, noted)
+    while True:
+        size, before = log.size(), end
+        for record in log.follow(end, size):
+            end = record.end
+        if not log.is_followed(end, size):
+            return end
+        # A market that runs may have cut a torn write off and gone on, since we looked there.
+        if end == before:
+            raise JournalCorrupt(end.seq + 1, "damaged; what was written after it is there")
 
 
-def read_verified(file: Readable, start: End, up_to: End) -> Iterator[Record]:
-    """Every record between two ends, each verified. Raises JournalCorrupt where one is not."""
-    end = start
-    for record in follow(file, start, up_to.place):
+def read_verified(log: Log, up_to: End) -> Iterator[Record]:
+    """Every record from the first to an end, each verified. Raises JournalCorrupt."""
+    end = log.start
+    for record in log.follow(end, up_to.place):
         end = record.end
         yield record
     if end.place < up_to.place:
-        raise JournalCorrupt(end.seq + 1, _what_is_wrong(file, end))
+        raise JournalCorrupt(end.seq + 1, _what_is_wrong(log, end))
     if end != up_to:
         raise JournalCorrupt(end.seq, "not what was acknowledged")
 
 
-def _acknowledged(file: Readable, start: End, noted: Noted, size: int) -> End:
-    """Where what the mark noted ends, if it is there."""
-    if not noted.last:
-        return start
-    record = record_at(file, noted.last)
-    if record is not None and (record.last, record.chain) == (noted.seq, noted.chain):
-        return record.end
-    end = start
-    for record in follow(file, start, size):
-        if record.last >= noted.seq:
-            raise JournalCorrupt(record.seq, "not what was acknowledged")
+def _acknowledged(log: Log, noted: End) -> End:
+    """What the mark noted, if it is there."""
+    record = log.record_at(noted.last)
+    if record is not None and record.end == noted:
+        return noted
+    end, size = log.start, log.size()
+    for record in log.follow(end, size):
+        if record.end.place >= noted.place:
+            raise JournalCorrupt(record.last, "not what was acknowledged")
         end = record.end
-    missing = "missing" if end.place == size else _what_is_wrong(file, end)
+    missing = "missing" if end.place == size else _what_is_wrong(log, end)
     raise JournalCorrupt(end.seq + 1, f"{missing}; everything up to {noted.seq} was acknowledged")
 
 
-def _what_is_wrong(file: Readable, end: End) -> str:
+def _what_is_wrong(log: Log, end: End) -> str:
     """Why no record follows there."""
-    found = record_at(file, end.place)
+    found = log.record_at(end.place)
     if found is None:
         return "no whole record"
     if found.seq != end.seq + 1:

@@ -8,6 +8,7 @@ place. One process writes: an exclusive lock on a file beside it is held for lif
 
 import errno
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +20,13 @@ from solver.journal.mark import PAGE_BYTES, Mark
 from solver.journal.migration import migrate
 from solver.journal.record import (
     PAYLOAD_BYTES_MAX,
+    SECRET_BYTES,
     Genesis,
+    Log,
     Record,
-    beginning,
     header,
     packed,
     record_after,
-    record_at,
 )
 from solver.journal.room import Room
 
@@ -40,8 +41,9 @@ class Journal:
         self._lock: Lock | None = lock
         self._mark = mark
         self._room = room
-        self.genesis, self._start = beginning(file)
-        self._end = settled_end(file, self._start, mark.noted)
+        self._log = Log(file)
+        self._end = settled_end(self._log, mark.noted)
+        self._failed = False
 
     @classmethod
     def open(cls, path: Path, genesis: Genesis, disk: Disk = LOCAL_DISK) -> "Journal":
@@ -74,6 +76,11 @@ class Journal:
         return journal
 
     @property
+    def genesis(self) -> Genesis:
+        """What it is for."""
+        return self._log.genesis
+
+    @property
     def seq(self) -> int:
         """Number of the last durable command; 0 for a new journal."""
         return self._end.seq
@@ -86,16 +93,19 @@ class Journal:
     def append(self, group: Group) -> int:
         """Write a group and have the disk take it; the number of its last command.
 
-        Raises JournalWriteFailed with nothing of the group acknowledged. The caller must
-        stop then: after a failed sync nobody knows what is on disk, only recovery does.
+        Raises JournalWriteFailed with nothing of the group acknowledged, and for every group
+        after that: after a failed sync nobody knows what is on disk, only recovery does.
         """
+        if self._failed:
+            raise JournalWriteFailed("a write before has failed")
         if len(group.payload) > PAYLOAD_BYTES_MAX:
             raise JournalWriteFailed(f"a group of {len(group.payload)} bytes")
         record = record_after(self._end, group)
         try:
-            self._write(record.place, packed(record))
+            self._write(record.place, packed(record, self._log.secret))
             self._file.sync()
         except OSError as error:
+            self._failed = True
             raise JournalWriteFailed(str(error)) from error
         self._end = record.end
         self._mark.move(self._end)
@@ -106,27 +116,35 @@ class Journal:
         self.append(Group(commands=0, payload=state_hash.encode(), outcome=b""))
 
     def has_room(self) -> bool:
-        """Whether the disk takes new work, or only what brings begun work to its end."""
-        return self._room.is_enough()
+        """Whether the disk takes new work, or only what brings begun work to its end.
+
+        Raises JournalWriteFailed if it does not say.
+        """
+        try:
+            return self._room.is_enough()
+        except OSError as error:
+            raise JournalWriteFailed(str(error)) from error
 
     def read(self) -> Iterator[Record]:
         """Every record from the first, each verified against the chain.
 
         Raises JournalCorrupt at the first that does not follow from those before.
         """
-        return read_verified(self._file, self._start, self._end)
+        return read_verified(self._log, self._end)
 
     def at(self, place: int) -> Record | None:
         """The record that begins at this place, as it stands there; None if none does."""
-        return record_at(self._file, place)
+        return self._log.record_at(place)
 
     def close(self) -> None:
         """Close the file and release the lock. Closing twice does nothing."""
-        if self._lock is not None:
-            self._file.close()
-            self._mark.close()
-            self._lock.close()
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            try:
+                self._file.close()
+                self._mark.close()
+            finally:
+                lock.close()
 
     def _write(self, place: int, content: bytes) -> None:
         """Write at the end; a full disk is given the spare room, once.
@@ -154,20 +172,23 @@ class Journal:
         end = self._end
         if self._file.size() > end.place:
             self._file.cut(end.place)
-        is_marked = end.last == self._mark.noted.last
-        if not is_marked:
+        is_unmarked = bool(end.last) and end != self._mark.noted
+        if is_unmarked:
             self._write(end.last, self._file.read(end.last, end.place - end.last))
         self._file.sync()
-        if not is_marked:
+        if is_unmarked:
             self._mark.move(end)
 
 
 def _file(path: Path, genesis: Genesis, mark: Mark, disk: Disk) -> File:
-    try:
-        return disk.open(path)
-    except FileNotFoundError:
-        if mark.noted.last:
-            reason = f"missing; everything up to {mark.noted.seq} was acknowledged"
-            raise JournalCorrupt(1, reason) from None
-    disk.create(path, header(genesis))
+    """The journal's file, which is made if there is none; an empty one was never begun."""
+    with suppress(FileNotFoundError):
+        file = disk.open(path)
+        if file.size():
+            return file
+        file.close()
+    if mark.noted is not None:
+        reason = f"missing; everything up to {mark.noted.seq} was acknowledged"
+        raise JournalCorrupt(1, reason)
+    disk.create(path, header(genesis, disk.secret(SECRET_BYTES)))
     return disk.open(path)

@@ -11,29 +11,20 @@ Two places are written in turn, so that one torn write leaves the other.
 from hashlib import blake2b
 from typing import Final
 
-import msgspec
-
 from solver.journal.disk import Page
 from solver.journal.record import End
 
 _SECTOR: Final = 512
 PAGE_BYTES: Final = 2 * _SECTOR
-_LAST: Final = slice(0, 8)
-_SEQ: Final = slice(8, 16)
-_CHAIN: Final = slice(16, 48)
-_CHECK: Final = slice(48, 64)
-
-
-class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the journal ended when it was last acknowledged; see `End`."""
-
-    last: int = 0
-    seq: int = 0
-    chain: bytes = b""
+_PLACE: Final = slice(0, 8)
+_LAST: Final = slice(8, 16)
+_SEQ: Final = slice(16, 24)
+_CHAIN: Final = slice(24, 56)
+_CHECK: Final = slice(56, 72)
 
 
 class Mark:
-    """The page of the journal's writer; `noted` is what it says."""
+    """The page of the journal's writer; `noted` is where all ended that was acknowledged."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -42,10 +33,11 @@ class Mark:
 
     def move(self, end: End) -> None:
         """Note that everything before this end is on disk."""
-        head = end.last.to_bytes(8, "big") + end.seq.to_bytes(8, "big") + end.chain
+        head = b"".join(number.to_bytes(8, "big") for number in (end.place, end.last, end.seq))
+        head += end.chain
         self._page.write(self._next, head + _check(head))
         self._next = _SECTOR - self._next
-        self.noted = Noted(last=end.last, seq=end.seq, chain=end.chain)
+        self.noted = end
 
     def close(self) -> None:
         """Have the disk take it, and let go."""
@@ -53,29 +45,26 @@ class Mark:
         self._page.close()
 
 
-def read_mark(content: bytes) -> Noted:
-    """What a mark's page says."""
+def read_mark(content: bytes) -> End | None:
+    """What a mark's page says; None if nothing was acknowledged."""
     return _newest(content)[1]
 
 
-def _newest(content: bytes) -> tuple[int, Noted]:
+def _newest(content: bytes) -> tuple[int, End | None]:
     """The newer of the two places, and what it says."""
-    place, newest = _SECTOR, Noted()
+    place, newest = _SECTOR, None
     for sector in (0, _SECTOR):
         noted = _read(content[sector : sector + _SECTOR])
-        if noted is not None and noted.last > newest.last:
+        if noted is not None and (newest is None or noted.place > newest.place):
             place, newest = sector, noted
     return place, newest
 
 
-def _read(sector: bytes) -> Noted | None:
+def _read(sector: bytes) -> End | None:
     if sector[_CHECK] != _check(sector[: _CHAIN.stop]):
         return None
-    return Noted(
-        last=int.from_bytes(sector[_LAST], "big"),
-        seq=int.from_bytes(sector[_SEQ], "big"),
-        chain=sector[_CHAIN],
-    )
+    place, last, seq = (int.from_bytes(sector[part], "big") for part in (_PLACE, _LAST, _SEQ))
+    return End(place=place, last=last, seq=seq, chain=sector[_CHAIN])
 
 
 def _check(head: bytes) -> bytes:

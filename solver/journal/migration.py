@@ -14,10 +14,11 @@ import msgspec
 
 from solver.engine.group import Group
 from solver.engine.payload import PayloadUnreadable, encode
-from solver.journal.disk import sync_file, sync_folder
+from solver.journal.disk import LOCAL_DISK, sync_file, sync_folder
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
 from solver.journal.record import (
     FORMAT_VERSION,
+    SECRET_BYTES,
     End,
     Genesis,
     first_link,
@@ -40,19 +41,20 @@ def is_old(path: Path) -> bool:
         return False
 
 
-def migrate(path: Path, genesis: Genesis) -> bool:
-    """Bring the journal at `path` to this format, if it is older; whether it was.
+def migrate(path: Path, genesis: Genesis) -> None:
+    """Bring the journal at `path` to this format, if it is older.
 
-    A crash at any moment leaves either file whole under the old name, and it is done again.
+    A crash at any moment leaves either file whole under the old name, and it is done again. What
+    SQLite kept beside the old file is folded into it first.
 
     Raises:
-        JournalCorrupt: the old journal's chain breaks; nothing was changed.
+        JournalCorrupt: the old journal's chain breaks; what it says stands as it was.
         JournalForeign: it was made for another market, is of a newer format or one that is too
-            old, or says what today's market refuses; nothing was changed.
+            old, or says what today's market refuses; what it says stands as it was.
         JournalWriteFailed: there is no room for the new file.
     """
     if not is_old(path):
-        return False
+        return
     draft = path.with_name(f"{path.name}.new")
     journal = SqliteJournal(path)
     try:
@@ -62,8 +64,7 @@ def migrate(path: Path, genesis: Genesis) -> bool:
         _write(draft, genesis, _groups(journal, old) if stored else iter(()))
         journal.close()
         _keep(path, old.format_version)
-        # It is of the old chain. Without one a journal may end anywhere: it was just verified.
-        path.with_suffix(".mark").unlink(missing_ok=True)
+        # The old mark protects the old file until then; of the new one it says nothing.
         draft.replace(path)
         sync_folder(path.parent)
     except Untranslatable as error:
@@ -77,7 +78,6 @@ def migrate(path: Path, genesis: Genesis) -> bool:
     finally:
         journal.close()
         draft.unlink(missing_ok=True)
-    return True
 
 
 def _of_this_market(old: Genesis | None, genesis: Genesis) -> Genesis:
@@ -103,20 +103,24 @@ def _groups(journal: SqliteJournal, old: Genesis) -> Iterator[Group]:
             yield Group(commands=len(commands), payload=encode(commands), outcome=b"")
         return
     noted = journal.state_hashes()
+    noted.pop(0, None)
     for seq, group in journal.groups(old):
         yield group
-        state_hash = noted.get(seq + group.commands - 1)
+        state_hash = noted.pop(seq + group.commands - 1, None)
         if state_hash is not None:
             yield Group(commands=0, payload=state_hash.encode(), outcome=b"")
+    if noted:
+        raise JournalCorrupt(min(noted), "a clean stop was noted where no group ends")
 
 
 def _write(draft: Path, genesis: Genesis, groups: Iterator[Group]) -> None:
     """Write the new file whole, and wait until the disk has it."""
+    secret = LOCAL_DISK.secret(SECRET_BYTES)
     with draft.open("wb") as file:
-        end = End(place=file.write(header(genesis)), chain=first_link(genesis))
+        end = End(place=file.write(header(genesis, secret)), chain=first_link(genesis))
         for group in groups:
             record = record_after(end, group)
-            file.write(packed(record))
+            file.write(packed(record, secret))
             end = record.end
         file.flush()
         sync_file(file.fileno())

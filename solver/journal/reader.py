@@ -1,24 +1,29 @@
-"""A journal as another process reads it: nothing is written, the market may be running."""
+"""A journal as another process reads it: nothing is written, the market may be running.
+
+Beside one that runs, the last group may be one that is being written: it is whole, and not yet on
+the disk. Whatever else is made of it must not fail if a power cut takes it back.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from solver.journal.disk import LOCAL_DISK, Disk, File
 from solver.journal.extent import read_verified, settled_end
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalMissing
-from solver.journal.mark import Noted, read_mark
+from solver.journal.mark import read_mark
 from solver.journal.migration import is_old
-from solver.journal.record import FORMAT_VERSION, Record, beginning, record_at
+from solver.journal.record import FORMAT_VERSION, End, Genesis, Log, Record
 
 
 class JournalReader:
     """What the journal held when it was opened. Use `JournalReader.open`, and close it."""
 
-    def __init__(self, file: File, noted: Noted) -> None:
+    def __init__(self, file: File, noted: End | None) -> None:
         self._file = file
-        self.genesis, self._start = beginning(file)
-        self._end: Final = settled_end(file, self._start, noted)
+        self._log: Final = Log(file)
+        self._end: Final = settled_end(self._log, noted)
 
     @classmethod
     def open(cls, path: Path, disk: Disk = LOCAL_DISK) -> "JournalReader":
@@ -26,22 +31,9 @@ class JournalReader:
 
         Raises JournalMissing, JournalForeign (another format), or JournalCorrupt.
         """
-        # The mark first: a running market moves it after the journal, never before.
         try:
-            noted = read_mark(path.with_suffix(".mark").read_bytes())
+            noted, file = _opened(path, disk)
         except FileNotFoundError:
-            noted = Noted()
-        if is_old(path):
-            raise JournalForeign(
-                "this journal has an older format: start its market once, "
-                f"which brings it to format {FORMAT_VERSION}"
-            )
-        try:
-            file = disk.open(path, read_only=True)
-        except FileNotFoundError:
-            if noted.last:
-                reason = f"missing; everything up to {noted.seq} was acknowledged"
-                raise JournalCorrupt(1, reason) from None
             raise JournalMissing(f"there is no journal at {path}") from None
         except OSError as error:
             raise JournalMissing(f"the journal cannot be read: {error}") from error
@@ -50,6 +42,11 @@ class JournalReader:
         except BaseException:
             file.close()
             raise
+
+    @property
+    def genesis(self) -> Genesis:
+        """What it is for."""
+        return self._log.genesis
 
     @property
     def seq(self) -> int:
@@ -68,12 +65,32 @@ class JournalReader:
 
     def read(self) -> Iterator[Record]:
         """Every record from the first, each verified. Raises JournalCorrupt."""
-        return read_verified(self._file, self._start, self._end)
+        return read_verified(self._log, self._end)
 
     def at(self, place: int) -> Record | None:
         """The record that begins at this place, as it stands there; None if none does."""
-        return record_at(self._file, place)
+        return self._log.record_at(place)
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _opened(path: Path, disk: Disk) -> tuple[End | None, File]:
+    """What the mark notes, and the file. Raises OSError."""
+    noted: End | None = None
+    # The mark first: a running market moves it after the journal, never before.
+    with suppress(FileNotFoundError):
+        noted = read_mark(path.with_suffix(".mark").read_bytes())
+    if is_old(path):
+        raise JournalForeign(
+            "this journal has an older format: start its market once, "
+            f"which brings it to format {FORMAT_VERSION}"
+        )
+    try:
+        return noted, disk.open(path, read_only=True)
+    except FileNotFoundError:
+        if noted is None:
+            raise
+        reason = f"missing; everything up to {noted.seq} was acknowledged"
+        raise JournalCorrupt(1, reason) from None

@@ -1,9 +1,10 @@
 """The journal's format: a header that says what it is for, then records, each bound to all before.
 
-header   magic(16) length(4) genesis(JSON) sha256 of these(32)
-record   magic(4) seq(8) commands(4) outcome length(4) payload length(4) chain(32) outcome payload
+header   magic(16) secret(16) length(4) genesis(JSON) sha256 of these(32)
+record   secret(16) seq(8) commands(4) outcome length(4) payload length(4) chain(32) outcome payload
 
-Numbers are big-endian. A record holds a group of commands; or, without commands, the state's
+Numbers are big-endian. The secret is the journal's own: what somebody has written into a command
+never looks like a record. A record holds a group of commands; or, without commands, the state's
 hash after all before it, noted at a clean stop. Nothing that is written is changed again.
 """
 
@@ -24,13 +25,14 @@ FORMAT_VERSION: Final = 5
 PAYLOAD_BYTES_MAX: Final = 512 * 1024 * 1024
 """A group of the longest commands there are is shorter."""
 
+OUTCOME_BYTES_MAX: Final = 64
+SECRET_BYTES: Final = 16
+
 _MAGIC: Final = b"keyfill journal\n"
 _LENGTH_BYTES: Final = 4
 _CHECK_BYTES: Final = 32
 _GENESIS_BYTES_MAX: Final = 4_096
-_MARKED: Final = b"\xffKF\n"
-"""Begins a record. No text has its first byte: nobody can have what looks like one written."""
-_HEAD: Final = Struct(">4sQIII32s")
+_HEAD: Final = Struct(">16sQIII32s")
 _STEP_BYTES: Final = 1024 * 1024
 """What is read at once."""
 
@@ -91,28 +93,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             raise JournalCorrupt(self.seq, str(error)) from error
 
 
-def header(genesis: Genesis) -> bytes:
+def header(genesis: Genesis, secret: bytes) -> bytes:
     """What a journal begins with."""
     body = msgspec.json.encode(genesis)
-    said = _MAGIC + len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    said = _MAGIC + secret + len(body).to_bytes(_LENGTH_BYTES, "big") + body
     return said + sha256(said).digest()
-
-
-def beginning(file: Readable) -> tuple[Genesis, End]:
-    """What a journal says it is for, and its end if nothing was written yet.
-
-    Raises JournalForeign for another format, JournalCorrupt for what cannot be read.
-    """
-    fixed = len(_MAGIC) + _LENGTH_BYTES
-    start = _read(file, 0, fixed + _GENESIS_BYTES_MAX + _CHECK_BYTES, 0)
-    if not start.startswith(_MAGIC):
-        raise JournalCorrupt(0, "it does not begin as a journal does")
-    length = fixed + int.from_bytes(start[len(_MAGIC) : fixed], "big")
-    said, check = start[:length], start[length : length + _CHECK_BYTES]
-    if sha256(said).digest() != check:
-        raise JournalCorrupt(0, "what it is for does not match its hash")
-    genesis = genesis_of(said[fixed:])
-    return genesis, End(place=length + _CHECK_BYTES, chain=first_link(genesis))
 
 
 def genesis_of(body: bytes) -> Genesis:
@@ -156,44 +141,66 @@ def record_after(end: End, group: Group) -> Record:
     )
 
 
-def packed(record: Record) -> bytes:
+def packed(record: Record, secret: bytes) -> bytes:
     """A record's bytes."""
     lengths = (len(record.outcome), len(record.payload))
-    head = _HEAD.pack(_MARKED, record.seq, record.commands, *lengths, record.chain)
+    head = _HEAD.pack(secret, record.seq, record.commands, *lengths, record.chain)
     return b"".join((head, record.outcome, record.payload))
 
 
-def record_at(file: Readable, place: int) -> Record | None:
-    """The record that begins at a place, as it stands there; None if none does."""
-    return _Window(file, file.size()).record(place)
+class Log:
+    """A journal's file, and what its header says.
 
-
-def follow(file: Readable, start: End, size: int) -> Iterator[Record]:
-    """One whole record after the other, each verified; ends where none is, at `size` at last.
-
-    Raises JournalCorrupt where the disk cannot be read.
+    Raises JournalForeign for another format, JournalCorrupt for what cannot be read; so do its
+    methods.
     """
-    window, end = _Window(file, size), start
-    while (record := window.record(end.place, end.seq + 1)) is not None and _follows(record, end):
-        yield record
-        end = record.end
 
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        fixed = len(_MAGIC) + SECRET_BYTES + _LENGTH_BYTES
+        begins = _read(file, 0, fixed + _GENESIS_BYTES_MAX + _CHECK_BYTES, 0)
+        if not begins.startswith(_MAGIC):
+            raise JournalCorrupt(0, "it does not begin as a journal does")
+        length = fixed + int.from_bytes(begins[fixed - _LENGTH_BYTES : fixed], "big")
+        said, check = begins[:length], begins[length : length + _CHECK_BYTES]
+        if sha256(said).digest() != check:
+            raise JournalCorrupt(0, "what it is for does not match its hash")
+        self.genesis: Final = genesis_of(said[fixed:])
+        self.secret: Final = said[len(_MAGIC) : len(_MAGIC) + SECRET_BYTES]
+        self.start: Final = End(place=length + _CHECK_BYTES, chain=first_link(self.genesis))
+        """Its end, if nothing was written yet."""
 
-def is_followed(file: Readable, end: End, size: int) -> bool:
-    """Whether whole records stand behind one that is not.
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return self._file.size()
 
-    A record is written once the one before it is on the disk. So what is not whole, and was
-    written before others, was whole once.
-    """
-    window, sought, place = _Window(file, size), end.seq + 1, end.place
-    while place >= 0:
-        record = window.record(place, sought)
-        if record is not None and record.seq >= sought:
-            following = window.record(record.end.place, sought)
-            if following is not None and _follows(following, record.end):
+    def record_at(self, place: int) -> Record | None:
+        """The record that begins at a place, as it stands there; None if none does."""
+        return self._window(self.size()).record(place)
+
+    def follow(self, start: End, size: int) -> Iterator[Record]:
+        """One whole record after the other, each verified; ends where none is, or at `size`."""
+        window, end = self._window(size), start
+        while (found := window.record(end.place, end.seq + 1)) is not None and _follows(found, end):
+            yield found
+            end = found.end
+
+    def is_followed(self, end: End, size: int) -> bool:
+        """Whether a record begins behind what should follow `end`, and is not whole.
+
+        One is written when the one before is on the disk. So what stands before it was whole.
+        """
+        window, sought = self._window(size), end.seq + 1
+        place = window.find(self.secret, end.place + 1, sought)
+        while place >= 0:
+            found = window.record(place, sought)
+            if found is not None and found.seq >= sought:
                 return True
-        place = window.find(_MARKED, place + 1, sought)
-    return False
+            place = window.find(self.secret, place + 1, sought)
+        return False
+
+    def _window(self, size: int) -> "_Window":
+        return _Window(self._file, size, self.secret)
 
 
 def _follows(record: Record, end: End) -> bool:
@@ -209,9 +216,10 @@ class _Window:
     Whoever asks says which command is `sought`: of that one a failure is told.
     """
 
-    def __init__(self, file: Readable, size: int) -> None:
+    def __init__(self, file: Readable, size: int, secret: bytes) -> None:
         self._file = file
         self._size = size
+        self._secret = secret
         self._place = 0
         self._bytes = b""
 
@@ -220,9 +228,14 @@ class _Window:
         head = self._at(place, _HEAD.size, sought)
         if len(head) < _HEAD.size:
             return None
-        magic, seq, commands, outcome_bytes, payload_bytes, chain = _HEAD.unpack(head)
+        secret, seq, commands, outcome_bytes, payload_bytes, chain = _HEAD.unpack(head)
         body = outcome_bytes + payload_bytes
-        if magic != _MARKED or body > self._size - place - _HEAD.size:
+        if (
+            secret != self._secret
+            or outcome_bytes > OUTCOME_BYTES_MAX
+            or payload_bytes > PAYLOAD_BYTES_MAX
+            or body > self._size - place - _HEAD.size
+        ):
             return None
         read = self._at(place + _HEAD.size, body, sought)
         return Record(
@@ -241,7 +254,9 @@ class _Window:
             found = read.find(words)
             if found >= 0:
                 return place + found
-            place += max(1, len(read) - len(words) + 1)
+            if len(read) < len(words):
+                break
+            place += len(read) - len(words) + 1
         return -1
 
     def _at(self, place: int, length: int, sought: int) -> bytes:

@@ -11,7 +11,7 @@ from solver.journal.fault import JournalCorrupt, JournalWriteFailed
 from solver.journal.record import Genesis, first_link, genesis_of, link
 
 BEGINNING: Final = b"SQLite format 3\0"
-_COMMANDS_MAX: Final = 2**32
+_COMMANDS_END: Final = 2**32
 _SECTOR: Final = 512
 """The mark had two places, each with a number, a chain and a check."""
 _RECORDS: Final = "SELECT seq, commands, payload, outcome, chain FROM record ORDER BY seq"
@@ -71,9 +71,13 @@ class SqliteJournal:
     def state_hashes(self) -> dict[int, str]:
         """Those of clean stops, by the number of the last command. Raises JournalCorrupt."""
         try:
-            return dict(self._connection.execute("SELECT seq, state_hash FROM checkpoint"))
+            noted = dict(self._connection.execute("SELECT seq, state_hash FROM checkpoint"))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise JournalCorrupt(0, f"its checkpoints cannot be read: {error}") from error
+        for seq, state_hash in noted.items():
+            if not isinstance(seq, int) or not isinstance(state_hash, str):
+                raise JournalCorrupt(0, "its checkpoints are of other types")
+        return noted
 
     def fold_log(self) -> None:
         """Move the write-ahead log into the file, which is kept without it.
@@ -121,7 +125,7 @@ def _has_types(commands: object, payload: object, outcome: object) -> bool:
     """A damaged page may hold anything in any column."""
     return (
         isinstance(commands, int)
-        and 0 < commands <= _COMMANDS_MAX
+        and 0 < commands < _COMMANDS_END
         and isinstance(payload, bytes)
         and isinstance(outcome, bytes)
     )

@@ -73,6 +73,9 @@ class MemoryDisk:
         self.do(Note(Kind.SYNC, draft))
         self.do(Note(Kind.RENAME, draft, 0, str(path).encode()))
 
+    def secret(self, length: int) -> bytes:
+        return bytes(range(0xE0, 0xE0 + length))
+
     def lock(self, path: Path) -> Lock:
         return _NoLock()
 

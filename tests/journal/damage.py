@@ -5,27 +5,31 @@ from pathlib import Path
 
 import msgspec
 
-from solver.journal.record import Record, beginning, follow, packed
+from solver.journal.record import Log, Record, packed
 from tests.journal.crash_disk import Bytes
+
+
+def log_of(content: bytes | bytearray) -> Log:
+    """What a file holds, as a journal."""
+    return Log(Bytes(bytearray(content)))
+
+
+def records_in(content: bytes | bytearray) -> list[Record]:
+    """All whole records of what a file holds."""
+    log = log_of(content)
+    return list(log.follow(log.start, log.size()))
 
 
 def records_of(path: Path) -> list[Record]:
     """All whole records of a file."""
-    return records_in(bytearray(path.read_bytes()))
-
-
-def records_in(content: bytearray) -> list[Record]:
-    """All whole records of what a file holds."""
-    file = Bytes(content)
-    _, start = beginning(file)
-    return list(follow(file, start, file.size()))
+    return records_in(path.read_bytes())
 
 
 def rewrite(path: Path, records: Iterable[Record]) -> None:
     """Have these stand in it after its header, as they are: chains are not made to fit."""
-    _, start = beginning(Bytes(bytearray(path.read_bytes())))
-    body = b"".join(packed(record) for record in records)
-    path.write_bytes(path.read_bytes()[: start.place] + body)
+    log = log_of(path.read_bytes())
+    body = b"".join(packed(record, log.secret) for record in records)
+    path.write_bytes(path.read_bytes()[: log.start.place] + body)
 
 
 def change(path: Path, seq: int, **fields: int | bytes) -> None:

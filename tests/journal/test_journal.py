@@ -4,7 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,8 +22,15 @@ from solver.journal import (
     record,
 )
 from solver.journal.mark import read_mark
-from solver.journal.record import FORMAT_VERSION, PAYLOAD_BYTES_MAX, header
-from tests.journal import damage
+from solver.journal.record import (
+    FORMAT_VERSION,
+    PAYLOAD_BYTES_MAX,
+    SECRET_BYTES,
+    End,
+    header,
+    packed,
+)
+from tests.journal import damage, history
 
 GENESIS = Genesis(chain_id=31337, settlement="0x" + "11" * 20, usdc="0x" + "22" * 20)
 
@@ -236,7 +245,7 @@ def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """An old program on a new journal names both versions and the way out."""
     newer = FORMAT_VERSION + 1
     genesis = msgspec.structs.replace(GENESIS, format_version=newer)
-    (tmp_path / "journal.db").write_bytes(header(genesis))
+    (tmp_path / "journal.db").write_bytes(header(genesis, bytes(SECRET_BYTES)))
     with pytest.raises(JournalForeign, match=rf"format {newer}.*install"):
         a_journal(tmp_path)
 
@@ -288,6 +297,12 @@ def test_a_clean_stop_stands_in_the_chain(tmp_path: Path) -> None:
     assert caught.value.seq == 3
 
 
+def marked(mark: Path) -> End:
+    noted = read_mark(mark.read_bytes())
+    assert noted is not None
+    return noted
+
+
 def test_a_torn_mark_falls_back_to_the_one_before(tmp_path: Path) -> None:
     """The mark has two places: with one of them damaged the other still counts."""
     a_journal(tmp_path, 5).close()
@@ -295,8 +310,153 @@ def test_a_torn_mark_falls_back_to_the_one_before(tmp_path: Path) -> None:
     clean = mark.read_bytes()
     for place, known in ((0, 4), (512, 5)):
         mark.write_bytes(clean[:place] + b"\xff" * 20 + clean[place + 20 :])
-        assert read_mark(mark.read_bytes()).seq == known
+        assert marked(mark).seq == known
         journal = a_journal(tmp_path)
         assert journal.seq == 5
         journal.close()
-        assert read_mark(mark.read_bytes()).seq == 5
+        assert marked(mark).seq == 5
+
+
+def test_what_a_command_says_is_never_taken_for_a_record(tmp_path: Path) -> None:
+    """A write that was cut short is cut off, though it holds what looks like later records.
+
+    Only who knows the journal's secret could have written those, and nobody outside does.
+    """
+    journal = a_journal(tmp_path, 3)
+    log, end = damage.log_of((tmp_path / "journal.db").read_bytes()), journal._end
+    journal.close()
+    for secret, seq in ((bytes(SECRET_BYTES), 3), (log.secret, None)):
+        later = record.record_after(End(place=0, seq=8, chain=bytes(32)), a_group(9))
+        group = Group(
+            commands=1, payload=bytes(50) + packed(later, secret) + bytes(50), outcome=b""
+        )
+        torn = packed(record.record_after(end, group), log.secret)[:-10]
+        with (tmp_path / "journal.db").open("r+b") as file:
+            file.seek(end.place)
+            file.write(torn)
+        if seq is None:
+            with pytest.raises(JournalCorrupt, match="written after it"):
+                a_journal(tmp_path)
+        else:
+            again = a_journal(tmp_path)
+            assert again.seq == seq
+            again.close()
+
+
+def test_two_journals_have_two_secrets(tmp_path: Path) -> None:
+    """Each makes its own, of which no other file knows."""
+    secrets = set()
+    for name in ("one", "two"):
+        a_journal(tmp_path / name, 1).close()
+        secrets.add(damage.log_of((tmp_path / name / "journal.db").read_bytes()).secret)
+    assert len(secrets) == 2
+
+
+def test_a_record_behind_is_found_across_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step of reading ends in the middle of a record's beginning, it is still seen."""
+    a_journal(tmp_path, 4).close()
+    path = tmp_path / "journal.db"
+    (tmp_path / "journal.mark").unlink()
+    clean = path.read_bytes()
+    second, third = damage.records_of(path)[1:3]
+    for step in range(SECRET_BYTES, third.place - second.place + 40):
+        monkeypatch.setattr(record, "_STEP_BYTES", step)
+        path.write_bytes(clean[: second.place] + b"\0" + clean[second.place + 1 :])
+        with pytest.raises(JournalCorrupt) as caught:
+            a_journal(tmp_path)
+        assert caught.value.seq == 2
+
+
+def test_a_damaged_length_is_no_reason_to_read_so_much(tmp_path: Path) -> None:
+    """What is longer than any record is none, though the file may have as many bytes."""
+    a_journal(tmp_path, 2).close()
+    path = tmp_path / "journal.db"
+    last = damage.records_of(path)[-1]
+    content = bytearray(path.read_bytes())
+    content[last.place + 32 : last.place + 36] = (PAYLOAD_BYTES_MAX + 1).to_bytes(4, "big")
+    path.write_bytes(content)
+    os.truncate(path, 2 * PAYLOAD_BYTES_MAX)
+    with pytest.raises(JournalCorrupt, match="everything up to 2 was acknowledged"):
+        a_journal(tmp_path)
+
+
+def test_an_empty_file_was_never_begun(tmp_path: Path) -> None:
+    """Who was killed before the first byte left nothing; with a mark, something is lost."""
+    (tmp_path / "journal.db").touch()
+    a_journal(tmp_path, 2).close()
+    (tmp_path / "journal.db").write_bytes(b"")
+    with pytest.raises(JournalCorrupt, match="everything up to 2 was acknowledged"):
+        a_journal(tmp_path)
+
+
+def test_after_a_failure_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that failed once may say yes the next time: nobody is told so."""
+    journal = a_journal(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", _no_disk)
+        with pytest.raises(JournalWriteFailed):
+            journal.append(a_group(2))
+    with pytest.raises(JournalWriteFailed, match="before"):
+        journal.append(a_group(2))
+    assert journal.seq == 1
+    journal.close()
+
+
+def test_what_the_disk_does_not_tell_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that cannot say how full it is stops the journal by the journal's own word."""
+    journal = a_journal(tmp_path)
+    monkeypatch.setattr(os, "statvfs", _no_disk)
+    with pytest.raises(JournalWriteFailed):
+        journal.has_room()
+    monkeypatch.undo()
+    journal.close()
+
+
+def test_the_lock_is_let_go_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that cannot be synced at the close is no reason to keep the next process out."""
+    journal = a_journal(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal._mark, "close", _no_disk)
+        with pytest.raises(OSError, match="Input/output"):
+            journal.close()
+    a_journal(tmp_path).close()
+
+
+def test_nothing_counts_before_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a real disk a file is synced before it has its name, its folder after; a group at once."""
+    done: list[str] = []
+    for module, name in ((os, "pwrite"), (os, "fdatasync"), (os, "fsync"), (Path, "replace")):
+        monkeypatch.setattr(module, name, _noting(done, name, getattr(module, name)))
+    journal = a_journal(tmp_path / "new")
+    made = ["fdatasync", "replace", "fsync"]
+    assert done == ["fsync", *made, *made, "fdatasync"]
+    done.clear()
+    journal.append(a_group(1))
+    assert done == ["pwrite", "fdatasync"]
+    journal.close()
+    here = Path(__file__).parent
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "journal.db").write_bytes((here / "v4.db").read_bytes())
+    done.clear()
+    Journal.open(tmp_path / "old" / "journal.db", history.GENESIS).close()
+    assert done == [*made, *made, "pwrite", "fdatasync"]
+
+
+def _noting(done: list[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(*arguments: Any) -> Any:
+        done.append(name)
+        return call(*arguments)
+
+    return noted
+
+
+def _no_disk(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")

@@ -111,6 +111,27 @@ def test_a_changed_state_hash_of_format_4_is_found(of_format_4: Path) -> None:
         recovered(of_format_4)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE checkpoint SET state_hash = CAST(state_hash AS BLOB) WHERE seq = 80",
+        "UPDATE checkpoint SET seq = (SELECT max(seq) FROM record WHERE commands > 1)",
+        "UPDATE checkpoint SET seq = 9999 WHERE seq = 160",
+    ],
+)
+def test_a_stop_that_fits_nowhere_is_found(of_format_4: Path, change: str) -> None:
+    """What was noted is never left out: it is there after the migration, or there is none."""
+    with sqlite3.connect(of_format_4) as connection:
+        connection.execute("CREATE TABLE loose AS SELECT * FROM checkpoint")
+        connection.execute("DROP TABLE checkpoint")
+        connection.execute("ALTER TABLE loose RENAME TO checkpoint")
+        connection.execute(change)
+    connection.close()
+    with pytest.raises(JournalCorrupt):
+        Journal.open(of_format_4, GENESIS)
+    assert not of_format_4.with_name("journal.db.v4").exists()
+
+
 def test_a_file_that_says_nothing_becomes_a_new_journal(tmp_path: Path) -> None:
     """A database that a crash left empty holds nothing; with a mark it lost everything."""
     path = tmp_path / "journal.db"

@@ -18,11 +18,11 @@ from solver.engine.payload import decode, encode
 from solver.journal import Journal, JournalFault, extent, record, recovery
 from solver.journal import journal as module
 from solver.journal.mark import Mark
-from solver.journal.record import record_at
+from solver.journal.record import End, Log
 from solver.journal.room import Room
 from tests.journal import history as history_module
 from tests.journal import test_room, test_snapshot, test_sweep
-from tests.journal.crash_disk import Bytes, Ending, Kind, MemoryDisk, Note, _MemoryFile, crashes
+from tests.journal.crash_disk import Ending, Kind, MemoryDisk, Note, _MemoryFile, crashes
 from tests.journal.damage import records_in
 from tests.journal.history import GENESIS, History, a_log
 from tests.journal.test_snapshot import restored
@@ -81,9 +81,9 @@ def test_a_mark_that_leads_is_found(monkeypatch: Patch) -> None:
     write = Journal._write
 
     def marked_first(journal: Journal, place: int, content: bytes) -> None:
-        record = record_at(Bytes(bytearray(place) + content), place)
-        assert record is not None
-        journal._mark.move(record.end)
+        seq = int.from_bytes(content[16:24], "big") + int.from_bytes(content[24:28], "big") - 1
+        chain = content[36:68]
+        journal._mark.move(End(place=place + len(content), last=place, seq=seq, chain=chain))
         write(journal, place, content)
 
     monkeypatch.setattr(Journal, "_write", marked_first)
@@ -107,7 +107,7 @@ def test_an_unsynced_group_that_counts_is_found(monkeypatch: Patch) -> None:
 
 def test_damage_that_is_taken_for_an_end_is_found(monkeypatch: Patch) -> None:
     """Without a look at what stands behind it, a flipped bit would cut the journal short."""
-    monkeypatch.setattr(extent, "is_followed", lambda *_: False)
+    monkeypatch.setattr(Log, "is_followed", lambda *_: False)
     with pytest.raises(pytest.fail.Exception):
         test_sweep.test_without_a_mark_damage_is_found_by_what_stands_behind_it()
 
@@ -153,7 +153,7 @@ def test_a_mark_that_is_not_moved_is_found() -> None:
     _flipped_everywhere(0, 97)
     files = _copy(a_short_one()[0])
     files[test_sweep.MARK] = bytearray(1_024)
-    files[JOURNAL][-300] ^= 0x10
+    files[JOURNAL][-30] ^= 0x10
     with pytest.raises(AssertionError, match="as if it were whole"):
         _outcome(files, a_short_one()[2])
 
@@ -275,6 +275,21 @@ def test_a_group_that_is_written_in_two_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Journal, "append", halved)
     with pytest.raises(KeyError):
         _crashed_everywhere(Ending.NOTHING)
+
+
+def test_a_cut_before_the_halt_is_found(monkeypatch: Patch) -> None:
+    """A mark that did not say where its record ends would believe that record's own length."""
+    acknowledged = extent._acknowledged
+
+    def trusting(log: Log, noted: End) -> End:
+        record = log.record_at(noted.last)
+        if record is not None and (record.last, record.chain) == (noted.seq, noted.chain):
+            return record.end
+        return acknowledged(log, noted)
+
+    monkeypatch.setattr(extent, "_acknowledged", trusting)
+    with pytest.raises(AssertionError, match="cut off before the halt"):
+        test_sweep.test_p8_every_flipped_bit("killed", 0)
 
 
 def test_the_failing_calls_fail() -> None:

@@ -11,7 +11,7 @@ import pytest
 from solver.journal import JournalCorrupt, JournalForeign, JournalMissing
 from solver.journal.reader import JournalReader
 from solver.journal.record import packed
-from tests.journal.damage import records_of, rewrite
+from tests.journal.damage import log_of, records_of, rewrite
 from tests.journal.history import History, a_log
 from tests.journal.test_migration import HERE
 
@@ -77,7 +77,7 @@ def test_a_reader_leaves_a_write_that_is_under_way(tmp_path: Path) -> None:
     History.at(tmp_path).play(a_log(5, 200)[:60]).journal.close()
     path = tmp_path / "journal.db"
     whole = path.read_bytes()
-    following = packed(records_of(path)[-1])
+    following = packed(records_of(path)[-1], log_of(whole).secret)
     half = following[: len(following) // 2]
     path.write_bytes(whole + half)
     reader = JournalReader.open(path)

@@ -196,10 +196,10 @@ async def _is_valid(*_: Any) -> bool:
     return True
 
 
-def _unverified(file: Any, start: record.End, up_to: record.End) -> Iterator[record.Record]:
+def _unverified(log: record.Log, up_to: record.End) -> Iterator[record.Record]:
     """Every record as it stands, whatever its chain says."""
-    place = start.place
-    while place < up_to.place and (found := record.record_at(file, place)) is not None:
+    place = log.start.place
+    while place < up_to.place and (found := log.record_at(place)) is not None:
         yield found
         place = found.end.place
 
