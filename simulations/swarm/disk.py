@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from simulations.swarm.fault import FaultKind, Faults
+from simulations.swarm.log import Damage, Log, damaged
 from simulations.swarm.loop import PROCESS, PowerCut, Process
 from solver.journal.fault import JournalLocked
-from solver.journal.record import Log as JournalLog
 
 Statement = tuple[str, Any, bool]
 """SQL, its values, and whether these are rows of `executemany`."""
@@ -168,7 +168,7 @@ class Disk:
 
     # ---------------------------------------------------------------- damage at rest
 
-    def damage(self, path: Path, promised: int) -> "Damage | None":
+    def damage(self, path: Path, promised: int) -> Damage | None:
         """Flip a bit in a journal that nobody has open, or cut off the end of what was promised.
 
         None if nothing was written. A mark that a power cut set back cannot know of such an end.
@@ -213,7 +213,7 @@ class Disk:
         if self._faults.strike(FaultKind.CRASH_AFTER_WRITE):
             raise PowerCut(FaultKind.CRASH_AFTER_WRITE)
 
-    def write(self, log: "Log", place: int, content: bytes) -> None:
+    def write(self, log: Log, place: int, content: bytes) -> None:
         """Write to a journal, or some of it. Raises PowerCut or OSError."""
         try:
             self.before_write()
@@ -222,7 +222,7 @@ class Disk:
             raise
         log.write(place, content)
 
-    def sync(self, log: "Log") -> None:
+    def sync(self, log: Log) -> None:
         """Make a journal durable. Raises PowerCut or OSError."""
         if log.is_synced:
             return
@@ -321,51 +321,6 @@ class MemoryPage:
         self.lags |= self._versions[0] != newest
 
 
-class Log:
-    """A file that is written at its end; what is before `synced` survives a power cut."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = bytearray(content)
-        self._synced = len(content)
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether a power cut takes nothing of it."""
-        return self._synced == len(self.content)
-
-    def write(self, place: int, content: bytes) -> None:
-        """Change it from there on; what is there already is as durable as it was."""
-        if self.content[place : place + len(content)] == content:
-            return
-        self.content[place : place + len(content)] = content
-        self._synced = min(self._synced, place)
-
-    def cut(self, size: int) -> None:
-        """Let go of what comes after; the disk knows it at once."""
-        del self.content[size:]
-        self._synced = min(self._synced, size)
-
-    def sync(self) -> None:
-        """From now on no power cut takes it."""
-        self._synced = len(self.content)
-
-    def lose_unsynced(self, random: Random) -> None:
-        """What a power cut leaves of it: any part."""
-        if not self.is_synced:
-            self.cut(random.randint(self._synced, len(self.content)))
-            self.sync()
-
-    # What is read of it, as from a file.
-
-    def size(self) -> int:
-        """Its length in bytes."""
-        return len(self.content)
-
-    def read(self, place: int, length: int) -> bytes:
-        """So many bytes from a place on; fewer at the end."""
-        return bytes(self.content[place : place + length])
-
-
 class File:
     """A process's view of a journal."""
 
@@ -397,45 +352,6 @@ class File:
     def _check_alive(self) -> None:
         if self._process is not None and not self._process.alive:
             raise PowerCut("a dead process writes nothing")
-
-
-class Damage:
-    """Something is wrong with a journal, until an operator undoes it."""
-
-    def __init__(self, log: Log, kind: FaultKind, damaged: bytearray) -> None:
-        self.kind: Final = kind
-        self._log = log
-        self._whole = bytes(log.content)
-        log.content[:] = damaged
-        log.sync()
-
-    def mend(self) -> None:
-        """Put the right bytes back, from a backup."""
-        self._log.content[:] = self._whole
-        self._log.sync()
-
-
-def damaged(log: Log, promised: int, random: Random) -> Damage | None:
-    """Damage that has to be noticed; None if nothing was written.
-
-    Of what was promised every bit counts, and its end. Of what was not, nobody can tell damage
-    from a write that was cut short, unless a record stands behind it.
-    """
-    journal = JournalLog(log)
-    start, records = journal.start, list(journal.follow(journal.start, log.size()))
-    if not records:
-        return None
-    known = [record for record in records if record.commands and record.last <= promised]
-    content = bytearray(log.content)
-    is_cut = random.random() < 0.5  # noqa: PLR2004  a coin
-    if is_cut and known and records[-1].last <= promised:
-        del content[random.randrange(known[-1].place, known[-1].end.place) :]
-        return Damage(log, FaultKind.TRUNCATED_TAIL, content)
-    # Nobody was told of the last group: without it the journal is whole.
-    covered = [start, *(record.end for record in known or records[:-1])]
-    bit = random.randrange(covered[-1].place * 8)
-    content[bit // 8] ^= 1 << bit % 8
-    return Damage(log, FaultKind.BIT_FLIP, content)
 
 
 class Connection:

@@ -20,11 +20,12 @@ from simulations.swarm.client import Client, Surroundings
 from simulations.swarm.clock import MachineClock
 from simulations.swarm.competitor import competing
 from simulations.swarm.contract import Ledger
-from simulations.swarm.disk import JOURNAL, Damage, Disk, JournalDisk
+from simulations.swarm.disk import JOURNAL, Disk, JournalDisk
 from simulations.swarm.fault import NEVER, FaultKind, Faults
 from simulations.swarm.finding import expect
 from simulations.swarm.gate import Gate
 from simulations.swarm.habit import habit
+from simulations.swarm.log import Damage
 from simulations.swarm.loop import PowerCut, Process, VirtualLoop
 from simulations.swarm.metered_contract import UNCOVERED_CAP
 from simulations.swarm.mount import mounted
