@@ -156,7 +156,10 @@ class Auditor:
                 authority=_AUTHORITIES[document.account],
                 mandate=mandate,
             )
-            self.papers.setdefault(digest, paper)
+            known = self.papers.setdefault(digest, paper)
+            # Two keys of one account may happen to say the same: it is whose word is taken.
+            if not known.accepted:
+                known.signer = signer
 
     def hear(self, message: Message, answer: Answer | None) -> None:
         """An answer reached its client: from now on it must stay true (P1)."""
