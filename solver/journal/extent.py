@@ -6,8 +6,49 @@ stand a write that a crash cut short, and nothing else: one begins when the one 
 
 from collections.abc import Iterator
 
+from solver.journal.disk import File
 from solver.journal.fault import JournalCorrupt
-from solver.journal.record import End, Log, Record
+from solver.journal.record import End, Genesis, Log, Record
+
+
+class Extent:
+    """What a journal holds, up to its end: whoever writes it moves that. Raises JournalCorrupt."""
+
+    def __init__(self, file: File, noted: End | None) -> None:
+        self._file = file
+        self._log = Log(file)
+        self._end = settled_end(self._log, noted)
+
+    @property
+    def genesis(self) -> Genesis:
+        """What it is for."""
+        return self._log.genesis
+
+    @property
+    def seq(self) -> int:
+        """Number of the last command; 0 if there is none."""
+        return self._end.seq
+
+    @property
+    def chain(self) -> bytes:
+        """Chain hash after the last record: commits to everything before it."""
+        return self._end.chain
+
+    @property
+    def last(self) -> int:
+        """Where the last record begins; 0 if there is none."""
+        return self._end.last
+
+    def read(self) -> Iterator[Record]:
+        """Every record from the first, each verified against the chain.
+
+        Raises JournalCorrupt at the first that does not follow from those before.
+        """
+        return read_verified(self._log, self._end)
+
+    def at(self, place: int) -> Record | None:
+        """The record that begins at this place, as it stands there; None if none does."""
+        return self._log.record_at(place)
 
 
 def settled_end(log: Log, noted: End | None) -> End:

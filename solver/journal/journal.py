@@ -7,14 +7,13 @@ place. One process writes: an exclusive lock on a file beside it is held for lif
 """
 
 import errno
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from solver.engine.group import Group
 from solver.journal.disk import LOCAL_DISK, Disk, File, Lock
-from solver.journal.extent import read_verified, settled_end
+from solver.journal.extent import Extent
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalWriteFailed
 from solver.journal.mark import PAGE_BYTES, Mark
 from solver.journal.migration import migrate
@@ -22,8 +21,6 @@ from solver.journal.record import (
     PAYLOAD_BYTES_MAX,
     SECRET_BYTES,
     Genesis,
-    Log,
-    Record,
     header,
     packed,
     record_after,
@@ -33,16 +30,14 @@ from solver.journal.room import Room
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Journal:
+class Journal(Extent):
     """The single writer's handle. Use `Journal.open`; close it, or let the process end."""
 
     def __init__(self, file: File, lock: Lock, mark: Mark, room: Room) -> None:
-        self._file = file
+        super().__init__(file, mark.noted)
         self._lock: Lock | None = lock
         self._mark = mark
         self._room = room
-        self._log = Log(file)
-        self._end = settled_end(self._log, mark.noted)
         self._failed = False
 
     @classmethod
@@ -74,21 +69,6 @@ class Journal:
                 raise JournalWriteFailed(str(error)) from error
             raise
         return journal
-
-    @property
-    def genesis(self) -> Genesis:
-        """What it is for."""
-        return self._log.genesis
-
-    @property
-    def seq(self) -> int:
-        """Number of the last durable command; 0 for a new journal."""
-        return self._end.seq
-
-    @property
-    def chain(self) -> bytes:
-        """Chain hash after the last durable record: commits to everything before it."""
-        return self._end.chain
 
     def append(self, group: Group) -> int:
         """Write a group and have the disk take it; the number of its last command.
@@ -124,17 +104,6 @@ class Journal:
             return self._room.is_enough()
         except OSError as error:
             raise JournalWriteFailed(str(error)) from error
-
-    def read(self) -> Iterator[Record]:
-        """Every record from the first, each verified against the chain.
-
-        Raises JournalCorrupt at the first that does not follow from those before.
-        """
-        return read_verified(self._log, self._end)
-
-    def at(self, place: int) -> Record | None:
-        """The record that begins at this place, as it stands there; None if none does."""
-        return self._log.record_at(place)
 
     def close(self) -> None:
         """Close the file and release the lock. Closing twice does nothing."""

@@ -4,26 +4,19 @@ Beside one that runs, the last group may be one that is being written: it is who
 the disk. Whatever else is made of it must not fail if a power cut takes it back.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from solver.journal.disk import LOCAL_DISK, Disk, File
-from solver.journal.extent import read_verified, settled_end
+from solver.journal.extent import Extent
 from solver.journal.fault import JournalCorrupt, JournalForeign, JournalMissing
 from solver.journal.mark import read_mark
 from solver.journal.migration import is_old
-from solver.journal.record import FORMAT_VERSION, End, Genesis, Log, Record
+from solver.journal.record import FORMAT_VERSION, End
 
 
-class JournalReader:
+class JournalReader(Extent):
     """What the journal held when it was opened. Use `JournalReader.open`, and close it."""
-
-    def __init__(self, file: File, noted: End | None) -> None:
-        self._file = file
-        self._log: Final = Log(file)
-        self._end: Final = settled_end(self._log, noted)
 
     @classmethod
     def open(cls, path: Path, disk: Disk = LOCAL_DISK) -> "JournalReader":
@@ -42,34 +35,6 @@ class JournalReader:
         except BaseException:
             file.close()
             raise
-
-    @property
-    def genesis(self) -> Genesis:
-        """What it is for."""
-        return self._log.genesis
-
-    @property
-    def seq(self) -> int:
-        """Number of the last command; 0 if there is none."""
-        return self._end.seq
-
-    @property
-    def chain(self) -> bytes:
-        """Chain hash after the last record: commits to everything before it."""
-        return self._end.chain
-
-    @property
-    def last(self) -> int:
-        """Where the last record begins; 0 if there is none."""
-        return self._end.last
-
-    def read(self) -> Iterator[Record]:
-        """Every record from the first, each verified. Raises JournalCorrupt."""
-        return read_verified(self._log, self._end)
-
-    def at(self, place: int) -> Record | None:
-        """The record that begins at this place, as it stands there; None if none does."""
-        return self._log.record_at(place)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -50,7 +50,7 @@ from solver.core.fact import Deposited
 from solver.engine import award as engine_award
 from solver.engine import rerun, sequencer
 from solver.gateway import spending
-from solver.journal import JournalFault, journal, mark, record
+from solver.journal import JournalFault, extent, journal, mark, record
 from solver.journal import recovery as restoring
 from solver.settlement import follow, penalty, watcher
 from solver.settlement.chain import ChainClient
@@ -337,7 +337,7 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "ignore the lock": _set(
         disk.Disk, "lock", lambda self, path: disk._Lock(self._locks, path.name)
     ),
-    "believe flipped bits": _set(journal, "read_verified", _unverified),
+    "believe flipped bits": _set(extent, "read_verified", _unverified),
     "believe a tail that was cut off": never("move", mark.Mark),
     "believe any snapshot": edited(
         restoring,
