@@ -5,22 +5,21 @@ from hashlib import shake_128
 from typing import Final
 
 from solver.core.auction import Snapshot, SnapshotOrder, Solution
-from solver.strategies.clearing import by_price, cross, unbundled
+from solver.strategies.clearing import by_price, cross, one_by_one, unbundled
 
 _BITS: Final = 8
 
 
 def by_chance(snapshot: Snapshot, seed: int = 0) -> list[Solution]:
     """Of each book a crossing of about half of the orders; the same seed draws the same."""
-    cleared = [
+    return one_by_one(
         cross(
             book.resource,
             by_price(_some(intents, snapshot, seed)),
             _some(book.offers, snapshot, seed),
         )
         for book, intents in unbundled(snapshot)
-    ]
-    return [Solution(books=(book,)) for book in cleared if book is not None]
+    )
 
 
 def _some(orders: Sequence[SnapshotOrder], snapshot: Snapshot, seed: int) -> list[SnapshotOrder]:

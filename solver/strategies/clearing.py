@@ -1,13 +1,14 @@
 """One book of an auction cleared at one price, in the form that solvers send."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
-from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBook, SnapshotOrder
+from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBook, SnapshotOrder, Solution
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook, SolutionFill
+from solver.core.quality import Floor, Rating
 from solver.strategies.batch import clear_columns
 from solver.strategies.column import Columns
 from solver.strategies.crossing import Clearing, clear_book
@@ -17,6 +18,8 @@ from solver.strategies.share import Rule
 
 COLUMNS_MIN: Final = 5_000
 """From so many orders on columns are faster, even though they must be made first."""
+FLOORS_MAX: Final = 4
+"""Of one book that are tried, those of the dearest intents: others are left to other solvers."""
 
 
 def cross(
@@ -43,6 +46,11 @@ def cross(
         for bid, ask, units in lines
     )
     return ClearedBook(resource=resource, tick=clearing.tick, fills=fills) if fills else None
+
+
+def one_by_one(cleared: Iterable[ClearedBook | None]) -> list[Solution]:
+    """A solution of each book that was cleared; the same one once."""
+    return [Solution(books=(book,)) for book in dict.fromkeys(cleared) if book is not None]
 
 
 def by_price(orders: Sequence[SnapshotOrder]) -> list[SnapshotOrder]:
@@ -72,10 +80,34 @@ def _lasting(orders: Sequence[SnapshotOrder], closes_at_ms: int) -> tuple[Snapsh
 
 
 def unbundled(snapshot: Snapshot) -> Iterator[tuple[SnapshotBook, list[SnapshotOrder]]]:
-    """Each book with those of its intents that can be filled by themselves, as far as they last."""
+    """Each book with those of its intents that can be filled by themselves, as far as they last.
+
+    After all of them, those books again in which such an intent asks for a quality, once for
+    each floor: with the offers alone that meet it, and all intents that may be filled from
+    any of these. Whatever of a book wins, it is one crossing of it.
+    """
     legs = {leg for bundle in snapshot.bundles for leg in bundle.legs}
-    for book in lasting(snapshot).books:
-        yield book, [intent for intent in book.intents if intent.id not in legs]
+    floors = {one.legs[0]: one.floor for one in snapshot.bundles if len(one.legs) == 1}
+    books = lasting(snapshot).books
+    for book in books:
+        yield book, [one for one in book.intents if one.id not in legs]
+    for book in books:
+        asked = dict.fromkeys([floors[one.id] for one in book.intents if one.id in floors])
+        for floor in list(asked)[:FLOORS_MAX]:
+            bound = legs - {leg for leg, least in floors.items() if _covers(floor, least)}
+            good = [one for one in book.offers if _meets(book.ratings.get(one.id), floor)]
+            intents = [one for one in book.intents if one.id not in bound]
+            yield replace(book, offers=tuple(good)), intents
+
+
+def _meets(rating: Rating | None, floor: Floor) -> bool:
+    return not floor.asks or (rating is not None and rating.meets(floor))
+
+
+def _covers(floor: Floor, other: Floor) -> bool:
+    """Whether what meets the one meets the other."""
+    is_quick = not other.latency_max or 0 < floor.latency_max <= other.latency_max
+    return floor.success_min >= other.success_min and is_quick
 
 
 def filled_units(cleared: ClearedBook) -> dict[str, int]:

@@ -185,9 +185,8 @@ def test_what_the_search_cannot_hold_is_cleared_plainly(monkeypatch: pytest.Monk
     assert _score(snapshot(picky), milp(snapshot(picky), PROVEN_SECONDS)) == 24 < exact == 28
 
 
-@pytest.mark.parametrize("any_of", [False, True])
-def test_who_asks_for_a_quality_gets_good_offers(*, any_of: bool) -> None:
-    """The others take the cheaper one that is not good enough, so nothing is left undone."""
+def _asking(*, any_of: bool = False) -> Snapshot:
+    """Two wholes, of which one asks for what one of two offers is just good enough for."""
     rated = msgspec.structs.replace(
         book(
             [order("i", "a", 9, 3, 3), order("j", "b", 8, 3, 3)],
@@ -196,26 +195,24 @@ def test_who_asks_for_a_quality_gets_good_offers(*, any_of: bool) -> None:
         ratings={"o": Rating(success=899, latency=1), "p": Rating(success=900, latency=1)},
     )
     floor = Floor(success_min=900)
-    seen = snapshot(
-        rated, bundles=[SnapshotBundle(id="x", any_of=any_of, legs=("i",), floor=floor)]
-    )
+    bundle = SnapshotBundle(id="x", any_of=any_of, legs=("i",), floor=floor)
+    return snapshot(rated, bundles=[bundle])
+
+
+@pytest.mark.parametrize("any_of", [False, True])
+def test_who_asks_for_a_quality_gets_good_offers(*, any_of: bool) -> None:
+    """The others take the cheaper one that is not good enough, so nothing is left undone."""
+    seen = _asking(any_of=any_of)
     (solution,) = milp(seen, PROVEN_SECONDS)
     lines = [(fill.intent, fill.offer, fill.units) for fill in solution.books[0].fills]
     assert lines == [("i", "p", 3), ("j", "o", 3)]
     assert _score(seen, [solution]) == 42
 
 
-def test_floors_with_too_many_offers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What asks for a quality then waits; the others trade."""
-    rated = msgspec.structs.replace(
-        book([order("i", "a", 9, 1), order("j", "a", 8, 1)], [order("o", "b", 1, 2)]),
-        ratings={"o": Rating(success=1_000, latency=1)},
-    )
-    floor = Floor(success_min=900)
-    seen = snapshot(rated, bundles=[SnapshotBundle(id="x", any_of=False, legs=("i",), floor=floor)])
-    assert _score(seen, milp(seen, PROVEN_SECONDS)) == 15
+def test_floors_with_too_many_offers_are_left_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves either of the two, and not both."""
     monkeypatch.setattr(module, "PAIRS_MAX", 0)
-    assert _score(seen, milp(seen, PROVEN_SECONDS)) == 7
+    assert _score(_asking(), milp(_asking(), PROVEN_SECONDS)) == 21
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

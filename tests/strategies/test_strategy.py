@@ -1,5 +1,6 @@
 """Our solvers in the market's own terms: what they propose, the auction accepts."""
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -10,8 +11,11 @@ from msgspec.structs import replace
 from solver.core.auction import FILLS_MAX, Snapshot, SnapshotBundle, SnapshotOrder, Solution
 from solver.core.book import MATCHES_MAX
 from solver.core.command import ClearedBook
+from solver.core.quality import Floor, Rating
 from solver.engine.competition import Strategy
 from solver.strategies import STRATEGIES, clearing, price_time, uniform_price
+from solver.strategies.chance import by_chance
+from solver.strategies.clearing import FLOORS_MAX, unbundled
 from solver.strategies.milp import milp
 from solver.strategies.share import Rule
 from tests.judging import book, codes, judged, order, snapshot
@@ -141,3 +145,98 @@ def test_what_ends_before_the_close_is_left_alone(strategy: Strategy) -> None:
         ):
             seen = replace(snapshot(book([intent], [offer])), closes_at_ms=10)
             assert len(strategy(seen)) == found
+
+
+FLOORS: Final = st.builds(
+    Floor, success_min=st.sampled_from((0, 500, 900)), latency_max=st.sampled_from((0, 20, 50))
+)
+RATINGS: Final = st.none() | st.builds(
+    Rating, success=st.sampled_from((400, 500, 1_000)), latency=st.sampled_from((10, 30, 90))
+)
+
+
+def _asking(seen: Snapshot, floors: list[Floor], ratings: list[Rating | None]) -> Snapshot:
+    """The first intents of the one book ask for these; the offers' keys are rated so."""
+    (only,) = seen.books
+    rated = {
+        offer.id: rating
+        for offer, rating in zip(only.offers, ratings, strict=False)
+        if rating is not None
+    }
+    asking = zip(only.intents, floors, strict=False)
+    bundles = [
+        SnapshotBundle(id=f"b{intent.id}", any_of=False, legs=(intent.id,), floor=floor)
+        for intent, floor in asking
+        if floor.asks
+    ]
+    return replace(seen, books=(replace(only, ratings=rated),), bundles=tuple(bundles))
+
+
+@given(
+    bids=orders(accounts=3, minimum=3, most=8),
+    asks=orders(accounts=3, most=8),
+    floors=st.lists(FLOORS, max_size=6),
+    ratings=st.lists(RATINGS, max_size=8),
+)
+def test_no_proposal_is_refused_where_qualities_are_asked_for(
+    bids: list[Order], asks: list[Order], floors: list[Floor], ratings: list[Rating | None]
+) -> None:
+    """Whoever asks for whatever, of keys of every kind: no fill is from a key below its floor.
+
+    What is proposed for one book differs, and one of it wins.
+    """
+    seen = _asking(_snapshot(bids, asks), floors, ratings)
+    for strategy in (*STRATEGIES.values(), by_chance):
+        proposed = strategy(seen)
+        if proposed:
+            verdict = judged(seen, *(("s", one) for one in proposed))
+            assert codes(verdict) == ["", *["outbid"] * (len(proposed) - 1)], verdict.ranking
+
+
+GOOD: Final = Rating(success=1_000, latency=10)
+BAD: Final = Rating(success=400, latency=90)
+
+
+def test_who_asks_for_a_quality_is_served_from_good_keys() -> None:
+    """The book serves it in parts, the batch whole; the cheap offer of a bad key is left alone.
+
+    What a strict floor may have, a mild one may too, and who asks for nothing.
+    """
+    seen = _snapshot(
+        [(9, 5, 1, 1), (8, 2, 1, 2), (8, 1, 1, 4), (7, 1, 1, 5)], [(1, 2, 1, 3), (2, 8, 1, 3)]
+    )
+    strict, mild = Floor(success_min=900, latency_max=20), Floor(success_min=500)
+    asking = _asking(seen, [strict, mild, Floor(latency_max=5)], [BAD, GOOD])
+    for strategy in STRATEGIES.values():
+        verdict = judged(asking, *(("s", one) for one in strategy(asking)))
+        (won,) = verdict.wins
+        (cleared,) = won.solution.books
+        filled = sorted((fill.intent, fill.offer, fill.units) for fill in cleared.fills)
+        assert filled == [("i0", "o1", 5), ("i1", "o1", 2), ("i3", "o1", 1)]
+
+
+def test_as_many_floors_of_a_book_are_tried_as_said() -> None:
+    """Those of the dearest intents, after the books as they are."""
+    seen = _snapshot([(20 - n, 1, 1, 1) for n in range(9)], [(1, 9, 1, 2)])
+    asking = _asking(seen, [Floor(success_min=n + 1) for n in range(9)], [GOOD])
+    tried = [(len(book.offers), [one.id for one in intents]) for book, intents in unbundled(asking)]
+    assert tried[0] == (1, [])
+    assert [intents[-1] for _, intents in tried[1:]] == [f"i{n}" for n in range(FLOORS_MAX)]
+
+
+def _drop_ratings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clearing, "_meets", lambda *_: True)
+
+
+def _cover_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clearing, "_covers", lambda *_: True)
+
+
+@pytest.mark.parametrize("plant", [_drop_ratings, _cover_all])
+def test_planted_floors_are_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who forgets whose key is good, or who asked for how much, is refused: the tests above see."""
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_no_proposal_is_refused_where_qualities_are_asked_for()
