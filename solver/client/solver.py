@@ -115,17 +115,20 @@ class Desk:
         return await answer
 
     async def verdicts(self, auction: Auction, *, timeout_seconds: float = 60) -> list[Verdict]:
-        """What became of your solutions, best first. Raises TimeoutError."""
+        """What became of the solutions that this desk sent, best first; of none, nothing.
+
+        Raises TimeoutError.
+        """
         number = auction.number
 
         def is_complete() -> bool:
-            return len(self._verdicts.get(number, ())) >= max(1, self._accepted.get(number, 0))
+            return len(self._verdicts.get(number, ())) >= self._accepted.get(number, 0)
 
         async with asyncio.timeout(timeout_seconds), self._judged:
             await self._judged.wait_for(lambda: is_complete() or self._ended)
         if not is_complete() and self._ended is not None:
             raise self._ended
-        return self._verdicts[number]
+        return self._verdicts.get(number, [])
 
     async def read(self) -> None:
         """Take in what the market says until it stops. `Solver.connect` runs this."""

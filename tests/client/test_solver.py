@@ -42,3 +42,15 @@ async def test_a_solver_gives_up_after_a_bounded_number_of_times(
             with pytest.raises(Rejected, match="older than the server"):
                 await anext(aiter(desk))
         assert len(asked) == 5
+
+
+async def test_who_sent_nothing_waits_for_no_verdict() -> None:
+    """An auction that a solver passes over ends its wait at once, and its loop goes on."""
+    async with a_world() as world:
+        await world.offering(bob, resource=EPOCHS)
+        await world.agent(alice).intent(EPOCHS, units=5, limit=100)
+        closes = world.sequencer.now_ms() + 20_000
+        await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+        async with patiently(), world.solver(carol).connect() as desk:
+            auction = await anext(aiter(desk))
+            assert await desk.verdicts(auction, timeout_seconds=5) == []
