@@ -1,4 +1,4 @@
-"""`keyfill auction`: past competitions, and each of them judged again.
+"""`keyfill auction`: past competitions, each of them judged again, with other strategies too.
 
 Exit codes of `replay`: 0 it comes to what was told; 1 there is no such record; 70 it does not.
 """
@@ -10,14 +10,17 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
+from intents.signature import SigningKey
 from solver.cli.context import CommandFailed, Context
 from solver.cli.journal import opened
+from solver.cli.strategy import Name, Seed, strategy_of, tell
 from solver.cli.trade import LOCAL
 from solver.client import Market as MarketClient
 from solver.client.auction_page import auction_told
-from solver.client.model import AuctionsTold, AuctionSummary
+from solver.client.competitor import outcome
+from solver.client.model import AuctionsTold, AuctionSummary, AuctionTold
 from solver.client.record import awards_differ, record_of, replayed
-from solver.core.auction import Auction
+from solver.core.auction import SOLUTIONS_PER_SOLVER_MAX, Auction
 from solver.core.event import AuctionClosed
 from solver.core.market import Market
 from solver.engine.feed import Feed
@@ -26,7 +29,7 @@ from solver.engine.recovery import Recovered, apply_group
 DIFFERS = 70
 """Exit code of a verdict that does not follow from its record (EX_SOFTWARE)."""
 
-app = App(name="auction", help="Past competitions, and each of them judged again.")
+app = App(name="auction", help="Past competitions, judged again, with other strategies too.")
 
 
 @app.command(name="list")
@@ -41,15 +44,19 @@ async def newest(
         context.show_rows("auctions", [_row(one) for one in told.auctions])
 
 
+Number = Annotated[int, Parameter(help="As `keyfill auction list` has it.")]
+Folder = Annotated[
+    Path | None,
+    Parameter(help="Folder of a market: take the record from its journal, however old it is."),
+]
+
+
 @app.command
 async def replay(
-    number: Annotated[int, Parameter(help="As `keyfill auction list` has it.")],
+    number: Number,
     /,
     *,
-    journal: Annotated[
-        Path | None,
-        Parameter(help="Folder of a market: take the record from its journal, however old it is."),
-    ] = None,
+    journal: Folder = None,
     context: Context = LOCAL,
 ) -> None:
     """Judge an auction again from its record, and compare with what the market told.
@@ -58,8 +65,7 @@ async def replay(
     code is 70 where it differs.
     """
     if journal is None:
-        async with MarketClient(context.market_url()) as market:
-            told = await auction_told(market, number)
+        told = await _told(context, number)
         found = replayed(record_of(told))
         if awards_differ(told):
             found = msgspec.structs.replace(found, differs=(*found.differs, "awards"))
@@ -69,6 +75,33 @@ async def replay(
     if found.differs:
         sys.stderr.write(f"the market told otherwise: {', '.join(found.differs)}\n")
         sys.exit(DIFFERS)
+
+
+@app.command
+async def shadow(
+    number: Number,
+    /,
+    *,
+    strategy: Name,
+    seconds: Annotated[float, Parameter(help="What it may think, if it keeps to that.")] = 1.0,
+    seed: Seed = 0,
+    journal: Folder = None,
+    context: Context = LOCAL,
+) -> None:
+    """Run a strategy on a past auction: what would it have won beside those who were there?
+
+    Nothing is sent. Score, reference and reward are surplus in micro-atoms.
+    """
+    timed = strategy_of(strategy, seed)
+    record = _kept(journal, number) if journal else record_of(await _told(context, number))
+    found = timed(record.snapshot, seconds)[:SOLUTIONS_PER_SOLVER_MAX]
+    nobody = SigningKey.generate().address
+    tell(outcome(record, nobody, found, shadow=True), as_json=context.json, shadow=True)
+
+
+async def _told(context: Context, number: int) -> AuctionTold:
+    async with MarketClient(context.market_url()) as market:
+        return await auction_told(market, number)
 
 
 def _kept(folder: Path, number: int) -> Auction:

@@ -49,17 +49,24 @@ async def _play(folder: Path, console: Console, seconds: int | None, *, as_json:
 
 def _say_how_to_join(entry: Entry, built: Stage, console: Console) -> None:
     console.print(
-        f"\n  market   {entry.url}\n"
-        f"  key      {entry.key_file}  (an account with money)\n"
-        f"  rivals   {built.folder}/solver-*.log\n\n"
+        f"\n  market    {entry.url}\n"
+        f"  key       {entry.key_file}  (an account with money)\n"
+        f"  capacity  {entry.capacity_file}  (an API key that nobody else sells from)\n"
+        f"  rivals    {built.folder}/solver-*.log\n\n"
         f"Join, in another terminal, with a solver that you then make your own:\n"
         f"  {entry.join}\n"
-        f"A reward is what others could not have had: who only ties with a rival is paid 0.\n\n"
+        f"or with a function of your own, from a snapshot to solutions:\n"
+        f"  keyfill solver run --strategy module:function --market {entry.url} "
+        f"--key {entry.key_file}\n"
+        f"A reward is what others could not have had, in micro-atoms (10¹² are one USDC): who\n"
+        f"only ties with a rival is paid 0. milp finds all there is in what all see; the first of\n"
+        f"these two lines brings capacity that the others do not have.\n\n"
         f"Watch without bidding:\n"
         f"  keyfill solver run --strategy milp --shadow --market {entry.url}\n"
-        f"Look back, and judge an auction again:\n"
+        f"Look back, judge an auction again, try another strategy on it:\n"
         f"  keyfill auction list --url {entry.url}\n"
-        f"  keyfill auction replay NUMBER --url {entry.url}\n\n"
+        f"  keyfill auction replay NUMBER --url {entry.url}\n"
+        f"  keyfill auction shadow NUMBER --strategy book --url {entry.url}\n\n"
         f"Ctrl-C stops everything.",
         soft_wrap=True,
         highlight=False,

@@ -21,6 +21,7 @@ from solver.core.auction import Auction
 from solver.core.command import OpenAuction, SolutionFill, Tick
 from solver.core.market import Market
 from solver.gateway import auction_page as telling
+from solver.strategies import price_time
 from tests.builder import USDC, alice, bob, carol, dave
 from tests.gateway.world import EPOCHS, World, a_world
 from tests.journal.history import History, a_log
@@ -211,11 +212,92 @@ def _text(auction: Auction) -> bytes:
     return found.text() + b"\n"
 
 
-async def _command(*arguments: str, hashseed: str = "0") -> tuple[int, bytes]:
+async def _a_floor(world: World) -> int:
+    """A closed auction that the book alone won, who passed over an intent that is all or none."""
+    await world.offering(bob, units=10, limit=100, resource=EPOCHS)
+    await world.agent(alice).intent(EPOCHS, units=8, limit=800, units_min=8)
+    await world.agent(alice).intent(EPOCHS, units=5, limit=250)
+    closes = world.sequencer.now_ms() + LONG_MS
+    await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
+    async with world.solver(carol).connect() as desk:
+        auction = await anext(aiter(desk))
+        (floor,) = price_time(auction.snapshot)
+        await desk.propose(auction, floor)
+        world.clock.ahead_ms += LONG_MS
+        await world.do(Tick())
+    return auction.number
+
+
+ROOT: Final = Path(__file__).parents[2]
+IDLE: Final = "\ndef idle(snapshot):\n    return []\n"
+
+
+def _own() -> str:
+    """The strategy that README.md shows, and one that never bids."""
+    shown = (ROOT / "README.md").read_text().split("```python\n# mine.py")
+    return "#" + shown[1].split("```")[0] + IDLE
+
+
+async def test_a_strategy_is_tried_on_a_past_auction_without_a_trace(tmp_path: Path) -> None:
+    """Ours would have won what the book passed over, as README.md's own would; nothing changes.
+
+    Who proposes nothing would have won nothing; from the market's record and from its journal
+    alike. What is no strategy, and an auction that is open, is refused with the reason.
+    """
+    (tmp_path / "mine.py").write_text(_own())
+    async with a_world() as world:
+        number = str(await _a_floor(world))
+        before, record = world.state_hash(), record_of(await _record(world, int(number)))
+        found = {
+            name: await _shadow(number, "--strategy", name, "--url", world.url, cwd=tmp_path)
+            for name in ("batch", "mine:best", "mine:idle", "mine:absent", "none")
+        }
+        again = await world.market.get("/v1/auctions", AuctionsTold, limit=5)
+        assert (world.state_hash(), len(again.auctions)) == (before, 1)
+    assert replayed(record).differs == ()
+    for name in ("batch", "mine:best"):
+        code, told = found[name]
+        assert (code, told["won"], told["shadow"], told["differs"]) == (0, 1, True, [])
+        assert told["score"] > int(record.score) == told["reference"]
+        assert told["reward"] == told["score"] - told["reference"]
+    assert (found["mine:idle"][0], found["mine:idle"][1]["won"]) == (0, 0)
+    assert [found[name] for name in ("mine:absent", "none")] == [(1, {}), (1, {})]
+
+
+async def test_a_strategy_is_tried_on_what_the_journal_has(tmp_path: Path) -> None:
+    """However old the auction is; the folder is as it was."""
+    log = a_log(89, 320)
+    History.at(tmp_path).play(log).journal.close()
+    market = Market(USDC)
+    for command in log:
+        market.apply(command)
+    number = next(name for name, one in market.state.auctions.items() if one.closed)
+    before = _files(tmp_path)
+    code, told = await _shadow(
+        str(number), "--strategy", "milp", "--journal", str(tmp_path), cwd=tmp_path
+    )
+    assert (code, told["auction"], told["differs"]) == (0, number, [])
+    assert int(market.state.auctions[number].score) == told["market_score"]
+    assert _files(tmp_path) == before
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def _shadow(*arguments: str, cwd: Path) -> tuple[int, dict[str, Any]]:
+    code, text = await _command(*arguments, "--json", command="shadow", cwd=cwd)
+    return code, msgspec.json.decode(text) if text else {}
+
+
+async def _command(
+    *arguments: str, hashseed: str = "0", command: str = "replay", cwd: Path | None = None
+) -> tuple[int, bytes]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "solver.cli", "auction", "replay", *arguments),
+        *(sys.executable, "-m", "solver.cli", "auction", command, *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        cwd=cwd,
         env={"PYTHONHASHSEED": hashseed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
     )
     text, _ = await process.communicate()

@@ -17,7 +17,7 @@ async def test_a_solver_that_is_early_signs_again_by_itself() -> None:
         await world.offering(bob, resource=EPOCHS)
         await world.agent(alice).intent(EPOCHS, units=5, limit=100)
         world.gateway.authenticator._started_at_s = world.sequencer.now_ms() // 1_000
-        closes = world.sequencer.now_ms() + 20_000
+        closes = world.sequencer.now_ms() + 600_000
         await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
         async with patiently(), world.solver(carol).connect() as desk:
             assert (await anext(aiter(desk))).snapshot.books[0].resource == EPOCHS
@@ -49,7 +49,7 @@ async def test_who_sent_nothing_waits_for_no_verdict() -> None:
     async with a_world() as world:
         await world.offering(bob, resource=EPOCHS)
         await world.agent(alice).intent(EPOCHS, units=5, limit=100)
-        closes = world.sequencer.now_ms() + 20_000
+        closes = world.sequencer.now_ms() + 600_000
         await world.do(OpenAuction(resources=(EPOCHS,), asset=USDC, closes_at_ms=closes, seed=SEED))
         async with patiently(), world.solver(carol).connect() as desk:
             auction = await anext(aiter(desk))
