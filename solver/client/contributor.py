@@ -5,10 +5,12 @@ from typing import Final
 import msgspec
 
 from intents import document as signed
+from intents.rounding import ask_tick
 from intents.signature import SigningKey
 from solver.client.fault import Rejected
 from solver.client.market import Identity, Market
 from solver.client.model import Balance, Health, Key, Keys, Offer, Pooled, Result
+from solver.core.auction import SnapshotOrder
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +19,17 @@ class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     document: signed.Offer
     signature: str
+
+    @property
+    def order(self) -> SnapshotOrder:
+        """It as the offers of a snapshot are, for a strategy that may fill from it too."""
+        return SnapshotOrder(
+            id=self.digest,
+            account=self.document.account,
+            tick=ask_tick(self.document.limit, self.document.units),
+            units=self.document.units,
+            minimum=1,
+        )
 
 
 class Contributor:

@@ -1,60 +1,60 @@
-"""A newcomer's whole solver: it bids the best choice of whom of all-or-none intents to serve.
+"""A newcomer's whole solver: capacity of its own, offered only where it is wanted.
 
-`python -u -m solver.demo.newcomer_solver URL KEY` says what it won, and what was settled.
+`python -u -m solver.demo.newcomer_solver URL KEY CAPACITY` says what it won, and what it is paid.
 """
 
 import asyncio
 import contextlib
-import itertools
 import sys
+from pathlib import Path
 
-from solver.client import Market, Rejected, Solution, Solver, Unreachable, read_key
-from solver.core.auction import SnapshotBook, SnapshotOrder
+from solver.client import Contributor, Market, Rejected, Solution, Solver, Unreachable, read_key
 from solver.strategies.clearing import by_price, cross, unbundled
 
-
-def best(book: SnapshotBook, intents: list[SnapshotOrder]) -> Solution | None:
-    """The crossing of the most surplus."""
-    ticks = {order.id: order.tick for order in (*book.intents, *book.offers)}
-    picky = by_price([order for order in intents if order.minimum > 1])[:8]
-    plain = [order for order in intents if order not in picky]
-    sizes = (itertools.combinations(picky, size) for size in range(len(picky) + 1))
-    served = (by_price([*plain, *some]) for some in itertools.chain.from_iterable(sizes))
-    found = [one for some in served if (one := cross(book.resource, some, book.offers))]
-    surplus = [sum(f.units * (ticks[f.intent] - ticks[f.offer]) for f in c.fills) for c in found]
-    return Solution(books=(found[surplus.index(max(surplus))],)) if found else None
+PROVIDER, RESOURCE = "openai-compatible", "openai-compatible/chat:token"
+UNITS, LIMIT = 2_000, 100_000  # atoms for all of them
 
 
-async def follow(market: Market, bids: dict[str, Solution]) -> None:
-    """Say what was won, and what became of the intents that it filled."""
+async def follow(market: Market, me: str, bids: dict[str, Solution]) -> None:
+    """Say what was won, what became of the intents that it filled, and what it is paid."""
     filled: dict[str, int] = {}
     async with market.feed((await market.now()).feed) as events:
         async for event in events:
-            for won in event.facts.get("winners", ()):
+            told = event.facts
+            for won in told.get("winners", ()):
                 mine = [bids[bid] for bid in won["bids"] if bid in bids]
                 for fill in (f for one in mine for book in one.books for f in book.fills):
-                    filled[fill.intent] = event.facts["auction"]
+                    filled[fill.intent] = told["auction"]
                 score, reference = int(won["score"]), int(won["reference"])
                 if mine:
                     text = f"score {score}, reference {reference}, reward {score - reference}"
-                    sys.stdout.write(f"auction {event.facts['auction']}: won, {text}\n")
-            if event.event == "IntentEnded" and event.facts["intent"] in filled:
-                auction, status = filled.pop(event.facts["intent"]), event.facts["status"]
-                sys.stdout.write(f"auction {auction}: {event.facts['intent']} {status}\n")
+                    sys.stdout.write(f"auction {told['auction']}: won, {text}\n")
+            if event.event == "IntentEnded" and told["intent"] in filled:
+                auction = filled.pop(told["intent"])
+                sys.stdout.write(f"auction {auction}: {told['intent']} {told['status']}\n")
+            if event.event == "PaymentSettled" and told.get("solver") == me and told["reward"]:
+                sys.stdout.write(f"paid on chain: {told['reward']} atoms of {told['payment']}\n")
 
 
-async def compete(url: str, key_file: str) -> None:
+async def compete(url: str, key_file: str, capacity: str) -> None:
     """Bid in every auction until the market closes the connection."""
     bids: dict[str, Solution] = {}
     async with Market(url) as market, Solver(market, read_key(key_file)).connect() as desk:
-        market.keep(follow(market, bids))
+        seller = Contributor(market, read_key(key_file))
+        market.keep(follow(market, seller.account, bids))
+        known = [one.key for one in await seller.keys() if one.live]
+        key = known[0] if known else (await seller.contribute(PROVIDER, capacity, attest=True)).key
         async for auction in desk:
             for book, intents in unbundled(auction.snapshot):
+                new = seller.sign_offer(RESOURCE, key=key, units=UNITS, limit=LIMIT)
+                own = [new] if book.resource == RESOURCE else []
+                offers = sorted([*book.offers, *(o.order for o in own)], key=lambda o: o.tick)
                 with contextlib.suppress(Rejected):
-                    if one := best(book, intents):
-                        bids[await desk.propose(auction, one)] = one
+                    if cleared := cross(book.resource, by_price(intents), offers):
+                        solution = Solution(books=(cleared,))
+                        bids[await desk.propose(auction, solution, own)] = solution
 
 
 if __name__ == "__main__":
     with contextlib.suppress(Unreachable, KeyboardInterrupt):
-        asyncio.run(compete(*sys.argv[1:]))
+        asyncio.run(compete(sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_text()))

@@ -53,6 +53,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     key_file: str
     """Of an account with money in it."""
+    capacity_file: str
+    """An API key that nobody else sells from."""
     join: str
     """The command that runs a newcomer's solver."""
 
@@ -107,12 +109,14 @@ class Playground:
         return seller, {CHAT: chat.key, SEARCH: search.key}
 
     async def _entry(self) -> Entry:
-        path = self._stage.folder / "newcomer.key"
-        key = SigningKey(_new_secret(path))
-        await self._stage.fund(key, DEPOSIT_ATOMS)
+        path, capacity = (self._stage.folder / f"newcomer.{name}" for name in ("key", "capacity"))
+        secret = secrets.token_bytes(32)
+        _keep_secret(path, secret.hex())
+        _keep_secret(capacity, self._stage.model_key())
+        await self._stage.fund(SigningKey(secret), DEPOSIT_ATOMS)
         url = self._stage.market.url
-        join = f"{sys.executable} -u -m solver.demo.newcomer_solver {url} {path}"
-        return Entry(url=url, key_file=str(path), join=join)
+        join = f"{sys.executable} -u -m solver.demo.newcomer_solver {url} {path} {capacity}"
+        return Entry(url=url, key_file=str(path), capacity_file=str(capacity), join=join)
 
     # -- traffic
 
@@ -225,10 +229,8 @@ async def _use(intent: BoughtIntent) -> None:
     await intent.done()
 
 
-def _new_secret(path: Path) -> bytes:
-    """A new key's bytes, kept in a file that only its owner may read."""
-    secret = secrets.token_bytes(32)
+def _keep_secret(path: Path, secret: str) -> None:
+    """A new file that only its owner may read."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
-        file.write(secret.hex())
-    return secret
+        file.write(secret)

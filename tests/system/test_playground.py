@@ -23,8 +23,8 @@ HANG_SECONDS = 300
 async def test_a_newcomer_wins_an_auction_and_sees_it_settled(tmp_path: Path) -> None:
     """The line that the playground prints is all it takes; three rivals and a shadow look on.
 
-    The newcomer's score, reference and reward add up, what it filled is paid for on chain, and
-    Ctrl-C ends everything that the playground started.
+    The newcomer's score, reference and reward add up, it is rewarded on chain for what its rivals
+    could not have had, and Ctrl-C ends everything that the playground started.
     """
     folder, said = tmp_path / "playground", tmp_path / "playground.log"
     playground = await Subprocess.start((*PLAYGROUND, "--folder", str(folder)), log=said)
@@ -38,6 +38,7 @@ async def test_a_newcomer_wins_an_auction_and_sees_it_settled(tmp_path: Path) ->
         newcomer = tmp_path / "newcomer.log"
         joined.append(await Subprocess.start(shlex.split(entry.join), log=newcomer))
         await _until(lambda: " settled" in _text(newcomer), playground)
+        await _until(lambda: "paid on chain" in _text(newcomer), playground)
         await _until(lambda: '"won": 1' in _text(tmp_path / "shadow.log"), playground)
         for name in RIVALS:
             assert "auction" in _text(folder / f"solver-{name}.log"), name
@@ -76,6 +77,8 @@ def _adds_up(text: str) -> None:
         score, reference, reward = (int(part.split()[-1]) for part in line.split(",")[1:])
         assert score > 0
         assert reward == score - reference >= 0
+    paid = [int(line.split()[3]) for line in text.splitlines() if line.startswith("paid on")]
+    assert all(atoms > 0 for atoms in paid)
 
 
 def _agrees(text: str) -> None:
