@@ -6,7 +6,6 @@ reverse. If any part fails, all stop (P8): the journal has what was acknowledged
 
 import asyncio
 import fcntl
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
@@ -45,6 +44,7 @@ from solver.journal.recovery import JOURNAL, SNAPSHOTS, restore
 from solver.rule import require, set_rules
 from solver.runtime.clock import SystemClock
 from solver.runtime.config import Config
+from solver.runtime.cores import usable_cores
 from solver.settlement.alarm import Alarms
 from solver.settlement.book import BookKeeper
 from solver.settlement.chain import ChainClient
@@ -406,9 +406,7 @@ def _limits(config: Config) -> Limits:
 def _verifier_count(config: Config) -> int:
     if config.gateway.verifiers is not None:
         return config.gateway.verifiers
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores()
 
 
 def _competition(config: Config, deployment: Deployment, sequencer: Sequencer) -> Competition:

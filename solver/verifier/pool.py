@@ -3,9 +3,10 @@
 Never threads: beside a busy event loop a verifying thread waits a whole switch interval for
 every recovery. Bodies wait in one line and go out in tasks of what is waiting, up to
 `TASK_WEIGHT_MAX`; a verifier has `TASKS_MAX` tasks at most, so that it never idles and
-nobody waits behind one that is slow. When a verifier dies, what it was at work on goes to
-others, once and each body alone: what kills two is refused, and nothing that came with it.
-The line is bounded in documents, bytes and time.
+nobody waits behind one that is slow. Where they are as many as cores, one of them is a reserve:
+it is given few single intents, and only if many wait. When a verifier dies, what it was at work
+on goes to others, once and each body alone: what kills two is refused, and nothing that came with
+it. The line is bounded in documents, bytes and time.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import structlog
 from intents.admission import Rules, Verified
 from intents.document import Offer
 from intents.reject import Reject, RejectCode, reject
+from solver.runtime.cores import usable_cores
 from solver.verifier.batch import Kind, Verdict, answer, read, read_reject
 from solver.verifier.frame import Task
 from solver.verifier.line import Body, Line, Taken, weight_of
@@ -29,7 +31,7 @@ LOG: Final = structlog.get_logger("solver.verifier")
 
 TASK_WEIGHT_MAX: Final = 16
 """In signatures: about a millisecond, after which the market has something to go on with."""
-SINGLES_WEIGHT_MAX: Final = 64
+SINGLES_MAX: Final = 32
 """The same of single intents: they are answered together, which saves more than it delays."""
 TASKS_MAX: Final = 2
 """Tasks of one verifier: one at work, one on its way."""
@@ -40,6 +42,15 @@ One that is at work gets the next when there is enough for it: what comes meanwh
 """
 SHARE_MIN: Final = 8
 """In signatures: what is less goes to one verifier, though another may be idle."""
+RESERVE_WAITING_MIN: Final = 32
+"""Single intents that have to wait for a reserve to be given some of them."""
+RESERVE_SINGLES_MAX: Final = 8
+"""Of its task: it has no core to itself, so each of them takes it longer."""
+MANY_MIN: Final = 128
+"""Single intents that have to wait for all verifiers to be used alike: what counts then is how
+many are verified in a second."""
+MANY_SINGLES_MAX: Final = 64
+"""Of a task then."""
 TRIES_MAX: Final = 2
 """Of what a verifier was at work on when it was lost."""
 PAUSE_SECONDS_MIN: Final = 0.05
@@ -60,10 +71,19 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 class Verifiers:
     """Verifies signed bodies. With no processes it does so on the spot."""
 
-    def __init__(self, rules: Rules, *, processes: int = 0, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        processes: int = 0,
+        bounds: Bounds | None = None,
+        cores: int | None = None,
+    ) -> None:
         self.rules: Final = rules
         self.bounds: Final = bounds or Bounds()
         self._processes = processes
+        self._first = max(1, (cores or usable_cores()) - 1)
+        """So many have a core beside the market's; any other is a reserve."""
         self._line: Final = Line(self.bounds.weight_max, self.bounds.bytes_max)
         self._room = asyncio.Event()
         self._room.set()
@@ -193,17 +213,26 @@ class Verifiers:
         self._feeding = False
         for depth in range(TASKS_MAX):
             for verifier in self._verifiers:
-                if len(self._with[verifier]) == depth and self._line.weight >= WAITING_MIN[depth]:
-                    self._give(verifier)
+                if len(self._with[verifier]) == depth and self._line:
+                    self._feed_one(verifier, WAITING_MIN[depth])
 
-    def _give(self, verifier: Verifier) -> None:
-        """A verifier's share of what waits; a task has one time, its first body's."""
-        first = self._line.first()
-        assert first is not None
-        idle = sum(not tasks for tasks in self._with.values())
-        most = TASK_WEIGHT_MAX if first.taken is None else SINGLES_WEIGHT_MAX
-        share = min(most, max(SHARE_MIN, -(-self._line.weight // max(1, idle))))
-        task = self._line.take(share)
+    def _feed_one(self, verifier: Verifier, waiting_min: int) -> None:
+        """Give it its share of what waits, if so much does; a task has one time, its first's."""
+        oldest = self._line.first()
+        assert oldest is not None
+        sharing = self._verifiers
+        if oldest.taken is None:
+            most = TASK_WEIGHT_MAX
+        elif self._line.weight >= MANY_MIN:
+            most = MANY_SINGLES_MAX
+        else:
+            sharing, most = self._verifiers[: self._first], SINGLES_MAX
+            if verifier not in sharing:
+                waiting_min, most = RESERVE_WAITING_MIN, RESERVE_SINGLES_MAX
+        if self._line.weight < waiting_min:
+            return
+        idle = sum(not self._with[one] for one in sharing)
+        task = self._line.take(min(most, max(SHARE_MIN, -(-self._line.weight // max(1, idle)))))
         self._made_room()
         if task:
             self._with[verifier].append(task)

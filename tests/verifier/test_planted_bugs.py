@@ -126,6 +126,35 @@ def all_suspected(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Verifiers, "_take_back", suspecting)
 
 
+def all_alike(patch: pytest.MonkeyPatch) -> None:
+    """A verifier that shares the market's core is given work as any other is."""
+    _with_cores(patch, 99)
+
+
+def no_reserve(patch: pytest.MonkeyPatch) -> None:
+    """However much waits, only the first verifiers work."""
+    patch.setattr(pool, "RESERVE_WAITING_MIN", 10**9)
+
+
+def always_few(patch: pytest.MonkeyPatch) -> None:
+    """However many wait, a reserve is given little."""
+    patch.setattr(pool, "MANY_MIN", 10**9)
+
+
+def all_reserves(patch: pytest.MonkeyPatch) -> None:
+    """All but one verifier are reserves, however many cores there are."""
+    _with_cores(patch, 2)
+
+
+def _with_cores(patch: pytest.MonkeyPatch, cores: int) -> None:
+    init = Verifiers.__init__
+
+    def with_cores(self: Verifiers, *args: Any, **options: Any) -> None:
+        init(self, *args, **options | {"cores": cores})
+
+    patch.setattr(Verifiers, "__init__", with_cores)
+
+
 CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
     (test_pool.test_beyond_the_line_it_is_busy_and_memory_does_not_grow, (), boundless),
     (test_pool.test_what_a_killed_verifier_had_is_verified_by_another, (), never_again),
@@ -134,6 +163,10 @@ CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
     (test_pool.test_many_side_by_side_get_their_own_answers, (), out_of_order),
     (test_pool.test_intents_that_come_together_share_a_task_and_nothing_else, (), swapped),
     (test_pool.test_intents_that_come_together_share_a_task_and_nothing_else, (), one_by_one),
+    (test_pool.test_a_reserve_is_given_little_and_only_if_much_waits, (), all_alike),
+    (test_pool.test_a_reserve_is_given_little_and_only_if_much_waits, (), no_reserve),
+    (test_pool.test_a_reserve_works_as_all_do_if_very_much_waits, (), always_few),
+    (test_pool.test_verifiers_with_cores_of_their_own_share_what_waits, (), all_reserves),
     (test_pool.test_what_kills_verifiers_harms_nothing_that_came_with_it, (), never_apart),
     (test_pool.test_what_waits_behind_a_killer_was_not_tried, (), all_suspected),
     (test_pool.test_a_verifier_that_hangs_is_replaced, (), impatient_never),
@@ -142,7 +175,7 @@ CASES: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...], Plant]] = [
     (test_pool.test_stopping_leaves_neither_waiters_nor_processes, (), left_waiting),
     (test_pool.test_the_answer_is_admission_s_wherever_it_is_made, (1,), wrong_time),
 ]
-FAILURES = (AssertionError, TimeoutError, BaseExceptionGroup)
+FAILURES = (AssertionError, TimeoutError, KeyError, BaseExceptionGroup)
 
 
 @pytest.mark.parametrize(

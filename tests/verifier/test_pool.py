@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +23,16 @@ from solver.verifier import batch, worker
 from solver.verifier.batch import Kind, Verdict, read
 from solver.verifier.frame import FRAME_BYTES_MAX, Answer, Frames, FrameTooLarge, Task, encode
 from solver.verifier.line import Body, weight_of
-from solver.verifier.pool import TASK_WEIGHT_MAX, Bounds, Verifiers
+from solver.verifier.pool import (
+    MANY_MIN,
+    MANY_SINGLES_MAX,
+    RESERVE_SINGLES_MAX,
+    RESERVE_WAITING_MIN,
+    SINGLES_MAX,
+    TASK_WEIGHT_MAX,
+    Bounds,
+    Verifiers,
+)
 from solver.verifier.process import Verifier, VerifierFailed
 from tests.builder import START_S, alice, an_intent, an_offer, unverified
 from tests.patience import PATIENCE_S, patience_s, patiently, until
@@ -31,10 +40,12 @@ from tests.verifier.test_batch import RULES, sent
 
 
 @asynccontextmanager
-async def running(processes: int = 1, **bounds: float) -> AsyncIterator[Verifiers]:
+async def running(
+    processes: int = 1, *, cores: int = 8, **bounds: float
+) -> AsyncIterator[Verifiers]:
     """Verifiers at work; unless bounded otherwise they take as long as it takes."""
     limits = msgspec.convert({"seconds_max": PATIENCE_S} | bounds, Bounds)
-    idle = Verifiers(RULES, processes=processes, bounds=limits)
+    idle = Verifiers(RULES, processes=processes, bounds=limits, cores=cores)
     async with patiently(), idle.running() as verifiers:
         yield verifiers
 
@@ -164,17 +175,72 @@ async def test_what_comes_while_a_verifier_works_goes_together(
     assert len(tasks) <= 5, "not one by one"
 
 
+async def test_a_reserve_is_given_little_and_only_if_much_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On two cores, of which the market wants one: the second verifier works if the first lags."""
+    async with running(2, cores=2) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        first, reserve = verifiers._verifiers
+        given = given_to(monkeypatch)
+        await asyncio.gather(
+            *(verified(verifiers, signed(), START_S) for _ in range(RESERVE_WAITING_MIN))
+        )
+        assert reserve not in given, "what comes together is soon done"
+        given.clear()
+        many = [verified(verifiers, signed(), START_S) for _ in range(MANY_MIN - 1)]
+        assert all(isinstance(one, Verified) for one in await asyncio.gather(*many))
+    sizes = {one: [len(task.bodies) for task in tasks] for one, tasks in given.items()}
+    assert max(sizes[first]) == SINGLES_MAX
+    assert max(sizes[reserve]) == RESERVE_SINGLES_MAX
+
+
+async def test_a_reserve_works_as_all_do_if_very_much_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What counts then is how many are verified in a second: long tasks, for both."""
+    async with running(2, cores=2) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        first, reserve = verifiers._verifiers
+        given = given_to(monkeypatch)
+        await asyncio.gather(*(verified(verifiers, signed(), START_S) for _ in range(3 * MANY_MIN)))
+    for one in first, reserve:
+        assert len(given[one][0].bodies) == MANY_SINGLES_MAX
+
+
+async def test_verifiers_with_cores_of_their_own_share_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On three cores two verifiers get half each of what came together."""
+    async with running(2, cores=3) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        given = given_to(monkeypatch)
+        await asyncio.gather(*(verified(verifiers, signed(), START_S) for _ in range(20)))
+    assert [[len(task.bodies) for task in tasks] for tasks in given.values()] == [[10], [10]]
+
+
 def sent_by(patch: pytest.MonkeyPatch) -> list[Task]:
     """Tasks as verifiers will be given them."""
     tasks: list[Task] = []
+    _note_tasks(patch, lambda _, task: tasks.append(task))
+    return tasks
+
+
+def given_to(patch: pytest.MonkeyPatch) -> dict[Verifier, list[Task]]:
+    """Tasks as each verifier will be given them."""
+    given: dict[Verifier, list[Task]] = {}
+    _note_tasks(patch, lambda verifier, task: given.setdefault(verifier, []).append(task))
+    return given
+
+
+def _note_tasks(patch: pytest.MonkeyPatch, note: Callable[[Verifier, Task], None]) -> None:
     send = Verifier.send
 
     def noted(self: Verifier, task: Task) -> None:
-        tasks.append(task)
+        note(self, task)
         send(self, task)
 
     patch.setattr(Verifier, "send", noted)
-    return tasks
 
 
 def test_it_runs_on_uvloop_too() -> None:
