@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from contracts.anvil import DEV_KEY, Anvil, Options
 from contracts.bindings import SETTLEMENT
@@ -32,12 +33,13 @@ DEPOSIT = 5_000_000
 
 
 @asynccontextmanager
-async def a_market_of_auctions(tmp_path: Path, anvil: Anvil, **rule: int) -> AsyncIterator[Node]:
+async def a_market_of_auctions(tmp_path: Path, anvil: Anvil, **rule: Any) -> AsyncIterator[Node]:
     """It sells calls in auctions, and pays who wins them."""
     upstream = ModelUpstream()
     corpus = tmp_path / "docs.db"
     with sqlite3.connect(corpus) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS pages (id INTEGER, text TEXT)")
+        connection.execute("INSERT INTO pages VALUES (1, 'what opens a file closes a file')")
     await upstream.start(corpus)
     upstream.add_key(CANARY)
     config: Config = load_config(
