@@ -7,6 +7,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from solver.client import Purchase
 from solver.client.market import Identity
 from solver.core.command import OpenAuction, Tick
 from tests.builder import USDC, Person, alice, bob, carol, dave
@@ -15,6 +16,13 @@ from tests.judging import SEED
 
 TICK: Final = 15_000_000
 OPEN_MS: Final = 30_000
+
+BUNDLES: Final[tuple[tuple[str, int, dict[str, Any]], ...]] = (
+    ("together", 2, {}),
+    ("either", 2, {"any_of": True}),
+    ("asking", 1, {"success_min": 900}),
+)
+"""Of one unit each; no key here is known as good."""
 
 Message = dict[str, Any]
 
@@ -50,6 +58,10 @@ async def staged(world: World, open_ms: int = OPEN_MS) -> Stage:
         "elsewhere": await buyer.intent(DOCS, units=5, limit=100),
     }
     ids = {name: intent.digest for name, intent in intents.items()}
+    for name, count, terms in BUNDLES:
+        one = Purchase(resource=EPOCHS, units=1, limit=20)
+        bundle = await buyer.buy_bundle([one] * count, **terms)
+        ids |= {f"{name} {place}": leg.digest for place, leg in enumerate(bundle.legs)}
     for name, who, units in (("seller", bob, 8), ("second", bob, 8), ("own", alice, 8)):
         key = await world.key(who, name)
         offer = await world.contributor(who).offer(EPOCHS, key=key, units=units, limit=10 * units)
