@@ -147,19 +147,23 @@ class Auditor:
         self, digest: str, document: Intent | Offer | Mandate, signer: str, mandate: str = ""
     ) -> None:
         """A client signs something, or sends an intent under a mandate."""
+        known = self.spendings.rests_on(document.account, signer)
+        if mandate:
+            known = self.mandates.known(mandate)
         if isinstance(document, Mandate):
-            self.mandates.sign(digest, document)
+            self.mandates.sign(digest, document, known)
         else:
             paper = Paper(
                 document=document,
                 signer=signer,
                 authority=_AUTHORITIES[document.account],
                 mandate=mandate,
+                known=known,
             )
-            known = self.papers.setdefault(digest, paper)
+            before = self.papers.setdefault(digest, paper)
             # Two keys of one account may happen to say the same: it is whose word is taken.
-            if not known.accepted:
-                known.signer = signer
+            if not before.accepted:
+                before.signer, before.known = signer, min(before.known, known)
 
     def hear(self, message: Message, answer: Answer | None) -> None:
         """An answer reached its client: from now on it must stay true (P1)."""
@@ -273,6 +277,9 @@ class Auditor:
         expect(known or digest in self.contests.brought, "the_revoked_sign_nothing", digest=digest)
         self._nonces[place] = digest
         paper.accepted = True
+        if paper.is_session and digest not in self.contests.brought:
+            # What is a contract's the chain was asked about before.
+            paper.known = self.spendings.blocks
         if paper.mandate:
             assert isinstance(document, Intent)
             self.mandates.used(paper.mandate, document)

@@ -5,13 +5,14 @@ words of the registry are, and how they count, is not looked at.
 """
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from contracts.bindings import FillSettled
 from contracts.metered import paid_buyers
 from intents.bound import ADDRESS_ZERO
+from intents.document import SpendReceipt
 from intents.policy import Permission
 from simulations.swarm.chain import Act, ChainBlock
 from simulations.swarm.finding import expect
@@ -33,6 +34,7 @@ from simulations.swarm.session_contract import (
 )
 from solver.core.command import Authority
 
+_CHANGES: Final = frozenset(item.name for item in (GRANTED, CAP_CHANGED, REVOKED, ALL_REVOKED))
 Bearer = tuple[str, str | int]
 """An account, and a key or a team of it; team 0 is the account itself."""
 
@@ -79,18 +81,39 @@ class Keys:
         """By account, base and sum: the key that signed a receipt."""
         self.ended: set[str] = set()
         """Accounts of which a key ended in the blocks that are being told."""
+        self._gifts: set[tuple[str, int, int]] = set()
+        """By account, base and sum: receipts that a buyer posts and the market never sees."""
+        self._changed: dict[str, int] = {}
+        """By account: the last block in which its owner changed what its keys may, or who owns it,
+        or a key gave something away under its caps."""
 
     def speaks(self, account: str, signer: str) -> bool:
         """Whether a key may act for an account now."""
         return (account, signer) in self._live
 
+    def give(self, receipt: SpendReceipt) -> None:
+        """A buyer signs something away, for the chain alone."""
+        self._gifts.add((receipt.account, receipt.base, receipt.spent))
+
+    def are_as_known(self, account: str, known: int) -> bool:
+        """Whether its keys still are what they were in that block, as far as was told.
+
+        Who took a word then has reason to rely on it: the chain refuses it for no cap and no end.
+        """
+        return self._changed.get(account, 0) <= known
+
     def read(self, block: ChainBlock) -> None:
         """What a final block says, in its order."""
         # Acts come before batches.
-        self._owners |= {act.account: act.terms["owner"] for act in block.acts if act.name == "own"}
+        owned = {act.account: act.terms["owner"] for act in block.acts if act.name == "own"}
+        self._owners |= owned
+        self._changed |= dict.fromkeys(owned, block.number)
         granted = [act for act in block.acts if _is_granted(act, block.time_s)]
         changed = [act for act in block.acts if act.name == "cap"]
         for (item, values), _ in block.logs:
+            gives = item.name == CLAIMED.name and (values[0], *values[2:4]) in self._gifts
+            if gives or item.name in _CHANGES:
+                self._changed[values[0]] = block.number
             match item.name:
                 case GRANTED.name:
                     self._grant(granted.pop(0), values)

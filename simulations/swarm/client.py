@@ -66,7 +66,7 @@ class Client:
         self.around: Final = around
         role = type(self).__name__
         self.random: Final = stream(around.seed, f"{role}:{person.name}")
-        self.owner: Final = Owner(person, around.chain, around.auditor, around.faults, around.habit)
+        self.owner: Final = Owner(person, around.chain, around.faults, around.habit)
         self.papers: list[Paperwork] = []
         self._nonce = self.random.randrange(1_000) + (10_000 if role == "Seller" else 0)
         self.moves: tuple[tuple[Move, float], ...] = ()

@@ -3,7 +3,6 @@
 from typing import Final
 
 from intents.policy import Permission
-from simulations.swarm.auditor import Auditor
 from simulations.swarm.chain import Chain
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.habit import BEARERS, Habit
@@ -22,14 +21,11 @@ LIFE_S: Final = 7_200
 
 
 class Owner:
-    """Of one person's account. What it takes away it tells the auditor: it may be refused now."""
+    """Of one person's account."""
 
-    def __init__(
-        self, person: Person, chain: Chain, auditor: Auditor, faults: Faults, habit: Habit
-    ) -> None:
+    def __init__(self, person: Person, chain: Chain, faults: Faults, habit: Habit) -> None:
         self._person = person
         self._chain = chain
-        self._auditor = auditor
         self._faults = faults
         self._habit = habit
         self.has_taken_back = False
@@ -68,7 +64,6 @@ class Owner:
         elif choice < GRANTED_ABOVE:
             self._take_back("revoke", key=self._person.key.address)
         else:
-            self._auditor.payments.distrust(self._person.account)
             self._grant(WIDE >> int(choice * 10) % 4)
 
     def betray(self) -> None:
@@ -88,7 +83,6 @@ class Owner:
             case FaultKind.ALL_REVOKED:
                 self._take_back("revoke_all")
             case _:
-                self._auditor.payments.distrust(self._person.account)
                 self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT // 2)
 
     def make_up(self) -> None:
@@ -101,7 +95,6 @@ class Owner:
     def _hand_on(self) -> None:
         """The contract answers for another key from now on, and for this one no more."""
         heir = HEIR if self.pen is KAI else KAI
-        self._auditor.payments.distrust(self._person.account)
         self._act("own", owner=heir.key.address)
 
     def _grant(self, cap: int) -> None:
@@ -122,7 +115,6 @@ class Owner:
 
     def _take_back(self, name: str, **terms: str) -> None:
         self.has_taken_back = True
-        self._auditor.payments.distrust(self._person.account)
         self._act(name, **terms)
 
     def _act(self, name: str, **terms: object) -> None:

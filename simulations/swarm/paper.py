@@ -21,6 +21,8 @@ class Paper(msgspec.Struct, kw_only=True):
     """Whether that is the account's key, one in the registry, or its contract's owner."""
     mandate: str = ""
     """Under which it was sent, unsigned; then `signer` is the mandate's."""
+    known: int
+    """The block up to which whoever took its signer's word knew what its signer may; -1: none."""
     accepted: bool = False
     ended: bool = False
     units: int = 0
@@ -80,6 +82,8 @@ class Standing(msgspec.Struct, kw_only=True):
     """A mandate: what it allows, and what was paid under it."""
 
     document: Mandate
+    known: int
+    """As of a paper."""
     accepted: bool = False
     ended: bool = False
     paid: int = 0
@@ -91,9 +95,13 @@ class Mandates:
     def __init__(self) -> None:
         self._standing: dict[str, Standing] = {}
 
-    def sign(self, digest: str, document: Mandate) -> None:
+    def sign(self, digest: str, document: Mandate, known: int) -> None:
         """A client signs one."""
-        self._standing.setdefault(digest, Standing(document=document))
+        self._standing.setdefault(digest, Standing(document=document, known=known))
+
+    def known(self, digest: str) -> int:
+        """As of a paper."""
+        return self._standing[digest].known
 
     def accepted(self, at_ms: int, event: MandateAccepted) -> None:
         """The market may buy under it."""

@@ -10,6 +10,7 @@ from simulations.swarm.finding import expect
 from simulations.swarm.paper import Fill, Mandates, Paper
 from simulations.swarm.spending import Spendings
 from simulations.swarm.trust import Trusts
+from solver.core.command import Authority
 from solver.core.event import (
     BalanceChanged,
     BatchCut,
@@ -44,8 +45,6 @@ class Payments:
         self._trusts = trusts
         self._spendings = spendings
         self.totals: dict[tuple[str, str], int] = {}
-        self._distrusted: set[str] = set()
-        """Accounts with a key that ended or got worse terms, or with another owner."""
         self.clock_may_be_wrong = False
         self.chain: Chain | None = None
         self._issued = 0
@@ -54,11 +53,6 @@ class Payments:
         self._refused: set[str] = set()
         self._batches: dict[int, tuple[str, ...]] = {}
         self._final_batches: set[int] = set()
-
-    def distrust(self, account: str) -> None:
-        """Its owner takes something back: what its keys signed may be refused from now on."""
-        self._distrusted.add(account)
-        self._spendings.distrusted.add(account)
 
     # ---------------------------------------------------------------- batches
 
@@ -108,7 +102,6 @@ class Payments:
         """A fill is not paid."""
         fill = self._end(event.fill)
         buyer = self._papers[fill.intent].document.account
-        seller = self._papers[fill.offer].document.account
         if fill.metered:
             self._spendings.skipped(buyer, event.fill, event.reason)
             return
@@ -116,7 +109,7 @@ class Payments:
             SkipReason.EPOCH_ENDED,
             SkipReason.CANCELLED,
             *([SkipReason.EXPIRED] if self.clock_may_be_wrong else []),
-            *(TAKEN_BACK if {buyer, seller} & self._distrusted else []),
+            *(TAKEN_BACK if not all(map(self._is_as_known, (fill.intent, fill.offer))) else []),
             *([SkipReason.SESSION_REFUSED] if self.clock_may_be_wrong else []),
             *([SkipReason.INSUFFICIENT] if buyer in self._left | self._spendings.claimed else []),
             # What is left of an execution whose other lines were refused may be too little.
@@ -124,6 +117,12 @@ class Payments:
         }
         expect(event.reason in allowed, "skipped_for_a_reason", reason=event.reason)
         self._refused.add(fill.intent)
+
+    def _is_as_known(self, name: str) -> bool:
+        """Whether who signed a document may still do what it might when its word was taken."""
+        paper = self._papers[name]
+        as_known = self._spendings.keys.are_as_known(paper.document.account, paper.known)
+        return paper.authority is Authority.KEY or as_known
 
     def _end(self, name: str) -> Fill:
         fill = self._fills[name]

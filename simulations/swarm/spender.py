@@ -124,8 +124,6 @@ class Spender:
         friend = self._random.choice([one for one in SELLERS if one.account != self._account])
         amount = ledger.claimed(self._account) + atoms
         lines = in_order({friend.account: amount})
-        if self._client.person.is_session:  # its caps are used up by that
-            self._around.auditor.payments.distrust(self._account)
         receipt = SpendReceipt(
             account=self._account,
             epoch=self._client.epoch(),
@@ -133,6 +131,7 @@ class Spender:
             spent=base + amount,
             lines=lines_hash(lines),
         )
+        self._around.auditor.spendings.keys.give(receipt)
         self._around.chain.act(
             "claim",
             self._account,

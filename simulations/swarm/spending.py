@@ -65,6 +65,10 @@ class Spending(msgspec.Struct, kw_only=True):
     """How what it signs binds it."""
     receipt: ReceiptAccepted | None = None
     """The newest, if no batch has it and it has not lapsed."""
+    known: int = 0
+    """The block up to which whoever took that word knew what its signer may."""
+    known_under_way: int = 0
+    """The same of what is under way."""
     voids: int = 0
     """How many receipts came to nothing."""
     moved: int = 0
@@ -112,8 +116,8 @@ class Spendings:
         """Whose claims were ever paid."""
         self._ended: set[str] = set()
         """Who ever ended an epoch."""
-        self.distrusted: set[str] = set()
-        """Whose keys, caps or owner have changed: what was signed before may be refused."""
+        self._rests_on: dict[tuple[str, int, int], int] = {}
+        """By account, base and sum: the block that a receipt rests on, at the least."""
         self.clock_may_be_wrong = False
         self.keys = Keys(papers, fills)
         self.problems: dict[str, int] = {}
@@ -127,11 +131,20 @@ class Spendings:
             self._accounts[account] = spending
         return spending
 
+    def rests_on(self, account: str, signer: str) -> int:
+        """The final block now; -1 if the account's owner there is another, and may stay it."""
+        assert self.chain is not None
+        final = self.chain.final
+        return final.number if final.ledger.owners.get(account, signer) == signer else -1
+
     # ---------------------------------------------------------------- what clients know
 
     def sign(self, receipt: SpendReceipt, signer: str) -> None:
         """A client signs what it owes, or anything else."""
-        self.keys.signers[receipt.account, receipt.base, receipt.spent] = signer
+        place = receipt.account, receipt.base, receipt.spent
+        self.keys.signers[place] = signer
+        known = self.rests_on(receipt.account, signer)
+        self._rests_on[place] = min(known, self._rests_on.get(place, known))
         self.of(receipt.account).signed.setdefault(receipt.spent, []).append(receipt)
 
     def owes(self, account: str) -> bool:
@@ -217,10 +230,13 @@ class Spendings:
             if (receipt.base, receipt.lines) == (spending.base, lines)
         ]
         expect(signed, "accepted_was_signed", **facts)
+        place = event.account, spending.base, event.spent
+        # What is a contract's the chain was asked about before.
+        spending.known = self._rests_on[place]
         if spending.authority is Authority.SESSION:
-            signer = self.keys.signers[event.account, spending.base, event.spent]
-            known = self.keys.speaks(event.account, signer)
+            known = self.keys.speaks(event.account, self.keys.signers[place])
             expect(known, "the_revoked_sign_nothing", **facts)
+            spending.known = self.blocks
         spending.receipt = event
 
     def lapsed(self, _: int, event: ReceiptLapsed) -> None:
@@ -251,6 +267,7 @@ class Spendings:
             spending.under_way = names
             spending.amount = sum(self._fills[name].payment for name in names)
             spending.batch, spending.is_signed = event.number, receipt is not None
+            spending.known_under_way = spending.known
             spending.receipt = None
 
     def spoken(self, number: int) -> None:
@@ -282,7 +299,8 @@ class Spendings:
         bad = RecordProblem.BAD_SIGNATURE
         if spending.authority is Authority.SESSION:
             bad = RecordProblem.SESSION_REFUSED
-        taken_back = spending.authority is not Authority.KEY and account in self.distrusted
+        as_known = self.keys.are_as_known(account, spending.known_under_way)
+        taken_back = spending.authority is not Authority.KEY and not as_known
         # Who has another clock may think that a window is over, or a document.
         taken_back |= spending.authority is Authority.SESSION and self.clock_may_be_wrong
         # Only what a plain key or the registry has counts again when an epoch has ended.

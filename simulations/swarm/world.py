@@ -189,7 +189,7 @@ class World:
         clients: list[Client] = [*self._buyers, *sellers]
         for person in PEOPLE:
             self.chain.act("deposit", person.account, amount=START_ATOMS)
-            Owner(person, self.chain, self.auditor, self.faults, self._habit).begin()
+            Owner(person, self.chain, self.faults, self._habit).begin()
         works = [*competing(around, sellers), *self._around.works()]
         for block in range(FINALITY_BLOCKS + 1):
             self.chain.mine(self.chain.blocks[0].time_s + (block + 1) * BLOCK_S)
