@@ -8,7 +8,7 @@ import msgspec
 from intents.bound import TICK_UNITS
 from intents.bundle import Bundle
 from intents.document import Mandate
-from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
+from simulations.swarm.client import Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Done, Fetch, PublishBulk, PublishBundle, PublishUnder
 from simulations.swarm.owner import WIDE
@@ -21,10 +21,10 @@ from solver.vault.operation import CallRequest
 CALLS_MAX: Final = 8
 LATE_SHARE: Final = 0.2
 """How often it calls on what is over."""
+AT_ONCE_SHARE: Final = 0.5
+"""How often it makes its calls at once, where that could be too much for a window."""
 BULK_MAX: Final = 4
 SHOPPED_MAX: Final = 2
-SHOPPED_ATOMS: Final = PRICE_ATOMS * 13 // 10
-"""A unit; what is asked for it is seldom more."""
 SHOPS_OFTEN: Final = 75
 STALLING_SHARE: Final = 0.7
 STALLED_S: Final = (4.0, 7.5)
@@ -93,7 +93,7 @@ class Buyer(Client):
             self.fresh_intent(DEPLOYMENT.usdc, resource),
             units=units,
             units_min=1,
-            limit=units * SHOPPED_ATOMS,
+            limit=units * self.around.habit.generous_atoms,
             valid_from=0,
         )
         await self.publish(intent)
@@ -193,14 +193,21 @@ class Buyer(Client):
         await self.insist(message)
 
     async def call(self) -> None:
-        """Use an intent that was filled, a few times, and seldom after its fills are over."""
+        """Use an intent that was filled, a few times, and seldom after its fills are over.
+
+        Where there are windows to fill, often all at once.
+        """
         filled = self.around.auditor.open_fills.get(self.person.account, {})
         if not filled:
             return
         intent = self.random.choice(list(filled))
         request = REQUESTS[self.around.auditor.papers[intent].document.resource]
         message = Fetch(sender=self.person.account, intent=intent, request=request)
-        for _ in range(self.random.randint(1, CALLS_MAX)):
+        calls = self.random.randint(1, CALLS_MAX)
+        if self.around.habit.has_windows and self.random.random() < AT_ONCE_SHARE:
+            await asyncio.gather(*(self.ask(message) for _ in range(calls)))
+            return
+        for _ in range(calls):
             await self.ask(message)
             if intent not in filled and self.random.random() >= LATE_SHARE:
                 return

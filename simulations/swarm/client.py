@@ -30,7 +30,6 @@ from simulations.swarm.upstream import CHAT
 
 ATTEMPTS_MAX: Final = 3
 PAPERS_KEPT_MAX: Final = 24
-PRICE_ATOMS: Final = 1_000
 RUBBISH: Final = (
     b"",
     b"{",
@@ -160,15 +159,15 @@ class Client:
         """A demand of a random size and price."""
         random = self.random
         resource = resource or self.around.habit.resource(random)
-        units = random.choice((1, 1, 2, 3, 5, 8)) * (4 if resource == CHAT else 1)
-        price = PRICE_ATOMS + random.randrange(-300, 500)
+        units = random.choice(self.around.habit.sizes) * (4 if resource == CHAT else 1)
+        price = self.around.habit.price(random, -300, 500)
         return Intent(
             account=self.person.account,
             resource=resource,
             asset=asset,
             units=units,
             units_min=random.choice((1, 1, 1, units, max(1, units // 2))),
-            limit=units * price + random.randrange(units),
+            limit=units * price + self.around.habit.rest(random, units),
             immediate=random.random() < 0.2,  # noqa: PLR2004  one in five
             epoch=self.epoch(),
             nonce=self.next_nonce(),

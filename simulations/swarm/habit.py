@@ -46,6 +46,20 @@ MET_CAP: Final[Caps] = (0, TEAM, TEAM, ROOT)
 """Where nothing is taken back."""
 NO_CAP: Final[Caps] = (None,)
 """Where keys end: they are to buy something before."""
+SLEPT_MS: Final = (120_000, 300_000)
+"""After the longer no window of a key's cap holds anything that it held before; after the shorter
+all do, some buckets on. Each once in a world: what waits to be settled has ten minutes on chain."""
+NAPS_MS: Final = (30_000,) * 2
+"""After each what was charged is in another bucket: taken once something was."""
+PRICE_ATOMS: Final = 1_000
+"""Of a unit, about."""
+TIGHT_ATOMS: Final = 2_000
+"""A cap that is met by what is bought."""
+ONE_PRICE_SHARE: Final = 0.8
+"""Of worlds where nothing is taken back: there all ask and pay the same."""
+ONE_PRICE_ATOMS: Final = 1_401
+"""A cap of three such is counted in fours, rounded up: what was promised to the atom is refused on
+chain if it is charged in another bucket than what was bought before."""
 SOLVERS: Final = (("sol",), ("sol", "mallory"))
 UNLIMITED: Final = ((),)
 LIMITED: Final = (
@@ -77,6 +91,8 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     """What owners do right after their keys have signed."""
     tight: int | None
     """Which bearer's cap is so small that it is met."""
+    one_price: bool
+    """Whether all ask and pay the same, so that the small cap is met to the atom."""
     is_bonded: bool
     """Whether solvers need bonds, and bid with what they sell."""
     is_metered: bool
@@ -92,9 +108,37 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
         """What of it is traded in epochs."""
         return tuple(name for name in self.resources if name in (RERANK, TRANSLATE))
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of an intent, in units: where a cap is for three, those that fit."""
+        return (1, 1, 2) if self.one_price else (1, 1, 2, 3, 5, 8)
+
+    @property
+    def tight_atoms(self) -> int:
+        """The small cap."""
+        return 3 * ONE_PRICE_ATOMS if self.one_price else TIGHT_ATOMS
+
+    @property
+    def generous_atoms(self) -> int:
+        """What is offered for a unit that is to be had at once: seldom is more asked."""
+        return ONE_PRICE_ATOMS if self.one_price else PRICE_ATOMS * 13 // 10
+
+    @property
+    def sleeps_ms(self) -> tuple[int, ...]:
+        """How long it is, now and then, that nobody does anything."""
+        return NAPS_MS if self.one_price else SLEPT_MS
+
     def resource(self, random: Random) -> str:
         """Any of them."""
         return random.choice(self.resources)
+
+    def price(self, random: Random, least: int, below: int) -> int:
+        """Atoms for a unit: what is usual, and so much more."""
+        return ONE_PRICE_ATOMS if self.one_price else PRICE_ATOMS + random.randrange(least, below)
+
+    def rest(self, random: Random, units: int) -> int:
+        """Atoms of a limit that are no unit's."""
+        return 0 if self.one_price else random.randrange(units)
 
 
 def habit(seed: int, faults: Faults) -> Habit:
@@ -107,9 +151,12 @@ def habit(seed: int, faults: Faults) -> Habit:
     is_bonded = faults.has("bond") and not faults.has("session")
     taken_back = random.choice(TAKEN_BACK) if faults.has("session") else ()
     is_faithful = faults.has("session") and not taken_back
+    one_price = is_faithful and stream(seed, "price").random() < ONE_PRICE_SHARE
+    buyers = _buyers(faults, random, is_faithful=is_faithful)
+    traded = random.choice(_traded(faults, is_metered=is_metered))
     return Habit(
-        buyers=_buyers(faults, random, is_faithful=is_faithful),
-        resources=random.choice(_traded(faults, is_metered=is_metered)),
+        buyers=buyers,
+        resources=(SEARCH,) if one_price else traded,
         credit_share=0.0 if is_bonded else random.choice(CREDIT_SHARES),
         key_limits=LIMITED if is_tight else UNLIMITED,
         pause_s=pause_s,
@@ -119,6 +166,7 @@ def habit(seed: int, faults: Faults) -> Habit:
         gives=is_metered and not faults.has("session") and random.random() < GIVING_SHARE,
         taken_back=taken_back,
         tight=random.choice(NO_CAP if taken_back else MET_CAP if is_faithful else SOME_CAP),
+        one_price=one_price,
         is_bonded=is_bonded,
         is_metered=is_metered,
     )

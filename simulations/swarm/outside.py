@@ -9,6 +9,7 @@ from simulations.swarm.chain import BLOCK_S, REORG_BLOCKS_MAX, Chain
 from simulations.swarm.clock import HOUR_MS
 from simulations.swarm.fault import FaultKind, Faults
 from simulations.swarm.finding import Finding
+from simulations.swarm.habit import Habit
 from simulations.swarm.node import Machine, Node
 from simulations.swarm.person import PEOPLE
 from solver.core.command import IssueCredits
@@ -16,9 +17,6 @@ from solver.journal import JournalLocked
 
 CHAOS_S: Final = 1.0
 GRANT_ATOMS: Final = 20_000
-SLEPT_MS: Final = (120_000, 300_000)
-"""After the longer no window of a key's cap holds anything that it held before; after the shorter
-all do, some buckets on. Each once in a world: what waits to be settled has ten minutes on chain."""
 COIN: Final = 0.5
 
 
@@ -36,6 +34,7 @@ class Outside:
         faults: Faults,
         random: Random,
         *,
+        habit: Habit,
         node: Callable[[], Node | None],
         is_damaged: Callable[[], bool],
     ) -> None:
@@ -45,7 +44,8 @@ class Outside:
         self._random = random
         self._node = node
         self._is_damaged = is_damaged
-        self._sleeps_ms = list(SLEPT_MS)
+        self._sleeps_ms = list(habit.sleeps_ms)
+        self._habit = habit
         self.granted = 0
         """Credits that the operator handed out, or tried to."""
 
@@ -127,9 +127,15 @@ class Outside:
         if strike(FaultKind.CLOCK_FREEZE):
             clock.freeze()
             self._machine.loop.call_later(random.uniform(1, 10), clock.thaw)
-        if self._sleeps_ms and strike(FaultKind.WINDOW_ROLLED):
+        if self._may_sleep() and strike(FaultKind.WINDOW_ROLLED):
             random.shuffle(self._sleeps_ms)
             clock.sleep(self._sleeps_ms.pop())
+
+    def _may_sleep(self) -> bool:
+        """Once or twice; for buckets' sake when there is something in one."""
+        head = self._chain.head
+        counts = not self._habit.one_price or head.ledger.is_charged(head.time_s)
+        return bool(self._sleeps_ms) and counts
 
     def _disturb(self, node: Node) -> None:
         loop = self._machine.loop

@@ -5,7 +5,7 @@ from typing import Final
 from intents.policy import Permission
 from simulations.swarm.chain import Chain
 from simulations.swarm.fault import FaultKind, Faults
-from simulations.swarm.habit import BEARERS, Habit
+from simulations.swarm.habit import BEARERS, TIGHT_ATOMS, Habit
 from simulations.swarm.person import HEIR, KAI, Person
 from simulations.swarm.session_contract import ROOT, TEAM
 from solver.core.command import Authority
@@ -13,8 +13,8 @@ from solver.core.command import Authority
 TEAM_NUMBER: Final = 1
 PERIOD_S: Final = 240
 """The shortest: a bucket of it ends every half minute."""
-WIDE, TIGHT = 40_000, 2_000
-"""In most worlds one cap, a key's, its team's or the account's, is met by what is bought."""
+WIDE: Final = 40_000
+"""A cap that is not met. In most worlds another, a key's, its team's or the account's, is."""
 GRANTED_ABOVE: Final = 0.3
 """Of ten choices seven are another grant."""
 LIFE_S: Final = 7_200
@@ -42,7 +42,8 @@ class Owner:
     def begin(self) -> None:
         """Let the key act, under caps of its own, its team and the account; or own the account."""
         if self._person.is_session:
-            caps = [TIGHT if self._habit.tight == bearer else WIDE for bearer in range(BEARERS)]
+            tight = self._habit.tight_atoms
+            caps = [tight if self._habit.tight == bearer else WIDE for bearer in range(BEARERS)]
             self._set_cap(TEAM, caps[TEAM])
             self._set_cap(ROOT, caps[ROOT])
             self._grant(caps[0])
@@ -83,7 +84,7 @@ class Owner:
             case FaultKind.ALL_REVOKED:
                 self._take_back("revoke_all")
             case _:
-                self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT // 2)
+                self._set_cap(ROOT if self._chain.head.number % 2 else TEAM, TIGHT_ATOMS // 2)
 
     def make_up(self) -> None:
         """In the end the key may sign for all that is owed."""

@@ -8,7 +8,7 @@ from intents.bound import TICK_UNITS
 from intents.document import Offer
 from intents.receipt import ReceiptLine
 from intents.rounding import mul_div_floor
-from simulations.swarm.client import PRICE_ATOMS, Client, Surroundings
+from simulations.swarm.client import Client, Surroundings
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Contribute, Owe, Propose, Revoke
 from simulations.swarm.owner import GRANTED_ABOVE
@@ -74,14 +74,14 @@ class Seller(Client):
         units *= scale
         window = scale * self.random.choice((0, 0, 1 + self.random.randrange(3)))
         window *= self.around.habit.has_windows
-        price = PRICE_ATOMS + self.random.randrange(-500, 300)
+        price = self.around.habit.price(self.random, -500, 300)
         document = Offer(
             account=self.person.account,
             resource=resource,
             asset=self.asset(),
             key=self.random.choice(self.keys),
             units=units,
-            limit=units * price + self.random.randrange(units),
+            limit=units * price + self.around.habit.rest(self.random, units),
             window_units=window,
             window_seconds=4 * window // scale,
             epoch=self.epoch(),

@@ -50,6 +50,10 @@ class SessionLedger:
         """Whether a key may do all of it now, were it for nothing."""
         return self._verdict(account, key, permissions, 0, now_s, 0)[0] is Verdict.ALLOWED
 
+    def is_charged(self, now_s: int) -> bool:
+        """Whether anything counts against the cap of a team or an account."""
+        return any(cap_word.spent_at(word, now_s) for word in self.caps.values())
+
     def charge(self, account: str, key: str, permission: int, amount: int, now_s: int) -> bool:
         """Charge a key and all above it, or nothing."""
         verdict, after = self._verdict(account, key, permission, amount, now_s, EXIT_DELAY_S)

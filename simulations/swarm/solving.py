@@ -26,6 +26,8 @@ LATE_S: Final = 8.0
 FILLS_TOO_MANY: Final = 4_097
 PART_SHARE: Final = 0.1
 """How often a leg is proposed without those that it is bought with."""
+REST_SHARE: Final = 0.7
+"""The same where those cannot be had."""
 KNOWN_MAX: Final = 4
 """Snapshots that a solver keeps to apply differences to."""
 TOGETHER_SHARE: Final = 0.3
@@ -127,7 +129,8 @@ class Solver:
         for bundle in snapshot.bundles:
             legs = [cleared for book in snapshot.books for cleared in _cleared_legs(book, bundle)]
             wanted = 1 if bundle.any_of else len(bundle.legs)
-            if self._random.random() < PART_SHARE:
+            share = PART_SHARE if len(legs) >= wanted else REST_SHARE
+            if self._random.random() < share:
                 wanted = 1
             if len(legs) >= wanted:
                 books = tuple(self._random.sample(legs, wanted))

@@ -13,7 +13,7 @@ from intents.reject import Reject
 from simulations.swarm.client import Client
 from simulations.swarm.fault import FaultKind
 from simulations.swarm.gate import Acknowledge, Answer, Owe
-from simulations.swarm.owner import TIGHT
+from simulations.swarm.habit import TIGHT_ATOMS
 from simulations.swarm.person import SELLERS, Person
 from solver.gateway.owed import SpendingTold
 
@@ -24,7 +24,7 @@ STRANGERS_SHARE: Final = 0.5
 LATE_S_MAX: Final = 15.0
 MAKE_UP_S: Final = 4.0
 AWAY_ATOMS_MAX: Final = 20_000
-GIFT_ATOMS_MAX: Final = TIGHT // 2
+GIFT_ATOMS_MAX: Final = TIGHT_ATOMS // 2
 """So little that it takes some to meet a cap."""
 STRANGER: Final = Person("mallory")
 

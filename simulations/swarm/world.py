@@ -145,6 +145,7 @@ class World:
             self.chain,
             self.faults,
             self._random,
+            habit=self._habit,
             node=lambda: self.node,
             is_damaged=lambda: self._damage is not None,
         )

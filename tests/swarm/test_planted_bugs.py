@@ -211,6 +211,12 @@ SABOTAGES: Final[dict[str, Patch]] = {
     # The core.
     "skip the nonce check": _set(state.Account, "has_used", lambda *_: False),
     "free windows a second early": _windows_end_early,
+    "calls in flight fill no window": edited(
+        window.Window,
+        "wait_ms",
+        "self._in_flight_units + self._finished_units + units",
+        "self._finished_units + units",
+    ),
     "never ask a window": _set(window.Window, "wait_ms", lambda *_: 0),
     "the windows of offers are forgotten": edited(
         state.State, "windows_of", " + self.windows.get((offer, resource), [])", ""
@@ -404,6 +410,9 @@ SABOTAGES: Final[dict[str, Patch]] = {
     "serve who was revoked": never("_revoke_session", chain),
     "let any receipt be signed": all_of(  # The gateway asks the chain, the core what it was told.
         _believe_known_keys, never("may_sign_receipt", metering)
+    ),
+    "promise without the margin": edited(
+        cap_word, "promisable_at", "max(0, left - rounding_of(word))", "left"
     ),
     "count no team's cap": edited(session, "_caps_over", 'caps.teams.get(team, "")', '""'),
     "believe any contract": _set(ContractSignatures, "is_valid", _is_valid),
