@@ -36,6 +36,12 @@ def existing() -> set[str]:
     }
 
 
+def campaigns() -> set[str]:
+    """Every invariant that forge holds after each call of a random sequence."""
+    sources = [path.read_text() for path in CONTRACTS.joinpath("test").glob("*Invariant.t.sol")]
+    return {name for source in sources for name in re.findall(r"function (invariant_\w+)", source)}
+
+
 def mutants() -> list[dict[str, Any]]:
     """All that `tool/mutants.py` tries."""
     table = tomllib.loads((CONTRACTS / "tool" / "mutants.toml").read_text())["mutant"]
@@ -84,13 +90,17 @@ def test_there_are_as_many_proofs_as_the_readme_says() -> None:
 
 
 def test_mutants_name_tests_that_exist() -> None:
-    """What a mutant has to break is there to be broken, and mutants have names of their own."""
+    """What a mutant has to break is there to be broken, and mutants have names of their own.
+
+    Each campaign of invariants is broken by one.
+    """
     tests = existing()
     table = mutants()
     names = [test for mutant in table for test in mutant.get("tests", ())]
     assert names
     assert [name for name in names if name not in tests] == []
     assert len({mutant["name"] for mutant in table}) == len(table)
+    assert {name for mutant in table for name in mutant.get("invariants", ())} == campaigns()
 
 
 def test_every_attack_has_a_mutant_that_lets_it_succeed() -> None:
