@@ -3,6 +3,7 @@ pragma solidity =0.8.37;
 
 import {ISessionRegistry} from "../src/ISessionRegistry.sol";
 import {SessionPolicy} from "../src/SessionPolicy.sol";
+import {ChargeBook} from "./ChargeBook.sol";
 import {RegistryTest} from "./RegistryTest.sol";
 
 /// @title An account whose owner changes its mind all the time, and books of every charge
@@ -10,10 +11,7 @@ import {RegistryTest} from "./RegistryTest.sol";
 /// charge that passes is held, at once, against every bearer of it: all that was charged to it
 /// within the period before, and this, are at most its cap.
 contract RegistryHandler is RegistryTest {
-    struct Entry {
-        uint256 time;
-        uint256 amount;
-    }
+    using ChargeBook for ChargeBook.Charge[];
 
     uint256 private constant KEYS = 8;
     /// @dev The others are there to be rotated to.
@@ -26,8 +24,8 @@ contract RegistryHandler is RegistryTest {
     uint64 private _nonce;
 
     /// @dev By key, team and counterparty; the account's own is at 0.
-    mapping(address => Entry[]) private _byKey;
-    mapping(uint256 => Entry[]) private _byBearer;
+    mapping(address => ChargeBook.Charge[]) private _byKey;
+    mapping(uint256 => ChargeBook.Charge[]) private _byBearer;
     mapping(address => uint256) private _keyCap;
     mapping(uint256 => uint256) private _bearerCap;
     mapping(address => uint16) private _teamOf;
@@ -118,10 +116,7 @@ contract RegistryHandler is RegistryTest {
         if (_fresh == PARTIES || !_live[party.addr]) return;
         Party memory replacement = _parties[_fresh++];
         _rotate(party, replacement);
-        Entry[] storage entries = _byKey[party.addr];
-        for (uint256 i = 0; i < entries.length; ++i) {
-            _byKey[replacement.addr].push(entries[i]);
-        }
+        _byKey[replacement.addr].takeOver(_byKey[party.addr]);
         _keyCap[replacement.addr] = _keyCap[party.addr];
         _teamOf[replacement.addr] = _teamOf[party.addr];
         (_live[party.addr], _live[replacement.addr]) = (false, true);
@@ -171,8 +166,8 @@ contract RegistryHandler is RegistryTest {
             return;
         }
         ++charged;
-        _byKey[party.addr].push(Entry(block.timestamp, amount));
-        _assertWithin(_byKey[party.addr], _keyCap[party.addr], "key");
+        _byKey[party.addr].add(amount);
+        _assertWithin(_byKey[party.addr], amount, _keyCap[party.addr], "key");
         _book(0, amount, "account");
         if (_teamOf[party.addr] != 0) _book(_teamOf[party.addr], amount, "team");
         _book(TEAMS + 1, first, "counterparty");
@@ -180,19 +175,19 @@ contract RegistryHandler is RegistryTest {
     }
 
     function _book(uint256 which, uint256 amount, string memory name) private {
-        _byBearer[which].push(Entry(block.timestamp, amount));
+        _byBearer[which].add(amount);
         uint256 cap = _bearerCap[which];
-        if (cap != 0) _assertWithin(_byBearer[which], cap, name);
+        if (cap != 0) _assertWithin(_byBearer[which], amount, cap, name);
     }
 
-    /// @dev The last entry is new: windows that end with earlier ones were looked at then.
-    function _assertWithin(Entry[] storage entries, uint256 cap, string memory name) private view {
-        uint256 sum;
-        for (uint256 i = entries.length; i > 0; --i) {
-            if (entries[i - 1].time + DAY < block.timestamp) break;
-            sum += entries[i - 1].amount;
-        }
-        if (sum > cap && entries[entries.length - 1].amount != 0) vm.assertLe(sum, cap, name);
+    /// @dev The charge is new: windows that end with earlier ones were looked at then.
+    function _assertWithin(
+        ChargeBook.Charge[] storage book,
+        uint256 amount,
+        uint256 cap,
+        string memory name
+    ) private view {
+        if (amount != 0) vm.assertLe(book.sumWithin(DAY), cap, name);
     }
 }
 

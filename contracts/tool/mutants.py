@@ -41,8 +41,13 @@ IMPORT: Final = re.compile(r'from "(?:\./|\.\./src/)(\w+)\.sol";')
 FAMILY: Final = re.compile("[A-Z][a-z]+")
 # An invariant's name is on a line of its own, after the sequence that breaks it.
 FAILURE: Final = re.compile(r"^(?:\[FAIL.*\])? (\w+)\(", re.MULTILINE)
-# Unoptimised, and tests are not compiled again when a source changes: a quarter of the time.
-PROFILE: Final = {"FOUNDRY_OPTIMIZER": "false", "FOUNDRY_OPTIMIZER_RUNS": "0"}
+# Unoptimised, and tests are not compiled again when a source changes: a quarter of the time. How
+# short a sequence breaks an invariant is of no interest, and takes minutes to find.
+PROFILE: Final = {
+    "FOUNDRY_OPTIMIZER": "false",
+    "FOUNDRY_OPTIMIZER_RUNS": "0",
+    "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",
+}
 
 
 class Mutant(TypedDict):
