@@ -50,6 +50,14 @@ async def running(
         yield verifiers
 
 
+@asynccontextmanager
+async def two_on(cores: int) -> AsyncIterator[tuple[Verifiers, list[Verifier]]]:
+    """Two verifiers that have both started on a machine of so many cores, and each of them."""
+    async with running(2, cores=cores) as verifiers:
+        await until(lambda: len(verifiers._verifiers) == 2)
+        yield verifiers, verifiers._verifiers[:]
+
+
 def signed() -> bytes:
     """A fresh signed intent."""
     return sent(an_intent().build(alice))
@@ -179,9 +187,7 @@ async def test_a_reserve_is_given_little_and_only_if_much_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On two cores, of which the market wants one: the second verifier works if the first lags."""
-    async with running(2, cores=2) as verifiers:
-        await until(lambda: len(verifiers._verifiers) == 2)
-        first, reserve = verifiers._verifiers
+    async with two_on(2) as (verifiers, (first, reserve)):
         given = given_to(monkeypatch)
         await asyncio.gather(
             *(verified(verifiers, signed(), START_S) for _ in range(RESERVE_WAITING_MIN))
@@ -199,9 +205,7 @@ async def test_a_reserve_works_as_all_do_if_very_much_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What counts then is how many are verified in a second: long tasks, for both."""
-    async with running(2, cores=2) as verifiers:
-        await until(lambda: len(verifiers._verifiers) == 2)
-        first, reserve = verifiers._verifiers
+    async with two_on(2) as (verifiers, (first, reserve)):
         given = given_to(monkeypatch)
         await asyncio.gather(*(verified(verifiers, signed(), START_S) for _ in range(3 * MANY_MIN)))
     for one in first, reserve:
@@ -212,8 +216,7 @@ async def test_verifiers_with_cores_of_their_own_share_what_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On three cores two verifiers get half each of what came together."""
-    async with running(2, cores=3) as verifiers:
-        await until(lambda: len(verifiers._verifiers) == 2)
+    async with two_on(3) as (verifiers, _):
         given = given_to(monkeypatch)
         await asyncio.gather(*(verified(verifiers, signed(), START_S) for _ in range(20)))
     assert [[len(task.bodies) for task in tasks] for tasks in given.values()] == [[10], [10]]
