@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -33,7 +33,9 @@ from solver.client import Agent, Contributor, Market, Purchase
 from solver.client.model import Intent, Offer
 
 LOCAL = Context()
-ROWS_MAX = 50
+ROWS = 50
+ROWS_MAX = 10_000
+L = TypeVar("L")
 HOURS_MAX = MINUTES_MAX // 60
 DAY_MINUTES = 24 * 60
 IntentId = Annotated[str, Parameter(help="The intent's digest, as `intent create` tells it.")]
@@ -192,22 +194,25 @@ async def show_intent(digest: IntentId, /, *, context: Context = LOCAL) -> None:
 
 
 @intent_app.command(name="list")
-async def list_intents(*, context: Context = LOCAL) -> None:
-    """Your newest intents and where they stand."""
+async def list_intents(*, rows: int = ROWS, context: Context = LOCAL) -> None:
+    """Your newest intents and where they stand.
+
+    Args:
+        rows: How many at most.
+        context: Options of every command.
+    """
+    whole("--rows", rows, 1, ROWS_MAX)
     async with agent_of(context) as agent:
-        told = await agent.market.get(
-            "/v1/intents", dict[str, Any], account=agent.account, limit=ROWS_MAX
-        )
-        rows = [
+        shown = [
             {
-                "digest": row["digest"],
-                "status": row["status"],
-                "resource": row["resource"],
-                "filled": f"{row['filledUnits']}/{row['units']}",
+                "digest": intent.digest,
+                "status": intent.state.status,
+                "resource": intent.state.resource,
+                "filled": f"{intent.state.filled_units}/{intent.state.units}",
             }
-            for row in told["intents"]
+            for intent in await _first(rows, agent.intents())
         ]
-        context.show_rows("intents", rows)
+        context.show_rows("intents", shown)
 
 
 @intent_app.command(name="cancel")
@@ -230,10 +235,17 @@ async def finish_intent(digest: IntentId, /, *, context: Context = LOCAL) -> Non
 
 async def _sells(agent: Agent, resource: str) -> bool:
     """Whether an account stands on the other side, too: its own it never buys."""
-    told = await agent.market.get(
-        "/v1/offers", dict[str, Any], account=agent.account, limit=ROWS_MAX
-    )
-    return any(row["live"] and row["resource"] == resource for row in told["offers"])
+    offers = Contributor(agent.market, agent.identity.key, agent.account).offers()
+    return any(one.live and one.resource == resource for one in await _first(ROWS, offers))
+
+
+async def _first(count: int, listed: AsyncIterator[L]) -> list[L]:
+    found: list[L] = []
+    async for one in listed:
+        found.append(one)
+        if len(found) == count:
+            break
+    return found
 
 
 @offer_app.command(name="create")
@@ -287,23 +299,26 @@ async def show_offer(digest: OfferId, /, *, context: Context = LOCAL) -> None:
 
 
 @offer_app.command(name="list")
-async def list_offers(*, context: Context = LOCAL) -> None:
-    """Your offers, the keys behind them, and what is left."""
+async def list_offers(*, rows: int = ROWS, context: Context = LOCAL) -> None:
+    """Your newest offers, the keys behind them, and what is left.
+
+    Args:
+        rows: How many at most.
+        context: Options of every command.
+    """
+    whole("--rows", rows, 1, ROWS_MAX)
     async with contributor_of(context) as contributor:
-        told = await contributor.market.get(
-            "/v1/offers", dict[str, Any], account=contributor.account, limit=ROWS_MAX
-        )
-        rows = [
+        shown = [
             {
-                "digest": row["digest"],
-                "key": row["key"],
-                "resource": row["resource"],
-                "open": f"{row['openUnits']}/{row['units']}",
-                "live": row["live"],
+                "digest": offer.digest,
+                "key": offer.key,
+                "resource": offer.resource,
+                "open": f"{offer.open_units}/{offer.units}",
+                "live": offer.live,
             }
-            for row in told["offers"]
+            for offer in await _first(rows, contributor.offers())
         ]
-        context.show_rows("offers", rows)
+        context.show_rows("offers", shown)
 
 
 @offer_app.command(name="withdraw")

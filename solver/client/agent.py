@@ -18,12 +18,13 @@ from solver.client.bundle import (
     recurring,
     signed_bundle,
 )
-from solver.client.fault import Rejected
+from solver.client.fault import Rejected, Unreachable
 from solver.client.mandate import MandateSession
 from solver.client.market import Identity, Market
 from solver.client.model import (
     Balance,
     Intent,
+    Intents,
     Mandate,
     MandateSecret,
 )
@@ -257,7 +258,10 @@ class Agent:
         return purchase.document(self.market, self.account, self._epoch)
 
     async def submit(self, document: signed.Intent) -> BoughtIntent:
-        """Sign and submit a document of your own making."""
+        """Sign and submit a document of your own making.
+
+        Where nothing answers, Unreachable names the intent: it may be in the market all the same.
+        """
         digest, signature = self.market.sign(self.identity.key, document)
         body = {"document": document, "signature": signature}
         path = f"/v1/intents/{digest}"
@@ -265,6 +269,8 @@ class Agent:
             told = await self.market.request(
                 "POST", "/v1/intents", Intent, body=body, repeatable=True
             )
+        except Unreachable as error:
+            raise Unreachable(f"{error}; {digest} may be in, `find` tells") from error
         except Rejected as refused:
             # An attempt whose answer was lost may have got through.
             if refused.code != "already_known":
@@ -275,6 +281,12 @@ class Agent:
     async def find(self, digest: str) -> BoughtIntent:
         """A handle on an intent that was submitted before."""
         return BoughtIntent(self, await self.market.get(f"/v1/intents/{digest}", Intent))
+
+    async def intents(self) -> AsyncIterator[BoughtIntent]:
+        """The account's intents, newest first: also one whose submission got no answer."""
+        async for page in self.market.pages("/v1/intents", Intents, account=self.account):
+            for intent in page.intents:
+                yield BoughtIntent(self, intent)
 
 
 def _is_of_an_old_epoch(one: Bought) -> bool:

@@ -1,5 +1,6 @@
 """What a seller does: pool a key, offer its units, take it back."""
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ from intents.rounding import ask_tick
 from intents.signature import SigningKey
 from solver.client.fault import Rejected
 from solver.client.market import Identity, Market
-from solver.client.model import Balance, Health, Key, Keys, Offer, Pooled, Result
+from solver.client.model import Balance, Health, Key, Keys, Offer, Offers, Pooled, Result
 from solver.core.auction import SnapshotOrder
 
 
@@ -151,6 +152,12 @@ class Contributor:
                 raise
             return await self.market.get(f"/v1/offers/{digest}", Offer)
 
+    async def offers(self) -> AsyncIterator[Offer]:
+        """The account's offers, newest first, also those of which nobody knows any more."""
+        async for page in self.market.pages("/v1/offers", Offers, account=self.account):
+            for offer in page.offers:
+                yield offer
+
     async def withdraw(self, offer: str) -> None:
         """Sell no more of an offer. Raises Rejected (not_open)."""
         await self.market.request(
@@ -159,14 +166,8 @@ class Contributor:
 
     async def keys(self) -> list[Key]:
         """The account's keys, oldest first; of those that left the pool the newest."""
-        found: list[Key] = []
-        after: dict[str, str] = {}
-        while True:
-            page = await self.market.get("/v1/keys", Keys, signed_by=self.identity, **after)
-            found += page.keys
-            if page.next is None:
-                return found
-            after = {"after": page.next}
+        pages = self.market.pages("/v1/keys", Keys, signed_by=self.identity)
+        return [key async for page in pages for key in page.keys]
 
     async def health(self, key: str) -> Health:
         """Whether a key is alive."""

@@ -26,9 +26,10 @@ from intents.reject import Reject
 from intents.signature import SigningKey, decode_signature, recover
 from intents.typed_data import Domain, digest
 from solver.client.fault import MarketFault, Rejected, Unexpected, Unreachable
-from solver.client.model import Event, Now, Providers, Signing
+from solver.client.model import Event, Now, Page, Providers, Signing
 
 M = TypeVar("M")
+P = TypeVar("P", bound=Page)
 
 ATTEMPTS_MAX: Final = 5
 PAUSE_SECONDS_MAX: Final = 5.0
@@ -160,6 +161,18 @@ class Market:
         """A GET; safe to repeat."""
         target = f"{path}?{urlencode(query)}" if query else path
         return await self.request("GET", target, kind, signed_by=signed_by, repeatable=True)
+
+    async def pages(
+        self, path: str, kind: type[P], *, signed_by: Identity | None = None, **query: str | int
+    ) -> AsyncIterator[P]:
+        """All parts of a list, each asked for as it is come to."""
+        after: dict[str, str] = {}
+        while True:
+            page = await self.get(path, kind, signed_by=signed_by, **query, **after)
+            yield page
+            if page.next is None:
+                return
+            after = {"after": page.next}
 
     async def request(
         self,

@@ -13,6 +13,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Something that the market told."""
 
 
+class Page(Model, frozen=True, kw_only=True):
+    """A part of a list; `next` is what to ask for the part after it by, None at the end."""
+
+    next: str | None
+
+
 class Domain(Model, frozen=True, kw_only=True):
     """The EIP-712 domain."""
 
@@ -76,6 +82,12 @@ class Intent(Model, frozen=True, kw_only=True):
         return self.status not in ("open", "filled", "delivered")
 
 
+class Intents(Page, frozen=True, kw_only=True):
+    """Intents of an account."""
+
+    intents: tuple[Intent, ...]
+
+
 class Mandate(Model, frozen=True, kw_only=True):
     """A mandate and how far it is used. `committed`: what is open or not settled may cost."""
 
@@ -112,6 +124,12 @@ class Offer(Model, frozen=True, kw_only=True):
     limit: int
     live: bool
     open_units: int
+
+
+class Offers(Page, frozen=True, kw_only=True):
+    """Offers of an account."""
+
+    offers: tuple[Offer, ...]
 
 
 class Lease(Model, frozen=True, kw_only=True):
@@ -227,11 +245,10 @@ class Key(Model, frozen=True, kw_only=True):
     windows: tuple[Window, ...]
 
 
-class Keys(Model, frozen=True, kw_only=True):
-    """A page; `next` is where the following one begins."""
+class Keys(Page, frozen=True, kw_only=True):
+    """Keys of an account."""
 
     keys: tuple[Key, ...]
-    next: str | None
 
 
 class Provider(Model, frozen=True, kw_only=True):

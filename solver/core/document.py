@@ -5,7 +5,7 @@ they are read once, kept in the record, and the Struct is made again for who ask
 record can also be made of the fields by who has no Struct of them (`Market.admit`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import astuple
@@ -422,6 +422,12 @@ class Account(Nonces):
     def documents(self) -> list[DocumentState]:
         """Its documents that are remembered, oldest first; a copy."""
         return [one for one in self._documents.members() if isinstance(one, DocumentState)]
+
+    def before(self, record: DocumentState | None = None) -> Iterator[DocumentState]:
+        """The same newest first, or those before one of them; none may come or go meanwhile."""
+        for one in self._documents.before(record):
+            if isinstance(one, DocumentState):
+                yield one
 
     @property
     def standing(self) -> list[DocumentState]:

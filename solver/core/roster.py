@@ -3,6 +3,7 @@
 A dict would do as much, and looks for a place in two tables that are in no cache each time.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -57,6 +58,16 @@ class Roster:
     def members(self) -> list[Member]:
         """Who stands now; a copy, as what is done with them changes it."""
         return [member for member in self._places if member is not None]
+
+    def before(self, member: Member | None = None) -> Iterator[Member]:
+        """Who stands before one of them, or all, newest first; none may come or go meanwhile."""
+        places = self._places
+        place = len(places) if member is None else member.place
+        while place > 0:
+            place -= 1
+            found = places[place]
+            if found is not None:
+                yield found
 
     def _close_ranks(self) -> None:
         members = self.members()

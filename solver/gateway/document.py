@@ -1,7 +1,8 @@
 """Intents and offers: admitted, bound to their account, submitted, read, withdrawn."""
 
+from collections.abc import Container, Mapping
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from intents.admission import Unverified, Verified
 from intents.document import Intent, Mandate, Offer
@@ -32,6 +33,7 @@ from solver.gateway.wire import (
 )
 
 D = TypeVar("D", Intent, Offer, Mandate)
+S = TypeVar("S", IntentState, OfferState)
 _MANDATE: Final = Authority.MANDATE
 
 
@@ -132,23 +134,22 @@ async def read_offer(inbound: Inbound[Nothing, Nothing]) -> Answer:
 async def list_intents(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
     """A page of an account's intents."""
     state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
-    page, following = _page(inbound, state.intents)
+    page = _page(inbound, state.intents)
+    if isinstance(page, Reject):
+        return page
     return IntentsTold(
-        intents=tuple(intent_told(state, state.intents[digest], cursor) for digest in page),
-        next=following,
+        intents=tuple(intent_told(state, one, cursor) for one in page.documents), next=page.next
     )
 
 
 async def list_offers(inbound: Inbound[Nothing, DocumentsQuery]) -> Answer:
-    """A page of an account's offers."""
+    """A page of an account's offers, without those that are sealed."""
     state, cursor = inbound.gateway.state, inbound.gateway.feed.seq
-    page, following = _page(inbound, state.offers)
-    sealed = sealed_offers(state.auctions.values())
+    page = _page(inbound, state.offers, sealed_offers(state.auctions.values()))
+    if isinstance(page, Reject):
+        return page
     return OffersTold(
-        offers=tuple(
-            offer_told(state.offers[digest], cursor) for digest in page if digest not in sealed
-        ),
-        next=following,
+        offers=tuple(offer_told(one, cursor) for one in page.documents), next=page.next
     )
 
 
@@ -193,20 +194,35 @@ def may_withdraw(caller: Caller, document: IntentState | OfferState | MandateSta
     return may and document.document.account == caller.account
 
 
+class _Page(NamedTuple, Generic[S]):
+    documents: list[S]
+    next: str | None
+
+
 def _page(
-    inbound: Inbound[Nothing, DocumentsQuery], table: dict[str, IntentState] | dict[str, OfferState]
-) -> tuple[list[str], str | None]:
-    """Digests of the page, by the order in which the account's nonces were used."""
+    inbound: Inbound[Nothing, DocumentsQuery],
+    table: Mapping[str, S],
+    hidden: Container[str] = (),
+) -> _Page[S] | Reject:
+    """The account's documents that a table has, from where the query goes on.
+
+    One that is hidden is passed over, and as unknown as any other to go on after.
+    """
     query = inbound.query
     account = inbound.gateway.state.accounts.get(query.account, _UNSEEN)
-    mine = (record.digest for record in account.documents if record.digest in table)
+    after = None
     if query.after is not None:
-        for digest in mine:
-            if digest == query.after:
-                break
+        after = table.get(query.after)
+        if after is None or query.after in hidden or after.account != query.account:
+            return _unknown(query.after)
+    mine = (
+        found
+        for record in account.before(after)
+        if (found := table.get(record.digest)) is not None and record.digest not in hidden
+    )
     page = list(islice(mine, query.limit + 1))
-    more = len(page) > query.limit
-    return page[: query.limit], page[query.limit - 1] if more else None
+    shown = page[: query.limit]
+    return _Page(shown, shown[-1].digest if len(page) > len(shown) else None)
 
 
 def _unknown(digest: str) -> Reject:

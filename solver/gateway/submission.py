@@ -159,9 +159,10 @@ SUBMISSION: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/intents",
         handler=document.list_intents,
-        summary="An account's intents, page by page",
+        summary="An account's intents, newest first, page by page",
         query=DocumentsQuery,
         told=IntentsTold,
+        rejects=(R.NOT_FOUND,),
     ),
     Route(
         method="GET",
@@ -195,9 +196,10 @@ SUBMISSION: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/offers",
         handler=document.list_offers,
-        summary="An account's offers, page by page",
+        summary="An account's offers, newest first, page by page",
         query=DocumentsQuery,
         told=OffersTold,
+        rejects=(R.NOT_FOUND,),
     ),
     Route(
         method="GET",

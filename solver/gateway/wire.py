@@ -63,7 +63,7 @@ class CallBody(Sent, frozen=True, kw_only=True):
 
 
 class DocumentsQuery(Sent, frozen=True, kw_only=True):
-    """A page of an account's documents, oldest first, after the one with this digest."""
+    """A page of an account's documents, newest first, after the one with this digest."""
 
     account: Address
     limit: Page = PAGE_DEFAULT

@@ -21,6 +21,10 @@ def test_a_roster_is_an_ordered_set(choices: list[int]) -> None:
             roster.remove(expected.pop(leaving))
         assert roster.members() == list(expected.values())
         assert len(roster) == len(expected)
+    members = roster.members()
+    assert list(roster.before()) == members[::-1]
+    for place, member in enumerate(members):
+        assert list(roster.before(member)) == members[:place][::-1]
 
 
 def test_a_roster_has_no_more_places_than_it_needs() -> None:

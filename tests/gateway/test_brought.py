@@ -69,6 +69,8 @@ async def test_a_solver_wins_by_an_offer_that_nobody_saw() -> None:
             assert (await _answer(world, f"/v1/offers/{mine.digest}"))[0] == 404
             listed = await _answer(world, f"/v1/offers?account={carol.address}")
             assert listed == (200, {"offers": [], "next": None})
+            after = f"/v1/offers?account={carol.address}&after={mine.digest}"
+            assert (await _answer(world, after))[0] == 404
             world.clock.ahead_ms += OPEN_MS
             await world.do(Tick())
             (verdict,) = await desk.verdicts(auction)

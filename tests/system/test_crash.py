@@ -89,11 +89,17 @@ async def _is_kept(load: Load, promise: Promise) -> None:
 
 
 async def _everything_ends(load: Load) -> None:
+    """Also what a kill left without an answer: of that nobody was promised anything."""
     assert len(load.promises) > KILLS
     for promise in load.promises.values():
         intent = await finished(load.buyers[promise.buyer], promise.digest)
         assert intent.state.status == "settled"
         assert intent.state.delivered_units >= promise.delivered
+    for buyer in load.buyers:
+        async for intent in buyer.agent.intents():
+            if intent.digest not in load.promises:
+                ended = await finished(buyer, intent.digest)
+                assert ended.state.delivered_units == ended.state.paid == 0
 
 
 async def _nobody_paid_twice(built: Stage) -> None:
