@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-NEW_MAX: Final = 4_000
-"""New containers between collections: one takes less than a millisecond. As each object is looked
-at once, many short ones take no longer than few long ones, and nobody waits for a long one."""
+NEW_MAX: Final = 1_000
+"""New containers between collections: one takes less than half a millisecond. As each object is
+looked at once, many short ones take no longer than few long ones, and nobody waits for long."""
 
 
 @contextmanager
