@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from simulations.swarm.fault import FaultKind, Faults
-from simulations.swarm.log import Damage, Log, damaged
+from simulations.swarm.log import Damage, Log, damaged, said
 from simulations.swarm.loop import PROCESS, PowerCut, Process
 from solver.journal.fault import JournalLocked
 
@@ -218,7 +218,7 @@ class Disk:
         try:
             self.before_write()
         except (PowerCut, OSError):
-            log.write(place, content[: self._random.randrange(len(content))])
+            log.write(place, content[: self._random.randrange(said(content))])
             raise
         log.write(place, content)
 

@@ -8,38 +8,44 @@ from solver.journal.record import Log as JournalLog
 
 
 class Log:
-    """A file that is written at its end; what is before `synced` survives a power cut."""
+    """A file of which a power cut takes what was written and not synced, from any byte on."""
 
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
-        self._synced = len(content)
+        self._unsynced: list[tuple[int, bytes, bytes]] = []
+        """Where was written, what stood there, and what stands there now."""
 
     @property
     def is_synced(self) -> bool:
         """Whether a power cut takes nothing of it."""
-        return self._synced == len(self.content)
+        return not self._unsynced
 
     def write(self, place: int, content: bytes) -> None:
         """Change it from there on; what is there already is as durable as it was."""
-        if self.content[place : place + len(content)] == content:
-            return
-        self.content[place : place + len(content)] = content
-        self._synced = min(self._synced, place)
+        before = bytes(self.content[place : place + len(content)])
+        if before != content:
+            self.content[place : place + len(content)] = content
+            self._unsynced.append((place, before, content))
 
     def cut(self, size: int) -> None:
         """Let go of what comes after; the disk knows it at once."""
         del self.content[size:]
-        self._synced = min(self._synced, size)
+        self._unsynced = [
+            (place, before[: size - place], written[: size - place])
+            for place, before, written in self._unsynced
+            if place < size
+        ]
 
     def sync(self) -> None:
         """From now on no power cut takes it."""
-        self._synced = len(self.content)
+        self._unsynced.clear()
 
     def lose_unsynced(self, random: Random) -> None:
-        """What a power cut leaves of it: any part."""
-        if not self.is_synced:
-            self.cut(random.randint(self._synced, len(self.content)))
-            self.sync()
+        """What a power cut leaves of each write: as much of its begin as it happens to."""
+        for place, before, written in reversed(self._unsynced):
+            kept = random.randint(0, said(written))
+            self.content[place + kept : place + len(written)] = before[kept:]
+        self.sync()
 
     # What is read of it, as from a file.
 
@@ -50,6 +56,11 @@ class Log:
     def read(self, place: int, length: int) -> bytes:
         """So many bytes from a place on; fewer at the end."""
         return bytes(self.content[place : place + length])
+
+
+def said(content: bytes) -> int:
+    """How long it is without the zeros behind it: to lose some of those is to lose nothing."""
+    return len(content.rstrip(b"\0"))
 
 
 class Damage:

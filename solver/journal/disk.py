@@ -31,7 +31,7 @@ class Readable(Protocol):
 
 
 class File(Readable, Protocol):
-    """A file that only grows while it is written. Each method raises OSError."""
+    """A file that is written behind what it holds. Each method raises OSError."""
 
     def write(self, place: int, content: bytes) -> None:
         """Write all of it there; after an error any part of it may be."""

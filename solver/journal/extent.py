@@ -1,7 +1,8 @@
 """How far a journal reaches: past all that was acknowledged, up to what is no whole record.
 
-What was acknowledged is there and follows from what was before, or it is damage. Behind it may
-stand a write that a crash cut short, and nothing else: one begins when the one before has ended.
+What was acknowledged is there and follows from what was before, or it is damage. Behind it is empty
+space, in which may stand a write that a crash cut short, and nothing else: one begins when the one
+before has ended.
 """
 
 from collections.abc import Iterator

@@ -5,7 +5,8 @@ record   secret(16) seq(8) commands(4) outcome length(4) payload length(4) chain
 
 Numbers are big-endian. The secret is the journal's own: what somebody has written into a command
 never looks like a record. A record holds a group of commands; or, without commands, the state's
-hash after all before it, noted at a clean stop. Nothing that is written is changed again.
+hash after all before it, noted at a clean stop. Nothing that is written is changed again, but for
+zeros behind the last record: space for the next ones.
 """
 
 from collections.abc import Iterator
@@ -186,15 +187,16 @@ class Log:
             end = found.end
 
     def is_followed(self, end: End, size: int) -> bool:
-        """Whether a record begins behind what should follow `end`, and is not whole.
+        """Whether a later record begins behind what should follow `end`, and is not whole.
 
-        One is written when the one before is on the disk. So what stands before it was whole.
+        One is written when the one before is on the disk. So what stands before it was whole. One
+        that says nothing later, as a clean stop after the same command, tells of no loss.
         """
         window, sought = self._window(size), end.seq + 1
         place = window.find(self.secret, end.place + 1, sought)
         while place >= 0:
             found = window.record(place, sought)
-            if found is not None and found.seq >= sought:
+            if found is not None and found.last >= sought:
                 return True
             place = window.find(self.secret, place + 1, sought)
         return False

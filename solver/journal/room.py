@@ -21,12 +21,13 @@ class Room:
     def __init__(self, disk: Disk, spare: Path) -> None:
         self._disk = disk
         self._spare = spare
+        self._folder = spare.parent
         self._is_reserved = False
         self._reserve()
 
     def is_enough(self) -> bool:
         """Whether the disk takes new work; takes the spare room again when it can."""
-        if self._disk.free_bytes(self._spare.parent) < ROOM_BYTES_MIN:
+        if self._disk.free_bytes(self._folder) < ROOM_BYTES_MIN:
             return False
         if not self._is_reserved:
             self._reserve()

@@ -21,6 +21,7 @@ from solver.journal import (
     JournalWriteFailed,
     record,
 )
+from solver.journal import journal as journal_module
 from solver.journal.mark import read_mark
 from solver.journal.record import (
     FORMAT_VERSION,
@@ -120,15 +121,16 @@ def test_swapped_records_are_found(tmp_path: Path) -> None:
 
 
 def test_every_byte_of_the_file_is_covered(tmp_path: Path) -> None:
-    """A garbled file never reads otherwise than it was: it halts."""
+    """A garbled file never reads otherwise than it was: it halts, but for space that is empty."""
     journal = a_journal(tmp_path, 40)
-    expected = [record.payload for record in journal.read()]
+    expected, end = [record.payload for record in journal.read()], journal._end.place
     journal.close()
     file = tmp_path / "journal.db"
     clean = file.read_bytes()
     for place in range(0, len(clean), 13):
         file.write_bytes(clean[:place] + bytes([clean[place] ^ 0x40]) + clean[place + 1 :])
-        assert _read_or_halt(tmp_path, expected) == "halted"
+        assert _read_or_halt(tmp_path, expected) == ("halted" if place < end else "same")
+    assert end < len(clean)
     file.write_bytes(clean)
     assert _read_or_halt(tmp_path, expected) == "same"
 
@@ -201,7 +203,7 @@ def test_a_failed_write_acknowledges_nothing(
     pwrite = os.pwrite
 
     def refusing(handle: int, content: bytes, place: int) -> int:
-        if len(content) < 100:
+        if len(content) < 2_048:
             raise OSError(errno.EIO, "Input/output error")
         return pwrite(handle, content[: len(content) // 2], place)
 
@@ -212,7 +214,7 @@ def test_a_failed_write_acknowledges_nothing(
     assert journal.seq == 3
     journal.close()
     file = tmp_path / "journal.db"
-    assert file.stat().st_size > damage.records_of(file)[-1].end.place + 9_000
+    assert file.stat().st_size > damage.records_of(file)[-1].end.place + 7_000
     again = a_journal(tmp_path)
     assert len(list(again.read())) == 3
     again.close()
@@ -328,7 +330,7 @@ def test_what_a_command_says_is_never_taken_for_a_record(tmp_path: Path) -> None
     for secret, seq in ((bytes(SECRET_BYTES), 3), (log.secret, None)):
         later = record.record_after(End(place=0, seq=8, chain=bytes(32)), a_group(9))
         group = Group(
-            commands=1, payload=bytes(50) + packed(later, secret) + bytes(50), outcome=b""
+            commands=1, payload=bytes(50) + packed(later, secret) + b"x" * 50, outcome=b""
         )
         torn = packed(record.record_after(end, group), log.secret)[:-10]
         with (tmp_path / "journal.db").open("r+b") as file:
@@ -460,3 +462,20 @@ def _noting(done: list[str], name: str, call: Callable[..., Any]) -> Callable[..
 
 def _no_disk(*_: object) -> None:
     raise OSError(errno.EIO, "Input/output error")
+
+
+def test_space_is_made_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that the file's space takes makes it no longer; what is longer makes more."""
+    monkeypatch.setattr(journal_module, "AHEAD_BYTES", 4_096)
+    journal, file = a_journal(tmp_path), tmp_path / "journal.db"
+    sizes = [file.stat().st_size]
+    for length in (1_000, 1_000, 3_000, 20_000, 10):
+        journal.append(Group(commands=1, payload=b"x" * length, outcome=b""))
+        sizes.append(file.stat().st_size)
+        assert not any(file.read_bytes()[journal._end.place :])
+    assert sizes == [journal._log.start.place, 4_096, 4_096, 8_192, 28_672, 28_672]
+    journal.close()
+    again = a_journal(tmp_path)
+    assert [len(record.payload) for record in again.read()] == [1_000, 1_000, 3_000, 20_000, 10]
+    assert file.stat().st_size == again._end.place
+    again.close()

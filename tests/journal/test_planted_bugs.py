@@ -20,6 +20,7 @@ from solver.journal import journal as module
 from solver.journal.mark import Mark
 from solver.journal.record import End, Log
 from solver.journal.room import Room
+from tests.core.sabotage import edited
 from tests.journal import history as history_module
 from tests.journal import test_room, test_snapshot, test_sweep
 from tests.journal.crash_disk import Ending, Kind, MemoryDisk, Note, _MemoryFile, crashes
@@ -112,6 +113,15 @@ def test_damage_that_is_taken_for_an_end_is_found(monkeypatch: Patch) -> None:
         test_sweep.test_without_a_mark_damage_is_found_by_what_stands_behind_it()
 
 
+def test_a_clean_stop_that_is_taken_for_a_loss_is_found(monkeypatch: Patch) -> None:
+    """A stop that stands there twice, behind empty space, says nothing that is missing before."""
+    monkeypatch.setattr(test_sweep, "STOP_EVERY", 1)
+    _crashed_everywhere(Ending.DUPLICATED_TAIL)
+    edited(Log, "is_followed", "found.last", "found.seq")(monkeypatch)
+    with pytest.raises(JournalFault, match="written after it"):
+        _crashed_everywhere(Ending.DUPLICATED_TAIL)
+
+
 def _flipped_everywhere(state: int, step: int) -> None:
     killed, closed, state_hash = a_short_one()
     files = (killed, closed)[state]
@@ -153,7 +163,7 @@ def test_a_mark_that_is_not_moved_is_found() -> None:
     _flipped_everywhere(0, 97)
     files = _copy(a_short_one()[0])
     files[test_sweep.MARK] = bytearray(1_024)
-    files[JOURNAL][-30] ^= 0x10
+    files[JOURNAL][records_in(files[JOURNAL])[-1].end.place - 30] ^= 0x10
     with pytest.raises(AssertionError, match="as if it were whole"):
         _outcome(files, a_short_one()[2])
 

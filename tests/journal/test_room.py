@@ -271,6 +271,7 @@ async def test_when_nothing_fits_any_more_the_market_stops() -> None:
     disk.release(PATH)
     disk.free = 0
     journal = a_journal(disk)
+    disk.free = 0
     sequencer = _sequencer_on(journal)
     task = asyncio.create_task(sequencer.run())
     ending = CancelDocument(account=alice.address, digest=resting.digest)

@@ -210,15 +210,15 @@ def test_without_a_mark_damage_is_found_by_what_stands_behind_it() -> None:
 def test_a_torn_write_is_cut_off() -> None:
     """What a crash left behind the end is gone before anything is written there."""
     files, _ = _files("killed")
-    whole = len(files[JOURNAL])
+    whole = _end_of(files)
     files = _copy(files)
-    files[JOURNAL] += files[JOURNAL][-300:]
+    files[JOURNAL][whole : whole + 300] = files[JOURNAL][whole - 300 : whole]
     disk = MemoryDisk(files)
     journal = Journal.open(PATH, GENESIS, disk)
     assert len(disk.files[JOURNAL]) == whole
     journal.append(Group(commands=1, payload=b"next", outcome=b""))
     assert [record.last for record in journal.read()][-1] == 51
-    assert len(disk.files[JOURNAL]) == records_in(disk.files[JOURNAL])[-1].end.place
+    assert not any(disk.files[JOURNAL][_end_of(disk.files) :])
 
 
 def test_what_was_written_and_not_synced_is_made_durable_before_it_counts() -> None:
@@ -237,6 +237,7 @@ def test_what_was_written_and_not_synced_is_made_durable_before_it_counts() -> N
     Journal.open(PATH, GENESIS, disk)
     done = [note for note in disk.notes if note.name == JOURNAL]
     assert done == [
+        Note(Kind.TRUNCATE, JOURNAL, last.end.place),
         Note(Kind.WRITE, JOURNAL, last.place, packed(last, log_of(crash.files[JOURNAL]).secret)),
         Note(Kind.SYNC, JOURNAL),
     ]
@@ -298,10 +299,21 @@ def _outcome(files: Files, state_hash: str) -> str:
     try:
         found = recover(files)
     except (JournalCorrupt, JournalForeign, Violation):
-        assert files.get(JOURNAL, b"") == before, "what was acknowledged is cut off before the halt"
+        assert _is_all(before, files), "what was acknowledged is cut off before the halt"
         return "halted"
     assert found == (50, state_hash), "a damaged journal was read as if it were whole"
     return "same"
+
+
+def _end_of(files: Files) -> int:
+    """Where the last record ends; behind it is empty space."""
+    return records_in(files[JOURNAL])[-1].end.place
+
+
+def _is_all(before: bytes, files: Files) -> bool:
+    """Whether the journal is as it was, but for space that nothing stood in."""
+    after = files.get(JOURNAL, b"")
+    return after + bytes(len(before) - len(after)) == before
 
 
 def _files(state: str) -> tuple[Files, str]:
