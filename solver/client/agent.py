@@ -18,7 +18,7 @@ from solver.client.bundle import (
     recurring,
     signed_bundle,
 )
-from solver.client.fault import Rejected, Unreachable
+from solver.client.fault import Rejected, Unreachable, unheard
 from solver.client.mandate import MandateSession
 from solver.client.market import Identity, Market
 from solver.client.model import (
@@ -270,7 +270,7 @@ class Agent:
                 "POST", "/v1/intents", Intent, body=body, repeatable=True
             )
         except Unreachable as error:
-            raise Unreachable(f"{error}; {digest} may be in, `find` tells") from error
+            raise unheard(error, digest) from error
         except Rejected as refused:
             # An attempt whose answer was lost may have got through.
             if refused.code != "already_known":

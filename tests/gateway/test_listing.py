@@ -99,7 +99,7 @@ async def test_a_planted_bug_breaks_a_list(
 
 
 async def test_the_client_lists_all_there_are(world: World) -> None:
-    """Over as many pages as it takes; nobody who stops early asks for more."""
+    """Over as many pages as it takes."""
     agent, seller, key = world.agent(alice), world.contributor(bob), await world.key(bob)
     bought = [one.digest for one in await agent.buy_many([ONE] * (SERVER_PAGE + 1))]
     offers = [await seller.offer(DOCS, key=key, units=1, limit=10) for _ in range(3)]
@@ -110,7 +110,7 @@ async def test_the_client_lists_all_there_are(world: World) -> None:
 async def test_what_got_no_answer_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its fault names it, the list has it, and it is ended like any other: no money stays held."""
     await world.offering(bob)
-    agent = world.agent(alice)
+    agent, seller, key = world.agent(alice), world.contributor(bob), await world.key(bob)
     once, lost = Market._once, list[str]()
 
     async def unheard(market: Market, method: str, target: str, *rest: object) -> object:
@@ -124,10 +124,13 @@ async def test_what_got_no_answer_is_found(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr("solver.client.market.pause_seconds", lambda *_: 0.0)
     with pytest.raises(Unreachable) as told:
         await agent.intent(DOCS, units=2, limit=200)
+    with pytest.raises(Unreachable) as told_offer:
+        await seller.offer(DOCS, key=key, units=1, limit=100)
     monkeypatch.undo()
-    assert lost == ["POST"] * ATTEMPTS_MAX
+    assert lost == ["POST"] * 2 * ATTEMPTS_MAX
     (intent,) = [one async for one in agent.intents()]
     assert intent.digest in str(told.value)
+    assert (await anext(seller.offers())).digest in str(told_offer.value)
     assert (await agent.balance()).usdc.held
     assert intent.state.filled_units == 2
     await intent.done()
