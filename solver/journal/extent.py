@@ -60,13 +60,15 @@ def settled_end(log: Log, noted: End | None) -> End:
     end = log.start if noted is None else _acknowledged(log, noted)
     while True:
         size, before = log.size(), end
+        # First, as a market that runs may write on meanwhile: what stands behind a record by now
+        # was begun when that was whole, so that it is found whole from now on.
+        is_followed = log.is_followed(end, size)
         for record in log.follow(end, size):
             end = record.end
-        if not log.is_followed(end, size):
-            return end
-        # A market that runs may have cut a torn write off and gone on, since we looked there.
         if end == before:
-            raise JournalCorrupt(end.seq + 1, "damaged; what was written after it is there")
+            if is_followed:
+                raise JournalCorrupt(end.seq + 1, "damaged; what was written after it is there")
+            return end
 
 
 def read_verified(log: Log, up_to: End) -> Iterator[Record]:

@@ -120,21 +120,35 @@ class Journal(Extent):
                 lock.close()
 
     def _write(self, place: int, content: bytes) -> None:
-        """Write at the end, and zeros behind it where the file ends, for what comes next.
+        """Write at the end; where the file ends there, with space behind it for what comes next.
 
-        A full disk is given the spare room, once. It says that it is full before it is asked to
-        sync, so that the same bytes can be written again. No other failure is tried a second time.
+        A full disk is asked to take it without, and then given the spare room, once. It says that
+        it is full before it is asked to sync, so that the same bytes can be written again. No other
+        failure is tried a second time.
         """
         end = place + len(content)
-        if end > self._size:
-            self._size = -(-end // AHEAD_BYTES) * AHEAD_BYTES
-            content += bytes(self._size - end)
+        space = -end % AHEAD_BYTES if end > self._size else 0
+        self._size = max(self._size, end + space)
+        if self._fits(place, content + bytes(space)):
+            return
+        if space:
+            self._size = end
+            self._file.cut(place)
+            if self._fits(place, content):
+                return
+        if not self._room.release():
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._file.write(place, content)
+
+    def _fits(self, place: int, content: bytes) -> bool:
+        """Write it, unless the disk says that it is full."""
         try:
             self._file.write(place, content)
         except OSError as error:
-            if error.errno not in _FULL or not self._room.release():
+            if error.errno not in _FULL:
                 raise
-            self._file.write(place, content)
+            return False
+        return True
 
     def _agree_with(self, genesis: Genesis) -> None:
         if self.genesis != genesis:

@@ -18,6 +18,9 @@ import msgspec
 
 from solver.journal.disk import File, Lock, Page
 
+SECTOR: Final = 64
+"""Bytes of a write that a disk has all of, or none: fewer than of any real one, as records have."""
+
 
 class Kind(StrEnum):
     """What was done to a file."""
@@ -48,6 +51,7 @@ class Ending(StrEnum):
     SOME_LOST = "some of the unsynced lost"
     GARBAGE_TAIL = "garbage tail"
     DUPLICATED_TAIL = "duplicated tail"
+    HOLES = "some sectors missing"
 
 
 class MemoryDisk:
@@ -190,6 +194,14 @@ def _end(files: dict[str, bytearray], note: Note, ending: Ending, random: Random
         case Ending.DUPLICATED_TAIL:
             twice = note.content * 2
             carry_out(files, Note(Kind.WRITE, note.name, note.place, twice[: _room(files, note)]))
+        case Ending.HOLES:
+            there = files[note.name][note.place : note.place + len(note.content)]
+            before = bytes(there).ljust(len(note.content), b"\0")
+            parts = [
+                random.choice((note.content, before))[place : place + SECTOR]
+                for place in range(0, len(before), SECTOR)
+            ]
+            carry_out(files, Note(Kind.WRITE, note.name, note.place, b"".join(parts)))
 
 
 def _room(files: dict[str, bytearray], note: Note) -> int:

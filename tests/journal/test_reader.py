@@ -3,16 +3,22 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from solver.journal import JournalCorrupt, JournalForeign, JournalMissing
+from solver.engine.group import Group
+from solver.journal import Journal, JournalCorrupt, JournalForeign, JournalMissing, extent
+from solver.journal import journal as journal_module
+from solver.journal.extent import settled_end
 from solver.journal.reader import JournalReader
-from solver.journal.record import packed
+from solver.journal.record import Log, packed
+from tests.core.sabotage import edited
+from tests.journal.crash_disk import MemoryDisk
 from tests.journal.damage import log_of, records_of, rewrite
-from tests.journal.history import History, a_log
+from tests.journal.history import GENESIS, History, a_log
 from tests.journal.test_migration import HERE
 
 
@@ -84,3 +90,46 @@ def test_a_reader_leaves_a_write_that_is_under_way(tmp_path: Path) -> None:
     assert [record.last for record in reader.read()][-1] == reader.seq == 60
     reader.close()
     assert path.read_bytes() == whole + half
+
+
+@pytest.mark.parametrize("after_reads", range(1, 9))
+def test_a_market_may_write_while_a_reader_looks_for_its_end(
+    after_reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it writes between two looks at the file, that is no damage."""
+    monkeypatch.setattr(journal_module, "AHEAD_BYTES", 16 * 1024)
+    disk = MemoryDisk()
+    journal = Journal.open(Path("/memory/journal.db"), GENESIS, disk)
+    group = Group(commands=1, payload=bytes(200), outcome=b"")
+    for _ in range(5):
+        journal.append(group)
+    noted, file = journal._mark.noted, disk.open(Path("/memory/journal.db"))
+    read, reads = file.read, count(1)
+
+    def meanwhile(place: int, length: int) -> bytes:
+        found = read(place, length)
+        if next(reads) == after_reads:
+            journal.append(group)
+            journal.append(group)
+        return found
+
+    file.read = meanwhile  # type: ignore[method-assign]
+    assert settled_end(Log(file), noted).seq >= 5
+
+
+def test_a_look_behind_that_comes_second_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks there after it looked for the next group sees two that came in between as one."""
+    late = edited(
+        extent,
+        "settled_end",
+        """            end = record.end
+        if end == before:""",
+        """            end = record.end
+        is_followed = log.is_followed(end, size)
+        if end == before:""",
+    )
+    late(monkeypatch)
+    monkeypatch.setitem(globals(), "settled_end", extent.settled_end)
+    look = test_a_market_may_write_while_a_reader_looks_for_its_end
+    with pytest.raises(JournalCorrupt):
+        [look(after_reads, monkeypatch) for after_reads in range(1, 9)]

@@ -271,7 +271,7 @@ async def test_when_nothing_fits_any_more_the_market_stops() -> None:
     disk.release(PATH)
     disk.free = 0
     journal = a_journal(disk)
-    disk.free = 0
+    disk.free = 0  # Others have taken what its opening gave back.
     sequencer = _sequencer_on(journal)
     task = asyncio.create_task(sequencer.run())
     ending = CancelDocument(account=alice.address, digest=resting.digest)
@@ -281,3 +281,19 @@ async def test_when_nothing_fits_any_more_the_market_stops() -> None:
     with pytest.raises(JournalWriteFailed, match="full"):
         await task
     assert len(reopened(disk)) == len(log) + 1
+
+
+def test_a_record_that_fits_is_written_though_no_space_behind_it_is() -> None:
+    """What is left of a nearly full disk is for records, to the last that fits, and for others."""
+    disk = MemoryDisk()
+    journal = a_journal(disk)
+    disk.release(PATH)
+    disk.free = 800
+    group = Group(commands=1, payload=bytes(300), outcome=b"")
+    for _ in range(2):
+        journal.append(group)
+        assert len(disk.files[str(PATH)]) == journal._end.place
+    with pytest.raises(JournalWriteFailed, match="full"):
+        journal.append(group)
+    again = a_journal(MemoryDisk(disk.files))
+    assert len(list(again.read())) == 2
