@@ -18,9 +18,9 @@ from solver.client.bundle import (
     recurring,
     signed_bundle,
 )
-from solver.client.fault import Rejected, Unreachable, unheard
+from solver.client.fault import Rejected
 from solver.client.mandate import MandateSession
-from solver.client.market import Identity, Market
+from solver.client.market import PAGE, Identity, Market
 from solver.client.model import (
     Balance,
     Intent,
@@ -260,23 +260,11 @@ class Agent:
     async def submit(self, document: signed.Intent) -> BoughtIntent:
         """Sign and submit a document of your own making.
 
-        Where nothing answers, Unreachable names the intent: it may be in the market all the same.
+        Where no answer comes, the fault names it: it may be in the market all the same.
         """
         digest, signature = self.market.sign(self.identity.key, document)
         body = {"document": document, "signature": signature}
-        path = f"/v1/intents/{digest}"
-        try:
-            told = await self.market.request(
-                "POST", "/v1/intents", Intent, body=body, repeatable=True
-            )
-        except Unreachable as error:
-            raise unheard(error, digest) from error
-        except Rejected as refused:
-            # An attempt whose answer was lost may have got through.
-            if refused.code != "already_known":
-                raise
-            told = await self.market.get(path, Intent)
-        return BoughtIntent(self, told)
+        return BoughtIntent(self, await self.market.submit("/v1/intents", digest, body, Intent))
 
     async def find(self, digest: str) -> BoughtIntent:
         """A handle on an intent that was submitted before."""
@@ -284,7 +272,9 @@ class Agent:
 
     async def intents(self) -> AsyncIterator[BoughtIntent]:
         """The account's intents, newest first: also one whose submission got no answer."""
-        async for page in self.market.pages("/v1/intents", Intents, account=self.account):
+        async for page in self.market.pages(
+            "/v1/intents", Intents, account=self.account, limit=PAGE
+        ):
             for intent in page.intents:
                 yield BoughtIntent(self, intent)
 

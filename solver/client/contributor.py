@@ -8,8 +8,8 @@ import msgspec
 from intents import document as signed
 from intents.rounding import ask_tick
 from intents.signature import SigningKey
-from solver.client.fault import Rejected, Unreachable, unheard
-from solver.client.market import Identity, Market
+from solver.client.fault import Rejected
+from solver.client.market import PAGE, Identity, Market
 from solver.client.model import Balance, Health, Key, Keys, Offer, Offers, Pooled, Result
 from solver.core.auction import SnapshotOrder
 
@@ -142,24 +142,15 @@ class Contributor:
     async def submit(self, document: signed.Offer) -> Offer:
         """Sign and submit a document of your own making.
 
-        Where nothing answers, Unreachable names the offer: it may be in the market all the same.
+        Where no answer comes, the fault names it: it may be in the market all the same.
         """
         digest, signature = self.market.sign(self.identity.key, document)
         body = {"document": document, "signature": signature}
-        try:
-            return await self.market.request(
-                "POST", "/v1/offers", Offer, body=body, repeatable=True
-            )
-        except Unreachable as error:
-            raise unheard(error, digest) from error
-        except Rejected as refused:
-            if refused.code != "already_known":
-                raise
-            return await self.market.get(f"/v1/offers/{digest}", Offer)
+        return await self.market.submit("/v1/offers", digest, body, Offer)
 
     async def offers(self) -> AsyncIterator[Offer]:
         """The account's offers, newest first, also those of which nobody knows any more."""
-        async for page in self.market.pages("/v1/offers", Offers, account=self.account):
+        async for page in self.market.pages("/v1/offers", Offers, account=self.account, limit=PAGE):
             for offer in page.offers:
                 yield offer
 

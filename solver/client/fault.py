@@ -51,10 +51,5 @@ class Unreachable(MarketFault):
     """No answer came."""
 
 
-def unheard(error: Unreachable, digest: str) -> Unreachable:
-    """The same, of a signed document that may have got through."""
-    return Unreachable(f"{error}; the market may have {digest} all the same")
-
-
 class Unexpected(MarketFault):
     """An answer that is none of this API's."""

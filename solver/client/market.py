@@ -37,6 +37,8 @@ FAREWELL_SECONDS_MAX: Final = 5.0
 SIGNED_SECONDS: Final = 58
 """A little less than the market allows, as no two clocks agree."""
 REFUSED_BEFORE: Final = frozenset({"rate_limited", "busy"})
+PAGE: Final = 200
+"""Of a list: as much as a market tells at once."""
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -165,7 +167,7 @@ class Market:
     async def pages(
         self, path: str, kind: type[P], *, signed_by: Identity | None = None, **query: str | int
     ) -> AsyncIterator[P]:
-        """All parts of a list, each asked for as it is come to."""
+        """All parts of a list, each asked for as it is come to. Raises as `get` does."""
         after: dict[str, str] = {}
         while True:
             page = await self.get(path, kind, signed_by=signed_by, **query, **after)
@@ -173,6 +175,23 @@ class Market:
             if page.next is None:
                 return
             after = {"after": page.next}
+
+    async def submit(self, path: str, digest: str, body: object, kind: type[M]) -> M:
+        """Submit a signed document; what the market has of it, also if it had it before.
+
+        Where no answer comes, the fault names it: it may be there all the same.
+        """
+        try:
+            try:
+                return await self.request("POST", path, kind, body=body, repeatable=True)
+            except Rejected as refused:
+                # An attempt whose answer was lost may have got through.
+                if refused.code != "already_known":
+                    raise
+                return await self.get(f"{path}/{digest}", kind)
+        except (Unreachable, Unexpected) as fault:
+            told = f"{fault}; the market may have {digest} all the same"
+            raise type(fault)(told) from fault
 
     async def request(
         self,

@@ -1,7 +1,6 @@
 """Intents and offers: admitted, bound to their account, submitted, read, withdrawn."""
 
 from collections.abc import Container, Mapping
-from itertools import islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from intents.admission import Unverified, Verified
@@ -34,6 +33,8 @@ from solver.gateway.wire import (
 
 D = TypeVar("D", Intent, Offer, Mandate)
 S = TypeVar("S", IntentState, OfferState)
+LOOKED_AT_MAX: Final = 10_000
+"""Documents of an account that one page is sought among: a millisecond."""
 _MANDATE: Final = Authority.MANDATE
 
 
@@ -206,23 +207,30 @@ def _page(
 ) -> _Page[S] | Reject:
     """The account's documents that a table has, from where the query goes on.
 
-    One that is hidden is passed over, and as unknown as any other to go on after.
+    One that is hidden is passed over, and as unknown as any other to go on after. Among many of
+    other kinds a page may be short, or empty, and go on.
     """
-    query = inbound.query
-    account = inbound.gateway.state.accounts.get(query.account, _UNSEEN)
+    state, query = inbound.gateway.state, inbound.query
     after = None
     if query.after is not None:
-        after = table.get(query.after)
+        after = state.document(query.after)
         if after is None or query.after in hidden or after.account != query.account:
             return _unknown(query.after)
-    mine = (
-        found
-        for record in account.before(after)
-        if (found := table.get(record.digest)) is not None and record.digest not in hidden
-    )
-    page = list(islice(mine, query.limit + 1))
-    shown = page[: query.limit]
-    return _Page(shown, shown[-1].digest if len(page) > len(shown) else None)
+    page: list[S] = []
+    cursor = None
+    account = state.accounts.get(query.account, _UNSEEN)
+    for looked_at, record in enumerate(account.before(after)):
+        if looked_at == LOOKED_AT_MAX:
+            return _Page(page, cursor)
+        if record.digest in hidden:
+            continue
+        found = table.get(record.digest)
+        if found is not None:
+            if len(page) == query.limit:
+                return _Page(page, page[-1].digest)
+            page.append(found)
+        cursor = record.digest
+    return _Page(page, None)
 
 
 def _unknown(digest: str) -> Reject:

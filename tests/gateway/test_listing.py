@@ -51,15 +51,34 @@ async def check_pages(world: World) -> None:
 
 
 async def check_a_page_goes_on_after_its_own(world: World) -> None:
-    """What is nowhere, of another kind or another account is no place to go on: it says so."""
-    await world.offering(alice)
-    (offer,) = world.gateway.state.offers
+    """What is nowhere, or of another account, is no place to go on: it says so."""
     other = await world.agent(carol).intent(DOCS, units=1, limit=1)
     await world.agent(alice).intent(DOCS, units=1, limit=1)
-    for after in (offer, other.digest, "0x" + "ab" * 32):
+    for after in (other.digest, "0x" + "ab" * 32):
         target = f"/v1/intents?account={alice.address}&after={after}"
         status, told, _ = await world.raw("GET", target)
         assert (status, told.get("code")) == (404, "not_found")
+
+
+async def check_a_page_looks_at_so_many(world: World) -> None:
+    """However few of a kind there are among others: it is short, then, and goes on."""
+    key, agent, seller = await world.key(alice), world.agent(alice), world.contributor(alice)
+    offered = list[str]()
+    for _ in range(2):
+        offered.append((await seller.offer(DOCS, key=key, units=1, limit=10)).digest)
+        for _ in range(3):
+            await agent.mandate(limit=1, tick_max=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "LOOKED_AT_MAX", 2)
+        after, found, pages = "", list[str](), 0
+        while pages < PAGES_MAX:
+            _, told, _ = await world.raw("GET", f"/v1/offers?account={alice.address}{after}")
+            found += [one["digest"] for one in told["offers"]]
+            pages += 1
+            if told["next"] is None:
+                break
+            after = f"&after={told['next']}"
+    assert (found, pages) == (offered[::-1], 4)
 
 
 CHECKS: list[tuple[Callable[[World], Awaitable[None]], list[Patch]]] = [
@@ -67,8 +86,15 @@ CHECKS: list[tuple[Callable[[World], Awaitable[None]], list[Patch]]] = [
         check_pages,
         [
             edited(document, "_page", "account.before(after)", "account.documents"),
-            edited(document, "_page", "shown[-1]", "page[-1]"),
-            edited(document, "_page", "len(page) > len(shown)", "len(shown) == query.limit"),
+            edited(document, "_page", "page[-1].digest", "found.digest"),
+            edited(document, "_page", "== query.limit", "== query.limit + 1"),
+        ],
+    ),
+    (
+        check_a_page_looks_at_so_many,
+        [
+            edited(document, "_page", "looked_at == LOOKED_AT_MAX", "False"),
+            edited(document, "_page", "_Page(page, cursor)", "_Page(page, None)"),
         ],
     ),
     (
