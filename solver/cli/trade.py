@@ -236,7 +236,10 @@ async def finish_intent(digest: IntentId, /, *, context: Context = LOCAL) -> Non
 async def _sells(agent: Agent, resource: str) -> bool:
     """Whether an account stands on the other side, too: its own it never buys."""
     offers = Contributor(agent.market, agent.identity.key, agent.account).offers()
-    return any(one.live and one.resource == resource for one in await _first(ROWS_MAX, offers))
+    async for one in offers:
+        if one.live and one.resource == resource:
+            return True
+    return False
 
 
 async def _first(count: int, listed: AsyncIterator[L]) -> list[L]:

@@ -34,7 +34,7 @@ from solver.gateway.wire import (
 D = TypeVar("D", Intent, Offer, Mandate)
 S = TypeVar("S", IntentState, OfferState)
 LOOKED_AT_MAX: Final = 10_000
-"""Documents of an account that one page is sought among: a millisecond."""
+"""Documents of an account that one page is sought among: two milliseconds."""
 _MANDATE: Final = Authority.MANDATE
 
 
