@@ -18,8 +18,12 @@ COMMANDS_MAX: Final = 48
 the next are applied."""
 SECONDS_MAX: Final = 0.002
 """What a write in place may take; a slower one is not followed by others soon."""
-THREADED_MIN: Final = 64
-"""Writes that a thread carries out after a slow one, before the disk is tried again."""
+THREADED_MIN: Final = 4
+"""Writes that a thread carries out after a slow one, before the disk is tried again: one that was
+slow by chance costs little."""
+THREADED_MAX: Final = 256
+"""The same after many slow ones in a row: twice as many each time, so that a slow disk is seldom
+waited for."""
 
 
 class Writer:
@@ -50,6 +54,8 @@ class QuickWriter(Writer):
         self._seconds = seconds
         self._threaded = 0
         """Writes that the thread carries out before the next is in place."""
+        self._threaded_next = THREADED_MIN
+        """How many it carries out if the next one in place is slow."""
 
     async def write(self, commands: int, work: Callable[[], T]) -> T:
         """Carry out a write of so many commands; raises what it raises."""
@@ -59,5 +65,8 @@ class QuickWriter(Writer):
         started = self._seconds()
         done = work()
         if self._seconds() - started > SECONDS_MAX:
-            self._threaded = THREADED_MIN
+            self._threaded = self._threaded_next
+            self._threaded_next = min(THREADED_MAX, 2 * self._threaded_next)
+        else:
+            self._threaded_next = THREADED_MIN
         return done

@@ -6,7 +6,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from solver.engine.writer import COMMANDS_MAX, SECONDS_MAX, THREADED_MIN, QuickWriter, Writer
+from solver.engine.writer import (
+    COMMANDS_MAX,
+    SECONDS_MAX,
+    THREADED_MAX,
+    THREADED_MIN,
+    QuickWriter,
+    Writer,
+)
 
 
 class Disk:
@@ -53,17 +60,32 @@ async def test_little_is_written_in_place() -> None:
 
 
 async def test_a_slow_disk_is_seldom_waited_for() -> None:
-    """After one slow write so many go to the thread; then it is tried again, and trusted again."""
+    """After each slow write in a row twice as many go to the thread, up to the bound."""
     disk = Disk()
+    disk.takes = SECONDS_MAX * 2
+    between = [THREADED_MIN << slow for slow in range(10)]
+    assert between[-1] > THREADED_MAX
+    between = [min(threaded, THREADED_MAX) for threaded in between]
     with closing(QuickWriter(disk.seconds)) as writer:
-        disk.takes = SECONDS_MAX * 2
-        for _ in range(2 * (THREADED_MIN + 1)):
+        for _ in range(sum(between) + len(between)):
             await writer.write(1, disk.work)
-        disk.takes = SECONDS_MAX / 2
-        for _ in range(3):
+    assert disk.in_place == [
+        in_place for threaded in between for in_place in [True, *[False] * threaded]
+    ]
+
+
+async def test_a_disk_that_was_slow_by_chance_is_trusted_again() -> None:
+    """A few writes go to the thread; after a quick one it is as if it had never been slow."""
+    disk = Disk()
+    few = [False] * THREADED_MIN
+    with closing(QuickWriter(disk.seconds)) as writer:
+        for takes in (SECONDS_MAX * 2, SECONDS_MAX / 2, SECONDS_MAX * 2):
+            disk.takes = takes
             await writer.write(1, disk.work)
-    slow = [True] + [False] * THREADED_MIN
-    assert disk.in_place == [*slow, *slow, True, True, True]
+            disk.takes = SECONDS_MAX / 2
+            for _ in range(THREADED_MIN + 1):
+                await writer.write(1, disk.work)
+    assert disk.in_place == [True, *few, True, *[True] * (THREADED_MIN + 2), True, *few, True]
 
 
 @pytest.mark.parametrize("commands", [1, COMMANDS_MAX + 1])
