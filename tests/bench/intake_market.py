@@ -283,6 +283,8 @@ def rate(kind: str, bodies: Bodies) -> float:
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds to the durable answer of a single intent, and those of a sync alone."""
 
+    per_second: float
+    """Intents: the load."""
     p50_ms: float
     p99_ms: float
     sync_p50_ms: float
@@ -299,7 +301,13 @@ def latency(per_second: float, bodies: Bodies) -> Latency:
 
     p50_ms, p99_ms = _percentiles(run(measure()))
     sync_p50_ms, sync_p99_ms = _percentiles(_syncs())
-    return Latency(p50_ms=p50_ms, p99_ms=p99_ms, sync_p50_ms=sync_p50_ms, sync_p99_ms=sync_p99_ms)
+    return Latency(
+        per_second=per_second,
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+        sync_p50_ms=sync_p50_ms,
+        sync_p99_ms=sync_p99_ms,
+    )
 
 
 def _percentiles(found: list[float]) -> tuple[float, float]:
